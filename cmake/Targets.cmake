@@ -1,0 +1,60 @@
+# Helpers that keep the folders' CMakeLists.txt to lists of names.
+
+# arrow/api.h costs seconds in every translation unit, so all targets share one precompiled header.
+file(WRITE "${CMAKE_BINARY_DIR}/pch.cc" "")
+add_library(zerrow_pch OBJECT "${CMAKE_BINARY_DIR}/pch.cc")
+target_link_libraries(zerrow_pch PRIVATE Arrow::arrow)
+target_precompile_headers(zerrow_pch PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${CMAKE_SOURCE_DIR}/cmake/pch.h>")
+
+function(_zerrow_common target)
+  target_include_directories(${target} PUBLIC "${CMAKE_SOURCE_DIR}/include" "${CMAKE_SOURCE_DIR}/src")
+  target_precompile_headers(${target} REUSE_FROM zerrow_pch)
+  set_target_properties(${target} PROPERTIES BUILD_RPATH "${ZERROW_PYARROW_DIR}")
+endfunction()
+
+# zerrow_library(NAME SOURCES ... LINK ...): one static library, a layer or a part of one.
+function(zerrow_library target)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
+  add_library(${target} STATIC ${arg_SOURCES})
+  target_link_libraries(${target} PUBLIC Arrow::arrow ${arg_LINK})
+  _zerrow_common(${target})
+endfunction()
+
+# zerrow_executable(NAME SOURCES ... LINK ...)
+function(zerrow_executable target)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${target} ${arg_SOURCES})
+  target_link_libraries(${target} PRIVATE Arrow::arrow ${arg_LINK})
+  _zerrow_common(${target})
+endfunction()
+
+# zerrow_test(NAME SOURCES ... LINK ... [LABELS ...]): a GoogleTest binary, run by ctest as one test.
+function(zerrow_test target)
+  if(NOT ZERROW_BUILD_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK;LABELS" ${ARGN})
+  zerrow_executable(${target} SOURCES ${arg_SOURCES} LINK ${arg_LINK} GTest::gtest_main)
+  add_test(NAME ${target} COMMAND ${target} --gtest_brief=1)
+  set_tests_properties(${target} PROPERTIES TIMEOUT 300 LABELS "${arg_LABELS}")
+endfunction()
+
+# zerrow_bench(NAME SOURCES ... LINK ...): a Google Benchmark binary; `make bench` runs it.
+function(zerrow_bench target)
+  if(NOT ZERROW_BUILD_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
+  zerrow_executable(${target} SOURCES ${arg_SOURCES} LINK ${arg_LINK} benchmark::benchmark)
+endfunction()
+
+# zerrow_fuzz(NAME SOURCES ... LINK ...): libFuzzer where clang builds it; otherwise nothing.
+function(zerrow_fuzz target)
+  if(NOT ZERROW_BUILD_FUZZERS)
+    return()
+  endif()
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
+  zerrow_executable(${target} SOURCES ${arg_SOURCES} LINK ${arg_LINK})
+  target_compile_options(${target} PRIVATE -fsanitize=fuzzer)
+  target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+endfunction()

@@ -1,0 +1,106 @@
+// What a run of a pipeline is asked to do, what it reports while it goes, and what it leaves.
+//
+// Plain values and one callback interface; engine/engine.h runs them. Thread safety: values as
+// usual; a RunObserver is called from the one thread that runs the engine's loop, never
+// concurrently, and must not block.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace zerrow {
+
+/// How outputs become shared memory. kAuto takes the best that this machine offers.
+enum class BackendKind { kAuto, kMemfd, kCopy, kFullCopy };
+std::string_view ToString(BackendKind kind);
+
+struct RunOptions {
+  std::string project_dir = ".";
+  std::map<std::string, std::string> parameters;  // name -> value as the user wrote it
+  std::vector<std::string> select;                // models to run with their ancestors; empty: all
+  int jobs = 0;                                   // functions at once; 0: the number of cores
+  BackendKind backend = BackendKind::kAuto;
+  bool strict = false;   // a failed expectation fails the run
+  bool account = false;  // compute duplicate_bytes
+  std::optional<std::string> output_dir;  // final models are written here as Parquet
+  int64_t preview_rows = 0;               // rows of each previewed model to report; 0: none
+  std::vector<std::string> preview;       // models to preview; empty: the final ones
+  std::vector<std::string> keep;          // models whose tables the result holds; "*": all
+};
+
+enum class RunStatus { kSuccess, kFailed, kCancelled };
+enum class ModelStatus { kSuccess, kFailed, kSkipped, kTimeout, kKilled, kCancelled };
+enum class ModelKind { kSource, kPython, kSql, kNative, kExpectation };
+std::string_view ToString(RunStatus status);
+std::string_view ToString(ModelStatus status);
+std::string_view ToString(ModelKind kind);
+
+/// Why something failed, said to the user: where it is and what to do.
+struct RunError {
+  std::string message;    // one line
+  std::string model;      // empty: the project as a whole
+  std::string file;       // the user's file, relative to the project; empty if there is none
+  int line = 0;           // 0: unknown
+  std::string traceback;  // the user's own frames; may be empty
+
+  /// "file:line: model: message" as far as known.
+  std::string ToString() const;
+};
+
+struct ModelReport {
+  std::string name;
+  ModelKind kind = ModelKind::kPython;
+  ModelStatus status = ModelStatus::kSkipped;
+  std::optional<int64_t> rows;
+  int64_t bytes = 0;           // of the output: new + reshared + copied
+  int64_t new_bytes = 0;       // handed over by reference, first stored by this model
+  int64_t reshared_bytes = 0;  // references to inputs' segments
+  int64_t copied_bytes = 0;    // copied on the way out
+  std::optional<int64_t> duplicate_bytes;  // new bytes equal to an input's buffer (--account)
+  double wall_s = 0;
+  double cpu_s = 0;
+  int64_t peak_memory_bytes = 0;
+  std::optional<RunError> error;
+  std::optional<bool> expectation;  // what an expectation answered
+};
+
+/// The first or last rows of a model's output as text cells, with the columns' Arrow types.
+struct Preview {
+  std::string model;
+  std::vector<std::pair<std::string, std::string>> columns;  // name, type
+  std::vector<std::vector<std::string>> rows;
+  int64_t total_rows = 0;
+};
+
+struct RunReport {
+  std::string run_id;
+  RunStatus status = RunStatus::kFailed;
+  double wall_s = 0;
+  int64_t peak_memory_bytes = 0;
+  BackendKind backend = BackendKind::kAuto;  // the one that was used
+  std::vector<ModelReport> models;           // in topological order
+  std::vector<RunError> errors;              // of the project, before anything ran
+  std::vector<Preview> previews;
+  std::vector<std::string> outputs;  // files written to output_dir
+
+  /// The document that `-O json` prints.
+  nlohmann::json ToJson() const;
+};
+
+class RunObserver {
+ public:
+  virtual ~RunObserver() = default;
+  /// The project was read and is sound: what is going to run, in topological order.
+  virtual void OnPlanned(const std::vector<ModelReport>& models) {}
+  virtual void OnModelStarted(const std::string& model) {}
+  virtual void OnModelFinished(const ModelReport& report) {}
+  /// One line, without its newline, that a function printed. `stream` is 1 or 2.
+  virtual void OnOutputLine(const std::string& model, int stream, std::string_view line) {}
+};
+
+}  // namespace zerrow
