@@ -1,0 +1,80 @@
+// A project as its discovery worker describes it: what the user's files declare.
+//
+// The worker ran user code, so its description is untrusted input: ParseDescription checks every
+// field's presence, type and bounds, and refuses what it doesn't know. Whether the project makes
+// sense (names, cycles, columns) is MakePlan's part. Plain values, pure functions, any thread.
+#pragma once
+
+#include <arrow/result.h>
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "zerrow/run.h"
+
+namespace zerrow::engine {
+
+struct ColumnDescription {
+  std::string name;
+  std::string type;  // Arrow's spelling; only shown
+};
+
+struct SourceDescription {
+  std::string table;
+  std::vector<std::string> files;  // absolute paths
+  std::vector<ColumnDescription> columns;
+  std::string file;  // where the project declares it
+  int line = 0;
+};
+
+struct ParameterDescription {
+  std::string name;
+  std::string type;      // str, int, float or bool
+  nlohmann::json value;  // of that type, or null
+  std::string file;
+  int line = 0;
+};
+
+struct InputDescription {
+  std::string parameter;  // the function's argument; of SQL models the table's name
+  std::string model;
+  std::optional<std::vector<std::string>> columns;
+  std::optional<std::string> filter;
+  int line = 0;
+};
+
+struct ParameterUse {
+  std::string argument;
+  std::string name;
+};
+
+struct ModelDescription {
+  std::string name;
+  ModelKind kind = ModelKind::kPython;  // never kSource
+  std::string file;                     // relative to the project
+  int line = 0;
+  std::string function;      // python and expectation
+  std::string sql;           // sql
+  std::string engine;        // sql: datafusion or duckdb
+  nlohmann::json operator_;  // native: an object for the worker; null otherwise
+  std::vector<InputDescription> inputs;
+  std::vector<ParameterUse> parameters;
+  std::optional<std::vector<std::string>> columns;  // declared output columns
+  std::optional<double> timeout_s;
+  std::vector<std::string> imports;  // libraries that the model's file imports
+};
+
+struct Description {
+  std::string name;
+  std::vector<ParameterDescription> parameters;
+  std::vector<SourceDescription> sources;
+  std::vector<ModelDescription> models;
+  std::vector<RunError> errors;  // found while reading; any of them: nothing runs
+};
+
+/// SerializationError that names the field, such as "models[2].inputs[0].model: not a string".
+arrow::Result<Description> ParseDescription(const nlohmann::json& document);
+
+}  // namespace zerrow::engine
