@@ -58,3 +58,23 @@ function(zerrow_fuzz target)
   target_compile_options(${target} PRIVATE -fsanitize=fuzzer)
   target_link_options(${target} PRIVATE -fsanitize=fuzzer)
 endfunction()
+
+# zerrow_package(TARGET [FOLDER name]): installs the target into the Python package's folder, from
+# where it finds pyarrow's libraries beside that package. A plain build also copies it into
+# python/zerrow, so that PYTHONPATH=python is enough to try a change.
+function(zerrow_package target)
+  cmake_parse_arguments(arg "" "FOLDER" "" ${ARGN})
+  if(arg_FOLDER)
+    set(origin "$ORIGIN/../../pyarrow")
+  else()
+    set(origin "$ORIGIN/../pyarrow")
+  endif()
+  set_target_properties(${target} PROPERTIES INSTALL_RPATH "${origin}")
+  install(TARGETS ${target} DESTINATION "zerrow/${arg_FOLDER}")
+  if(NOT ZERROW_SANITIZE)
+    set(folder "${CMAKE_SOURCE_DIR}/python/zerrow/${arg_FOLDER}")
+    add_custom_command(TARGET ${target} POST_BUILD
+      COMMAND "${CMAKE_COMMAND}" -E make_directory "${folder}"
+      COMMAND "${CMAKE_COMMAND}" -E copy_if_different "$<TARGET_FILE:${target}>" "${folder}/")
+  endif()
+endfunction()

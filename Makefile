@@ -1,0 +1,108 @@
+# Everything one does with a checkout. `make help` lists the targets.
+# Nothing is installed outside .venv/ and build/, except Debian packages that are missing (packages.txt).
+PYTHON ?= python3
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 60
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := build/.installed
+SOURCES := $(shell find include src python cmake CMakeLists.txt CMakePresets.json pyproject.toml \
+             -type f -not -name '*.pyc' -not -path 'python/zerrow/_bin/*' -not -name '_native*.so')
+CC_SOURCES := $(shell find src python/bindings -name '*.cc' -o -path 'src/*' -name '*.c')
+TIDY_SOURCES := $(filter-out %_test.cc %_bench.cc %_fuzz.cc %.c,$(CC_SOURCES))
+CC_HEADERS := $(shell find include src python/bindings -name '*.h')
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: all help demo test test-cc test-py lint lint-cc lint-py format bench test-asan test-tsan fuzz docs clean
+.DELETE_ON_ERROR:
+all: $(INSTALLED)
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## /{printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  make                       builds and installs into .venv/; .venv/bin/zerrow is the command"
+
+build/.packages: packages.txt
+	@scripts/apt_packages.sh
+	@mkdir -p build && touch $@
+
+build/.packages-%: packages.txt
+	@scripts/apt_packages.sh $*
+	@mkdir -p build && touch $@
+
+$(BIN)/python: | build/.packages
+	$(PYTHON) -m venv $(VENV)
+
+build/.requirements: pyproject.toml scripts/requirements.py | $(BIN)/python
+	@mkdir -p build
+	$(BIN)/python scripts/requirements.py >build/requirements.txt
+	$(BIN)/pip install --quiet -r build/requirements.txt
+	@touch $@
+
+# One tree for the wheel and the C++ tests: build/dev, which `cmake --build build/dev` goes on with.
+$(INSTALLED): build/.packages build/.requirements $(SOURCES)
+	$(BIN)/pip install . --quiet --no-deps --no-build-isolation \
+	  --config-settings=build-dir=build/dev --config-settings=cmake.define.ZERROW_BUILD_TESTS=ON
+	@touch $@
+
+demo: $(INSTALLED)  ## run the flights pipeline on real data
+	@$(BIN)/python examples/flights/make_data.py
+	@$(BIN)/zerrow run -p examples/flights
+
+test: test-cc test-py  ## all tests: C++ and Python
+
+test-cc: $(INSTALLED)  ## the C++ tests
+	ctest --test-dir build/dev --output-on-failure --timeout 300
+
+test-py: $(INSTALLED)  ## the Python tests, against the installed command
+	$(BIN)/pytest --quiet
+
+lint: lint-py lint-cc  ## clang-format, clang-tidy, ruff, mypy
+
+lint-py: build/.requirements  ## ruff and mypy
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+
+# Only what changed is checked again: each file leaves a stamp.
+lint-cc: build/.packages-lint $(INSTALLED)  ## clang-format and clang-tidy
+	clang-format-14 --dry-run -Werror $(CC_SOURCES) $(CC_HEADERS)
+	@$(MAKE) --no-print-directory --output-sync -j $(JOBS) $(patsubst %,build/lint/%.tidy,$(TIDY_SOURCES))
+
+build/lint/arrow.pch: cmake/pch.h build/.requirements
+	@mkdir -p $(@D)
+	@clang++-14 -std=c++20 -O2 -g1 -fPIC -fno-omit-frame-pointer -fvisibility=hidden -x c++-header $< -o $@ \
+	  -isystem "$$($(BIN)/python -c 'import importlib.util as u, os; print(os.path.dirname(u.find_spec("pyarrow").origin))')/include"
+
+build/lint/%.tidy: % build/lint/arrow.pch .clang-tidy $(CC_HEADERS)
+	@mkdir -p $(@D)
+	@echo "clang-tidy $<"
+	@scripts/clang_tidy.sh $< build/lint/arrow.pch
+	@touch $@
+
+format: build/.packages-lint build/.requirements  ## rewrite all sources in the project's format
+	clang-format-14 -i $(CC_SOURCES) $(CC_HEADERS)
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
+
+bench: $(INSTALLED)  ## all benchmarks
+	@for bench in $$(find build/dev -name '*_bench' -type f -perm -u+x | sort); do echo "== $$bench"; $$bench || exit 1; done
+
+test-asan test-tsan: build/.packages build/.requirements  ## the C++ tests under a sanitizer
+	cmake --preset $(@:test-%=%) -DPython_EXECUTABLE=$(abspath $(BIN))/python >/dev/null
+	cmake --build build/$(@:test-%=%) -j $(JOBS)
+	ctest --test-dir build/$(@:test-%=%) --output-on-failure --timeout 600 --label-exclude no_$(@:test-%=%)
+
+fuzz: build/.packages-fuzz build/.requirements  ## each fuzz target for FUZZ_SECONDS (60)
+	cmake --preset fuzz -DPython_EXECUTABLE=$(abspath $(BIN))/python >/dev/null
+	cmake --build build/fuzz -j $(JOBS)
+	@for fuzz in $$(find build/fuzz -name '*_fuzz' -type f -perm -u+x | sort); do \
+	  mkdir -p build/fuzz/corpus/$$(basename $$fuzz); \
+	  $$fuzz -max_total_time=$(FUZZ_SECONDS) build/fuzz/corpus/$$(basename $$fuzz) || exit 1; done
+
+docs: $(INSTALLED)  ## docs/cli.md from the command's own help
+	$(BIN)/python scripts/cli_docs.py >docs/cli.md
+
+clean:  ## remove what was built (keeps .venv)
+	rm -rf build python/zerrow/_bin python/zerrow/_native*.so

@@ -1,0 +1,79 @@
+"""The source tree's own rules: includes only go down, files stay small, one list of versions."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Lowest first. A file may include its own folder and those before it.
+LAYERS = ["base", "resource", "shm", "sipc", "decache", "sandbox", "engine", "worker", "cli"]
+ABOVE_ALL = len(LAYERS)
+PUBLIC = -1
+MAX_LINES = 500
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
+
+
+def sources(*patterns):
+    """Files of the tree by glob, what was built left out."""
+    files = [path for pattern in patterns for path in ROOT.glob(pattern)]
+    return [path for path in sorted(files) if "_bin" not in path.parts]
+
+
+def layer_of(path):
+    """Where a file stands: its layer's number, PUBLIC, or ABOVE_ALL."""
+    parts = path.relative_to(ROOT).parts
+    if parts[0] == "src":
+        return LAYERS.index(parts[1])
+    return PUBLIC if parts[0] == "include" else ABOVE_ALL
+
+
+def layer_of_include(name):
+    """The same of a quoted include."""
+    folder = name.split("/")[0]
+    return PUBLIC if folder == "zerrow" else LAYERS.index(folder)
+
+
+CC_FILES = sources("include/**/*.h", "src/**/*.h", "src/**/*.cc", "src/**/*.c", "python/**/*.cc")
+
+
+def test_every_folder_of_src_is_a_layer():
+    folders = {path.name for path in (ROOT / "src").iterdir() if path.is_dir()}
+    assert folders <= set(LAYERS)
+
+
+@pytest.mark.parametrize("path", CC_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_includes_go_down(path):
+    own = layer_of(path)
+    for name in INCLUDE.findall(path.read_text()):
+        if "/" not in name:
+            assert own == ABOVE_ALL, f'{name}: include it by its folder, as "layer/{name}"'
+            continue
+        assert layer_of_include(name) <= own, f"{name} stands above {path.parent.name}"
+
+
+def test_files_stay_under_500_lines():
+    files = CC_FILES + sources("python/**/*.py", "tests/**/*.py", "bench/**/*.py", "scripts/*")
+    long = {
+        str(path.relative_to(ROOT)): count
+        for path in files
+        if path.is_file() and (count := len(path.read_text().splitlines())) >= MAX_LINES
+    }
+    assert not long
+
+
+def test_headers_are_included_once():
+    headers = [path for path in CC_FILES if path.suffix == ".h"]
+    assert [path for path in headers if "#pragma once" not in path.read_text()] == []
+
+
+def test_pyarrow_is_pinned_to_the_same_version_to_build_and_to_run():
+    script = ROOT / "scripts" / "requirements.py"
+    output = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    names = [re.split(r"[=<>]", line)[0].lower() for line in output.stdout.splitlines()]
+    assert len(names) == len(set(names)), "a package is listed with two versions"
+    assert all("==" in line for line in output.stdout.splitlines()), "a package isn't pinned"
