@@ -1,0 +1,343 @@
+#include "engine/plan.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+#include <unordered_map>
+#include <utility>
+
+#include "engine/near_names.h"
+
+namespace zerrow::engine {
+
+namespace {
+
+using Columns = std::optional<std::vector<std::string>>;
+using SourceVariant = std::tuple<Columns, std::optional<std::string>>;
+
+class Planner {
+ public:
+  Planner(const Description& description, const RunOptions& options)
+      : description_(description), options_(options) {}
+
+  PlanResult Make() {
+    errors_ = description_.errors;
+    // A file that couldn't be read makes its models' consumers look wrong as well: say the cause.
+    if (!errors_.empty()) return {{}, std::move(errors_)};
+    IndexNames();
+    for (const auto& model : description_.models) CheckModel(model);
+    const std::vector<size_t> order = OrderModels();
+    const std::set<std::string> selected = Select();
+    CheckNamesAreSelected(selected);
+    if (errors_.empty()) Build(order, selected);
+    return {std::move(plan_), std::move(errors_)};
+  }
+
+ private:
+  void AddError(std::string message, std::string model, std::string file, int line) {
+    errors_.push_back({std::move(message), std::move(model), std::move(file), line, ""});
+  }
+  void AddError(std::string message, const ModelDescription& model, int line = 0) {
+    AddError(std::move(message), model.name, model.file, line > 0 ? line : model.line);
+  }
+
+  void IndexNames() {
+    for (size_t i = 0; i < description_.sources.size(); ++i) {
+      const auto& source = description_.sources[i];
+      if (!sources_.emplace(source.table, i).second) {
+        AddError("the source \"" + source.table + "\" is declared twice", "", source.file,
+                 source.line);
+      }
+      names_.push_back(source.table);
+    }
+    for (size_t i = 0; i < description_.models.size(); ++i) {
+      const auto& model = description_.models[i];
+      const auto [known, is_new] = models_.emplace(model.name, i);
+      if (sources_.contains(model.name)) {
+        AddError("a source has the same name; rename the model", model);
+      } else if (!is_new) {
+        const auto& first = description_.models[known->second];
+        AddError("a model of this name is already declared at " + first.file + ":" +
+                     std::to_string(first.line),
+                 model);
+      } else if (model.kind != ModelKind::kExpectation) {
+        names_.push_back(model.name);
+      }
+    }
+    if (description_.models.empty()) AddError("the project has no models", "", "", 0);
+    for (const auto& parameter : description_.parameters) parameters_.push_back(parameter.name);
+  }
+
+  void CheckModel(const ModelDescription& model) {
+    for (const auto& input : model.inputs) CheckInput(model, input);
+    for (const auto& use : model.parameters) {
+      if (std::ranges::find(parameters_, use.name) != parameters_.end()) continue;
+      AddError("unknown parameter \"" + use.name + "\"" + DidYouMean(use.name, parameters_), model);
+    }
+  }
+
+  void CheckInput(const ModelDescription& model, const InputDescription& input) {
+    const auto source = sources_.find(input.model);
+    if (source != sources_.end()) {
+      std::vector<std::string> known;
+      for (const auto& column : description_.sources[source->second].columns) {
+        known.push_back(column.name);
+      }
+      return CheckColumns(model, input, known);
+    }
+    const auto producer = models_.find(input.model);
+    if (producer == models_.end()) {
+      return AddError("unknown input \"" + input.model + "\"" + DidYouMean(input.model, names_),
+                      model, input.line);
+    }
+    const auto& from = description_.models[producer->second];
+    if (from.kind == ModelKind::kExpectation) {
+      return AddError("the input \"" + input.model + "\" is an expectation, which has no table",
+                      model, input.line);
+    }
+    CheckColumns(model, input, from.columns);
+  }
+
+  // `known`: nullopt if only the run will tell.
+  void CheckColumns(const ModelDescription& model, const InputDescription& input,
+                    const Columns& known) {
+    if (!input.columns) return;
+    std::set<std::string_view> seen;
+    for (const auto& column : *input.columns) {
+      if (!seen.insert(column).second) {
+        AddError("the column \"" + column + "\" of \"" + input.model + "\" is listed twice", model,
+                 input.line);
+      } else if (known && std::ranges::find(*known, column) == known->end()) {
+        AddError("unknown column \"" + column + "\" of \"" + input.model + "\"" +
+                     DidYouMean(column, *known),
+                 model, input.line);
+      }
+    }
+  }
+
+  /// The models that this one reads, by index; unknown ones are left out.
+  std::vector<size_t> ModelInputs(size_t index) const {
+    std::vector<size_t> inputs;
+    for (const auto& input : description_.models[index].inputs) {
+      const auto producer = models_.find(input.model);
+      if (producer != models_.end()) inputs.push_back(producer->second);
+    }
+    std::ranges::sort(inputs);
+    inputs.erase(std::unique(inputs.begin(), inputs.end()), inputs.end());
+    return inputs;
+  }
+
+  // Kahn's algorithm, earliest declaration first. Where only cycles are left, one is reported and
+  // taken out, so that each is reported once and the rest is still ordered.
+  std::vector<size_t> OrderModels() {
+    const size_t count = description_.models.size();
+    std::vector<std::vector<size_t>> consumers(count);
+    std::vector<size_t> open_inputs(count);
+    std::set<size_t> ready;
+    std::set<size_t> left;
+    for (size_t i = 0; i < count; ++i) {
+      const auto inputs = ModelInputs(i);
+      open_inputs[i] = inputs.size();
+      for (const size_t input : inputs) consumers[input].push_back(i);
+      left.insert(i);
+      if (inputs.empty()) ready.insert(i);
+    }
+    std::vector<size_t> order;
+    while (!left.empty()) {
+      if (ready.empty()) ready = ReportCycle(left);
+      const size_t next = *ready.begin();
+      ready.erase(next);
+      left.erase(next);
+      order.push_back(next);
+      for (const size_t consumer : consumers[next]) {
+        if (--open_inputs[consumer] == 0 && left.contains(consumer)) ready.insert(consumer);
+      }
+    }
+    return order;
+  }
+
+  // Every model in `left` waits for another one in it, so going from input to input ends in a
+  // circle.
+  std::set<size_t> ReportCycle(const std::set<size_t>& left) {
+    std::vector<size_t> way;
+    std::unordered_map<size_t, size_t> position;
+    size_t at = *left.begin();
+    while (position.emplace(at, way.size()).second) {
+      way.push_back(at);
+      for (const size_t input : ModelInputs(at)) {
+        if (!left.contains(input)) continue;
+        at = input;
+        break;
+      }
+    }
+    std::vector<size_t> cycle(way.begin() + static_cast<std::ptrdiff_t>(position[at]), way.end());
+    std::ranges::reverse(cycle);  // from producer to consumer
+    std::ranges::rotate(cycle, std::ranges::min_element(cycle));
+    std::string text;
+    for (const size_t index : cycle) text += description_.models[index].name + " -> ";
+    const auto& first = description_.models[cycle.front()];
+    AddError("models depend on each other in a cycle: " + text + first.name, first);
+    return {cycle.begin(), cycle.end()};
+  }
+
+  // The names to run: models, and sources that were asked for themselves.
+  std::set<std::string> Select() {
+    std::vector<std::string> open = options_.select;
+    if (open.empty()) {
+      for (const auto& model : description_.models) open.push_back(model.name);
+      // A source that nobody reads is run only to be looked at or kept.
+      for (const auto* names : {&options_.preview, &options_.keep}) {
+        for (const auto& name : *names) {
+          if (sources_.contains(name)) open.push_back(name);
+        }
+      }
+    }
+    std::set<std::string> selected;
+    while (!open.empty()) {
+      const std::string name = std::move(open.back());
+      open.pop_back();
+      const auto model = models_.find(name);
+      if (model == models_.end() && !sources_.contains(name)) {
+        AddError("unknown model \"" + name + "\" in --select" + DidYouMean(name, AllNames()), "",
+                 "", 0);
+        continue;
+      }
+      if (!selected.insert(name).second || model == models_.end()) continue;
+      for (const size_t input : ModelInputs(model->second)) {
+        open.push_back(description_.models[input].name);
+      }
+    }
+    return selected;
+  }
+
+  std::vector<std::string> AllNames() const {
+    std::vector<std::string> names = names_;
+    for (const auto& model : description_.models) {
+      if (model.kind == ModelKind::kExpectation) names.push_back(model.name);
+    }
+    return names;
+  }
+
+  void CheckNamesAreSelected(const std::set<std::string>& selected) {
+    const std::pair<const char*, const std::vector<std::string>*> lists[] = {
+        {"preview", &options_.preview}, {"keep", &options_.keep}};
+    for (const auto& [what, names] : lists) {
+      for (const auto& name : *names) {
+        if (name == "*" && what == std::string_view("keep")) continue;
+        if (std::ranges::find(names_, name) == names_.end()) {
+          AddError("unknown model \"" + name + "\" to " + what + DidYouMean(name, names_), "", "",
+                   0);
+        } else if (!selected.contains(name)) {
+          AddError("the model \"" + name + "\" to " + what + " isn't selected", "", "", 0);
+        }
+      }
+    }
+  }
+
+  void Build(const std::vector<size_t>& order, const std::set<std::string>& selected) {
+    plan_.project = description_.name;
+    plan_.parameters = description_.parameters;
+    for (const auto& source : description_.sources) {
+      if (selected.contains(source.table)) SourceNode(source, std::nullopt, std::nullopt);
+    }
+    for (const size_t index : order) {
+      if (selected.contains(description_.models[index].name)) AddModel(description_.models[index]);
+    }
+    NameSources();
+    for (auto& node : plan_.nodes) {
+      node.final_model = node.kind != ModelKind::kSource && node.has_table() &&
+                         std::ranges::none_of(node.consumers, [&](size_t consumer) {
+                           return plan_.nodes[consumer].has_table();
+                         });
+    }
+  }
+
+  void AddModel(const ModelDescription& model) {
+    PlanNode node;
+    node.name = model.name;
+    node.kind = model.kind;
+    node.model = model;
+    for (const auto& input : model.inputs) {
+      const auto source = sources_.find(input.model);
+      if (source != sources_.end()) {
+        const size_t from =
+            SourceNode(description_.sources[source->second], input.columns, input.filter);
+        node.inputs.push_back({input.parameter, from, std::nullopt, std::nullopt});
+      } else {
+        node.inputs.push_back(
+            {input.parameter, model_nodes_.at(input.model), input.columns, input.filter});
+      }
+    }
+    const size_t index = plan_.nodes.size();
+    for (const auto& input : node.inputs) {
+      auto& consumers = plan_.nodes[input.node].consumers;
+      if (consumers.empty() || consumers.back() != index) consumers.push_back(index);
+    }
+    model_nodes_.emplace(model.name, index);
+    plan_.nodes.push_back(std::move(node));
+  }
+
+  size_t SourceNode(const SourceDescription& source, Columns columns,
+                    std::optional<std::string> filter) {
+    // Asking for all columns by name is asking for all of them.
+    if (columns && std::ranges::equal(*columns, source.columns, {}, {}, &ColumnDescription::name)) {
+      columns = std::nullopt;
+    }
+    auto& variants = source_nodes_[source.table];
+    const auto [known, is_new] =
+        variants.emplace(SourceVariant(columns, filter), plan_.nodes.size());
+    if (!is_new) return known->second;
+    PlanNode node;
+    node.name = source.table;
+    node.kind = ModelKind::kSource;
+    node.source = source;
+    node.columns = std::move(columns);
+    node.filter = std::move(filter);
+    plan_.nodes.push_back(std::move(node));
+    return known->second;
+  }
+
+  // The whole table keeps its name, else the first variant does.
+  void NameSources() {
+    for (auto& [table, variants] : source_nodes_) {
+      std::vector<size_t> nodes;
+      for (const auto& [variant, index] : variants) nodes.push_back(index);
+      std::ranges::sort(nodes);
+      const auto whole = variants.find(SourceVariant(std::nullopt, std::nullopt));
+      if (whole != variants.end()) {
+        nodes.erase(std::ranges::find(nodes, whole->second));
+        nodes.insert(nodes.begin(), whole->second);
+      }
+      for (size_t i = 1; i < nodes.size(); ++i) {
+        plan_.nodes[nodes[i]].name = table + "#" + std::to_string(i + 1);
+      }
+    }
+  }
+
+  const Description& description_;
+  const RunOptions& options_;
+  std::map<std::string, size_t> sources_;  // index in description_.sources
+  std::map<std::string, size_t> models_;   // index in description_.models; the first of a name
+  std::vector<std::string> names_;         // what an input may be
+  std::vector<std::string> parameters_;
+  std::map<std::string, size_t> model_nodes_;
+  std::map<std::string, std::map<SourceVariant, size_t>> source_nodes_;
+  Plan plan_;
+  std::vector<RunError> errors_;
+};
+
+}  // namespace
+
+std::optional<size_t> Plan::Find(const std::string& name) const {
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (nodes[i].name == name) return i;
+  }
+  return std::nullopt;
+}
+
+PlanResult MakePlan(const Description& description, const RunOptions& options) {
+  return Planner(description, options).Make();
+}
+
+}  // namespace zerrow::engine

@@ -1,0 +1,192 @@
+#include "engine/plan.h"
+
+#include <gtest/gtest.h>
+
+namespace zerrow::engine {
+namespace {
+
+using nlohmann::json;
+
+InputDescription Input(const std::string& model,
+                       std::optional<std::vector<std::string>> columns = std::nullopt,
+                       std::optional<std::string> filter = std::nullopt) {
+  return {model, model, std::move(columns), std::move(filter), 7};
+}
+
+ModelDescription Model(const std::string& name, std::vector<InputDescription> inputs) {
+  ModelDescription model;
+  model.name = name;
+  model.file = "models.py";
+  model.line = 3;
+  model.function = name;
+  model.inputs = std::move(inputs);
+  return model;
+}
+
+Description Project(std::vector<ModelDescription> models) {
+  Description description;
+  description.name = "test";
+  description.sources = {
+      {"flights", {"/data/f.parquet"}, {{"a", "int64"}, {"b", "string"}}, "p.yml", 2}};
+  description.models = std::move(models);
+  return description;
+}
+
+std::vector<std::string> Names(const Plan& plan) {
+  std::vector<std::string> names;
+  for (const auto& node : plan.nodes) names.push_back(node.name);
+  return names;
+}
+
+std::vector<std::string> Errors(const PlanResult& result) {
+  std::vector<std::string> errors;
+  for (const auto& error : result.errors) errors.push_back(error.ToString());
+  return errors;
+}
+
+using Texts = std::vector<std::string>;
+
+TEST(Plan, OrdersModelsAfterTheirInputs) {
+  const auto result =
+      MakePlan(Project({Model("last", {Input("mid")}), Model("mid", {Input("flights")})}), {});
+  ASSERT_EQ(Errors(result), Texts{});
+  EXPECT_EQ(Names(result.plan), (Texts{"flights", "mid", "last"}));
+  EXPECT_EQ(result.plan.nodes[0].consumers, std::vector<size_t>{1});
+  EXPECT_FALSE(result.plan.nodes[1].final_model);
+  EXPECT_TRUE(result.plan.nodes[2].final_model);
+}
+
+TEST(Plan, ReadsEachVariantOfASourceOnce) {
+  const auto result = MakePlan(
+      Project({Model("x", {Input("flights", Texts{"a"}, "a > 1")}), Model("y", {Input("flights")}),
+               Model("z", {Input("flights", Texts{"a", "b"})}),
+               Model("w", {Input("flights", Texts{"a"}, "a > 1")})}),
+      {});
+  ASSERT_EQ(Errors(result), Texts{});
+  EXPECT_EQ(Names(result.plan), (Texts{"flights#2", "x", "flights", "y", "z", "w"}));
+  EXPECT_EQ(result.plan.nodes[0].filter, "a > 1");
+  EXPECT_EQ(result.plan.nodes[0].consumers, (std::vector<size_t>{1, 5}));
+  EXPECT_EQ(result.plan.nodes[4].inputs[0].columns, std::nullopt);
+}
+
+TEST(Plan, NamesTheWholeCycleOnceEach) {
+  const auto result = MakePlan(
+      Project({Model("a", {Input("c")}), Model("b", {Input("a")}), Model("c", {Input("b")}),
+               Model("after", {Input("a")}), Model("self", {Input("self")})}),
+      {});
+  EXPECT_EQ(Errors(result),
+            (Texts{"models.py:3: a: models depend on each other in a cycle: a -> b -> c -> a",
+                   "models.py:3: self: models depend on each other in a cycle: self -> self"}));
+}
+
+TEST(Plan, CollectsErrorsWithTheirPlaces) {
+  auto check = Model("check", {Input("good")});
+  check.kind = ModelKind::kExpectation;
+  auto declared = Model("declared", {Input("flights")});
+  declared.columns = Texts{"x"};
+  auto parametrized = Model("parametrized", {});
+  parametrized.parameters = {{"origin", "origin"}};
+  const auto result = MakePlan(
+      Project({Model("good", {Input("flight")}), check, declared, parametrized,
+               Model("bad_columns", {Input("flights", Texts{"aa", "b", "b"})}),
+               Model("bad_declared", {Input("declared", Texts{"y"})}),
+               Model("reads_check", {Input("check")}), Model("flights", {}), Model("good", {})}),
+      {});
+  EXPECT_EQ(
+      Errors(result),
+      (Texts{
+          "models.py:3: flights: a source has the same name; rename the model",
+          "models.py:3: good: a model of this name is already declared at models.py:3",
+          "models.py:7: good: unknown input \"flight\"; did you mean \"flights\"?",
+          "models.py:3: parametrized: unknown parameter \"origin\"",
+          "models.py:7: bad_columns: unknown column \"aa\" of \"flights\"; did you mean \"a\"?",
+          "models.py:7: bad_columns: the column \"b\" of \"flights\" is listed twice",
+          "models.py:7: bad_declared: unknown column \"y\" of \"declared\"; did you mean \"x\"?",
+          "models.py:7: reads_check: the input \"check\" is an expectation, which has no table"}));
+}
+
+TEST(Plan, SelectTakesAncestorsOnly) {
+  RunOptions options;
+  options.select = {"mid"};
+  const auto project = Project({Model("mid", {Input("flights")}), Model("last", {Input("mid")}),
+                                Model("other", {Input("flights")})});
+  auto result = MakePlan(project, options);
+  EXPECT_EQ(Names(result.plan), (Texts{"flights", "mid"}));
+  EXPECT_TRUE(result.plan.nodes[1].final_model);
+  options.select = {"midd"};
+  options.preview = {"other"};
+  EXPECT_EQ(Errors(MakePlan(project, options)),
+            (Texts{"unknown model \"midd\" in --select; did you mean \"mid\"?",
+                   "the model \"other\" to preview isn't selected"}));
+  options.select = {"flights"};
+  options.preview = {"flights"};
+  EXPECT_EQ(Names(MakePlan(project, options).plan), Texts{"flights"});
+}
+
+TEST(Plan, ExplainsItself) {
+  Explanation explanation;
+  explanation.plan =
+      MakePlan(Project({Model("m", {Input("flights", Texts{"a"}, "a > 1")})}), {}).plan;
+  EXPECT_EQ(explanation.ToText(),
+            "flights  [source, p.yml:2]\n"
+            "    reads flights (1 file)  columns: a  filter: a > 1\n"
+            "m  [python, models.py:3] final\n"
+            "    <- flights\n");
+  EXPECT_EQ(explanation.ToJson()["nodes"].size(), 2u);
+}
+
+json ValidDocument() {
+  return json::parse(R"({"name": "p",
+    "parameters": [{"name": "n", "type": "int", "value": 3, "file": "p.yml", "line": 1}],
+    "sources": [{"table": "t", "files": ["/a"], "columns": [{"name": "a", "type": "int64"}],
+                 "file": "p.yml", "line": 2}],
+    "models": [{"name": "m", "kind": "python", "file": "m.py", "line": 4, "function": "m",
+      "sql": null, "engine": null, "operator": null,
+      "inputs": [{"parameter": "t", "model": "t", "columns": ["a"], "filter": null, "line": 5}],
+      "parameters": [{"argument": "n", "name": "n"}], "columns": null, "timeout_s": 1.5,
+      "imports": ["polars"]}],
+    "errors": []})");
+}
+
+TEST(Description, ParsesWhatADiscoveryWorkerSends) {
+  const auto description = ParseDescription(ValidDocument()).ValueOrDie();
+  ASSERT_EQ(description.models.size(), 1u);
+  EXPECT_EQ(description.models[0].timeout_s, 1.5);
+  EXPECT_EQ(description.models[0].inputs[0].columns, Texts{"a"});
+  EXPECT_EQ(description.parameters[0].value, 3);
+  EXPECT_TRUE(MakePlan(description, {}).errors.empty());
+}
+
+TEST(Description, NamesTheMalformedField) {
+  const std::pair<const char*, json> changes[] = {
+      {"/models/0/name", 3},
+      {"/models/0/name", ""},
+      {"/models/0/kind", "source"},
+      {"/models/0/line", -1},
+      {"/models/0/line", 1.5},
+      {"/models/0/function", nullptr},
+      {"/models/0/timeout_s", 0},
+      {"/models/0/inputs", json::object()},
+      {"/models/0/inputs/0/columns/0", nullptr},
+      {"/models/0/inputs/0/surplus", 1},
+      {"/parameters/0/value", "three"},
+      {"/parameters/0/type", "date"},
+      {"/sources/0/files/0", "relative"},
+      {"/sources/0/table", std::string("a\0b", 3)},
+      {"/errors", nullptr},
+  };
+  for (const auto& [place, value] : changes) {
+    json document = ValidDocument();
+    document[json::json_pointer(place)] = value;
+    const auto status = ParseDescription(document).status();
+    EXPECT_TRUE(status.IsSerializationError()) << place << ": " << status.ToString();
+  }
+  json lacking = ValidDocument();
+  lacking["models"][0].erase("imports");
+  EXPECT_EQ(ParseDescription(lacking).status().message(),
+            "project description: models[0]: lacks \"imports\"");
+  EXPECT_FALSE(ParseDescription(json::array()).ok());
+}
+
+}  // namespace
+}  // namespace zerrow::engine
