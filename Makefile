@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 all: $(INSTALLED)
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## /{printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z %-]*:.*## /{printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  make                       builds and installs into .venv/; .venv/bin/zerrow is the command"
 
 build/.packages: packages.txt
@@ -47,7 +47,7 @@ $(INSTALLED): build/.packages build/.requirements $(SOURCES)
 	@touch $@
 
 demo: $(INSTALLED)  ## run the flights pipeline on real data
-	@$(BIN)/python examples/flights/make_data.py
+	@$(BIN)/python examples/flights/prepare.py
 	@$(BIN)/zerrow run -p examples/flights
 
 test: test-cc test-py  ## all tests: C++ and Python
@@ -88,6 +88,9 @@ format: build/.packages-lint build/.requirements  ## rewrite all sources in the 
 
 bench: $(INSTALLED)  ## all benchmarks
 	@for bench in $$(find build/dev -name '*_bench' -type f -perm -u+x | sort); do echo "== $$bench"; $$bench || exit 1; done
+
+bench-%: $(INSTALLED)  ## one of bench/*.py, its options in ARGS
+	@$(BIN)/python bench/$*.py $(ARGS)
 
 test-asan test-tsan: build/.packages build/.requirements  ## the C++ tests under a sanitizer
 	cmake --preset $(@:test-%=%) -DPython_EXECUTABLE=$(abspath $(BIN))/python >/dev/null

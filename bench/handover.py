@@ -23,19 +23,14 @@ def main() -> None:
     parser = lib.arguments(__doc__.splitlines()[0], repeats=3, warmup=0)
     parser.add_argument("--backend", default="memfd")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--largest", default="4 GB", choices=SIZES, help="stop at this size"
-    )
+    parser.add_argument("--largest", default="4 GB", choices=SIZES, help="stop at this size")
     options = parser.parse_args()
 
     def run(size: int) -> lib.Figures:
         rounds_ = rounds.zerrow_rounds(
             options.backend, size, options.rounds, table="integers", column="c0"
         )
-        return {
-            key: rounds_[-1][key]
-            for key in ("handover_s", "sum_s", "cpu_s", "copied_bytes")
-        }
+        return {key: rounds_[-1][key] for key in ("handover_s", "sum_s", "cpu_s", "copied_bytes")}
 
     names = list(SIZES)[: list(SIZES).index(options.largest) + 1]
     arms = [lib.Arm(name, lambda name=name: run(SIZES[name])) for name in names]

@@ -57,19 +57,11 @@ def interleave(arms: Sequence[Arm], repeats: int, warmup: int = 1) -> None:
                 arm.samples.append(figures)
 
 
-def arguments(
-    description: str, repeats: int = 5, warmup: int = 1
-) -> argparse.ArgumentParser:
+def arguments(description: str, repeats: int = 5, warmup: int = 1) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        "--repeats", type=int, default=repeats, help="recorded runs of each arm"
-    )
-    parser.add_argument(
-        "--warmup", type=int, default=warmup, help="unrecorded runs of each arm"
-    )
-    parser.add_argument(
-        "--json", metavar="FILE", help="write everything measured ('-': stdout)"
-    )
+    parser.add_argument("--repeats", type=int, default=repeats, help="recorded runs of each arm")
+    parser.add_argument("--warmup", type=int, default=warmup, help="unrecorded runs of each arm")
+    parser.add_argument("--json", metavar="FILE", help="write everything measured ('-': stdout)")
     return parser
 
 
@@ -107,9 +99,7 @@ def commit() -> str:
         )
         return done.stdout.strip()
 
-    return git("rev-parse", "--short", "HEAD") + (
-        "+" if git("status", "--porcelain") else ""
-    )
+    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain") else "")
 
 
 # --- what processes cost --------------------------------------------------------------------
@@ -120,7 +110,11 @@ def run_command(command: Sequence[str], **popen: Any) -> tuple[Figures, str]:
     with memory_group() as group:
         begin = time.perf_counter()
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, preexec_fn=group.enter, **popen  # noqa: PLW1509
+            command,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=group.enter,  # noqa: PLW1509
+            **popen,
         ) as process:
             output = process.stdout.read() if process.stdout else ""
             _, status, usage = os.wait4(process.pid, 0)
@@ -142,9 +136,7 @@ class MemoryGroup:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.peak_bytes: int | None = None
-        self._keys = (
-            ("anon", "shmem") if path and _is_unified(path) else ("rss", "shmem")
-        )
+        self._keys = ("anon", "shmem") if path and _is_unified(path) else ("rss", "shmem")
         self._stop = threading.Event()
 
     def enter(self) -> None:
@@ -160,10 +152,7 @@ class MemoryGroup:
     def sample(self) -> None:
         if self.path is None:
             return
-        lines = (
-            line.split()
-            for line in (self.path / "memory.stat").read_text().splitlines()
-        )
+        lines = (line.split() for line in (self.path / "memory.stat").read_text().splitlines())
         stat = {words[0]: int(words[1]) for words in lines}
         now = sum(stat.get(key, 0) for key in self._keys)
         self.peak_bytes = max(self.peak_bytes or 0, now)
@@ -191,9 +180,7 @@ def _own_memory_cgroup() -> Path | None:
 @contextlib.contextmanager
 def memory_group() -> Iterator[MemoryGroup]:
     parent = _own_memory_cgroup()
-    path = (
-        parent / f"zerrow-bench-{os.getpid()}-{time.monotonic_ns()}" if parent else None
-    )
+    path = parent / f"zerrow-bench-{os.getpid()}-{time.monotonic_ns()}" if parent else None
     try:
         if path:
             path.mkdir()
@@ -229,14 +216,10 @@ def zerrow_command() -> str:
     return str(beside) if beside.exists() else "zerrow"
 
 
-def run_zerrow(
-    project: Path, *options: str, env: dict[str, str] | None = None
-) -> dict[str, Any]:
+def run_zerrow(project: Path, *options: str, env: dict[str, str] | None = None) -> dict[str, Any]:
     """One `zerrow run -O json` as its report, with the figures of the whole process tree."""
     command = [zerrow_command(), "run", "-p", str(project), "-O", "json", *options]
-    figures, output = run_command(
-        command, env={**os.environ, **(env or {})}, stderr=None
-    )
+    figures, output = run_command(command, env={**os.environ, **(env or {})}, stderr=None)
     report: dict[str, Any] = json.loads(output)
     report["figures"] = figures
     return report
@@ -279,13 +262,9 @@ def human(figure: str, value: float | None) -> str:
     return f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
 
 
-def report(
-    title: str, note: str, arms: Sequence[Arm], options: argparse.Namespace
-) -> None:
+def report(title: str, note: str, arms: Sequence[Arm], options: argparse.Namespace) -> None:
     """Prints header and table (median, and least..most), and the JSON where it is wanted."""
-    figures = list(
-        dict.fromkeys(name for arm in arms for s in arm.samples for name in s)
-    )
+    figures = list(dict.fromkeys(name for arm in arms for s in arm.samples for name in s))
     where = machine()
     out = sys.stderr if options.json == "-" else sys.stdout
     print(f"# {title}\n# {note}", file=out)

@@ -130,12 +130,8 @@ def plain_run(size: int) -> dict[str, lib.Figures]:
 
 def main() -> None:
     parser = lib.arguments(__doc__.splitlines()[0], repeats=3, warmup=0)
-    parser.add_argument(
-        "--size", type=int, default=400_000_000, help="bytes of the input"
-    )
-    parser.add_argument(
-        "--backend", default="memfd", help="'' for the plain processes only"
-    )
+    parser.add_argument("--size", type=int, default=400_000_000, help="bytes of the input")
+    parser.add_argument("--backend", default="memfd", help="'' for the plain processes only")
     options = parser.parse_args()
     library_functions.import_everything()
     names = list(library_functions.KINDS)
@@ -155,10 +151,7 @@ def main() -> None:
         options,
     )
     if options.backend:
-        ratios = [
-            (ours[n].median("cpu_s") or 0) / (plain[n].median("cpu_s") or 1)
-            for n in names
-        ]
+        ratios = [(ours[n].median("cpu_s") or 0) / (plain[n].median("cpu_s") or 1) for n in names]
         print(
             f"# CPU of the functions against plain: mean of ratios {sum(ratios) / len(ratios):.2f}"
         )

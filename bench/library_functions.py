@@ -37,9 +37,7 @@ def pyarrow_filter_and_compute(table: Any) -> Any:
     import pyarrow.compute as pc
 
     kept = table.filter(pc.less(table["value"], 800))
-    return kept.append_column(
-        "scaled", pc.multiply(pc.cast(kept["value"], "float64"), 0.5)
-    )
+    return kept.append_column("scaled", pc.multiply(pc.cast(kept["value"], "float64"), 0.5))
 
 
 def numpy_columns(table: Any) -> Any:
@@ -48,9 +46,7 @@ def numpy_columns(table: Any) -> Any:
 
     value = table["value"].combine_chunks().to_numpy(zero_copy_only=True)
     ident = table["id"].combine_chunks().to_numpy(zero_copy_only=True)
-    return pa.table(
-        {"root": np.sqrt(value), "both": value + ident, "share": value / 1000.0}
-    )
+    return pa.table({"root": np.sqrt(value), "both": value + ident, "share": value / 1000.0})
 
 
 def pandas_new_columns(frame: Any) -> Any:
@@ -80,9 +76,7 @@ def datafusion_projection(table: Any) -> Any:
 
     context = datafusion.SessionContext()
     context.from_arrow(table, "t")
-    return context.sql(
-        'SELECT id, value * 2 AS "double", city, name FROM t'
-    ).to_arrow_table()
+    return context.sql('SELECT id, value * 2 AS "double", city, name FROM t').to_arrow_table()
 
 
 def converter(name: str) -> Callable[[Any], Any]:

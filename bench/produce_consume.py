@@ -58,16 +58,10 @@ def turn(run: list[lib.Figures], cold: bool) -> lib.Figures:
 
 def main() -> None:
     parser = lib.arguments(__doc__.splitlines()[0], repeats=3, warmup=0)
-    parser.add_argument(
-        "--size", type=int, default=workloads.GIB, help="bytes of the table"
-    )
+    parser.add_argument("--size", type=int, default=workloads.GIB, help="bytes of the table")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of a run")
-    parser.add_argument(
-        "--cold", action="store_true", help="report each run's first round"
-    )
-    parser.add_argument(
-        "--backends", default="memfd,copy,full-copy", help="'' for the peers only"
-    )
+    parser.add_argument("--cold", action="store_true", help="report each run's first round")
+    parser.add_argument("--backends", default="memfd,copy,full-copy", help="'' for the peers only")
     options = parser.parse_args()
     count = 1 if options.cold else options.rounds
 
@@ -78,9 +72,7 @@ def main() -> None:
     def zerrow(backend: str) -> lib.Figures:
         return turn(rounds.zerrow_rounds(backend, options.size, count), options.cold)
 
-    pa.array(
-        [0]
-    ).to_numpy()  # everything imported and initialized before the first fork
+    pa.array([0]).to_numpy()  # everything imported and initialized before the first fork
     arms = [
         lib.Arm("mapped by name", ByName(options.size).run),
         *(

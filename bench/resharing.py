@@ -65,9 +65,7 @@ FIGURES = ("bytes", "new_bytes", "reshared_bytes", "copied_bytes")
 
 def main() -> None:
     parser = lib.arguments(__doc__.splitlines()[0], repeats=1, warmup=0)
-    parser.add_argument(
-        "--size", type=int, default=workloads.GIB, help="bytes of the table"
-    )
+    parser.add_argument("--size", type=int, default=workloads.GIB, help="bytes of the table")
     parser.add_argument("--backend", default="memfd")
     options = parser.parse_args()
     arms = [lib.Arm(name, dict) for name in ARMS]

@@ -72,17 +72,12 @@ def zerrow_rounds(
     backend: str, size: int, rounds: int, table: str = "mixed", column: str = "value"
 ) -> list[lib.Figures]:
     """One run of `rounds` rounds with a table of workloads.py; the figures of each."""
-    after = [
-        f'before: pa.Table = zerrow.Model("consume_{i - 1}"), ' for i in range(rounds)
-    ]
+    after = [f'before: pa.Table = zerrow.Model("consume_{i - 1}"), ' for i in range(rounds)]
     after[0] = ""
     text = "".join(
-        ROUND.format(i=i, after=after[i], table=table, column=column)
-        for i in range(rounds)
+        ROUND.format(i=i, after=after[i], table=table, column=column) for i in range(rounds)
     )
-    with lib.project(
-        {"zerrow_project.yml": PROJECT, "models.py": COMMON + text}
-    ) as project:
+    with lib.project({"zerrow_project.yml": PROJECT, "models.py": COMMON + text}) as project:
         log = project / "log"
         options = [
             "--backend",
@@ -150,9 +145,7 @@ def _figures(log: Log, i: int) -> lib.Figures:
         "whole_s": log["summed", i] - log["begin", i],
         "handover_s": log["have", i] - log["produced", i],
         "sum_s": log["summed", i] - log["have", i],
-        "open_and_sum_s": log["summed", i] - log["opened", i]
-        if ("opened", i) in log
-        else None,
+        "open_and_sum_s": log["summed", i] - log["opened", i] if ("opened", i) in log else None,
     }
 
 

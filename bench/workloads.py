@@ -12,9 +12,7 @@ def integers(total_bytes: int, columns: int = 8) -> pa.Table:
     """A table of `columns` int64 columns, `total_bytes` in all, made in one go."""
     rows = total_bytes // (8 * columns)
     names = [f"c{i}" for i in range(columns)]
-    return pa.table(
-        [pa.array(np.arange(i, rows + i)) for i in range(columns)], names=names
-    )
+    return pa.table([pa.array(np.arange(i, rows + i)) for i in range(columns)], names=names)
 
 
 def mixed(total_bytes: int) -> pa.Table:

@@ -17,7 +17,8 @@ def departure_board(
 ) -> duckdb.DuckDBPyRelation:
     """Departures of the airport `origin` by the hour that the timetable gives."""
     return board.aggregate(
-        "hour, count(*) AS flights, sum(late::INT)::BIGINT AS late, median(dep_delay) AS median_delay",
+        """hour, count(*) AS flights, sum(late::INT)::BIGINT AS late,
+           median(dep_delay) AS median_delay""",
         "hour",
     ).order("hour")
 
