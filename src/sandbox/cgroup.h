@@ -1,0 +1,40 @@
+// A memory cgroup for a run, v1 or v2: the only place in Zerrow that reads cgroups.
+//
+// A child of the cgroup that this process is in; removed again by the destructor, when its
+// processes are gone. After a crash an empty cgroup may stay; the next Make removes such. One
+// thread at a time.
+#pragma once
+
+#include <arrow/result.h>
+#include <sys/types.h>
+
+#include <memory>
+#include <string>
+
+namespace zerrow::sandbox {
+
+class MemoryCgroup {
+ public:
+  /// IOError with what refused: no memory controller here, or no permission.
+  static arrow::Result<std::unique_ptr<MemoryCgroup>> Make();
+  ~MemoryCgroup();
+  MemoryCgroup(const MemoryCgroup&) = delete;
+  MemoryCgroup& operator=(const MemoryCgroup&) = delete;
+
+  int version() const { return version_; }
+  const std::string& path() const { return path_; }
+
+  /// Its memory is charged here from now on, its children are born here. IOError.
+  arrow::Status AddProcess(pid_t pid);
+
+  /// Memory without the cache of files: rss + shmem (v1), anon + shmem (v2). IOError.
+  arrow::Result<int64_t> UsedBytes() const;
+
+ private:
+  MemoryCgroup(int version, std::string path) : version_(version), path_(std::move(path)) {}
+
+  int version_;
+  std::string path_;
+};
+
+}  // namespace zerrow::sandbox

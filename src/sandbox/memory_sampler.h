@@ -1,0 +1,60 @@
+// How much memory a run uses, and its peak: sampled, as the kernel's own peaks count file cache.
+//
+// From a cgroup of the run where one can be made, else from /proc: the sum of RssAnon of the
+// run's processes and of what the caller says its segments hold. Each process's own peak is
+// RssAnon + RssShmem. Sample() is explicit: call it at least every 10 ms and at each event. One
+// thread at a time. Leaves nothing behind.
+#pragma once
+
+#include <arrow/result.h>
+#include <sys/types.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "sandbox/cgroup.h"
+
+namespace zerrow::sandbox {
+
+class MemorySampler {
+ public:
+  /// `segment_bytes`: memory behind the run's segments and chunks now; used without a cgroup.
+  /// Never fails: without a cgroup it reads /proc.
+  static MemorySampler Make(std::function<int64_t()> segment_bytes);
+  /// Reads /proc even where a cgroup could be had.
+  static MemorySampler MakeFromProc(std::function<int64_t()> segment_bytes);
+
+  /// "cgroup v1", "cgroup v2" or "/proc", and why not a cgroup.
+  const std::string& method() const { return method_; }
+
+  /// A process of the run; its children are covered by the cgroup, or must be added too. One
+  /// that is gone already is fine.
+  void AddProcess(pid_t pid);
+  /// Forgets the process; returns its own peak.
+  int64_t RemoveProcess(pid_t pid);
+
+  void Sample();
+
+  int64_t current_bytes() const { return current_bytes_; }
+  int64_t peak_bytes() const { return peak_bytes_; }
+  int64_t peak_bytes(pid_t pid) const;
+
+ private:
+  struct Process {
+    int64_t anon_bytes = 0;
+    int64_t peak_bytes = 0;
+  };
+  explicit MemorySampler(std::function<int64_t()> segment_bytes)
+      : segment_bytes_(std::move(segment_bytes)) {}
+
+  std::function<int64_t()> segment_bytes_;
+  std::unique_ptr<MemoryCgroup> cgroup_;
+  std::string method_;
+  std::map<pid_t, Process> processes_;
+  int64_t current_bytes_ = 0;
+  int64_t peak_bytes_ = 0;
+};
+
+}  // namespace zerrow::sandbox

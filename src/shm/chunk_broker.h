@@ -1,0 +1,68 @@
+// Grants chunks to workers while they run, over one socket each, on a thread of its own.
+//
+// The peers are untrusted: a malformed request ends that worker's conversation, never the broker,
+// and nothing is allocated by a size that a worker claims (a chunk has no memory behind it until
+// it is touched). All methods from any thread. The broker owns what it has granted until
+// TakeWorker; the destructor gives all of that back to the pool, so workers must be dead by then.
+#pragma once
+
+#include <arrow/result.h>
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/fd.h"
+#include "shm/chunk_pool.h"
+#include "shm/segment.h"
+
+namespace zerrow::shm {
+
+/// A chunk that a worker could write to, under the id that it knows it by.
+struct GrantedChunk {
+  SegmentId id = 0;
+  Chunk chunk;
+};
+
+struct BrokerOptions {
+  int64_t worker_limit_bytes = 0;  // of one worker's chunks together; 0: none
+  int64_t worker_limit_chunks = 4096;
+};
+
+class ChunkBroker {
+ public:
+  /// IOError.
+  static arrow::Result<std::unique_ptr<ChunkBroker>> Make(std::shared_ptr<ChunkPool> pool,
+                                                          std::shared_ptr<SegmentIds> ids,
+                                                          BrokerOptions options = {});
+  ~ChunkBroker();
+
+  /// Starts to serve a worker; returns its end of the socket. Invalid: it is served already.
+  arrow::Result<base::UniqueFd> AddWorker(uint64_t worker_id);
+
+  /// Stops serving a worker and returns what it holds, by ascending id; nothing if it is unknown.
+  std::vector<GrantedChunk> TakeWorker(uint64_t worker_id);
+
+  /// Memory behind what a worker holds now; 0 if it is unknown.
+  int64_t BackedBytes(uint64_t worker_id) const;
+
+ private:
+  struct Worker;
+  ChunkBroker(std::shared_ptr<ChunkPool> pool, std::shared_ptr<SegmentIds> ids,
+              BrokerOptions options);
+  void Serve();
+  void ServeOne(uint64_t worker_id);
+
+  const std::shared_ptr<ChunkPool> pool_;
+  const std::shared_ptr<SegmentIds> ids_;
+  const BrokerOptions options_;
+  base::UniqueFd epoll_;
+  base::UniqueFd stop_;  // an eventfd
+  mutable std::mutex mutex_;
+  std::map<uint64_t, Worker> workers_;  // guarded by mutex_
+  std::thread thread_;
+};
+
+}  // namespace zerrow::shm

@@ -1,0 +1,54 @@
+// The shared memory of one engine: source, pool, broker, ids and reaper, wired together.
+//
+// Any thread. Destroy it after the engine's workers are dead; leases on segments may outlive it.
+#pragma once
+
+#include <arrow/result.h>
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "shm/chunk_broker.h"
+#include "shm/chunk_pool.h"
+#include "shm/publish.h"
+#include "shm/reaper.h"
+#include "shm/segment.h"
+
+namespace zerrow::shm {
+
+struct SharedMemoryOptions {
+  enum class Source { kBest, kTmpfs, kMemfd };
+  Source source = Source::kBest;  // kBest: tmpfs, where it can't be had memfd
+  PoolOptions pool = PoolOptions::ForThisMachine();
+  BrokerOptions broker;
+};
+
+class SharedMemory {
+ public:
+  /// IOError: the source that was asked for can't be had; the broker can't start.
+  static arrow::Result<std::unique_ptr<SharedMemory>> Make(SharedMemoryOptions options = {});
+  ~SharedMemory();
+
+  ChunkBroker& broker() { return *broker_; }
+  ChunkPool& pool() { return *pool_; }
+  const Reaper& reaper() const { return *reaper_; }
+
+  /// shm/publish.h
+  arrow::Result<Publication> Publish(std::vector<GrantedChunk> chunks,
+                                     std::span<const Reference> references);
+
+  /// Segment::FromMemfd under a new id: what the copy backends and messages are published with.
+  arrow::Result<std::shared_ptr<const Segment>> PublishMemfd(base::UniqueFd fd, int64_t size_bytes);
+
+ private:
+  SharedMemory() = default;
+
+  std::shared_ptr<SegmentIds> ids_;
+  std::shared_ptr<ChunkPool> pool_;  // before the reaper, whose last tasks fill it
+  std::unique_ptr<Reaper> reaper_;
+  std::unique_ptr<ChunkBroker> broker_;
+};
+
+}  // namespace zerrow::shm
