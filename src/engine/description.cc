@@ -260,12 +260,13 @@ Result<ModelDescription> ParseModel(const Field& field) {
 }
 
 Result<RunError> ParseError(const Field& field) {
-  ARROW_RETURN_NOT_OK(field.CheckObject({"file", "line", "model", "message"}));
+  ARROW_RETURN_NOT_OK(field.CheckObject({"file", "line", "model", "message", "traceback"}));
   RunError error;
   ARROW_ASSIGN_OR_RAISE(error.file, field["file"].TextOrEmpty());
   ARROW_ASSIGN_OR_RAISE(error.line, field["line"].Line());
   ARROW_ASSIGN_OR_RAISE(error.model, field["model"].TextOrEmpty());
   ARROW_ASSIGN_OR_RAISE(error.message, field["message"].Text());
+  ARROW_ASSIGN_OR_RAISE(error.traceback, field["traceback"].TextOrEmpty());
   return error;
 }
 

@@ -1,0 +1,56 @@
+"""Zerrow: data pipelines of isolated functions that hand Arrow tables over without copying them.
+
+A project is a folder with a `zerrow_project.yml`, Python files with decorated functions and SQL
+files. This package is what those files import, and the client that runs such a project:
+
+    import zerrow
+
+    @zerrow.model()
+    def late(flights=zerrow.Model("flights", filter="dep_delay > 60")):
+        return flights.group_by("carrier").aggregate([("dep_delay", "mean")])
+
+Importing it loads none of the data libraries: they are imported where they are used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from zerrow._declarations import Model, Parameter
+from zerrow._decorators import expectation, model, python, resources
+from zerrow._errors import ProjectError
+
+if TYPE_CHECKING:
+    from zerrow import standard_expectations
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Model",
+    "Parameter",
+    "ProjectError",
+    "__version__",
+    "expectation",
+    "model",
+    "python",
+    "resources",
+    "standard_expectations",
+]
+
+# Loaded when first asked for: name -> module that has it ("" stands for the module itself).
+_LAZY = {
+    "standard_expectations": "",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    source = _LAZY.get(name)
+    if source is None:
+        raise AttributeError(f"module 'zerrow' has no attribute {name!r}")
+    module = importlib.import_module(source or f"zerrow.{name}")
+    value = getattr(module, name) if source else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

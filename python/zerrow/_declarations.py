@@ -1,0 +1,129 @@
+"""What the decorators note about a function, and the objects that stand for its inputs.
+
+Nothing here imports a data library: projects import it, also in their unit tests.
+"""
+
+import contextvars
+import linecache
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Any
+
+from zerrow._errors import ProjectError
+
+# Set while a project is read: each decorated function adds its declaration, in the files' order.
+# A function that a later one of the same name hides would otherwise be lost without a word.
+collector: contextvars.ContextVar["list[Declaration] | None"] = contextvars.ContextVar(
+    "zerrow_declarations", default=None
+)
+
+
+def caller(depth: int = 2) -> tuple[str, int]:
+    """File and line of the user's code that called our caller."""
+    frame = sys._getframe(depth)
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+class Model:
+    """An input: the output of the model or source `name`, as the default of a function's argument.
+
+    Only `columns` of it are read, all if None, and only rows for which `filter`, a condition as in
+    SQL's WHERE, is true. `$name` in a filter stands for the value of the project's parameter.
+    """
+
+    __slots__ = ("columns", "file", "filter", "line", "name")
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        columns: list[str] | tuple[str, ...] | None = None,
+        filter: str | None = None,
+        ref: str | None = None,
+    ) -> None:
+        self.file, self.line = caller()
+        self.name = _checked_name(name, "Model", self)
+        if ref is not None:
+            raise self._error(
+                "ref= is not supported yet: there is no catalog with branches to read from"
+            )
+        if filter is not None and (not isinstance(filter, str) or not filter.strip()):
+            raise self._error(f"filter must be a condition such as 'n > 100', not {filter!r}")
+        self.columns = self._checked_columns(columns)
+        self.filter = filter
+
+    def __repr__(self) -> str:
+        return f"zerrow.Model({self.name!r})"
+
+    def _checked_columns(self, columns: list[str] | tuple[str, ...] | None) -> list[str] | None:
+        if columns is None:
+            return None
+        problem = columns_problem(columns)
+        if problem:
+            raise self._error(problem)
+        return list(columns)
+
+    def _error(self, message: str) -> ProjectError:
+        return ProjectError(f"Model({self.name!r}): {message}", self.file, self.line)
+
+
+class Parameter:
+    """The value of the project's parameter `name`, as the default of a function's argument."""
+
+    __slots__ = ("file", "line", "name")
+
+    def __init__(self, name: str) -> None:
+        self.file, self.line = caller()
+        self.name = _checked_name(name, "Parameter", self)
+
+    def __repr__(self) -> str:
+        return f"zerrow.Parameter({self.name!r})"
+
+
+def _checked_name(name: object, what: str, place: "Model | Parameter") -> str:
+    if not isinstance(name, str) or not name:
+        raise ProjectError(f"{what}() needs a name, not {name!r}", place.file, place.line)
+    return name
+
+
+def columns_problem(columns: object) -> str | None:
+    """Why `columns` isn't a list of distinct column names; None if it is one."""
+    if isinstance(columns, str) or not isinstance(columns, list | tuple):
+        return f"columns must be a list of names, not {columns!r}"
+    if not columns:
+        return "columns is empty: leave it away to have all columns"
+    seen: set[str] = set()
+    for name in columns:
+        if not isinstance(name, str) or not name:
+            return f"columns must be names, not {name!r}"
+        if name in seen:
+            return f"columns names {name!r} twice"
+        seen.add(name)
+    return None
+
+
+@dataclass
+class Declaration:
+    """What the decorators of one function said."""
+
+    function: Callable[..., Any]
+    file: str
+    line: int  # of the `def`
+    kind: str | None = None  # "python" or "expectation", once @model or @expectation was there
+    name: str = ""
+    columns: list[str] | None = None
+    timeout_s: float | None = None
+    said: set[str] = field(default_factory=set)  # the decorators that were there
+
+
+def definition_line(code: CodeType) -> int:
+    """The line of a function's `def`: `co_firstlineno` is that of its first decorator."""
+    line = code.co_firstlineno
+    while text := linecache.getline(code.co_filename, line):
+        if re.match(r"\s*(async\s+)?def\b", text):
+            return line
+        line += 1
+    return code.co_firstlineno

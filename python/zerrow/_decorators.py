@@ -1,0 +1,252 @@
+"""`@model`, `@expectation`, `@python`, `@resources`: they note what a project's functions are.
+
+They run nothing, and a decorated function stays callable: in a unit test, `late(flights=table)`
+calls it. What isn't supported yet is refused, never ignored: a pipeline must not do less than its
+text says.
+"""
+
+import functools
+import inspect
+import math
+import sys
+import types
+from collections.abc import Callable
+from typing import Any, NoReturn, ParamSpec, TypeVar, overload
+
+from zerrow._declarations import (
+    Declaration,
+    Model,
+    Parameter,
+    caller,
+    collector,
+    columns_problem,
+    definition_line,
+)
+from zerrow._errors import ProjectError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_CATALOG = "it needs the catalog, which is not there yet"
+
+
+class _Place:
+    """Where a decorator was written, for the errors that it raises."""
+
+    def __init__(self, decorator: str) -> None:
+        self.decorator = decorator
+        self.file, self.line = caller(3)
+
+    def fail(self, message: str) -> NoReturn:
+        raise ProjectError(f"@zerrow.{self.decorator}: {message}", self.file, self.line)
+
+    def refuse(self, argument: str, why: str) -> NoReturn:
+        self.fail(f"{argument} is not supported yet: {why}")
+
+
+def _declared(function: Callable[P, R], place: _Place) -> tuple[Callable[P, R], Declaration]:
+    """`function` wrapped once, however many decorators it has, and what they said of it."""
+    if not isinstance(function, types.FunctionType):
+        place.fail(f"decorates functions, not {function!r}")
+    known = getattr(function, "__zerrow__", None)
+    if isinstance(known, Declaration):
+        declaration = known
+        wrapped: Callable[P, R] = function
+    else:
+        code = function.__code__
+        declaration = Declaration(function, code.co_filename, definition_line(code))
+        wrapped = _checking_inputs(function)
+        wrapped.__zerrow__ = declaration  # type: ignore[attr-defined]
+        found = collector.get()
+        if found is not None:
+            found.append(declaration)
+    if place.decorator in declaration.said:
+        place.fail(f"is written twice on {function.__name__}()")
+    declaration.said.add(place.decorator)
+    return wrapped, declaration
+
+
+def _checking_inputs(function: Callable[P, R]) -> Callable[P, R]:
+    """Calls `function`, but says which input is missing instead of passing on a `Model` object."""
+    signature = inspect.signature(function)
+    inputs = {
+        name: parameter.default
+        for name, parameter in signature.parameters.items()
+        if isinstance(parameter.default, Model | Parameter)
+    }
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = signature.bind_partial(*args, **kwargs).arguments
+        missing = [name for name in inputs if name not in given]
+        if missing:
+            example = ", ".join(f"{name}=..." for name in inputs)
+            raise TypeError(
+                f"{function.__name__}() is called directly, so that its inputs must be passed: "
+                f"{function.__name__}({example}); "
+                + ", ".join(f"{name} stands for {inputs[name]!r}" for name in missing)
+                + ". `zerrow run` passes them by itself."
+            )
+        return function(*args, **kwargs)
+
+    return call
+
+
+def _model_name(name: str | None, function: Callable[..., Any], place: _Place) -> str:
+    if name is None:
+        return function.__name__
+    if not isinstance(name, str) or not name.strip():
+        place.fail(f"name must be a text, not {name!r}")
+    return name
+
+
+def _set_kind(declaration: Declaration, kind: str, name: str | None, place: _Place) -> None:
+    if declaration.kind is not None:
+        place.fail(f"{declaration.function.__name__}() is a model or an expectation, not both")
+    declaration.kind = kind
+    declaration.name = _model_name(name, declaration.function, place)
+
+
+@overload
+def model(function: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def model(
+    *,
+    name: str | None = None,
+    columns: list[str] | tuple[str, ...] | None = None,
+    materialization_strategy: str | None = None,
+    partitioned_by: object = None,
+    overwrite_filter: str | None = None,
+    internet_access: bool | None = None,
+    cache_strategy: str | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def model(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    columns: list[str] | tuple[str, ...] | None = None,
+    materialization_strategy: str | None = None,
+    partitioned_by: object = None,
+    overwrite_filter: str | None = None,
+    internet_access: bool | None = None,
+    cache_strategy: str | None = None,
+) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
+    """The function makes a table out of its inputs; other models read it under its name.
+
+    Args:
+        function: the function, where the decorator is written without parentheses.
+        name: what others call the table; the function's name if None.
+        columns: the output's columns, in this order; checked when the function has run, and before
+            anything runs against what the consumers ask for.
+        materialization_strategy: only "NONE": the table lives as long as the run.
+        partitioned_by: not supported yet.
+        overwrite_filter: not supported yet.
+        internet_access: not supported yet.
+        cache_strategy: only "NONE": the function runs in each run.
+    """
+    place = _Place("model")
+    if materialization_strategy not in (None, "NONE"):
+        place.refuse(f"materialization_strategy={materialization_strategy!r}", _CATALOG)
+    if partitioned_by is not None:
+        place.refuse("partitioned_by", _CATALOG)
+    if overwrite_filter is not None:
+        place.refuse("overwrite_filter", _CATALOG)
+    if internet_access is not None:
+        place.refuse(
+            "internet_access", "functions run with the network access of the engine's user"
+        )
+    if cache_strategy not in (None, "NONE"):
+        place.refuse(f"cache_strategy={cache_strategy!r}", "outputs are not kept between runs")
+    problem = None if columns is None else columns_problem(columns)
+    if problem:
+        place.fail(problem)
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        wrapped, declaration = _declared(function, place)
+        _set_kind(declaration, "python", name, place)
+        declaration.columns = None if columns is None else list(columns)
+        return wrapped
+
+    return decorate if function is None else decorate(function)
+
+
+@overload
+def expectation(function: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def expectation(*, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def expectation(
+    function: Callable[P, R] | None = None, /, *, name: str | None = None
+) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
+    """The function checks its inputs: it returns whether they are as expected, or asserts it.
+
+    False, or a failed assert, is a warning; with `--strict` the run fails.
+    """
+    place = _Place("expectation")
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        wrapped, declaration = _declared(function, place)
+        _set_kind(declaration, "expectation", name, place)
+        return wrapped
+
+    return decorate if function is None else decorate(function)
+
+
+def python(
+    version: str | None = None, *, pip: dict[str, str] | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """The Python that the function needs: `version` must be the one that Zerrow is installed for.
+
+    `pip`, packages for this function alone, is not supported yet: install them beside Zerrow.
+    """
+    place = _Place("python")
+    running = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
+    if version is not None:
+        if not isinstance(version, str):
+            place.fail(f"the version is a text such as '3.11', not {version!r}")
+        if running != version and not running.startswith(version + "."):
+            place.refuse(f"Python {version}", f"functions run in the Python of Zerrow, {running}")
+    if pip:
+        place.refuse(
+            "pip", f"install {', '.join(sorted(pip))} in the environment of Zerrow instead"
+        )
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        return _declared(function, place)[0]
+
+    return decorate
+
+
+def resources(
+    *,
+    cpus: float | None = None,
+    memory: int | str | None = None,
+    memory_swap: int | str | None = None,
+    timeout: float | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """What the function may use: after `timeout` seconds it is ended, and reported so.
+
+    `cpus`, `memory` and `memory_swap` are not supported yet.
+    """
+    place = _Place("resources")
+    for argument, value in {"cpus": cpus, "memory": memory, "memory_swap": memory_swap}.items():
+        if value is not None:
+            place.refuse(argument, "functions are not limited one by one; leave it away")
+    if timeout is not None and not _is_positive(timeout):
+        place.fail(f"timeout must be a positive number of seconds, not {timeout!r}")
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        wrapped, declaration = _declared(function, place)
+        declaration.timeout_s = None if timeout is None else float(timeout)
+        return wrapped
+
+    return decorate
+
+
+def _is_positive(value: object) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value > 0
+    )

@@ -1,0 +1,49 @@
+"""What can be wrong with a project, with the place where the user wrote it."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+class ProjectError(Exception):
+    """A project that can't run as it is written: the message says why, `file` and `line` where."""
+
+    def __init__(self, message: str, file: str = "", line: int = 0, model: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.file = file
+        self.line = line
+        self.model = model
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}: " if self.file and self.line else ""
+        return place + self.message
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One entry of a project description's `errors`; `file` is relative to the project."""
+
+    message: str
+    file: str = ""
+    line: int = 0
+    model: str = ""
+    traceback: str = ""  # of the user's own code, where it was that which failed
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry as the engine reads it."""
+        return dict(vars(self))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A suggestion to append to "there is no NAME": close names, else the first known ones."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    same = [other for other in names if other.lower() == name.lower()]
+    if same or close:
+        return "; did you mean " + " or ".join(repr(other) for other in same or close) + "?"
+    if not names:
+        return ""
+    shown = ", ".join(repr(other) for other in names[:8])
+    return f"; there are {shown}" + (", ..." if len(names) > 8 else "")

@@ -1,0 +1,133 @@
+"""Sources: from a path, folder or glob of the project file to files and one schema."""
+
+import glob
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zerrow._errors import ProjectError
+from zerrow._project_file import FILE, SourceEntry
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass
+class Source:
+    """A table in Parquet files: absolute paths in the order of reading, and their schema."""
+
+    table: str
+    files: list[str]
+    schema: "pa.Schema"
+    line: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of the description's `sources`."""
+        columns = [{"name": field.name, "type": str(field.type)} for field in self.schema]
+        return {
+            "table": self.table,
+            "files": self.files,
+            "columns": columns,
+            "file": FILE,
+            "line": self.line,
+        }
+
+
+def resolve_source(entry: SourceEntry, project_dir: Path) -> Source:
+    """Finds a source's files and reads their footers; raises ProjectError at the source's line."""
+    root, files = _find_files(entry, project_dir)
+    for file in files:
+        _refuse_partitions(entry, os.path.relpath(file, root))
+    return Source(entry.table, files, _common_schema(entry, files), entry.line)
+
+
+def _error(entry: SourceEntry, message: str) -> ProjectError:
+    return ProjectError(f"source {entry.table!r}: {message}", FILE, entry.line)
+
+
+def _find_files(entry: SourceEntry, project_dir: Path) -> tuple[str, list[str]]:
+    """The folder below which the source lies, and its files in order."""
+    pattern = os.path.expanduser(entry.pattern)
+    if "://" in pattern:
+        raise _error(
+            entry, f"{entry.pattern} is not a local path; only local files can be read yet"
+        )
+    path = os.path.normpath(os.path.join(os.path.abspath(project_dir), pattern))
+    if os.path.isfile(path):
+        return os.path.dirname(path), [path]
+    if os.path.isdir(path):
+        inside = glob.glob("**/*.parquet", root_dir=path, recursive=True)
+        files = sorted(os.path.join(path, name) for name in inside if _is_data(name))
+        if not files:
+            raise _error(entry, f"the folder {entry.pattern} has no .parquet file")
+        return path, files
+    if not glob.has_magic(pattern):
+        raise _error(entry, f"there is no file or folder {entry.pattern} (looked at {path})")
+    files = sorted(
+        name
+        for name in glob.glob(path, recursive=True)
+        if os.path.isfile(name) and _is_data(os.path.basename(name))
+    )
+    if not files:
+        raise _error(entry, f"no file matches {entry.pattern} (looked at {path})")
+    return os.path.dirname(re.split(r"[*?[]", path)[0]), files
+
+
+def _is_data(relative: str) -> bool:
+    """False for what writers leave beside the data: `_SUCCESS`, `_delta_log/`, hidden files."""
+    return not any(part.startswith((".", "_")) for part in Path(relative).parts)
+
+
+def _refuse_partitions(entry: SourceEntry, relative: str) -> None:
+    """Folders such as `year=2013/` hold a column in their name, which the files don't have."""
+    for part in Path(relative).parts[:-1]:
+        if "=" in part:
+            raise _error(
+                entry,
+                f"folders such as {part}/ hold the column {part.split('=')[0]!r} in their name, "
+                "which is not supported yet; write the column into the files",
+            )
+
+
+def _common_schema(entry: SourceEntry, files: list[str]) -> "pa.Schema":
+    first = _read_schema(entry, files[0])
+    for name in first.names:
+        if first.names.count(name) > 1:
+            raise _error(entry, f"column {name!r} is there twice in {files[0]}")
+    for file in files[1:]:
+        schema = _read_schema(entry, file)
+        difference = _difference(first, schema, files[0], file)
+        if difference:
+            raise _error(entry, f"its files differ: {difference}")
+    return first
+
+
+def _read_schema(entry: SourceEntry, file: str) -> "pa.Schema":
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_schema(file)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as problem:
+        raise _error(entry, f"{file} can't be read as Parquet: {problem}") from None
+    except OSError as problem:
+        raise _error(entry, f"{file} can't be read: {problem}") from None
+
+
+def _difference(first: "pa.Schema", other: "pa.Schema", first_file: str, other_file: str) -> str:
+    """What names or types differ; the columns' order and whether they may be null don't matter."""
+    for field in first:
+        index = other.get_field_index(field.name)
+        if index < 0:
+            return f"column {field.name!r} of {first_file} is missing in {other_file}"
+        if other.field(index).type != field.type:
+            return (
+                f"column {field.name!r} is {field.type} in {first_file}, "
+                f"but {other.field(index).type} in {other_file}"
+            )
+    for name in other.names:
+        if name not in first.names:
+            return f"column {name!r} of {other_file} is missing in {first_file}"
+    return ""
