@@ -1,6 +1,6 @@
 # Compiler flags shared by every target. One set of flags, so that all targets can reuse one
 # precompiled header: position-independent code is asked for here and not target by target.
-add_compile_options(-Wall -Wextra -Wpedantic -Wno-unused-parameter -fPIC -fno-omit-frame-pointer
+add_compile_options(-Wall -Wextra -Wpedantic -Wno-unused-parameter -Wno-missing-field-initializers -fPIC -fno-omit-frame-pointer
                     $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor> -fvisibility=hidden)
 if(ZERROW_SANITIZE)
   add_compile_options(-fsanitize=${ZERROW_SANITIZE} -fno-sanitize-recover=all)

@@ -1,0 +1,225 @@
+#include "cli/arguments.h"
+
+#include <CLI/CLI.hpp>
+#include <map>
+#include <sstream>
+#include <utility>
+#include <vector>
+
+#include "cli/version.h"
+
+namespace zerrow::cli {
+
+namespace {
+
+constexpr int64_t kShownRows = 10;  // of `zerrow show`
+
+constexpr std::string_view kMainFooter = R"(Examples:
+  zerrow init demo && zerrow run -p demo     make a small project and run it
+  zerrow run --param origin=EWR              run the project in this folder
+  zerrow show late_flights                   look at one model's rows
+  zerrow COMMAND --help                      options and examples of a command
+
+Exit codes: 0 success, 1 failed, 2 wrong usage, 130 interrupted.)";
+
+constexpr std::string_view kRunFooter = R"(Examples:
+  zerrow run                                 all models of the project in this folder
+  zerrow run -p flights --param origin=EWR   another folder, one parameter set
+  zerrow run --select late_flights --preview 5
+  zerrow run --output out                    final models as out/MODEL.parquet
+  zerrow run --inline late_flights           one model in this terminal: breakpoint() works
+  zerrow run -O json | jq .models            one JSON document; everything else goes to stderr)";
+
+constexpr std::string_view kShowFooter = R"(Examples:
+  zerrow show late_flights                   ten rows with their types
+  zerrow show late_flights --preview 100 --param origin=EWR)";
+
+constexpr std::string_view kExplainFooter = R"(Examples:
+  zerrow explain                             what runs in which order, and what each model reads
+  zerrow explain --select late_flights -O json)";
+
+constexpr std::string_view kInitFooter = R"(Examples:
+  zerrow init demo                           writes demo/, which `zerrow run -p demo` runs)";
+
+/// What options are parsed into before it becomes Arguments.
+struct Raw {
+  Arguments arguments;
+  std::vector<std::string> parameters;
+  std::string backend = "auto";
+  std::string format = "text";
+  std::string output_dir;
+  std::string inline_model;
+  std::string model;
+  int64_t shown_rows = kShownRows;
+};
+
+std::string CheckParameter(const std::string& text) {
+  const size_t equals = text.find('=');
+  if (equals != std::string::npos && equals > 0) return "";
+  return "'" + text + "' isn't NAME=VALUE";
+}
+
+// Repeating an option adds to it; it never swallows what follows.
+CLI::Option* Repeatable(CLI::Option* option) {
+  return option->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
+void AddFormat(CLI::App* app, Raw* raw) {
+  app->add_option("-O,--format", raw->format, "How to print the result: text (default) or json")
+      ->option_text("FORMAT")
+      ->check(CLI::IsMember({"text", "json"}));
+}
+
+void AddProject(CLI::App* app, Raw* raw) {
+  RunOptions& run = raw->arguments.run;
+  app->add_option("-p,--project", run.project_dir,
+                  "Folder with zerrow_project.yml (default: this folder)")
+      ->option_text("DIR");
+  Repeatable(app->add_option("--param", raw->parameters,
+                             "Set a parameter of the project; may be repeated"))
+      ->option_text("NAME=VALUE")
+      ->check(CheckParameter);
+  app->add_option("--log-level", raw->arguments.log_level,
+                  "Log of the engine itself, to stderr: trace, debug, info, warning (default), "
+                  "error, off")
+      ->option_text("LEVEL")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error", "off"}));
+  AddFormat(app, raw);
+}
+
+void AddExecution(CLI::App* app, Raw* raw) {
+  RunOptions& run = raw->arguments.run;
+  app->add_option("-j,--jobs", run.jobs, "Functions at once (default: the number of cores)")
+      ->option_text("N")
+      ->check(CLI::Range(1, 4096));
+  app->add_option("--backend", raw->backend,
+                  "How tables are handed over: auto (default), memfd, copy or full-copy; "
+                  "see zerrow info")
+      ->option_text("BACKEND")
+      ->check(CLI::IsMember({"auto", "memfd", "copy", "full-copy"}));
+  app->add_flag("--account", run.account,
+                "Find bytes that a library copied without changing them (duplicate bytes); slower");
+}
+
+void AddSelect(CLI::App* app, Raw* raw) {
+  Repeatable(app->add_option("--select", raw->arguments.run.select,
+                             "Only this model and what it needs; may be repeated"))
+      ->option_text("MODEL");
+}
+
+void AddRun(CLI::App* app, Raw* raw) {
+  CLI::App* run = app->add_subcommand("run", "Run a project's pipeline");
+  RunOptions& options = raw->arguments.run;
+  AddProject(run, raw);
+  AddSelect(run, raw);
+  AddExecution(run, raw);
+  run->add_option("--output", raw->output_dir, "Write the final models there, as MODEL.parquet")
+      ->option_text("DIR");
+  run->add_flag("--strict", options.strict, "An expectation that isn't met fails the run");
+  run->add_option("--preview", options.preview_rows, "Print N rows of each final model")
+      ->option_text("N")
+      ->check(CLI::Range(int64_t{0}, int64_t{1'000'000}));
+  run->add_option("--inline", raw->inline_model,
+                  "Run one model in this process, where a debugger works; its inputs are run "
+                  "as usual")
+      ->option_text("MODEL");
+  run->footer(std::string(kRunFooter));
+  run->callback([raw] { raw->arguments.command = Command::kRun; });
+}
+
+void AddShow(CLI::App* app, Raw* raw) {
+  CLI::App* show = app->add_subcommand("show", "Run a model and what it needs; print its rows");
+  show->add_option("MODEL", raw->model, "The model to look at")->required()->option_text(" ");
+  show->add_option("--preview", raw->shown_rows, "How many rows (default: 10)")
+      ->option_text("N")
+      ->check(CLI::Range(int64_t{0}, int64_t{1'000'000}));
+  AddProject(show, raw);
+  AddExecution(show, raw);
+  show->footer(std::string(kShowFooter));
+  show->callback([raw] { raw->arguments.command = Command::kShow; });
+}
+
+void AddOthers(CLI::App* app, Raw* raw) {
+  CLI::App* explain =
+      app->add_subcommand("explain", "Print the pipeline: order, columns and filters read");
+  AddProject(explain, raw);
+  AddSelect(explain, raw);
+  explain->footer(std::string(kExplainFooter));
+  explain->callback([raw] { raw->arguments.command = Command::kExplain; });
+
+  CLI::App* init = app->add_subcommand("init", "Write a small project that runs");
+  init->add_option("DIR", raw->arguments.new_project_dir, "Where; made if it isn't there")
+      ->required()
+      ->option_text(" ");
+  init->footer(std::string(kInitFooter));
+  init->callback([raw] { raw->arguments.command = Command::kInit; });
+
+  CLI::App* info = app->add_subcommand("info", "What this machine offers: backends, isolation");
+  AddFormat(info, raw);
+  info->callback([raw] { raw->arguments.command = Command::kInfo; });
+
+  CLI::App* version = app->add_subcommand("version", "Print the version");
+  AddFormat(version, raw);
+  version->callback([raw] { raw->arguments.command = Command::kVersion; });
+}
+
+BackendKind ParseBackend(const std::string& name) {
+  for (const BackendKind kind : {BackendKind::kMemfd, BackendKind::kCopy, BackendKind::kFullCopy}) {
+    if (ToString(kind) == name) return kind;
+  }
+  return BackendKind::kAuto;
+}
+
+Arguments Finish(Raw raw) {
+  Arguments arguments = std::move(raw.arguments);
+  RunOptions& run = arguments.run;
+  for (const std::string& text : raw.parameters) {
+    const size_t equals = text.find('=');
+    run.parameters[text.substr(0, equals)] = text.substr(equals + 1);
+  }
+  run.backend = ParseBackend(raw.backend);
+  if (raw.format == "json") arguments.format = OutputFormat::kJson;
+  if (!raw.output_dir.empty()) run.output_dir = raw.output_dir;
+  if (!raw.inline_model.empty()) arguments.inline_model = raw.inline_model;
+  if (arguments.command == Command::kShow) {
+    run.select = {raw.model};
+    run.preview = {raw.model};
+    run.preview_rows = raw.shown_rows;
+  }
+  return arguments;
+}
+
+// "zerrow run: --jbos isn't known" is CLI11's text in our words: where, what, what to do.
+std::string UsageError(const CLI::App* app, const CLI::Error& error) {
+  std::string command = "zerrow";
+  for (const CLI::App* used : app->get_subcommands()) command += " " + used->get_name();
+  return command + ": " + error.what() + "\nTry: " + command + " --help\n";
+}
+
+}  // namespace
+
+std::variant<Arguments, Message> ParseArguments(int argc, const char* const* argv) {
+  Raw raw;
+  CLI::App app("Data pipelines of isolated functions that hand Arrow tables over without copying.",
+               "zerrow");
+  app.get_formatter()->column_width(26);
+  app.get_formatter()->label("SUBCOMMAND", "COMMAND");
+  app.set_version_flag("--version", VersionLine());
+  app.require_subcommand(1);
+  app.failure_message(UsageError);
+  AddRun(&app, &raw);
+  AddShow(&app, &raw);
+  AddOthers(&app, &raw);
+  app.footer(std::string(kMainFooter));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    std::ostringstream out;
+    std::ostringstream err;
+    const int code = app.exit(error, out, err);
+    return Message{out.str() + err.str(), code == 0 ? kExitSuccess : kExitUsage};
+  }
+  return Finish(std::move(raw));
+}
+
+}  // namespace zerrow::cli

@@ -1,0 +1,41 @@
+// What the user asked for on the command line.
+//
+// Parsing has no effects: what would be printed is returned. Any thread. This is the only file
+// that knows CLI11.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "zerrow/run.h"
+
+namespace zerrow::cli {
+
+enum class Command { kInit, kRun, kShow, kExplain, kInfo, kVersion };
+enum class OutputFormat { kText, kJson };
+
+/// Exit codes of the command.
+inline constexpr int kExitSuccess = 0;
+inline constexpr int kExitFailed = 1;
+inline constexpr int kExitUsage = 2;
+inline constexpr int kExitInterrupted = 130;
+
+struct Arguments {
+  Command command = Command::kVersion;
+  RunOptions run;  // of run, show and explain
+  OutputFormat format = OutputFormat::kText;
+  std::string log_level = "warning";
+  std::optional<std::string> inline_model;  // run: in a process where a debugger works
+  std::string new_project_dir;              // init
+};
+
+/// There is nothing to do but to print: help, or a usage error.
+struct Message {
+  std::string text;
+  int exit_code = kExitSuccess;  // help and version go to stdout, errors to stderr
+};
+
+std::variant<Arguments, Message> ParseArguments(int argc, const char* const* argv);
+
+}  // namespace zerrow::cli

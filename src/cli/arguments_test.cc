@@ -1,0 +1,98 @@
+#include "cli/arguments.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace zerrow::cli {
+namespace {
+
+std::variant<Arguments, Message> Parse(std::vector<const char*> words) {
+  words.insert(words.begin(), "zerrow");
+  return ParseArguments(static_cast<int>(words.size()), words.data());
+}
+
+Arguments Parsed(std::vector<const char*> words) {
+  auto result = Parse(std::move(words));
+  if (auto* message = std::get_if<Message>(&result)) ADD_FAILURE() << message->text;
+  return std::holds_alternative<Arguments>(result) ? std::get<Arguments>(result) : Arguments{};
+}
+
+Message Refused(std::vector<const char*> words) {
+  const auto result = Parse(std::move(words));
+  if (std::holds_alternative<Arguments>(result)) {
+    ADD_FAILURE() << "was accepted";
+    return {};
+  }
+  return std::get<Message>(result);
+}
+
+TEST(ArgumentsTest, RunWithItsDefaults) {
+  const Arguments arguments = Parsed({"run"});
+  EXPECT_EQ(arguments.command, Command::kRun);
+  EXPECT_EQ(arguments.run.project_dir, ".");
+  EXPECT_EQ(arguments.run.backend, BackendKind::kAuto);
+  EXPECT_EQ(arguments.run.jobs, 0);
+  EXPECT_EQ(arguments.run.preview_rows, 0);
+  EXPECT_FALSE(arguments.run.strict);
+  EXPECT_FALSE(arguments.run.output_dir.has_value());
+  EXPECT_FALSE(arguments.inline_model.has_value());
+  EXPECT_EQ(arguments.format, OutputFormat::kText);
+}
+
+TEST(ArgumentsTest, RunWithEverything) {
+  const Arguments arguments = Parsed(
+      {"run",       "-p",        "flights",   "--param",  "origin=EWR",  "--param",  "eq=a=b",
+       "--param",   "empty=",    "--select",  "late",     "--select",    "early",    "--jobs",
+       "3",         "--backend", "full-copy", "--strict", "--account",   "--output", "out",
+       "--preview", "5",         "-O",        "json",     "--log-level", "debug"});
+  EXPECT_EQ(arguments.run.project_dir, "flights");
+  const std::map<std::string, std::string> parameters = {
+      {"origin", "EWR"}, {"eq", "a=b"}, {"empty", ""}};
+  EXPECT_EQ(arguments.run.parameters, parameters);
+  EXPECT_EQ(arguments.run.select, (std::vector<std::string>{"late", "early"}));
+  EXPECT_EQ(arguments.run.jobs, 3);
+  EXPECT_EQ(arguments.run.backend, BackendKind::kFullCopy);
+  EXPECT_TRUE(arguments.run.strict);
+  EXPECT_TRUE(arguments.run.account);
+  EXPECT_EQ(arguments.run.output_dir, "out");
+  EXPECT_EQ(arguments.run.preview_rows, 5);
+  EXPECT_EQ(arguments.format, OutputFormat::kJson);
+  EXPECT_EQ(arguments.log_level, "debug");
+}
+
+TEST(ArgumentsTest, ShowSelectsAndPreviewsItsModel) {
+  const Arguments arguments = Parsed({"show", "--param", "x=1", "late"});
+  EXPECT_EQ(arguments.command, Command::kShow);
+  EXPECT_EQ(arguments.run.select, std::vector<std::string>{"late"});
+  EXPECT_EQ(arguments.run.preview, std::vector<std::string>{"late"});
+  EXPECT_EQ(arguments.run.preview_rows, 10);
+}
+
+TEST(ArgumentsTest, UsageErrorsSayWhereToLook) {
+  EXPECT_EQ(Refused({}).exit_code, kExitUsage);
+  const Message unknown = Refused({"run", "--jbos", "3"});
+  EXPECT_EQ(unknown.exit_code, kExitUsage);
+  EXPECT_NE(unknown.text.find("--jbos"), std::string::npos) << unknown.text;
+  EXPECT_NE(unknown.text.find("zerrow run --help"), std::string::npos) << unknown.text;
+  const Message parameter = Refused({"run", "--param", "origin"});
+  EXPECT_EQ(parameter.exit_code, kExitUsage);
+  EXPECT_NE(parameter.text.find("NAME=VALUE"), std::string::npos) << parameter.text;
+  EXPECT_EQ(Refused({"run", "--backend", "magic"}).exit_code, kExitUsage);
+  EXPECT_EQ(Refused({"run", "--jobs", "0"}).exit_code, kExitUsage);
+  EXPECT_EQ(Refused({"show"}).exit_code, kExitUsage);
+  EXPECT_EQ(Refused({"walk"}).exit_code, kExitUsage);
+}
+
+TEST(ArgumentsTest, HelpHasExamples) {
+  const Message help = Refused({"--help"});
+  EXPECT_EQ(help.exit_code, kExitSuccess);
+  EXPECT_NE(help.text.find("Examples:"), std::string::npos);
+  const Message run = Refused({"run", "--help"});
+  EXPECT_EQ(run.exit_code, kExitSuccess);
+  EXPECT_NE(run.text.find("--inline"), std::string::npos);
+  EXPECT_EQ(Refused({"--version"}).text.substr(0, 7), "zerrow ");
+}
+
+}  // namespace
+}  // namespace zerrow::cli

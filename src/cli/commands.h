@@ -1,0 +1,19 @@
+// The commands: each does what it was asked, prints, and returns the exit code.
+//
+// They write to stdout and stderr and install signal handlers, so one at a time, from the main
+// thread. With OutputFormat::kJson exactly one document goes to stdout.
+#pragma once
+
+#include "cli/arguments.h"
+
+namespace zerrow::cli {
+
+int RunPipeline(const Arguments& arguments);  // run and show
+int Explain(const Arguments& arguments);
+int Info(const Arguments& arguments);
+int Version(const Arguments& arguments);
+int InitProject(const Arguments& arguments);
+/// Becomes `python -m zerrow._inline`; returns only if that fails.
+int RunInline(const Arguments& arguments);
+
+}  // namespace zerrow::cli

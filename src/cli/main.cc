@@ -1,0 +1,59 @@
+// The `zerrow` command.
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <memory>
+#include <variant>
+
+#include "cli/arguments.h"
+#include "cli/commands.h"
+#include "cli/output.h"
+
+namespace {
+
+using namespace zerrow::cli;  // NOLINT(google-build-using-namespace): the whole file is about it
+
+// stdout belongs to results.
+void SetUpLog(const std::string& level) {
+  auto log = std::make_shared<spdlog::logger>(
+      "zerrow", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+  log->set_level(spdlog::level::from_str(level));
+  log->set_pattern("%H:%M:%S.%e %^%l%$ %v");
+  spdlog::set_default_logger(std::move(log));
+}
+
+int Execute(const Arguments& arguments) {
+  switch (arguments.command) {
+    case Command::kInit:
+      return InitProject(arguments);
+    case Command::kRun:
+      return arguments.inline_model ? RunInline(arguments) : RunPipeline(arguments);
+    case Command::kShow:
+      return RunPipeline(arguments);
+    case Command::kExplain:
+      return Explain(arguments);
+    case Command::kInfo:
+      return Info(arguments);
+    case Command::kVersion:
+      return Version(arguments);
+  }
+  return kExitUsage;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto parsed = ParseArguments(argc, argv);
+  if (const auto* message = std::get_if<Message>(&parsed)) {
+    PrintTo(message->exit_code == kExitSuccess ? stdout : stderr, message->text);
+    return message->exit_code;
+  }
+  const auto& arguments = std::get<Arguments>(parsed);
+  SetUpLog(arguments.log_level);
+  const int code = Execute(arguments);
+  if (OutputFailed() && code == kExitSuccess) {
+    PrintTo(stderr, "error: the output couldn't be written completely\n");
+    return kExitFailed;
+  }
+  return code;
+}

@@ -1,0 +1,72 @@
+// `zerrow info` as text and JSON.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "cli/render.h"
+#include "cli/version.h"
+
+namespace zerrow::cli {
+
+namespace {
+
+std::string YesNo(bool value, const Style& style) {
+  return value ? style.Wrap(style.green(), "yes") : style.Wrap(style.yellow(), "no");
+}
+
+// The backend that `auto` takes: the first that is there.
+std::string AutoBackend(const std::vector<engine::BackendInfo>& backends) {
+  const auto best = std::find_if(backends.begin(), backends.end(),
+                                 [](const auto& backend) { return backend.available; });
+  return best == backends.end() ? "" : std::string(ToString(best->kind));
+}
+
+constexpr std::string_view kBoundary =
+    "Each function runs in a process of its own and gets only the tables that it was granted. "
+    "This is not yet a security boundary: run only code that you trust.";
+
+}  // namespace
+
+std::string RenderInfo(const MachineInfo& info, const Style& style) {
+  const auto heading = [&](std::string_view text) { return style.Wrap(style.bold(), text) + "\n"; };
+  std::string text = VersionLine() + fmt::format(", Python {}, {} cores\n\n",
+                                                 info.zygote.python_version, info.cores);
+  text += heading("Backends");
+  for (const engine::BackendInfo& backend : info.backends) {
+    const std::string name(ToString(backend.kind));
+    text += fmt::format("  {:<10} {}  {}{}\n", name, YesNo(backend.available, style),
+                        backend.available ? " " : "", backend.detail);
+  }
+  text += fmt::format("  auto takes {}\n", AutoBackend(info.backends));
+  text += fmt::format("  allocator shim: {}{}\n\n",
+                      info.shim_path.empty() ? "not found" : info.shim_path,
+                      info.zygote.shim ? ", loaded in workers" : "");
+  text += heading("Isolation of functions");
+  text += fmt::format("  user namespace   {}\n", YesNo(info.zygote.user_namespace, style));
+  text += fmt::format("  PID namespace    {}\n", YesNo(info.zygote.pid_namespace, style));
+  text += fmt::format("  mount namespace  {}\n", YesNo(info.zygote.mount_namespace, style));
+  return text + "  " + std::string(kBoundary) + "\n";
+}
+
+nlohmann::json InfoJson(const MachineInfo& info) {
+  nlohmann::json document = {{"versions", VersionJson()},
+                             {"cores", info.cores},
+                             {"backends", nlohmann::json::array()},
+                             {"auto_backend", AutoBackend(info.backends)},
+                             {"shim", {{"path", info.shim_path}, {"loaded", info.zygote.shim}}},
+                             {"isolation",
+                              {{"user_namespace", info.zygote.user_namespace},
+                               {"pid_namespace", info.zygote.pid_namespace},
+                               {"mount_namespace", info.zygote.mount_namespace},
+                               {"security_boundary", false}}}};
+  document["versions"]["python"] = info.zygote.python_version;
+  for (const engine::BackendInfo& backend : info.backends) {
+    document["backends"].push_back({{"name", ToString(backend.kind)},
+                                    {"available", backend.available},
+                                    {"detail", backend.detail}});
+  }
+  return document;
+}
+
+}  // namespace zerrow::cli

@@ -1,0 +1,160 @@
+#include "cli/render.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+namespace zerrow::cli {
+namespace {
+
+constexpr Style kPlain;
+constexpr Style kColored{.color = true};
+
+ModelReport Source() {
+  return {.name = "flights",
+          .kind = ModelKind::kSource,
+          .status = ModelStatus::kSuccess,
+          .rows = 336776,
+          .bytes = 32 << 20,
+          .new_bytes = 32 << 20,
+          .wall_s = 0.21,
+          .cpu_s = 0.2,
+          .peak_memory_bytes = 120 << 20};
+}
+
+ModelReport Failed() {
+  return {.name = "late",
+          .status = ModelStatus::kFailed,
+          .wall_s = 0.02,
+          .cpu_s = 0.01,
+          .peak_memory_bytes = 80 << 20,
+          .error = RunError{.message = "KeyError: 'dep_delay'",
+                            .model = "late",
+                            .file = "models/late.py",
+                            .line = 12,
+                            .traceback = "models/late.py:12 in late\n  flights['dep_delay']"}};
+}
+
+RunReport SmallReport() {
+  RunReport report;
+  report.status = RunStatus::kFailed;
+  report.wall_s = 0.4;
+  report.peak_memory_bytes = 200 << 20;
+  report.backend = BackendKind::kMemfd;
+  ModelReport same = Source();
+  same.name = "same";
+  same.kind = ModelKind::kPython;
+  same.new_bytes = 0;
+  same.reshared_bytes = (32 << 20) - 512;
+  same.copied_bytes = 512;
+  ModelReport skipped{.name = "later", .status = ModelStatus::kSkipped};
+  ModelReport expectation{.name = "sane",
+                          .kind = ModelKind::kExpectation,
+                          .status = ModelStatus::kSuccess,
+                          .wall_s = 0.05,
+                          .cpu_s = 0.04,
+                          .peak_memory_bytes = 60 << 20,
+                          .expectation = false};
+  report.models = {Source(), same, Failed(), skipped, expectation};
+  return report;
+}
+
+TEST(RenderTest, ReportIsAnAlignedTable) {
+  EXPECT_EQ(
+      RenderReport(SmallReport(), kPlain),
+      // clang-format off
+"model    kind         status      rows    output       new  reshared  copied     wall      CPU  peak memory\n"
+"flights  source       ok       336,776  32.0 MiB  32.0 MiB       0 B     0 B   0.21 s   0.20 s    120.0 MiB\n"
+"same     python       ok       336,776  32.0 MiB       0 B  32.0 MiB   512 B   0.21 s   0.20 s    120.0 MiB\n"
+"late     python       failed                                                  0.020 s  0.010 s     80.0 MiB\n"
+"later    python       skipped\n"
+"sane     expectation  not met                                                 0.050 s  0.040 s     60.0 MiB\n"
+"total                                   64.0 MiB  32.0 MiB  32.0 MiB   512 B   0.40 s   0.45 s    200.0 MiB\n"
+"failed (1 failed, 1 not met, 1 skipped) in 0.40 s, peak memory 200.0 MiB, backend memfd\n");
+  // clang-format on
+}
+
+TEST(RenderTest, DuplicateBytesOnlyWhereTheyWereCounted) {
+  RunReport report = SmallReport();
+  EXPECT_EQ(RenderReport(report, kPlain).find("duplicate"), std::string::npos);
+  report.models[1].duplicate_bytes = 2048;
+  const std::string text = RenderReport(report, kPlain);
+  EXPECT_NE(text.find("duplicate"), std::string::npos);
+  EXPECT_NE(text.find("2.0 KiB"), std::string::npos);
+}
+
+TEST(RenderTest, ColoursOnlyWhenAsked) {
+  EXPECT_EQ(RenderReport(SmallReport(), kPlain).find('\033'), std::string::npos);
+  EXPECT_NE(RenderReport(SmallReport(), kColored).find('\033'), std::string::npos);
+}
+
+TEST(RenderTest, OutputsAreNamed) {
+  RunReport report;
+  report.status = RunStatus::kSuccess;
+  report.outputs = {"out/late.parquet"};
+  EXPECT_EQ(RenderReport(report, kPlain),
+            "success in 0.000 s, peak memory 0 B, backend auto\nwrote out/late.parquet\n");
+}
+
+TEST(RenderTest, ErrorsNameThePlaceAndWhatToDo) {
+  RunReport report;
+  report.models = {Failed()};
+  EXPECT_EQ(RenderErrors(report, "flights/", kPlain),
+            "error: flights/models/late.py:12: late: KeyError: 'dep_delay'\n"
+            "    models/late.py:12 in late\n"
+            "      flights['dep_delay']\n"
+            "    to debug it: zerrow run -p flights/ --inline late\n");
+  EXPECT_EQ(RenderErrors(report, ".", kPlain).substr(0, 33), "error: models/late.py:12: late: K");
+}
+
+TEST(RenderTest, ProjectErrorsComeFirst) {
+  RunReport report;
+  report.errors = {{.message = "there is no zerrow_project.yml here"}};
+  EXPECT_EQ(RenderErrors(report, ".", kPlain), "error: there is no zerrow_project.yml here\n");
+}
+
+TEST(RenderTest, PreviewShowsTypesAndHowManyRowsAreLeft) {
+  const Preview preview{.model = "late",
+                        .columns = {{"carrier", "string"}, {"delay", "int32"}},
+                        .rows = {{"UA", "7"}, {"a\nb", "12"}},
+                        .total_rows = 1000};
+  EXPECT_EQ(RenderPreview(preview, kPlain),
+            "late: 1,000 rows, 2 columns\n"
+            "carrier  delay\n"
+            "string   int32\n"
+            "UA           7\n"
+            "a\\nb        12\n"
+            "… 998 more rows\n");
+}
+
+TEST(RenderTest, PreviewOfNothing) {
+  EXPECT_EQ(RenderPreview({.model = "late"}, kPlain), "late: 0 rows, 0 columns\n");
+}
+
+MachineInfo SomeMachine() {
+  MachineInfo info;
+  info.backends = {{BackendKind::kMemfd, false, "memfd_create: not permitted"},
+                   {BackendKind::kCopy, true, "tmpfs"}};
+  info.zygote.python_version = "3.11.2";
+  info.zygote.pid_namespace = true;
+  info.cores = 2;
+  return info;
+}
+
+TEST(RenderTest, InfoSaysWhyABackendIsMissing) {
+  const std::string text = RenderInfo(SomeMachine(), kPlain);
+  EXPECT_NE(text.find("memfd      no  memfd_create: not permitted\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("auto takes copy\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("not yet a security boundary"), std::string::npos) << text;
+}
+
+TEST(RenderTest, InfoAsJson) {
+  const nlohmann::json document = InfoJson(SomeMachine());
+  EXPECT_EQ(document["auto_backend"], "copy");
+  EXPECT_EQ(document["backends"][0]["available"], false);
+  EXPECT_EQ(document["isolation"]["pid_namespace"], true);
+  EXPECT_EQ(document["isolation"]["security_boundary"], false);
+}
+
+}  // namespace
+}  // namespace zerrow::cli

@@ -1,0 +1,92 @@
+// `zerrow run` and `zerrow show`.
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "cli/console.h"
+#include "cli/interrupt.h"
+#include "cli/output.h"
+#include "cli/render.h"
+#include "cli/surroundings.h"
+#include "cli/version.h"
+
+namespace zerrow::cli {
+
+namespace {
+
+// With JSON all that isn't the document goes to stderr.
+FILE* LinesOf(const Arguments& arguments) {
+  return arguments.format == OutputFormat::kJson ? stderr : stdout;
+}
+
+Console::Options ConsoleOptions(const Arguments& arguments) {
+  Console::Options options;
+  options.lines = LinesOf(arguments);
+  options.style = StyleOf(::fileno(options.lines));
+  if (IsLiveTerminal(STDERR_FILENO)) options.progress = stderr;
+  options.progress_style = StyleOf(STDERR_FILENO);
+  return options;
+}
+
+int ExitCode(RunStatus status) {
+  switch (status) {
+    case RunStatus::kSuccess:
+      return kExitSuccess;
+    case RunStatus::kFailed:
+      return kExitFailed;
+    case RunStatus::kCancelled:
+      return kExitInterrupted;
+  }
+  return kExitFailed;
+}
+
+// The engine's own failure as the report of a run that did nothing.
+RunReport FailedReport(const arrow::Status& status) {
+  RunReport report;
+  report.errors.push_back({.message = status.message()});
+  return report;
+}
+
+void PrintText(const Arguments& arguments, const RunReport& report) {
+  const Style style = StyleOf(STDOUT_FILENO);
+  for (const Preview& preview : report.previews) {
+    PrintTo(stdout, "\n" + RenderPreview(preview, style));
+  }
+  if (!report.models.empty()) PrintTo(stdout, "\n" + RenderReport(report, style));
+  const std::string errors =
+      RenderErrors(report, arguments.run.project_dir, StyleOf(STDERR_FILENO));
+  if (!errors.empty()) PrintTo(stderr, "\n" + errors);
+  if (!report.errors.empty() && report.models.empty()) PrintTo(stderr, "nothing was run\n");
+}
+
+arrow::Result<RunReport> RunEngine(const Arguments& arguments) {
+  ARROW_ASSIGN_OR_RAISE(const auto token, engine::CancelToken::Make());
+  const InterruptHandler interrupt(token);
+  Console console(ConsoleOptions(arguments));
+  ARROW_ASSIGN_OR_RAISE(const auto engine, engine::Engine::Make(EngineOptionsHere()));
+  ARROW_ASSIGN_OR_RAISE(auto result, engine->Run(arguments.run, console, token));
+  return std::move(result.report);
+}
+
+}  // namespace
+
+int RunPipeline(const Arguments& arguments) {
+  // Before anything that takes time, so that the user sees at once that it was understood.
+  PrintTo(LinesOf(arguments),
+          fmt::format("zerrow " ZERROW_VERSION ": reading {}\n", arguments.run.project_dir));
+  const arrow::Result<RunReport> result = RunEngine(arguments);
+  const RunReport report = result.ok() ? *result : FailedReport(result.status());
+  if (arguments.format == OutputFormat::kJson) {
+    PrintJson(report.ToJson());
+  } else {
+    PrintText(arguments, report);
+  }
+  if (result.status().IsInvalid()) return kExitUsage;
+  return ExitCode(report.status);
+}
+
+}  // namespace zerrow::cli

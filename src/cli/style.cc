@@ -1,0 +1,20 @@
+#include "cli/style.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+
+namespace zerrow::cli {
+
+bool IsLiveTerminal(int fd) {
+  const char* terminal = std::getenv("TERM");
+  return ::isatty(fd) == 1 && terminal != nullptr && std::string_view(terminal) != "dumb";
+}
+
+Style StyleOf(int fd) {
+  const char* no_color = std::getenv("NO_COLOR");
+  const bool refused = no_color != nullptr && *no_color != '\0';
+  return Style{.color = !refused && IsLiveTerminal(fd)};
+}
+
+}  // namespace zerrow::cli
