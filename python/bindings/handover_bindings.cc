@@ -1,0 +1,89 @@
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "bindings.h"
+#include "errors.h"
+#include "worker/handover.h"
+#include "worker/shim_client.h"
+
+namespace nb = nanobind;
+
+namespace zerrow::python {
+
+namespace {
+
+using worker::Handover;
+
+using SegmentTuple = std::tuple<uint64_t, int64_t, int>;  // id, size, fd
+
+nb::object Open(Handover& handover, const std::string& format, int message,
+                const std::vector<SegmentTuple>& segments) {
+  std::vector<worker::GrantedSegment> granted;
+  for (const auto& [id, size_bytes, fd] : segments) granted.push_back({id, size_bytes, fd});
+  auto table = [&]() -> arrow::Result<std::shared_ptr<arrow::Table>> {
+    nb::gil_scoped_release released;
+    ARROW_ASSIGN_OR_RAISE(const auto parsed, worker::ParseFormat(format));
+    return handover.Open(parsed, message, granted);
+  }();
+  return WrapTable(ValueOrThrow(std::move(table)));
+}
+
+// (fields of the "output" message, descriptor of the message): the caller owns the descriptor.
+nb::object Publish(Handover& handover, nb::handle py_table, bool by_reference,
+                   const std::vector<nb::object>& compare_with) {
+  const auto table = UnwrapTable(py_table);
+  std::vector<std::shared_ptr<arrow::Table>> inputs;
+  for (const auto& input : compare_with) inputs.push_back(UnwrapTable(input));
+  auto result = [&]() -> arrow::Result<worker::Published> {
+    nb::gil_scoped_release released;
+    ARROW_ASSIGN_OR_RAISE(auto published, handover.PublishByCopy(*table));
+    if (!inputs.empty()) {
+      published.accounting.duplicate = worker::CountDuplicateBytes(*table, inputs);
+    }
+    return published;
+  }();
+  worker::Published published = ValueOrThrow(std::move(result));
+  const worker::Accounting& accounting = published.accounting;
+  nb::dict fields;
+  fields["format"] = std::string(worker::ToString(published.format));
+  fields["rows"] = accounting.rows;
+  fields["bytes"] = accounting.bytes;
+  fields["reshared_bytes"] = accounting.reshared;
+  fields["new_bytes"] = accounting.fresh;
+  fields["copied_bytes"] = accounting.copied;
+  if (accounting.duplicate) {
+    fields["duplicate_bytes"] = *accounting.duplicate;
+  } else {
+    fields["duplicate_bytes"] = nb::none();
+  }
+  return nb::make_tuple(fields, published.message.release());
+}
+
+}  // namespace
+
+void BindHandover(nb::module_& module) {
+  nb::class_<Handover>(module, "Handover",
+                       "Opens a function's inputs and publishes its output. See "
+                       "src/worker/handover.h.")
+      .def(nb::init<>())
+      .def("open", &Open, nb::arg("format"), nb::arg("message"),
+           nb::arg("segments") = std::vector<SegmentTuple>(),
+           "The table of a message; segments are (id, size, fd). Borrows the descriptors.")
+      .def("publish", &Publish, nb::arg("table"), nb::arg("by_reference"),
+           nb::arg("compare_with") = std::vector<nb::object>(),
+           "(fields, fd): what the engine is told, and a sealed memfd that the caller owns. "
+           "duplicate_bytes is counted against the tables in `compare_with`, if any.");
+
+  module.def("shim_loaded", &worker::ShimLoaded);
+  module.def(
+      "start_shim", [](int broker) { ThrowNotOk(worker::StartShim(base::UniqueFd(broker))); },
+      nb::arg("broker"), "Takes ownership of the socket.");
+}
+
+}  // namespace zerrow::python

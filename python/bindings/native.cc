@@ -1,0 +1,14 @@
+#include <arrow/compute/initialize.h>
+#include <arrow/python/pyarrow.h>
+#include <nanobind/nanobind.h>
+
+#include "bindings.h"
+#include "errors.h"
+
+NB_MODULE(_native, module) {
+  module.doc() = "The C++ parts of Zerrow that run inside Python processes.";
+  if (arrow::py::import_pyarrow() != 0) throw nanobind::python_error();
+  zerrow::python::ThrowNotOk(arrow::compute::Initialize());
+  zerrow::python::BindChannel(module);
+  zerrow::python::BindHandover(module);
+}

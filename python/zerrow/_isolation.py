@@ -1,0 +1,229 @@
+"""Namespaces: the zygote enters its own, and each worker gets a PID namespace below them.
+
+What must happen before threads exist (entering a user namespace) is done with `zerrow._process`
+alone, before any library is imported. Without permission for namespaces the zygote runs without.
+"""
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from zerrow import _process
+
+_USER = _process.CLONE_NEWUSER
+_PID = _process.CLONE_NEWPID
+_MOUNT = _process.CLONE_NEWNS
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """Which namespaces the zygote and its workers have of their own."""
+
+    user_namespace: bool = False
+    pid_namespace: bool = False
+    mount_namespace: bool = False
+
+    def to_json(self) -> dict[str, bool]:
+        """As in the zygote's "ready" message."""
+        return dict(self.__dict__)
+
+
+# The best first. As root the user namespace matters too: it keeps workers from tracing the engine.
+_LEVELS = [
+    Isolation(user_namespace=True, pid_namespace=True, mount_namespace=True),
+    Isolation(pid_namespace=True, mount_namespace=True),
+]
+
+
+def run_isolated(run: Callable[[Isolation], NoReturn]) -> NoReturn:
+    """Calls `run` in a forked process with as many namespaces as permitted, and exits as it does.
+
+    That process is pid 1 of its PID namespace: when it ends, all that it left behind is killed by
+    the kernel, and only then does this process end. `ZERROW_ISOLATION=none` asks for no namespaces.
+    Call while there is one thread.
+    """
+    if os.environ.get("ZERROW_ISOLATION") != "none":
+        for level in _LEVELS:
+            status = _try_level(level, run)
+            if status is not None:
+                os._exit(status)
+    run(Isolation())
+
+
+def _try_level(level: Isolation, run: Callable[[Isolation], NoReturn]) -> int | None:
+    """The exit status of `run`, or None if this level of isolation isn't permitted."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        _process.die_with_parent(signal.SIGKILL)
+        try:
+            _enter(level, theirs)
+        except OSError:
+            os._exit(1)
+        _hold(level, theirs, run)
+    theirs.close()
+    # The child asks for its user namespace's identity maps: only from outside can root map all ids.
+    entered = False
+    while message := ours.recv(16):
+        if message == b"entered":
+            entered = True
+            break
+        try:
+            _write_id_maps(child)
+            ours.send(b"mapped")
+        except OSError:
+            ours.send(b"failed")
+    ours.close()
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status) & 0xFF if entered else None
+
+
+def _enter(level: Isolation, supervisor: socket.socket) -> None:
+    flags = _PID | _MOUNT | (_USER if level.user_namespace else 0)
+    _process.unshare(flags)
+    if level.user_namespace:
+        supervisor.send(b"unshared")
+        if supervisor.recv(16) != b"mapped":
+            raise PermissionError("identity maps")
+    # Mounts made here stay here.
+    _process.mount(None, "/", None, _process.MS_REC | _process.MS_PRIVATE)
+
+
+def _hold(
+    level: Isolation, supervisor: socket.socket, run: Callable[[Isolation], NoReturn]
+) -> NoReturn:
+    """Forks the first process of the new PID namespace and waits for its end."""
+    zygote = os.fork()
+    if zygote == 0:
+        _process.die_with_parent(signal.SIGKILL)
+        try:
+            _mount_proc()
+            Nursery.check()
+        except OSError:
+            os._exit(1)
+        supervisor.send(b"entered")
+        supervisor.close()
+        run(level)
+    supervisor.close()
+    _, status = os.waitpid(zygote, 0)
+    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+
+
+def _write_id_maps(pid: int) -> None:
+    """Every id that exists here exists there under the same number; unprivileged: only our own."""
+    for kind, own in (("uid", os.geteuid()), ("gid", os.getegid())):
+        ranges = [f"{own} {own} 1"]
+        if os.geteuid() == 0:
+            with open(f"/proc/self/{kind}_map") as known:
+                ranges = [f"{start} {start} {count}" for start, _, count in map(str.split, known)]
+        elif kind == "gid":
+            _write(f"/proc/{pid}/setgroups", "deny")
+        _write(f"/proc/{pid}/{kind}_map", "\n".join(ranges) + "\n")
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def _mount_proc() -> None:
+    _process.mount("proc", "/proc", "proc", _process.MS_NOSUID_NODEV_NOEXEC)
+
+
+def enter_worker_mounts() -> None:
+    """In a new worker: a /proc that shows its own PID namespace and nothing else."""
+    _process.unshare(_MOUNT)
+    _mount_proc()
+
+
+class Nursery:
+    """A small process that makes a PID namespace for each worker.
+
+    It is forked before the zygote grows, so that a namespace's first process, which only reaps,
+    is small and quickly made. It dies with the zygote.
+    """
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._own_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY)
+        self._pid = os.fork()
+        if self._pid == 0:
+            self._socket.close()
+            _process.die_with_parent(signal.SIGKILL)
+            _serve_namespaces(theirs, self._own_namespace)
+        theirs.close()
+        self._socket.send(b"+")  # one is always being made in advance
+
+    @staticmethod
+    def check() -> None:
+        """Raises OSError unless nested PID namespaces can be made and entered here."""
+        child = os.fork()
+        if child == 0:
+            try:
+                _process.unshare(_PID)
+                _process.setns(os.open("/proc/self/ns/pid", os.O_RDONLY), _PID)
+            except OSError:
+                os._exit(1)
+            os._exit(0)
+        if os.waitpid(child, 0)[1] != 0:
+            raise PermissionError("nested PID namespaces")
+
+    def take(self) -> int:
+        """The pidfd of the first process of a new PID namespace; killing it kills all in it.
+
+        Raises OSError.
+        """
+        self._socket.send(b"+")
+        answer, fds, _, _ = socket.recv_fds(self._socket, 256, 1)
+        if not fds:
+            raise OSError(f"no PID namespace for a worker: {answer.decode() or 'nursery is gone'}")
+        return fds[0]
+
+    def fork(self, init_pidfd: int) -> int:
+        """os.fork() into that PID namespace."""
+        _process.setns(init_pidfd, _PID)
+        try:
+            pid = os.fork()
+        except OSError:
+            _process.setns(self._own_namespace, _PID)
+            raise
+        if pid != 0:
+            _process.setns(self._own_namespace, _PID)
+        return pid
+
+
+def _serve_namespaces(requests: socket.socket, own_namespace: int) -> NoReturn:
+    # Nobody waits for the first processes: the kernel reaps them when they are killed.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while requests.recv(1):
+        try:
+            _process.unshare(_PID)
+            pid = os.fork()
+            if pid == 0:
+                _be_init(requests, own_namespace)
+            _process.setns(own_namespace, _PID)
+            pidfd = os.pidfd_open(pid)
+        except OSError as problem:
+            requests.send(str(problem).encode())
+            continue
+        socket.send_fds(requests, [b"+"], [pidfd])
+        os.close(pidfd)
+    os._exit(0)
+
+
+def _be_init(requests: socket.socket, own_namespace: int) -> NoReturn:
+    _process.die_with_parent(signal.SIGKILL)
+    requests.close()
+    os.close(own_namespace)
+    # Ignoring SIGCHLD makes the kernel reap every orphan; signals from inside can't end pid 1.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        signal.pause()

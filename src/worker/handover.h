@@ -1,0 +1,87 @@
+// How tables enter and leave a function's process: inputs are opened as Arrow tables without
+// copying them, and the output is published as one message that refers to shared memory.
+//
+// One Handover per worker; single-threaded. It keeps every granted segment mapped for as long as
+// it lives, and tables that it opened keep what they refer to mapped beyond that. Descriptors are
+// borrowed. Messages come from the engine, which has checked them against what was granted; a
+// malformed one is still an error and never a crash. Mappings and memfds die with the process.
+#pragma once
+
+#include <arrow/result.h>
+#include <arrow/table.h>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/fd.h"
+#include "zerrow/reference.h"
+
+namespace zerrow::worker {
+
+enum class Format {
+  kSipc,           // a message whose buffers are references to granted segments
+  kArrowFile,      // an Arrow IPC file, mapped
+  kArrowFileHeap,  // an Arrow IPC file, read into the process's own memory
+};
+std::string_view ToString(Format format);
+arrow::Result<Format> ParseFormat(std::string_view name);
+
+struct GrantedSegment {
+  SegmentId id = 0;
+  int64_t size_bytes = 0;
+  int fd = -1;
+};
+
+/// A piece of this process's memory that the engine can turn into a segment (the shim's chunks).
+struct ShareableRange {
+  SegmentId segment = 0;
+  const uint8_t* address = nullptr;
+  int64_t size_bytes = 0;
+};
+
+/// What became of the output's bytes. Each byte of a buffer counts once, however often it is used.
+struct Accounting {
+  int64_t rows = 0;
+  int64_t bytes = 0;     // reshared + new + copied
+  int64_t reshared = 0;  // lies in an input's segment, handed over by reference
+  int64_t fresh = 0;     // lies in this process's shareable memory, handed over by reference
+  int64_t copied = 0;    // copied into the message
+  std::optional<int64_t> duplicate;  // not reshared, and yet equal to an input's buffer
+};
+
+struct Published {
+  Format format = Format::kSipc;
+  base::UniqueFd message;  // a sealed memfd
+  Accounting accounting;
+};
+
+class Handover {
+ public:
+  /// The table that `message_fd` describes, zero-copy except for kArrowFileHeap. IOError,
+  /// SerializationError, Invalid (a message that Arrow's Validate rejects).
+  arrow::Result<std::shared_ptr<arrow::Table>> Open(Format format, int message_fd,
+                                                    std::span<const GrantedSegment> segments);
+
+  /// Publishes by reference what lies in `shareable` or in an opened segment, the rest by copy.
+  arrow::Result<Published> PublishByReference(const arrow::Table& table,
+                                              std::span<const ShareableRange> shareable);
+
+  /// Publishes the whole table as an Arrow IPC file.
+  arrow::Result<Published> PublishByCopy(const arrow::Table& table);
+
+ private:
+  arrow::Result<std::shared_ptr<arrow::Buffer>> MapSegment(const GrantedSegment& segment);
+
+  std::map<SegmentId, std::shared_ptr<arrow::Buffer>> segments_;  // opened so far
+};
+
+/// Bytes of `output`'s buffers that are equal to a buffer of `inputs` of the same length but lie
+/// elsewhere: what a library copied although it didn't change it. Reads all those bytes.
+int64_t CountDuplicateBytes(const arrow::Table& output,
+                            std::span<const std::shared_ptr<arrow::Table>> inputs);
+
+}  // namespace zerrow::worker

@@ -1,0 +1,26 @@
+// The worker's side of the allocator shim (shm/shim/shim.h), found at run time: nothing links
+// against it, since it is there only if it was preloaded.
+//
+// Thread safety: Start once, before other threads allocate; the rest from any thread.
+#pragma once
+
+#include <arrow/result.h>
+
+#include <vector>
+
+#include "base/fd.h"
+#include "worker/handover.h"
+
+namespace zerrow::worker {
+
+/// True if this process runs with the shim preloaded.
+bool ShimLoaded();
+
+/// From now on large allocations are served from chunks that the engine's broker grants. The shim
+/// owns the socket afterwards. NotImplemented if the shim isn't loaded; IOError.
+arrow::Status StartShim(base::UniqueFd broker);
+
+/// The chunks that may be published now; empty without the shim.
+std::vector<ShareableRange> ShareableRanges();
+
+}  // namespace zerrow::worker

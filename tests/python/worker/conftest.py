@@ -1,0 +1,187 @@
+"""Plays the engine: starts the zygote, forks workers, gives them tasks and reads their answers."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from zerrow import _native
+
+TIMEOUT_S = 60
+
+
+@dataclass
+class Outcome:
+    """What became of one worker."""
+
+    answer: dict[str, Any] | None = None
+    table: pa.Table | None = None
+    stdout: str = ""
+    stderr: str = ""
+    exited: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def error(self):
+        return self.answer["error"]
+
+    @property
+    def exit_code(self):
+        return os.waitstatus_to_exitcode(self.exited["wait_status"])
+
+
+class Worker:
+    """A forked worker, from the engine's side."""
+
+    def __init__(self, harness, number):
+        self.harness = harness
+        self.number = number
+        ours, theirs = _native.Channel.make_pair()
+        self.channel = ours
+        self.stdout, out = os.pipe()
+        self.stderr, err = os.pipe()
+        harness.channel.send({"op": "fork", "worker": number}, [theirs.fileno(), out, err])
+        os.close(out)
+        os.close(err)
+        del theirs
+        self.pidfd = harness.wait_for("forked", number)[1][0]
+
+    def send(self, project_dir, kind, tables=(), **fields):
+        """Sends a task; `tables` are pairs of parameter and table, or whole input entries."""
+        fds, inputs = [], []
+        for parameter, table, *more in tables:
+            _, fd = _native.Handover().publish(table, by_reference=False)
+            inputs.append(
+                {
+                    "parameter": parameter,
+                    "model": parameter,
+                    "format": "arrow_file",
+                    "message": len(fds),
+                    "segments": [],
+                    **(more[0] if more else {}),
+                }
+            )
+            fds.append(fd)
+        body = {"op": "task", "kind": kind, "project_dir": str(project_dir), "inputs": inputs}
+        self.channel.send({**body, "backend": "copy", "account": False, **fields}, fds)
+        for fd in fds:
+            os.close(fd)
+
+    def finish(self):
+        """Waits for the answer and the end of the worker."""
+        outcome = Outcome()
+        received = self.channel.receive(timeout_ms=TIMEOUT_S * 1000)
+        if received is not None:
+            outcome.answer, fds = received
+            if outcome.answer["op"] == "output":
+                outcome.table = _native.Handover().open(outcome.answer["format"], fds[0])
+            for fd in fds:
+                os.close(fd)
+        outcome.exited = self.harness.wait_for("exited", self.number)[0]
+        for name in ("stdout", "stderr"):
+            with open(getattr(self, name), encoding="utf-8") as pipe:
+                setattr(outcome, name, pipe.read())
+        os.close(self.pidfd)
+        return outcome
+
+    def kill(self):
+        self.harness.channel.send({"op": "kill", "worker": self.number})
+
+
+class Harness:
+    """The zygote and what it has said so far."""
+
+    def __init__(self, isolation="", preload="pandas,polars", env=None):
+        self.channel, theirs = _native.Channel.make_pair()
+        os.set_inheritable(theirs.fileno(), True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "zerrow._zygote"],
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                "ZERROW_ZYGOTE_FD": str(theirs.fileno()),
+                "ZERROW_PRELOAD": preload,
+                "ZERROW_ISOLATION": isolation,
+                "ARROW_DEFAULT_MEMORY_POOL": "system",
+                **(env or {}),
+            },
+            pass_fds=[theirs.fileno()],
+        )
+        del theirs
+        self.messages = []
+        self.count = 0
+        self.ready = self.wait_for("ready")[0]
+
+    def wait_for(self, op, worker=None):
+        """The zygote's next message of that kind for that worker; others wait their turn."""
+        for i, (body, _) in enumerate(self.messages):
+            if body["op"] == op and body.get("worker") == worker:
+                return self.messages.pop(i)
+        while True:
+            received = self.channel.receive(timeout_ms=TIMEOUT_S * 1000)
+            assert received is not None, "the zygote is gone"
+            body, fds = received
+            if body["op"] == op and body.get("worker") == worker:
+                return body, fds
+            self.messages.append((body, fds))
+
+    def start(self):
+        self.count += 1
+        return Worker(self, self.count)
+
+    def run(self, project_dir, kind, tables=(), **fields):
+        worker = self.start()
+        worker.send(project_dir, kind, tables, **fields)
+        return worker.finish()
+
+    def call(self, project_dir, source, tables=(), function="f", kind="python", **fields):
+        """Runs a function whose file has the given text."""
+        (project_dir / "model.py").write_text(source)
+        return self.run(
+            project_dir,
+            kind,
+            tables,
+            model="m",
+            file="model.py",
+            function=function,
+            **fields,
+        )
+
+    def close(self):
+        del self.channel
+        self.process.wait(timeout=TIMEOUT_S)
+
+
+@pytest.fixture(scope="session", params=["namespaces", "none"])
+def zygote(request):
+    """A zygote with namespaces, where they are permitted, and one without."""
+    harness = Harness(isolation="none" if request.param == "none" else "")
+    if request.param == "namespaces" and not harness.ready["isolation"]["pid_namespace"]:
+        harness.close()
+        pytest.skip("no PID namespaces here")
+    yield harness
+    harness.close()
+
+
+@pytest.fixture(scope="session")
+def plain_zygote():
+    """One zygote, whatever isolation there is: for what doesn't depend on it."""
+    harness = Harness()
+    yield harness
+    harness.close()
+
+
+@pytest.fixture
+def start_zygote():
+    """Starts zygotes of the test's own."""
+    with contextlib.ExitStack() as stack:
+
+        def start(**arguments):
+            harness = Harness(**arguments)
+            stack.callback(lambda: harness.process.poll() is None and harness.close())
+            return harness
+
+        yield start
