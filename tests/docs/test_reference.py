@@ -1,0 +1,75 @@
+"""The documents hold: the SDK reference is compared with the code, and links lead somewhere."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import zerrow
+
+ROOT = Path(__file__).resolve().parents[2]
+SECTION = re.compile(r"^### `(?:@)?zerrow\.([\w.]+)`\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
+ROW = re.compile(r"^\| `(\w+)` \| ([^|]*) \|", re.MULTILINE)
+
+
+def documented():
+    return dict(SECTION.findall((ROOT / "docs/sdk.md").read_text()))
+
+
+def resolve(dotted):
+    found = zerrow
+    for name in dotted.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def arguments_of(callable_):
+    """Names and defaults as text; the decorated function itself is no argument to write down."""
+    return {
+        name: "required" if parameter.default is inspect.Parameter.empty else parameter.default
+        for name, parameter in inspect.signature(callable_).parameters.items()
+        if name not in ("function", "self")
+    }
+
+
+def test_the_sdk_reference_names_everything_public():
+    public = set(zerrow.__all__) - {"__version__"}
+    assert public <= {name.split(".")[0] for name in documented()}
+
+
+@pytest.mark.parametrize("name", documented())
+def test_the_sdk_reference_lists_the_arguments_that_there_are(name):
+    section, target = documented()[name], resolve(name)
+    listed = dict(ROW.findall(section))
+    if inspect.isclass(target) and issubclass(target, Exception):
+        return
+    if not callable(target):
+        return
+    expected = arguments_of(target)
+    assert set(listed) == set(expected), name
+    for argument, default in listed.items():
+        actual = expected[argument]
+        shown = "required" if actual == "required" else f"`{actual!r}`"
+        assert default.strip() == shown, f"{name}({argument})"
+
+
+def test_the_sdk_reference_lists_the_standard_expectations():
+    from zerrow import standard_expectations
+
+    names = {name for name in dir(standard_expectations) if name.startswith("expect_")}
+    listed = set(re.findall(r"`(expect_\w+)\(", (ROOT / "docs/sdk.md").read_text()))
+    assert listed == names
+
+
+DOCUMENTS = sorted(
+    str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document):
+    folder = (ROOT / document).parent
+    for target in re.findall(r"\]\(([^)#]+)", (ROOT / document).read_text()):
+        if "://" not in target:
+            assert (folder / target).exists(), f"{document} links to {target}"
