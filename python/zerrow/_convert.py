@@ -76,7 +76,7 @@ def from_table(table: pa.Table, form: str) -> Any:  # noqa: ANN401 - the library
     if form == "pandas":
         import pandas as pd
 
-        return table.to_pandas(types_mapper=pd.ArrowDtype)
+        return _without_views(table).to_pandas(types_mapper=pd.ArrowDtype)
     if form in ("polars", "polars_lazy"):
         import polars as pl
 
@@ -86,6 +86,16 @@ def from_table(table: pa.Table, form: str) -> Any:  # noqa: ANN401 - the library
         import duckdb
 
         return duckdb.from_arrow(table)
+    return table
+
+
+def _without_views(table: pa.Table) -> pa.Table:
+    """Views as plain strings: Arrow can't sort views, so that pandas can't group or sort them."""
+    plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    for i, field in enumerate(table.schema):
+        if field.type in plain:
+            column = table.column(i).cast(plain[field.type])
+            table = table.set_column(i, field.with_type(column.type), column)
     return table
 
 
