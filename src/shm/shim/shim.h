@@ -46,16 +46,16 @@ size_t zerrow_shim_partial_ranges(struct zerrow_shim_range* out, size_t capacity
 int zerrow_shim_shareable(const void* address, size_t size_bytes);
 
 struct zerrow_shim_stats {
-  uint64_t allocations;       /* served from chunks since the start */
-  uint64_t allocated_bytes;   /* what they asked for */
-  uint64_t refused;           /* large allocations that became ordinary memory */
-  uint64_t grants;            /* chunks received, and their bytes */
+  uint64_t allocations;     /* served from chunks since the start */
+  uint64_t allocated_bytes; /* what they asked for */
+  uint64_t refused;         /* large allocations that became ordinary memory */
+  uint64_t grants;          /* chunks received, and their bytes */
   uint64_t granted_bytes;
-  uint64_t releases;          /* chunks given back to the broker */
-  uint64_t zeroed_bytes;      /* by memset, where zeros were owed */
-  uint64_t punched_bytes;     /* by punching the file */
-  uint64_t copied_bytes;      /* by realloc and mremap that had to move */
-  uint64_t retired_chunks;    /* by fork */
+  uint64_t releases;       /* chunks given back to the broker */
+  uint64_t zeroed_bytes;   /* by memset, where zeros were owed */
+  uint64_t punched_bytes;  /* by punching the file */
+  uint64_t copied_bytes;   /* by realloc and mremap that had to move */
+  uint64_t retired_chunks; /* by fork */
 };
 
 /* Counters for tests and benchmarks; all zeros while asleep. */

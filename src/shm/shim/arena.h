@@ -1,0 +1,102 @@
+// Which granules of a large index space are free, in use or absent: pure bookkeeping.
+//
+// Knows granule numbers, not addresses: no memory that it manages is ever touched, so it is tested
+// without a shim. A chunk is a run of granules that the owner adds; allocations and free runs never
+// cross a chunk's border. Free runs are coalesced at once and kept in bins by size, so allocating
+// is a near-best fit. Not thread safe: the Heap's lock guards it. Its tables are one block of
+// zeroed memory that the caller provides (sparse: only the part for added chunks is touched).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace zerrow::shim {
+
+class Arena {
+ public:
+  static constexpr uint32_t kNone = UINT32_MAX;
+
+  // What is remembered of each granule. Absent granules have no flag set.
+  enum Flag : uint8_t {
+    kUsed = 1,
+    kFree = 2,
+    kStart = 4,       // used: an allocation begins here
+    kChunkFirst = 8,  // no run reaches from before it into it
+    kUnbinned = 16,   // free runs here serve growth in place only (dedicated and retired chunks)
+    kDirty = 32,      // may hold something other than zeros
+  };
+
+  static size_t TableBytes(uint32_t granules);
+
+  constexpr Arena() = default;
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  /// `zeroed_table` has TableBytes(granules) bytes and outlives the arena.
+  void Init(void* zeroed_table, uint32_t granules);
+
+  /// A chunk of `count` free granules. `binned`: allocations may come from it.
+  void Add(uint32_t first, uint32_t count, bool dirty, bool binned);
+  /// Forgets a chunk, whose granules are all free.
+  void Remove(uint32_t first, uint32_t count);
+  /// From now on nothing is allocated in this chunk.
+  void Retire(uint32_t first, uint32_t count);
+
+  /// The first of `count` granules, at a multiple of `alignment` (a power of two), now used and one
+  /// allocation; kNone if no run is long enough. Prefers granules that were in use before: their
+  /// pages exist. Sets no dirty flag: see MarkDirty.
+  uint32_t Allocate(uint32_t count, uint32_t alignment);
+  /// Takes exactly these granules if all are free, as an allocation or joined to the one before.
+  bool AllocateAt(uint32_t first, uint32_t count, bool joined);
+  /// Frees granules that are all used, of whatever allocations. What is left of an allocation
+  /// behind them becomes one of its own.
+  void Free(uint32_t first, uint32_t count);
+
+  /// Marks pages (numbered through all granules) as unmapped by the program. Granules without
+  /// mapped pages are freed. Pages of granules that aren't used are skipped.
+  void UnmapPages(uint64_t first_page, uint64_t count);
+  /// True if the page's granule is used and the page is not unmapped.
+  bool IsMapped(uint64_t page) const;
+  /// Maps pages again, all in used granules.
+  void MapPages(uint64_t first_page, uint64_t count);
+
+  /// A number that the owner keeps with the allocation that begins at `start`.
+  uint32_t note(uint32_t start) const { return runs_[start].length; }
+  void set_note(uint32_t start, uint32_t note) { runs_[start].length = note; }
+
+  /// The granules of the allocation that begins at `start`, until the next one or a free granule.
+  uint32_t AllocationLength(uint32_t start) const;
+  /// The length of the free run that begins at `first`; 0 if none begins there.
+  uint32_t FreeRunLength(uint32_t first) const;
+
+  bool Has(uint32_t granule, Flag flag) const { return (flags_[granule] & flag) != 0; }
+  void MarkDirty(uint32_t first, uint32_t count) { SetFlag(first, count, kDirty); }
+  void SetFlag(uint32_t first, uint32_t count, Flag flag);
+  void ClearFlag(uint32_t first, uint32_t count, Flag flag);
+
+  /// For tests: aborts if the tables contradict themselves in [0, limit).
+  void CheckInvariants(uint32_t limit) const;
+
+ private:
+  // A free run's length stands at its first and its last granule, the links at its first. At an
+  // allocation's first granule `length` is its note.
+  struct Run {
+    uint32_t length;
+    uint32_t next;
+    uint32_t previous;
+  };
+  static constexpr uint32_t kBins = 64;
+
+  static uint32_t BinOf(uint32_t length);
+  void InsertRun(uint32_t first, uint32_t length);
+  void EraseRun(uint32_t first);
+  void TakeFromRun(uint32_t run, uint32_t first, uint32_t count, bool joined);
+
+  uint32_t granules_ = 0;
+  uint8_t* flags_ = nullptr;
+  uint16_t* unmapped_ = nullptr;  // a bit per page of the granule
+  Run* runs_ = nullptr;
+  uint32_t bins_[kBins] = {};
+};
+
+}  // namespace zerrow::shim

@@ -1,0 +1,171 @@
+// Large memory in chunks: the allocator behind the replaced libc symbols.
+//
+// Binds the Arena's granules to addresses in one reserved range, asks the broker for chunks, and
+// gives chunk memory, which is MAP_SHARED, the meaning that programs expect of private memory:
+// zeros where they are promised, copy-on-write across fork, partial unmapping.
+// Thread safety: all methods, by one lock; errno is kept. A method that takes an address expects
+// one for which Owns() is true. Uses neither malloc nor libstdc++. If the process dies the engine
+// still holds the chunks' files; nothing else remains.
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+
+#include "shm/shim/arena.h"
+#include "shm/shim/broker_client.h"
+#include "shm/shim/layout.h"
+#include "shm/shim/ranges.h"
+#include "shm/shim/shim.h"
+#include "shm/shim/sys.h"
+
+namespace zerrow::shim {
+
+class Heap {
+ public:
+  constexpr Heap() = default;
+  Heap(const Heap&) = delete;
+  Heap& operator=(const Heap&) = delete;
+
+  /// See zerrow_shim_start.
+  int Start(int broker_fd);
+  /// True if allocations are served: started, and not a forked child.
+  bool active() const { return state_.load(std::memory_order_acquire) == State::kActive; }
+  bool Owns(const void* p) const { return OffsetOf(reinterpret_cast<uintptr_t>(p)) < size(); }
+
+  // --- the malloc family
+  /// nullptr if no chunk is to be had. `headroom_bytes`: to be able to grow in place later.
+  void* Allocate(size_t size_bytes, size_t alignment, bool zeroed, size_t headroom_bytes = 0);
+  void Free(void* p);
+  bool ResizeInPlace(void* p, size_t size_bytes);
+  size_t UsableBytes(void* p);
+
+  // --- mappings; sizes are rounded up to pages. Errors are errno values, 0 is success.
+  /// A private anonymous read-write mapping; nullptr if no chunk is to be had.
+  void* Map(size_t size_bytes, size_t alignment);
+  /// mmap with MAP_FIXED over chunk memory.
+  int MapFixed(uintptr_t address, size_t size_bytes, int protection, int flags, int fd,
+               int64_t offset);
+  void Unmap(uintptr_t address, size_t size_bytes);
+  /// MADV_DONTNEED: reads give zeros from here on.
+  void Discard(uintptr_t address, size_t size_bytes);
+  int Protect(uintptr_t address, size_t size_bytes, int protection);
+  bool GrowMapping(uintptr_t address, size_t old_bytes, size_t new_bytes);
+  void CountCopy(size_t bytes);
+
+  // --- fork: called by the handlers of pthread_atfork
+  void PrepareFork();
+  void AfterForkInParent();
+  void AfterForkInChild();
+
+  // --- what zerrow_shim_* answers
+  size_t ListRanges(bool partial, zerrow_shim_range* out, size_t capacity);
+  bool Shareable(uintptr_t address, size_t size_bytes);
+  zerrow_shim_stats stats();
+
+  /// The part of [address, address + size) inside the reserved range; end <= begin if none is.
+  struct Span {
+    uintptr_t begin;
+    uintptr_t end;
+  };
+  Span Clip(uintptr_t address, size_t size_bytes) const;
+
+ private:
+  enum class State { kAsleep, kActive, kInherited /* by a forked child */ };
+
+  // A chunk stands at its first slot.
+  struct Chunk {
+    uint64_t segment;
+    size_t size_bytes;  // 0: no chunk
+    KeptFd file;
+    bool dedicated;
+    bool retired;
+    bool idle;  // wholly free, kept for reuse
+  };
+
+  class Lock {
+   public:
+    explicit Lock(Heap* heap) : heap_(heap), errno_(errno) { pthread_mutex_lock(&heap_->mutex_); }
+    ~Lock() {
+      pthread_mutex_unlock(&heap_->mutex_);
+      errno = errno_;
+    }
+    Lock(const Lock&) = delete;
+    Lock& operator=(const Lock&) = delete;
+
+   private:
+    Heap* heap_;
+    int errno_;
+  };
+
+  size_t size() const { return size_bytes_.load(std::memory_order_acquire); }
+  uintptr_t OffsetOf(uintptr_t address) const {
+    return address - base_.load(std::memory_order_relaxed);
+  }
+  uintptr_t AddressOf(uint32_t granule) const {
+    return base_.load(std::memory_order_relaxed) + granule * kGranuleBytes;
+  }
+  uint32_t GranuleOf(uintptr_t address) const {
+    return static_cast<uint32_t>(OffsetOf(address) / kGranuleBytes);
+  }
+  uint64_t PageOf(uintptr_t address) const { return OffsetOf(address) / kPageBytes; }
+
+  bool ReserveRange();
+  uint32_t FirstGranule(const Chunk& chunk) const;
+  static uint32_t Granules(const Chunk& chunk) {
+    return static_cast<uint32_t>(chunk.size_bytes / kGranuleBytes);
+  }
+  uintptr_t Begin(const Chunk& chunk) const { return AddressOf(FirstGranule(chunk)); }
+  uintptr_t End(const Chunk& chunk) const { return Begin(chunk) + chunk.size_bytes; }
+  Chunk* ChunkAt(uintptr_t address);
+  template <typename Visit>
+  void ForEachChunk(Visit visit);
+  /// Calls visit(chunk, begin, end) for the parts of the span that lie in chunks.
+  template <typename Visit>
+  void ForEachChunkIn(Span span, Visit visit);
+
+  Chunk* RequestChunk(size_t size_bytes, bool dedicated);
+  Chunk* IdleDedicatedChunk(size_t size_bytes);
+  uint32_t FindSlots(uint32_t count) const;
+  Chunk* Adopt(const Grant& grant, bool dedicated);
+  void Drop(Chunk* chunk);
+  bool HandleFreed(Chunk* chunk);
+
+  uint32_t TakeGranules(uint32_t count, uint32_t headroom, size_t alignment);
+  void* AllocateGranules(size_t size_bytes, size_t alignment, size_t headroom_bytes, Span* dirty);
+  void FreeGranules(Chunk* chunk, uint32_t first, uint32_t count);
+  Span DirtySpan(uint32_t first, uint32_t count) const;
+  void CheckStart(uintptr_t address);
+
+  void ResetMapping(Chunk* chunk, uintptr_t begin, uintptr_t end);
+  void Punch(uintptr_t begin, uintptr_t end);
+  int ProtectLocked(Span span, int protection);
+  void DiscardIn(const Chunk& chunk, uintptr_t begin, uintptr_t end);
+  void DiscardPrivate(uintptr_t begin, uintptr_t end);
+  void ApplyProtections(uintptr_t begin, uintptr_t end);
+  void Retire(Chunk* chunk);
+  bool PagesAreFile(uintptr_t begin, uintptr_t end) const;
+
+  std::atomic<State> state_ = State::kAsleep;
+  std::atomic<uintptr_t> base_ = 0;
+  std::atomic<size_t> size_bytes_ = 0;  // of the reserved range; 0: nothing is ours
+  pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
+
+  // Guarded by mutex_.
+  Arena arena_;
+  BrokerClient broker_;
+  Chunk* chunks_ = nullptr;          // by first slot
+  uint32_t* slot_owners_ = nullptr;  // of each slot: its chunk's first slot + 1; 0: free
+  uint32_t slots_ = 0;
+  uint32_t slot_limit_ = 0;        // no slot from here on was ever used
+  size_t idle_bytes_ = 0;          // of idle chunks
+  uint32_t requests_to_skip_ = 0;  // after a refusal
+  Ranges protections_;             // tag: the protection, where it isn't read-write
+  Ranges foreign_;                 // where the chunk's file is not mapped
+  zerrow_shim_stats stats_ = {};
+};
+
+}  // namespace zerrow::shim

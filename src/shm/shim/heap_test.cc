@@ -1,0 +1,271 @@
+#include "shm/shim/heap.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <cstring>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "shm/shim/test_broker.h"
+
+namespace zerrow::shim {
+namespace {
+
+constexpr size_t kMiB = size_t{1} << 20;
+
+class HeapTest : public ::testing::Test {
+ protected:
+  HeapTest() : heap_(std::make_unique<Heap>()) { EXPECT_EQ(heap_->Start(broker_.TakeSocket()), 0); }
+
+  uint8_t* Allocate(size_t size, bool zeroed = false) {
+    return static_cast<uint8_t*>(heap_->Allocate(size, 16, zeroed));
+  }
+  uint8_t* Map(size_t size) { return static_cast<uint8_t*>(heap_->Map(size, kPageBytes)); }
+  static uintptr_t At(const void* p) { return reinterpret_cast<uintptr_t>(p); }
+  static bool AllZero(const uint8_t* p, size_t size) {
+    for (size_t i = 0; i < size; ++i) {
+      if (p[i] != 0) return false;
+    }
+    return true;
+  }
+  std::vector<zerrow_shim_range> List(bool partial) {
+    std::vector<zerrow_shim_range> ranges(64);
+    ranges.resize(heap_->ListRanges(partial, ranges.data(), ranges.size()));
+    return ranges;
+  }
+
+  TestBroker broker_;
+  std::unique_ptr<Heap> heap_;
+};
+
+TEST_F(HeapTest, StartsOnceAndOnlyWithASocket) {
+  const int other = ::dup(STDIN_FILENO);
+  EXPECT_EQ(heap_->Start(other), EALREADY);
+  EXPECT_EQ(::fcntl(other, F_GETFD), -1);  // it was ours to close
+  Heap second;
+  EXPECT_EQ(second.Start(::memfd_create("not a socket", 0)), EINVAL);
+  EXPECT_FALSE(second.active());
+  EXPECT_EQ(second.Allocate(kMiB, 16, false), nullptr);
+}
+
+TEST_F(HeapTest, MemoryIsTheChunksFile) {
+  uint8_t* p = Allocate(kMiB);
+  ASSERT_TRUE(heap_->Owns(p));
+  std::memset(p, 42, kMiB);
+  const auto ranges = List(/*partial=*/false);
+  ASSERT_EQ(ranges.size(), 1U);
+  EXPECT_EQ(ranges[0].size_bytes, kSlotBytes);
+  EXPECT_EQ(ranges[0].address % kHugePageBytes, 0U);
+  uint8_t byte = 0;
+  ASSERT_TRUE(broker_.Read(ranges[0].segment, At(p) - ranges[0].address + kMiB - 1, &byte, 1));
+  EXPECT_EQ(byte, 42);
+  EXPECT_TRUE(heap_->Shareable(At(p), kMiB));
+  EXPECT_FALSE(heap_->Shareable(At(p), 2 * kSlotBytes));
+  heap_->Free(p);
+}
+
+TEST_F(HeapTest, LargeRequestsGetChunksOfTheirOwnThatComeBackOrAreReused) {
+  uint8_t* p = Allocate(40 * kMiB);
+  ASSERT_NE(p, nullptr);
+  EXPECT_EQ(heap_->stats().granted_bytes, 40 * kMiB);
+  heap_->Free(p);
+  EXPECT_EQ(Allocate(39 * kMiB), p);
+  EXPECT_EQ(broker_.released(), 0U);
+  uint8_t* huge = Allocate(600 * kMiB);
+  heap_->Free(huge);
+  EXPECT_EQ(heap_->stats().releases, 1U);
+}
+
+TEST_F(HeapTest, ZeroedMemoryIsZeroWhateverWasThereBefore) {
+  for (const size_t size : {kMiB, 40 * kMiB, 600 * kMiB}) {
+    uint8_t* p = Allocate(size);
+    std::memset(p, 1, kMiB);
+    std::memset(p + size - kPageBytes, 1, kPageBytes);
+    heap_->Free(p);
+    p = Allocate(size, /*zeroed=*/true);
+    EXPECT_TRUE(AllZero(p, size)) << size;
+    heap_->Free(p);
+    p = Map(size);
+    EXPECT_TRUE(AllZero(p, size)) << size;
+    heap_->Unmap(At(p), size);
+  }
+}
+
+TEST_F(HeapTest, WithoutChunksAllocationsAreRefusedAndLaterServedAgain) {
+  broker_.set_refusing(true);
+  EXPECT_EQ(Allocate(kMiB), nullptr);
+  broker_.set_refusing(false);
+  void* p = nullptr;
+  for (int i = 0; i < 100 && p == nullptr; ++i) p = Allocate(kMiB);
+  EXPECT_NE(p, nullptr);
+  EXPECT_GT(heap_->stats().refused, 0U);
+}
+
+TEST_F(HeapTest, GrowsInPlaceWithHeadroomAndShrinks) {
+  auto* p = static_cast<uint8_t*>(heap_->Allocate(kMiB, 16, false, kMiB));
+  uint8_t* after = Allocate(kMiB);
+  EXPECT_EQ(heap_->UsableBytes(p), kMiB);
+  EXPECT_TRUE(heap_->ResizeInPlace(p, 2 * kMiB));
+  EXPECT_EQ(heap_->UsableBytes(p), 2 * kMiB);
+  EXPECT_FALSE(heap_->ResizeInPlace(p, 3 * kMiB));
+  EXPECT_TRUE(heap_->ResizeInPlace(p, kMiB / 2));
+  EXPECT_EQ(Allocate(kMiB), p + kMiB / 2);
+  heap_->Free(after);
+}
+
+TEST_F(HeapTest, DiscardedMemoryIsZero) {
+  for (const size_t size : {2 * kPageBytes, 3 * kMiB}) {
+    uint8_t* p = Map(4 * kMiB);
+    std::memset(p, 7, 4 * kMiB);
+    heap_->Discard(At(p) + kPageBytes, size);
+    EXPECT_EQ(p[kPageBytes - 1], 7);
+    EXPECT_TRUE(AllZero(p + kPageBytes, size));
+    EXPECT_EQ(p[kPageBytes + size], 7);
+  }
+}
+
+TEST_F(HeapTest, ProtectedMemoryCanBeDiscardedAndReused) {
+  uint8_t* p = Map(kMiB);
+  std::memset(p, 7, kMiB);
+  ASSERT_EQ(heap_->Protect(At(p), 2 * kPageBytes, PROT_NONE), 0);
+  heap_->Discard(At(p), kMiB / 2);
+  ASSERT_EQ(heap_->Protect(At(p), 2 * kPageBytes, PROT_READ), 0);
+  EXPECT_TRUE(AllZero(p, kMiB / 2));
+  heap_->Unmap(At(p), kMiB);
+  uint8_t* again = Allocate(kMiB);
+  EXPECT_EQ(again, p);
+  std::memset(again, 1, kMiB);
+}
+
+TEST_F(HeapTest, AMappingOverItIsNotShareableUntilItIsGone) {
+  uint8_t* p = Map(kMiB);
+  const int file = ::memfd_create("over", MFD_CLOEXEC);
+  ASSERT_EQ(::ftruncate(file, kPageBytes), 0);
+  ASSERT_EQ(::pwrite(file, "file", 4, 0), 4);
+  ASSERT_EQ(
+      heap_->MapFixed(At(p) + kPageBytes, kPageBytes, PROT_READ, MAP_PRIVATE | MAP_FIXED, file, 0),
+      0);
+  EXPECT_EQ(std::memcmp(p + kPageBytes, "file", 4), 0);
+  EXPECT_EQ(List(/*partial=*/false).size(), 0U);
+  EXPECT_EQ(List(/*partial=*/true).size(), 1U);
+  EXPECT_TRUE(heap_->Shareable(At(p), kPageBytes));
+  EXPECT_FALSE(heap_->Shareable(At(p), 2 * kPageBytes));
+  heap_->Unmap(At(p), kMiB);
+  EXPECT_EQ(List(/*partial=*/false).size(), 1U);
+  uint8_t* again = Allocate(kMiB);
+  ASSERT_EQ(again, p);
+  std::memset(again, 9, kMiB);
+  EXPECT_TRUE(heap_->Shareable(At(p), kMiB));
+  ::close(file);
+}
+
+TEST_F(HeapTest, MappingAnonymousMemoryOverItClearsIt) {
+  uint8_t* p = Map(kMiB);
+  std::memset(p, 7, kMiB);
+  ASSERT_EQ(heap_->MapFixed(At(p), kMiB / 2, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+            0);
+  EXPECT_TRUE(AllZero(p, kMiB / 2));
+  EXPECT_EQ(p[kMiB / 2], 7);
+  EXPECT_TRUE(heap_->Shareable(At(p), kMiB));
+}
+
+// What fork() does through the handlers, done by hand: this heap isn't the process's allocator.
+class HeapForkTest : public HeapTest {
+ protected:
+  /// Runs `child` in a forked child; true if it returned true.
+  template <typename Child>
+  bool Fork(Child child) {
+    heap_->PrepareFork();
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      heap_->AfterForkInChild();
+      ::_exit(child() ? 0 : 1);
+    }
+    heap_->AfterForkInParent();
+    int status = -1;
+    ::waitpid(pid, &status, 0);
+    return status == 0;
+  }
+};
+
+TEST_F(HeapForkTest, ParentAndChildDoNotSeeEachOthersWrites) {
+  uint8_t* p = Allocate(kMiB);
+  std::memset(p, 1, kMiB);
+  int ends[2] = {};
+  ASSERT_EQ(::pipe(ends), 0);
+  EXPECT_TRUE(Fork([&] {
+    const bool snapshot = p[0] == 1 && p[kMiB - 1] == 1;
+    std::memset(p, 2, kMiB);
+    return snapshot && !heap_->active() && Allocate(kMiB) == nullptr;
+  }));
+  EXPECT_EQ(p[0], 1);
+  p[0] = 3;
+  EXPECT_TRUE(Fork([&] { return p[0] == 3 && p[1] == 1; }));
+  heap_->Free(p);
+}
+
+TEST_F(HeapForkTest, OnlyUntouchedPagesOfARetiredChunkAreShareable) {
+  uint8_t* p = Allocate(kMiB);
+  std::memset(p, 1, kMiB);
+  ASSERT_TRUE(Fork([] { return true; }));
+  EXPECT_EQ(List(/*partial=*/false).size(), 0U);
+  EXPECT_EQ(List(/*partial=*/true).size(), 1U);
+  EXPECT_TRUE(heap_->Shareable(At(p), kMiB));
+  EXPECT_EQ(p[kMiB - 1], 1);  // present, and still the file's
+  EXPECT_TRUE(heap_->Shareable(At(p), kMiB));
+  p[kMiB - 1] = 2;
+  EXPECT_FALSE(heap_->Shareable(At(p), kMiB));
+  EXPECT_TRUE(heap_->Shareable(At(p), kMiB - kPageBytes));
+}
+
+TEST_F(HeapForkTest, NewMemoryComesFromNewChunks) {
+  uint8_t* before = Allocate(kMiB);
+  ASSERT_TRUE(Fork([] { return true; }));
+  uint8_t* after = Allocate(kMiB);
+  EXPECT_FALSE(heap_->ResizeInPlace(before, 2 * kMiB));
+  const auto ranges = List(/*partial=*/false);
+  ASSERT_EQ(ranges.size(), 1U);
+  EXPECT_EQ(ranges[0].address, RoundDown(At(after), kSlotBytes));
+  heap_->Free(before);
+  EXPECT_EQ(List(/*partial=*/true).size(), 0U);
+  EXPECT_EQ(broker_.released(), 0U);  // the child could still have been reading it
+}
+
+TEST_F(HeapForkTest, RetiredMemoryDiscardsToZeroAndKeepsItsProtection) {
+  uint8_t* p = Map(kMiB);
+  std::memset(p, 7, kMiB);
+  ASSERT_EQ(heap_->Protect(At(p), kPageBytes, PROT_READ), 0);
+  ASSERT_TRUE(Fork([&] {
+    heap_->Discard(At(p) + kPageBytes, kMiB / 2);
+    return p[0] == 7 && AllZero(p + kPageBytes, kMiB / 2) && p[kMiB - 1] == 7;
+  }));
+  EXPECT_EQ(p[kPageBytes], 7);
+  heap_->Discard(At(p), kMiB / 2);
+  EXPECT_TRUE(AllZero(p, kMiB / 2));
+  EXPECT_FALSE(heap_->Shareable(At(p), kPageBytes));
+  const int zeros = ::open("/dev/zero", O_RDONLY | O_CLOEXEC);
+  EXPECT_EQ(::read(zeros, p, 1), -1);
+  EXPECT_EQ(errno, EFAULT);
+  ::close(zeros);
+  heap_->Unmap(At(p), kMiB);
+}
+
+TEST_F(HeapForkTest, ClosedDescriptorsAreNoticed) {
+  uint8_t* p = Allocate(kMiB);
+  std::memset(p, 1, kMiB);
+  for (int fd = 512; fd < 1000; ++fd) ::close(fd);
+  EXPECT_TRUE(Fork([&] {
+    p[0] = 2;
+    return p[1] == 1;
+  }));
+  EXPECT_EQ(p[0], 1);
+  EXPECT_FALSE(heap_->Shareable(At(p), kMiB));
+  EXPECT_EQ(Allocate(kMiB), nullptr);  // the broker's socket was closed as well
+}
+
+}  // namespace
+}  // namespace zerrow::shim
