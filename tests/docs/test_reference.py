@@ -72,3 +72,11 @@ def test_links_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)#]+)", (ROOT / document).read_text()):
         if "://" not in target:
             assert (folder / target).exists(), f"{document} links to {target}"
+
+
+def test_the_table_of_types_is_what_the_libraries_do(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import types_table
+
+    shown = (ROOT / "docs" / "types.md").read_text()
+    assert types_table.markdown() in shown, "run scripts/types_table.py --write"
