@@ -1,0 +1,92 @@
+// The buffers of a message that is being written: which are references and which are copied.
+//
+// Part of the writer. Add one range per buffer of an array; when all are known, Finish decides
+// where copied bytes come to lie, so that memory used many times, or by overlapping slices, is
+// copied once. One thread; the ranges must stay readable until WriteBody.
+#pragma once
+
+#include <arrow/buffer.h>
+#include <arrow/result.h>
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "sipc/address_map.h"
+#include "sipc/format.h"
+
+namespace zerrow::sipc {
+
+class BufferTable {
+ public:
+  /// The bytes [begin, end) of `buffer` that an array needs. From `used_begin` on they are read;
+  /// those before only keep their place, as offsets count from `begin`.
+  struct Range {
+    const arrow::Buffer* buffer;
+    int64_t begin;
+    int64_t end;
+    int64_t used_begin;
+  };
+
+  BufferTable(const AddressMap& addresses, int64_t inline_below_bytes)
+      : addresses_(addresses), inline_below_bytes_(inline_below_bytes) {}
+
+  /// The index of the range's buffer record; kNone for a null buffer. Invalid if the buffer is
+  /// shorter than the range or not in this process's memory; CapacityError past 2^32 - 2 buffers.
+  arrow::Result<uint32_t> Add(const Range& range);
+
+  /// As Add, but the same memory gets the same record again.
+  arrow::Result<uint32_t> AddShared(const Range& range);
+
+  /// True if Add would copy ranges of this buffer.
+  bool WouldCopy(const arrow::Buffer& buffer) const;
+
+  /// Call once, after the last Add: places copied bytes in a body that starts `body_offset` bytes
+  /// into the message.
+  void Finish(int64_t body_offset);
+  /// Writes the body's bytes, gaps zeroed. `body` has body_bytes() of memory.
+  void WriteBody(uint8_t* body) const;
+
+  const std::vector<BufferRecord>& records() const { return records_; }
+  const std::vector<HeadRecord>& heads() const { return heads_; }
+  const std::vector<SegmentRecord>& segments() const { return segments_; }
+  int64_t body_bytes() const { return body_bytes_; }
+  int64_t copied_bytes() const { return copied_bytes_; }
+  /// What the records refer to: sorted, merged.
+  std::vector<Reference> References() const;
+
+ private:
+  struct Copy {
+    const uint8_t* begin;
+    int64_t length;
+    uint32_t record;
+  };
+  // Memory that is copied in one piece.
+  struct Region {
+    const uint8_t* begin;
+    int64_t length;
+    int64_t body_offset;
+    bool is_one_buffer;
+  };
+
+  uint32_t SegmentIndex(const Reference& reference);
+  std::vector<Region> MergeCopies();
+
+  const AddressMap& addresses_;
+  int64_t inline_below_bytes_;
+  std::vector<BufferRecord> records_;
+  std::vector<HeadRecord> heads_;
+  std::vector<SegmentRecord> segments_;
+  std::map<SegmentId, uint32_t> segment_index_;
+  SegmentId last_segment_ = 0;
+  uint32_t last_segment_index_ = 0;
+  std::map<std::pair<const uint8_t*, int64_t>, uint32_t> shared_;
+  std::vector<Copy> copies_;
+  std::vector<Region> regions_;
+  int64_t body_bytes_ = 0;
+  int64_t copied_bytes_ = 0;
+};
+
+}  // namespace zerrow::sipc
