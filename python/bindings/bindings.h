@@ -10,5 +10,6 @@ namespace zerrow::python {
 
 void BindChannel(nanobind::module_& module);
 void BindHandover(nanobind::module_& module);
+void BindOperators(nanobind::module_& module);
 
 }  // namespace zerrow::python

@@ -11,4 +11,5 @@ NB_MODULE(_native, module) {
   zerrow::python::ThrowNotOk(arrow::compute::Initialize());
   zerrow::python::BindChannel(module);
   zerrow::python::BindHandover(module);
+  zerrow::python::BindOperators(module);
 }

@@ -1,0 +1,81 @@
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "bindings.h"
+#include "errors.h"
+#include "worker/operators/operators.h"
+
+namespace nb = nanobind;
+
+namespace zerrow::python {
+
+namespace {
+
+using arrow::compute::Expression;
+
+// pyarrow has no function that unwraps an expression; what it pickles is Arrow's own
+// serialization.
+Expression ReadExpression(const nb::bytes& serialized) {
+  auto buffer = arrow::Buffer::FromString(std::string(serialized.c_str(), serialized.size()));
+  return ValueOrThrow(arrow::compute::Deserialize(std::move(buffer)));
+}
+
+template <typename Operator>
+nb::object Run(nb::handle table, Operator&& perform) {
+  const worker::TablePtr input = UnwrapTable(table);
+  auto output = [&] {
+    nb::gil_scoped_release released;
+    return perform(input);
+  }();
+  return WrapTable(ValueOrThrow(std::move(output)));
+}
+
+nb::object Filter(nb::handle table, const nb::bytes& condition) {
+  const Expression expression = ReadExpression(condition);
+  return Run(table, [&](const auto& input) { return worker::FilterTable(input, expression); });
+}
+
+nb::object Project(nb::handle table,
+                   const std::vector<std::pair<std::string, nb::bytes>>& columns) {
+  std::vector<worker::NamedExpression> expressions;
+  for (const auto& [name, column] : columns) expressions.push_back({name, ReadExpression(column)});
+  return Run(table, [&](const auto& input) { return worker::ProjectTable(input, expressions); });
+}
+
+nb::object Sort(nb::handle table, const std::vector<std::pair<std::string, bool>>& by) {
+  std::vector<worker::SortColumn> order;
+  for (const auto& [name, descending] : by) order.push_back({name, descending});
+  return Run(table, [&](const auto& input) { return worker::SortTable(input, order); });
+}
+
+using MeasureTuple = std::tuple<std::string, std::string, std::string>;
+
+nb::object Aggregate(nb::handle table, const std::vector<std::string>& by,
+                     const std::vector<MeasureTuple>& measures) {
+  std::vector<worker::Measure> wanted;
+  for (const auto& [name, function, column] : measures) wanted.push_back({name, function, column});
+  return Run(table, [&](const auto& input) { return worker::AggregateTable(input, by, wanted); });
+}
+
+}  // namespace
+
+void BindOperators(nb::module_& module) {
+  module.def("filter_table", &Filter, nb::arg("table"), nb::arg("condition"),
+             "The rows for which a serialized Arrow expression is true.");
+  module.def("project_table", &Project, nb::arg("table"), nb::arg("columns"),
+             "Columns as pairs of name and serialized Arrow expression.");
+  module.def("sort_table", &Sort, nb::arg("table"), nb::arg("by"),
+             "Sorted by pairs of column and whether descending; stable, nulls last.");
+  module.def("aggregate_table", &Aggregate, nb::arg("table"), nb::arg("by"), nb::arg("measures"),
+             "Grouped by columns; measures are (name, function, column or '').");
+  module.def("aggregate_functions", &worker::AggregateFunctions);
+}
+
+}  // namespace zerrow::python

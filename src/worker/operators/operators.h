@@ -1,0 +1,53 @@
+// The built-in models: filter, project, sort and aggregate of one table.
+//
+// Pure functions on Arrow's own thread pool, callable from any thread that isn't one of its
+// workers. They leave as much as they can where it is: columns that aren't changed, the bytes that
+// views point to, dictionaries, and batches of which a filter keeps everything or one piece.
+// Errors: Invalid, TypeError, KeyError and NotImplemented, as Arrow words them.
+#pragma once
+
+#include <arrow/compute/expression.h>
+#include <arrow/result.h>
+#include <arrow/table.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace zerrow::worker {
+
+using TablePtr = std::shared_ptr<arrow::Table>;
+
+/// The rows for which `condition` is true (not null).
+arrow::Result<TablePtr> FilterTable(const TablePtr& table,
+                                    const arrow::compute::Expression& condition);
+
+struct NamedExpression {
+  std::string name;
+  arrow::compute::Expression expression;
+};
+/// These columns, in this order.
+arrow::Result<TablePtr> ProjectTable(const TablePtr& table,
+                                     const std::vector<NamedExpression>& columns);
+
+struct SortColumn {
+  std::string name;
+  bool descending = false;
+};
+/// Stable; nulls last.
+arrow::Result<TablePtr> SortTable(const TablePtr& table, const std::vector<SortColumn>& by);
+
+struct Measure {
+  std::string name;
+  std::string function;  // count, sum, mean, ...: kAggregateFunctions
+  std::string column;    // empty: `count` of rows
+};
+/// One row per distinct combination of the columns `by` (one row in all without any), in order
+/// of `by`: the result doesn't depend on how threads were scheduled.
+arrow::Result<TablePtr> AggregateTable(const TablePtr& table, const std::vector<std::string>& by,
+                                       const std::vector<Measure>& measures);
+
+/// The names that Measure::function may have.
+std::vector<std::string> AggregateFunctions();
+
+}  // namespace zerrow::worker
