@@ -25,8 +25,8 @@ struct RunOptions {
   std::vector<std::string> select;                // models to run with their ancestors; empty: all
   int jobs = 0;                                   // functions at once; 0: the number of cores
   BackendKind backend = BackendKind::kAuto;
-  bool strict = false;   // a failed expectation fails the run
-  bool account = false;  // compute duplicate_bytes
+  bool strict = false;                    // a failed expectation fails the run
+  bool account = false;                   // compute duplicate_bytes
   std::optional<std::string> output_dir;  // final models are written here as Parquet
   int64_t preview_rows = 0;               // rows of each previewed model to report; 0: none
   std::vector<std::string> preview;       // models to preview; empty: the final ones
@@ -57,10 +57,10 @@ struct ModelReport {
   ModelKind kind = ModelKind::kPython;
   ModelStatus status = ModelStatus::kSkipped;
   std::optional<int64_t> rows;
-  int64_t bytes = 0;           // of the output: new + reshared + copied
-  int64_t new_bytes = 0;       // handed over by reference, first stored by this model
-  int64_t reshared_bytes = 0;  // references to inputs' segments
-  int64_t copied_bytes = 0;    // copied on the way out
+  int64_t bytes = 0;                       // of the output: new + reshared + copied
+  int64_t new_bytes = 0;                   // handed over by reference, first stored by this model
+  int64_t reshared_bytes = 0;              // references to inputs' segments
+  int64_t copied_bytes = 0;                // copied on the way out
   std::optional<int64_t> duplicate_bytes;  // new bytes equal to an input's buffer (--account)
   double wall_s = 0;
   double cpu_s = 0;

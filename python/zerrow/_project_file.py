@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from zerrow._errors import Problem, ProjectError, did_you_mean
 
 FILE = "zerrow_project.yml"

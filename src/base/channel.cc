@@ -89,7 +89,7 @@ arrow::Result<std::optional<Packet>> ReceivePacket(int socket, milliseconds time
   header.msg_iovlen = 1;
   header.msg_control = control.data();
   header.msg_controllen = control.size();
-  ssize_t got;
+  ssize_t got = -1;
   while (true) {
     ARROW_RETURN_NOT_OK(WaitFor(socket, POLLIN, timeout));
     got = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
