@@ -1,8 +1,8 @@
 // A memory cgroup for a run, v1 or v2: the only place in Zerrow that reads cgroups.
 //
-// A child of the cgroup that this process is in; removed again by the destructor, when its
-// processes are gone. After a crash an empty cgroup may stay; the next Make removes such. One
-// thread at a time.
+// A child (v2: or a sibling) of the cgroup that this process is in; removed again by the
+// destructor, when its processes are gone. After a crash an empty cgroup may stay; the next Make
+// removes such. One thread at a time.
 #pragma once
 
 #include <arrow/result.h>
@@ -13,10 +13,19 @@
 
 namespace zerrow::sandbox {
 
+/// How a process sees its cgroups, as /proc tells it.
+struct CgroupFiles {
+  std::string cgroup;     // /proc/self/cgroup
+  std::string mountinfo;  // /proc/self/mountinfo
+
+  static arrow::Result<CgroupFiles> OfThisProcess();
+};
+
 class MemoryCgroup {
  public:
   /// IOError with what refused: no memory controller here, or no permission.
   static arrow::Result<std::unique_ptr<MemoryCgroup>> Make();
+  static arrow::Result<std::unique_ptr<MemoryCgroup>> Make(const CgroupFiles& files);
   ~MemoryCgroup();
   MemoryCgroup(const MemoryCgroup&) = delete;
   MemoryCgroup& operator=(const MemoryCgroup&) = delete;

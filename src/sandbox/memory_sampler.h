@@ -14,6 +14,7 @@
 #include <memory>
 #include <string>
 
+#include "base/fd.h"
 #include "sandbox/cgroup.h"
 
 namespace zerrow::sandbox {
@@ -29,8 +30,8 @@ class MemorySampler {
   /// "cgroup v1", "cgroup v2" or "/proc", and why not a cgroup.
   const std::string& method() const { return method_; }
 
-  /// A process of the run; its children are covered by the cgroup, or must be added too. One
-  /// that is gone already is fine.
+  /// A process of the run, as early in its life as possible. In a cgroup its later children are
+  /// counted with it; /proc counts only those that were added. One that is gone already is fine.
   void AddProcess(pid_t pid);
   /// Forgets the process; returns its own peak.
   int64_t RemoveProcess(pid_t pid);
@@ -43,9 +44,13 @@ class MemorySampler {
 
  private:
   struct Process {
+    base::UniqueFd status;  // /proc/PID/status; reads nothing once the process is reaped
     int64_t anon_bytes = 0;
     int64_t peak_bytes = 0;
   };
+  void SampleProcess(Process& process) const;
+  void LoseCgroup(const arrow::Status& reason);
+
   explicit MemorySampler(std::function<int64_t()> segment_bytes)
       : segment_bytes_(std::move(segment_bytes)) {}
 

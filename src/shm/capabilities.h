@@ -17,7 +17,6 @@ struct Capabilities {
   Capability memfd_sealing;
   Capability private_tmpfs;  // with a read-only mount: chunks that can be used again
   Capability huge_pages;     // 2 MiB pages in that tmpfs
-  Capability file_leases;    // the kernel tells whether a file is still held
   Capability user_namespace;
   Capability pid_namespace;
   Capability mount_namespace;

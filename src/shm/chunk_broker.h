@@ -54,10 +54,15 @@ class ChunkBroker {
               BrokerOptions options);
   void Serve();
   void ServeOne(uint64_t worker_id);
+  // With mutex_ held; false: the conversation is over.
+  bool Grant(Worker& worker, uint64_t asked_bytes);
+  bool Release(Worker& worker, SegmentId id);
+  void Hangup(Worker& worker);
 
   const std::shared_ptr<ChunkPool> pool_;
   const std::shared_ptr<SegmentIds> ids_;
   const BrokerOptions options_;
+  const int64_t largest_bytes_;  // a larger chunk can't be backed anyway
   base::UniqueFd epoll_;
   base::UniqueFd stop_;  // an eventfd
   mutable std::mutex mutex_;

@@ -9,6 +9,7 @@
 #include <arrow/result.h>
 
 #include <chrono>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -55,14 +56,16 @@ class ChunkPool {
   PoolStats stats() const;
 
  private:
-  void Drop(std::vector<Chunk> chunks) const;
+  std::vector<Chunk> Extract(const std::vector<PoolPolicy::Key>& keys);  // holds mutex_
+  void Free(std::vector<Chunk> chunks) const;
 
   const std::unique_ptr<ChunkSource> source_;
   const Reaper::Handle reaper_;
-  mutable std::mutex mutex_;
-  PoolPolicy policy_;               // guarded by mutex_
-  std::map<uint64_t, Chunk> free_;  // guarded by mutex_; keys are the policy's
-  PoolStats stats_;                 // guarded by mutex_
+  mutable std::mutex mutex_;  // guards what follows
+  PoolPolicy policy_;
+  std::map<PoolPolicy::Key, Chunk> free_;
+  PoolPolicy::Key next_key_ = 0;
+  PoolStats stats_;
 };
 
 }  // namespace zerrow::shm

@@ -51,6 +51,9 @@ class ChunkSource {
   arrow::Result<base::UniqueFd> OpenForWriting(const Chunk& chunk) const;
 };
 
+/// IOError unless the file has that size.
+arrow::Status CheckSize(int fd, int64_t size_bytes);
+
 /// Memory behind the chunk now.
 int64_t BackedBytes(const Chunk& chunk);
 

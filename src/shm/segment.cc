@@ -20,14 +20,16 @@ arrow::Result<std::shared_ptr<const Segment>> Segment::FromMemfd(SegmentId id, b
 
 std::shared_ptr<const Segment> Segment::Adopt(SegmentId id, base::UniqueFd fd, int64_t size_bytes,
                                               bool huge, const Reaper& reaper, Disposal disposal) {
-  auto end = [handle = reaper.handle(), disposal = std::move(disposal)](const Segment* segment) {
-    handle.Post([segment, disposal] {
-      base::UniqueFd fd = std::move(const_cast<Segment*>(segment)->fd_);
-      delete segment;
-      if (disposal) disposal(std::move(fd));
-    });
-  };
-  return {new Segment(id, std::move(fd), size_bytes, huge), std::move(end)};
+  auto* segment = new Segment(id, std::move(fd), size_bytes, huge, std::move(disposal));
+  return std::shared_ptr<Segment>(segment, [handle = reaper.handle()](Segment* last) {
+    handle.Post([last] { Dispose(last); });
+  });
+}
+
+void Segment::Dispose(Segment* segment) {
+  const Disposal disposal = std::move(segment->disposal_);
+  delete segment;
+  if (disposal) disposal();
 }
 
 int64_t Segment::backed_bytes() const {

@@ -29,8 +29,9 @@ class SegmentIds {
 
 class Segment {
  public:
-  /// What happens to the memory after the last lease; runs on the reaper's thread.
-  using Disposal = std::function<void(base::UniqueFd fd)>;
+  /// What becomes of the memory after the last lease, when fd() is closed; runs on the reaper's
+  /// thread. Null: the file simply goes.
+  using Disposal = std::function<void()>;
 
   /// Publishes a memfd, whoever made it: adds what seals are missing first. IOError: it is still
   /// mapped writable (EBUSY), or can't be sealed; Invalid: its size isn't `size_bytes`.
@@ -53,13 +54,19 @@ class Segment {
   int64_t backed_bytes() const;
 
  private:
-  Segment(SegmentId id, base::UniqueFd fd, int64_t size_bytes, bool huge)
-      : id_(id), fd_(std::move(fd)), size_bytes_(size_bytes), huge_(huge) {}
+  Segment(SegmentId id, base::UniqueFd fd, int64_t size_bytes, bool huge, Disposal disposal)
+      : id_(id),
+        fd_(std::move(fd)),
+        size_bytes_(size_bytes),
+        huge_(huge),
+        disposal_(std::move(disposal)) {}
+  static void Dispose(Segment* segment);
 
   SegmentId id_;
   base::UniqueFd fd_;
   int64_t size_bytes_;
   bool huge_;
+  Disposal disposal_;
 };
 
 }  // namespace zerrow::shm

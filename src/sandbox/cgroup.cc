@@ -1,0 +1,187 @@
+#include "sandbox/cgroup.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <filesystem>
+#include <optional>
+#include <sstream>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/fd.h"
+
+namespace zerrow::sandbox {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kFileLimitBytes = 1 << 20;
+constexpr std::string_view kPrefix = "zerrow-";  // then the engine's pid, then a number
+
+arrow::Result<std::string> ReadFile(const std::string& path) {
+  const base::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return base::ErrnoStatus(errno, path);
+  return base::ReadAll(fd.get(), kFileLimitBytes);
+}
+
+bool HasItem(std::string_view list, std::string_view item) {
+  while (!list.empty()) {
+    const size_t end = std::min(list.find_first_of(", \n"), list.size());
+    if (list.substr(0, end) == item) return true;
+    list.remove_prefix(std::min(end + 1, list.size()));
+  }
+  return false;
+}
+
+struct Hierarchy {
+  int version = 0;
+  std::string own_path;  // of this process's cgroup, in the file system
+};
+
+// Joins what /proc/self/mountinfo says of a mount (where it is, and which cgroup it shows there)
+// with this process's cgroup in that hierarchy.
+std::optional<std::string> OwnPath(const CgroupFiles& files, const std::string& root,
+                                   const std::string& mount_point, int version) {
+  std::istringstream lines(files.cgroup);
+  for (std::string line; std::getline(lines, line);) {  // 4:memory:/a/b, or 0::/a/b
+    const size_t first = line.find(':');
+    const size_t second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    const std::string controllers = line.substr(first + 1, second - first - 1);
+    if (version == 1 ? !HasItem(controllers, "memory") : !controllers.empty()) continue;
+    std::string path = line.substr(second + 1);
+    if (root != "/") {
+      if (!path.starts_with(root)) continue;
+      path.erase(0, root.size());
+    }
+    while (path.ends_with('/')) path.pop_back();
+    return mount_point + path;
+  }
+  return std::nullopt;
+}
+
+std::vector<Hierarchy> FindHierarchies(const CgroupFiles& files) {
+  std::vector<Hierarchy> found;
+  std::istringstream lines(files.mountinfo);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string skipped, root, mount_point, type, device, options;
+    words >> skipped >> skipped >> skipped >> root >> mount_point;
+    for (std::string word; words >> word && word != "-";) {
+    }
+    words >> type >> device >> options;
+    const int version = type == "cgroup2" ? 2 : type == "cgroup" ? 1 : 0;
+    if (version == 0 || (version == 1 && !HasItem(options, "memory"))) continue;
+    if (auto own = OwnPath(files, root, mount_point, version)) {
+      found.push_back({version, std::move(*own)});
+    }
+  }
+  return found;
+}
+
+// Where a child could be made. In v2 a cgroup with processes of its own can't hand the memory
+// controller down, so that a sibling is the other possibility.
+std::vector<Hierarchy> FindParents(const CgroupFiles& files) {
+  std::vector<Hierarchy> parents;
+  for (const Hierarchy& hierarchy : FindHierarchies(files)) {
+    if (hierarchy.version == 1) {
+      parents.push_back(hierarchy);
+      continue;
+    }
+    for (const std::string& path :
+         {hierarchy.own_path, fs::path(hierarchy.own_path).parent_path().string()}) {
+      const auto handed_down = ReadFile(path + "/cgroup.subtree_control");
+      if (handed_down.ok() && HasItem(*handed_down, "memory")) parents.push_back({2, path});
+    }
+  }
+  return parents;
+}
+
+// Those of engines that were killed.
+void RemoveAbandoned(const std::string& parent) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(parent, ignored)) {
+    const std::string name = entry.path().filename();
+    if (!name.starts_with(kPrefix)) continue;
+    pid_t pid = 0;
+    std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), pid);
+    if (pid > 0 && ::kill(pid, 0) != 0 && errno == ESRCH) ::rmdir(entry.path().c_str());
+  }
+}
+
+arrow::Result<int64_t> Field(std::string_view text, std::string_view name) {
+  for (size_t at = text.find(name); at != std::string_view::npos; at = text.find(name, at + 1)) {
+    const size_t end = at + name.size();
+    if ((at != 0 && text[at - 1] != '\n') || end >= text.size() || text[end] != ' ') continue;
+    int64_t value = 0;
+    const auto parsed = std::from_chars(text.data() + end + 1, text.data() + text.size(), value);
+    if (parsed.ec == std::errc()) return value;
+  }
+  return arrow::Status::IOError("memory.stat without ", name);
+}
+
+}  // namespace
+
+arrow::Result<CgroupFiles> CgroupFiles::OfThisProcess() {
+  CgroupFiles files;
+  ARROW_ASSIGN_OR_RAISE(files.cgroup, ReadFile("/proc/self/cgroup"));
+  ARROW_ASSIGN_OR_RAISE(files.mountinfo, ReadFile("/proc/self/mountinfo"));
+  return files;
+}
+
+arrow::Result<std::unique_ptr<MemoryCgroup>> MemoryCgroup::Make() {
+  ARROW_ASSIGN_OR_RAISE(const CgroupFiles files, CgroupFiles::OfThisProcess());
+  return Make(files);
+}
+
+arrow::Result<std::unique_ptr<MemoryCgroup>> MemoryCgroup::Make(const CgroupFiles& files) {
+  static std::atomic<int> next_number{0};
+  arrow::Status refused =
+      arrow::Status::IOError("no memory controller is mounted for this process");
+  for (const Hierarchy& parent : FindParents(files)) {
+    RemoveAbandoned(parent.own_path);
+    const std::string path = parent.own_path + "/" + std::string(kPrefix) +
+                             std::to_string(::getpid()) + "-" + std::to_string(next_number++);
+    if (::mkdir(path.c_str(), 0755) != 0) {
+      refused = base::ErrnoStatus(errno, "making a cgroup in " + parent.own_path);
+      continue;
+    }
+    std::unique_ptr<MemoryCgroup> cgroup(new MemoryCgroup(parent.version, path));
+    const auto used = cgroup->UsedBytes();
+    if (used.ok()) return cgroup;
+    refused = used.status();
+  }
+  return refused;
+}
+
+MemoryCgroup::~MemoryCgroup() {
+  // A process that was just reaped may need a moment to leave.
+  for (int tries = 0; tries < 50 && ::rmdir(path_.c_str()) != 0 && errno == EBUSY; ++tries) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
+arrow::Status MemoryCgroup::AddProcess(pid_t pid) {
+  const std::string path = path_ + "/cgroup.procs";
+  const base::UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!fd.valid()) return base::ErrnoStatus(errno, path);
+  return base::WriteAll(fd.get(), std::to_string(pid));
+}
+
+arrow::Result<int64_t> MemoryCgroup::UsedBytes() const {
+  ARROW_ASSIGN_OR_RAISE(const std::string text, ReadFile(path_ + "/memory.stat"));
+  ARROW_ASSIGN_OR_RAISE(const int64_t anon, Field(text, version_ == 1 ? "total_rss" : "anon"));
+  ARROW_ASSIGN_OR_RAISE(const int64_t shmem, Field(text, version_ == 1 ? "total_shmem" : "shmem"));
+  return anon + shmem;
+}
+
+}  // namespace zerrow::sandbox

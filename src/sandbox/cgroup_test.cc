@@ -1,0 +1,109 @@
+#include "sandbox/cgroup.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+
+namespace zerrow::sandbox {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A folder that looks like a cgroup hierarchy; mkdir in it gives a "cgroup" with memory.stat
+// only if the test puts one there, so what Make chooses can be seen without the kernel's consent.
+class FakeHierarchy : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "zerrow-cgroup-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    root_ = pattern;
+  }
+  void TearDown() override { fs::remove_all(root_); }
+
+  void Write(const std::string& path, const std::string& text) {
+    fs::create_directories((root_ / path).parent_path());
+    std::ofstream(root_ / path) << text;
+  }
+  std::string Mount(const std::string& type, const std::string& shown,
+                    const std::string& options) const {
+    return "33 25 0:30 " + shown + " " + root_.string() + " rw,relatime shared:9 - " + type +
+           " cgroup " + options + "\n";
+  }
+  // The error says where a cgroup was tried: memory.stat isn't in the folder that was made.
+  std::string Tried(const CgroupFiles& files) {
+    const auto made = MemoryCgroup::Make(files);
+    EXPECT_FALSE(made.ok());
+    return made.status().message();
+  }
+  fs::path root_;
+};
+
+TEST_F(FakeHierarchy, NoControllerIsSaidSo) {
+  EXPECT_NE(Tried({"0::/\n", Mount("tmpfs", "/", "rw")}).find("no memory controller"),
+            std::string::npos);
+}
+
+TEST_F(FakeHierarchy, Version1IsAChildOfTheOwnCgroup) {
+  fs::create_directories(root_ / "a/b");
+  const CgroupFiles files{"4:cpu:/x\n3:memory:/a/b\n0::/\n", Mount("cgroup", "/", "rw,memory")};
+  EXPECT_NE(Tried(files).find(root_.string() + "/a/b/zerrow-"), std::string::npos);
+  EXPECT_TRUE(fs::is_empty(root_ / "a/b")) << "what couldn't be used was left behind";
+}
+
+TEST_F(FakeHierarchy, AContainerSeesOnlyItsPartOfTheHierarchy) {
+  fs::create_directories(root_ / "b");
+  const CgroupFiles files{"3:memory:/docker/id/b\n", Mount("cgroup", "/docker/id", "rw,memory")};
+  EXPECT_NE(Tried(files).find(root_.string() + "/b/zerrow-"), std::string::npos);
+}
+
+TEST_F(FakeHierarchy, Version2IsASiblingWhereTheOwnCgroupHandsNothingDown) {
+  Write("user/own/cgroup.subtree_control", "\n");
+  Write("user/cgroup.subtree_control", "cpu memory pids\n");
+  const CgroupFiles files{"0::/user/own\n", Mount("cgroup2", "/", "rw")};
+  EXPECT_NE(Tried(files).find(root_.string() + "/user/zerrow-"), std::string::npos);
+}
+
+TEST_F(FakeHierarchy, Version2WithoutTheMemoryControllerIsNone) {
+  Write("own/cgroup.subtree_control", "hugetlb\n");
+  Write("cgroup.subtree_control", "hugetlb\n");
+  EXPECT_NE(Tried({"0::/own\n", Mount("cgroup2", "/", "rw")}).find("no memory controller"),
+            std::string::npos);
+}
+
+TEST_F(FakeHierarchy, WhatKilledEnginesLeftIsRemoved) {
+  const pid_t dead = ::fork();
+  if (dead == 0) ::_exit(0);
+  ::waitpid(dead, nullptr, 0);
+  const std::string abandoned = "zerrow-" + std::to_string(dead) + "-0";
+  const std::string living = "zerrow-" + std::to_string(::getppid()) + "-0";
+  fs::create_directories(root_ / "own" / abandoned);
+  fs::create_directories(root_ / "own" / living);
+  Tried({"3:memory:/own\n", Mount("cgroup", "/", "rw,memory")});
+  EXPECT_FALSE(fs::exists(root_ / "own" / abandoned));
+  EXPECT_TRUE(fs::exists(root_ / "own" / living));
+}
+
+TEST(MemoryCgroup, IsRemovedWhenItsProcessesAreGone) {
+  auto made = MemoryCgroup::Make();
+  if (!made.ok()) GTEST_SKIP() << made.status().message();
+  const std::string path = (*made)->path();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  EXPECT_TRUE((*made)->AddProcess(child).ok());
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  made->reset();
+  EXPECT_FALSE(fs::exists(path));
+}
+
+}  // namespace
+}  // namespace zerrow::sandbox

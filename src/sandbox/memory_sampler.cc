@@ -1,0 +1,106 @@
+#include "sandbox/memory_sampler.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <string_view>
+#include <utility>
+
+namespace zerrow::sandbox {
+
+namespace {
+
+// A line such as "RssAnon:      1234 kB"; 0 if it isn't there, as in a zombie's.
+int64_t StatusBytes(std::string_view text, std::string_view name) {
+  const size_t at = text.find(name);
+  if (at == std::string_view::npos) return 0;
+  const size_t digits = text.find_first_of("0123456789", at + name.size());
+  if (digits == std::string_view::npos) return 0;
+  int64_t kib = 0;
+  std::from_chars(text.data() + digits, text.data() + text.size(), kib);
+  return kib * 1024;
+}
+
+}  // namespace
+
+MemorySampler MemorySampler::Make(std::function<int64_t()> segment_bytes) {
+  auto cgroup = MemoryCgroup::Make();
+  if (!cgroup.ok()) {
+    MemorySampler sampler = MakeFromProc(std::move(segment_bytes));
+    sampler.LoseCgroup(cgroup.status());
+    return sampler;
+  }
+  MemorySampler sampler(std::move(segment_bytes));
+  sampler.cgroup_ = std::move(*cgroup);
+  sampler.method_ = "cgroup v" + std::to_string(sampler.cgroup_->version());
+  return sampler;
+}
+
+MemorySampler MemorySampler::MakeFromProc(std::function<int64_t()> segment_bytes) {
+  MemorySampler sampler(std::move(segment_bytes));
+  sampler.method_ = "/proc";
+  return sampler;
+}
+
+void MemorySampler::LoseCgroup(const arrow::Status& reason) {
+  cgroup_.reset();
+  method_ = "/proc, as there is no cgroup: " + reason.message();
+}
+
+void MemorySampler::AddProcess(pid_t pid) {
+  if (cgroup_ != nullptr) {
+    const arrow::Status added = cgroup_->AddProcess(pid);
+    // A process that is gone isn't the cgroup's fault; anything else is for good.
+    if (!added.ok() && ::access(("/proc/" + std::to_string(pid)).c_str(), F_OK) == 0) {
+      LoseCgroup(added);
+    }
+  }
+  Process process;
+  const std::string path = "/proc/" + std::to_string(pid) + "/status";
+  process.status = base::UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  processes_.insert_or_assign(pid, std::move(process));
+}
+
+int64_t MemorySampler::RemoveProcess(pid_t pid) {
+  const auto node = processes_.extract(pid);
+  return node.empty() ? 0 : node.mapped().peak_bytes;
+}
+
+void MemorySampler::SampleProcess(Process& process) const {
+  char buffer[4096];
+  process.anon_bytes = 0;
+  if (!process.status.valid()) return;
+  const ssize_t got = ::pread(process.status.get(), buffer, sizeof(buffer), 0);
+  if (got <= 0) return;
+  const std::string_view text(buffer, static_cast<size_t>(got));
+  process.anon_bytes = StatusBytes(text, "\nRssAnon:");
+  const int64_t all_bytes = process.anon_bytes + StatusBytes(text, "\nRssShmem:");
+  process.peak_bytes = std::max(process.peak_bytes, all_bytes);
+}
+
+void MemorySampler::Sample() {
+  int64_t anon_bytes = 0;
+  for (auto& [pid, process] : processes_) {
+    SampleProcess(process);
+    anon_bytes += process.anon_bytes;
+  }
+  if (cgroup_ != nullptr) {
+    const auto used = cgroup_->UsedBytes();
+    if (used.ok()) {
+      current_bytes_ = *used;
+    } else {
+      LoseCgroup(used.status());
+    }
+  }
+  if (cgroup_ == nullptr) current_bytes_ = anon_bytes + (segment_bytes_ ? segment_bytes_() : 0);
+  peak_bytes_ = std::max(peak_bytes_, current_bytes_);
+}
+
+int64_t MemorySampler::peak_bytes(pid_t pid) const {
+  const auto found = processes_.find(pid);
+  return found == processes_.end() ? 0 : found->second.peak_bytes;
+}
+
+}  // namespace zerrow::sandbox

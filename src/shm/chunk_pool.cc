@@ -1,0 +1,99 @@
+#include "shm/chunk_pool.h"
+
+#include <utility>
+
+namespace zerrow::shm {
+
+ChunkPool::ChunkPool(std::unique_ptr<ChunkSource> source, PoolOptions options,
+                     Reaper::Handle reaper)
+    : source_(std::move(source)), reaper_(std::move(reaper)), policy_(options) {}
+
+ChunkPool::~ChunkPool() {
+  std::vector<Chunk> all;
+  for (auto& [key, chunk] : free_) all.push_back(std::move(chunk));
+  Free(std::move(all));
+}
+
+arrow::Result<Chunk> ChunkPool::Take(int64_t size_bytes) {
+  {
+    std::lock_guard lock(mutex_);
+    if (const auto key = policy_.Take(size_bytes)) {
+      ++stats_.chunks_reused;
+      return std::move(free_.extract(*key).mapped());
+    }
+    ++stats_.chunks_made;
+  }
+  return source_->Make(size_bytes);
+}
+
+arrow::Status ChunkPool::TryGive(Chunk& chunk, TimePoint now) {
+  ARROW_RETURN_NOT_OK(source_->Reclaim(chunk));
+  const int64_t backed_bytes = BackedBytes(chunk);
+  std::vector<Chunk> excess;
+  {
+    std::lock_guard lock(mutex_);
+    const PoolPolicy::Key key = next_key_++;
+    const int64_t size_bytes = chunk.size_bytes;
+    free_.emplace(key, std::move(chunk));
+    excess = Extract(policy_.Add(key, size_bytes, backed_bytes, now));
+  }
+  Free(std::move(excess));
+  return arrow::Status::OK();
+}
+
+void ChunkPool::Give(Chunk chunk, TimePoint now) {
+  if (TryGive(chunk, now).ok()) return;
+  {
+    std::lock_guard lock(mutex_);
+    ++stats_.chunks_dropped;
+  }
+  std::vector<Chunk> unusable;
+  unusable.push_back(std::move(chunk));
+  Free(std::move(unusable));
+}
+
+void ChunkPool::Tick(TimePoint now) {
+  std::vector<Chunk> idle;
+  {
+    std::lock_guard lock(mutex_);
+    idle = Extract(policy_.Expire(now));
+  }
+  Free(std::move(idle));
+}
+
+int64_t ChunkPool::Shrink(int64_t bytes) {
+  std::vector<Chunk> oldest;
+  int64_t freed_bytes;
+  {
+    std::lock_guard lock(mutex_);
+    const int64_t before = policy_.backed_bytes();
+    oldest = Extract(policy_.Shrink(bytes));
+    freed_bytes = before - policy_.backed_bytes();
+  }
+  Free(std::move(oldest));
+  return freed_bytes;
+}
+
+PoolStats ChunkPool::stats() const {
+  std::lock_guard lock(mutex_);
+  PoolStats stats = stats_;
+  stats.free_chunks = policy_.count();
+  stats.free_bytes = policy_.backed_bytes();
+  return stats;
+}
+
+std::vector<Chunk> ChunkPool::Extract(const std::vector<PoolPolicy::Key>& keys) {
+  std::vector<Chunk> out;
+  for (const PoolPolicy::Key key : keys) out.push_back(std::move(free_.extract(key).mapped()));
+  stats_.chunks_dropped += static_cast<int64_t>(keys.size());
+  return out;
+}
+
+void ChunkPool::Free(std::vector<Chunk> chunks) const {
+  if (chunks.empty()) return;
+  // Shared, as a task must be copyable.
+  auto shared = std::make_shared<std::vector<Chunk>>(std::move(chunks));
+  reaper_.Post([shared = std::move(shared)] { shared->clear(); });
+}
+
+}  // namespace zerrow::shm

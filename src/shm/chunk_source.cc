@@ -1,0 +1,27 @@
+#include "shm/chunk_source.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shm/file_hold.h"
+
+namespace zerrow::shm {
+
+arrow::Result<base::UniqueFd> ChunkSource::OpenForWriting(const Chunk& chunk) const {
+  return Reopen(chunk.writable.get(), O_RDWR);
+}
+
+arrow::Status CheckSize(int fd, int64_t size_bytes) {
+  ARROW_ASSIGN_OR_RAISE(const int64_t size, base::FileSize(fd));
+  if (size == size_bytes) return arrow::Status::OK();
+  return arrow::Status::IOError("a worker changed the size of its memory from ", size_bytes, " to ",
+                                size, " bytes");
+}
+
+int64_t BackedBytes(const Chunk& chunk) {
+  struct stat info;
+  return ::fstat(chunk.writable.get(), &info) == 0 ? int64_t{info.st_blocks} * 512 : 0;
+}
+
+}  // namespace zerrow::shm

@@ -1,0 +1,69 @@
+#include "shm/pool_policy.h"
+
+#include <sys/sysinfo.h>
+
+#include <algorithm>
+
+namespace zerrow::shm {
+
+PoolOptions PoolOptions::ForThisMachine() {
+  constexpr int64_t kMost = int64_t{4} << 30;
+  PoolOptions options;
+  struct sysinfo info;
+  if (::sysinfo(&info) == 0) {
+    const int64_t total = static_cast<int64_t>(info.totalram) * info.mem_unit;
+    options.limit_bytes = std::min(kMost, total / 8);
+  }
+  return options;
+}
+
+std::vector<PoolPolicy::Key> PoolPolicy::Add(Key key, int64_t size_bytes, int64_t backed_bytes,
+                                             TimePoint now) {
+  if (backed_bytes > options_.limit_bytes) return {key};
+  entries_.push_back({key, size_bytes, backed_bytes, now});
+  backed_bytes_ += backed_bytes;
+  std::vector<Key> out;
+  while (backed_bytes_ > options_.limit_bytes) out.push_back(RemoveOldest());
+  return out;
+}
+
+std::optional<PoolPolicy::Key> PoolPolicy::Take(int64_t size_bytes) {
+  auto best = entries_.end();
+  for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
+    if (entry->size_bytes < size_bytes || entry->size_bytes - size_bytes > size_bytes / 4) continue;
+    // >=: of equals the one that comes later here is the latest, whose pages are warmest.
+    if (best == entries_.end() || entry->size_bytes < best->size_bytes ||
+        (entry->size_bytes == best->size_bytes && entry->backed_bytes >= best->backed_bytes)) {
+      best = entry;
+    }
+  }
+  if (best == entries_.end()) return std::nullopt;
+  const Key key = best->key;
+  backed_bytes_ -= best->backed_bytes;
+  entries_.erase(best);
+  return key;
+}
+
+std::vector<PoolPolicy::Key> PoolPolicy::Expire(TimePoint now) {
+  std::vector<Key> out;
+  while (!entries_.empty() && now - entries_.front().since >= options_.idle) {
+    out.push_back(RemoveOldest());
+  }
+  return out;
+}
+
+std::vector<PoolPolicy::Key> PoolPolicy::Shrink(int64_t bytes) {
+  const int64_t goal = bytes >= backed_bytes_ ? 0 : backed_bytes_ - bytes;
+  std::vector<Key> out;
+  while (!entries_.empty() && backed_bytes_ > goal) out.push_back(RemoveOldest());
+  return out;
+}
+
+PoolPolicy::Key PoolPolicy::RemoveOldest() {
+  const Key key = entries_.front().key;
+  backed_bytes_ -= entries_.front().backed_bytes;
+  entries_.erase(entries_.begin());
+  return key;
+}
+
+}  // namespace zerrow::shm

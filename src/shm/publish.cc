@@ -1,0 +1,87 @@
+#include "shm/publish.h"
+
+#include <algorithm>
+#include <ctime>
+#include <utility>
+
+#include "shm/trim.h"
+
+namespace zerrow::shm {
+
+namespace {
+
+double ThreadCpuSeconds() {
+  timespec now;
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
+
+std::span<const Reference> ReferencesTo(SegmentId id, std::span<const Reference> references) {
+  const auto range = std::ranges::equal_range(references, id, {}, &Reference::segment);
+  return {range.begin(), range.end()};
+}
+
+arrow::Status Trim(const ChunkSource& source, const GrantedChunk& granted,
+                   std::span<const Reference> references, Publication& out) {
+  const double start_s = ThreadCpuSeconds();
+  const int64_t size_bytes = granted.chunk.size_bytes;
+  ARROW_ASSIGN_OR_RAISE(const auto uncovered, UncoveredRanges(references, size_bytes));
+  const int64_t before_bytes = BackedBytes(granted.chunk);
+  ARROW_ASSIGN_OR_RAISE(const base::UniqueFd fd, source.OpenForWriting(granted.chunk));
+  ARROW_RETURN_NOT_OK(PunchHoles(fd.get(), uncovered));
+  const int64_t after_bytes = BackedBytes(granted.chunk);
+  out.trimmed_bytes += before_bytes - after_bytes;
+  out.backed_bytes += after_bytes;
+  for (const Reference& reference : references) out.referenced_bytes += reference.length;
+  out.trim_cpu_s += ThreadCpuSeconds() - start_s;
+  return arrow::Status::OK();
+}
+
+// What brings a published chunk back to its pool, if that still exists.
+Segment::Disposal Recycle(Chunk chunk, const std::shared_ptr<ChunkPool>& pool) {
+  auto shared = std::make_shared<Chunk>(std::move(chunk));
+  return [shared, weak = std::weak_ptr(pool)] {
+    if (const auto pool = weak.lock()) pool->Give(std::move(*shared));
+  };
+}
+
+arrow::Status PublishOne(GrantedChunk& granted, std::span<const Reference> references,
+                         const std::shared_ptr<ChunkPool>& pool, const Reaper& reaper,
+                         Publication& out) {
+  const ChunkSource& source = pool->source();
+  ARROW_RETURN_NOT_OK(Trim(source, granted, references, out));
+  const double start_s = ThreadCpuSeconds();
+  ARROW_ASSIGN_OR_RAISE(base::UniqueFd fd, source.Freeze(granted.chunk));
+  const int64_t size_bytes = granted.chunk.size_bytes;
+  Segment::Disposal disposal;
+  if (source.recycles_published()) disposal = Recycle(std::move(granted.chunk), pool);
+  out.segments.push_back(Segment::Adopt(granted.id, std::move(fd), size_bytes, source.huge_pages(),
+                                        reaper, std::move(disposal)));
+  out.freeze_cpu_s += ThreadCpuSeconds() - start_s;
+  return arrow::Status::OK();
+}
+
+}  // namespace
+
+arrow::Result<Publication> Publish(std::vector<GrantedChunk> chunks,
+                                   std::span<const Reference> references,
+                                   const std::shared_ptr<ChunkPool>& pool, const Reaper& reaper) {
+  std::ranges::sort(chunks, {}, &GrantedChunk::id);
+  arrow::Status status;
+  if (!std::ranges::is_sorted(references, {}, &Reference::segment)) {
+    status = arrow::Status::Invalid("references that are not sorted");
+  }
+  Publication out;
+  for (GrantedChunk& granted : chunks) {
+    const auto to_it = ReferencesTo(granted.id, references);
+    if (status.ok() && !to_it.empty()) status = PublishOne(granted, to_it, pool, reaper, out);
+    // Unreferenced, or not publishable, or published by a source that keeps nothing: in the last
+    // case this only closes a handle.
+    const bool published = !out.segments.empty() && out.segments.back()->id() == granted.id;
+    if (!published) pool->Give(std::move(granted.chunk));
+  }
+  ARROW_RETURN_NOT_OK(status);
+  return out;
+}
+
+}  // namespace zerrow::shm

@@ -1,0 +1,103 @@
+// Frozen means: the only way to readers' descriptors leads through a read-only mount, and the
+// kernel has confirmed that no descriptor or mapping for writing is left anywhere. The source
+// alone can make new ones, and does so only once nobody holds the file any more.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+
+#include "shm/chunk_source.h"
+#include "shm/file_hold.h"
+#include "shm/private_tmpfs.h"
+
+namespace zerrow::shm {
+
+namespace {
+
+class TmpfsSource : public ChunkSource {
+ public:
+  explicit TmpfsSource(PrivateTmpfs tmpfs) : tmpfs_(std::move(tmpfs)) {}
+
+  std::string_view name() const override { return "tmpfs"; }
+  bool huge_pages() const override { return tmpfs_.huge; }
+  bool recycles_published() const override { return true; }
+
+  arrow::Result<Chunk> Make(int64_t size_bytes) const override {
+    const std::string name = std::to_string(next_name_.fetch_add(1, std::memory_order_relaxed));
+    const int dir = tmpfs_.writable_dir.get();
+    const base::UniqueFd file(
+        ::openat(dir, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (!file.valid()) return base::ErrnoStatus(errno, "making a chunk");
+    Chunk chunk;
+    chunk.size_bytes = size_bytes;
+    chunk.writable = base::UniqueFd(::openat(dir, name.c_str(), O_PATH | O_CLOEXEC));
+    const int writable_error = errno;
+    chunk.readable =
+        base::UniqueFd(::openat(tmpfs_.read_only_dir.get(), name.c_str(), O_PATH | O_CLOEXEC));
+    const int readable_error = errno;
+    // Without a name before anything else can fail: a name would keep the file for ever.
+    if (::unlinkat(dir, name.c_str(), 0) != 0) return base::ErrnoStatus(errno, "unlinking a chunk");
+    if (!chunk.writable.valid()) return base::ErrnoStatus(writable_error, "opening a chunk");
+    if (!chunk.readable.valid()) return base::ErrnoStatus(readable_error, "opening a chunk");
+    if (::ftruncate(file.get(), size_bytes) != 0) {
+      return base::ErrnoStatus(errno, "giving a chunk its size");
+    }
+    return chunk;
+  }
+
+  arrow::Status Reclaim(Chunk& chunk) const override {
+    ARROW_ASSIGN_OR_RAISE(const base::UniqueFd fd, OpenForWriting(chunk));
+    ARROW_RETURN_NOT_OK(CheckNoOtherUsers(fd.get()));
+    // A worker may have resized it, or put pages behind its end.
+    if (::ftruncate(fd.get(), chunk.size_bytes) != 0) {
+      return base::ErrnoStatus(errno, "giving a chunk its size");
+    }
+    chunk.dirty = true;
+    return arrow::Status::OK();
+  }
+
+  arrow::Result<base::UniqueFd> Freeze(const Chunk& chunk) const override {
+    ARROW_ASSIGN_OR_RAISE(base::UniqueFd fd, Reopen(chunk.readable.get(), O_RDONLY));
+    ARROW_RETURN_NOT_OK(CheckNoWriters(fd.get()));
+    ARROW_RETURN_NOT_OK(CheckSize(fd.get(), chunk.size_bytes));
+    return fd;
+  }
+
+ private:
+  const PrivateTmpfs tmpfs_;
+  mutable std::atomic<uint64_t> next_name_{0};
+};
+
+// Everything above rests on leases telling the truth and on the read-only mount holding: both
+// are tried once on a file, before any data depends on them.
+arrow::Status CheckPromises(const ChunkSource& source) {
+  ARROW_ASSIGN_OR_RAISE(Chunk chunk, source.Make(4096));
+  {
+    ARROW_ASSIGN_OR_RAISE(const base::UniqueFd writer, source.OpenForWriting(chunk));
+    if (source.Freeze(chunk).ok()) {
+      return arrow::Status::IOError("the kernel's leases on a tmpfs don't see writers");
+    }
+  }
+  {
+    ARROW_ASSIGN_OR_RAISE(const base::UniqueFd reader, source.Freeze(chunk));
+    if (Reopen(reader.get(), O_RDWR).ok()) {
+      return arrow::Status::IOError("a read-only mount can be written through");
+    }
+    if (source.Reclaim(chunk).ok()) {
+      return arrow::Status::IOError("the kernel's leases on a tmpfs don't see readers");
+    }
+  }
+  return source.Reclaim(chunk);
+}
+
+}  // namespace
+
+arrow::Result<std::unique_ptr<ChunkSource>> MakeTmpfsSource() {
+  ARROW_ASSIGN_OR_RAISE(PrivateTmpfs tmpfs, MountPrivateTmpfs());
+  auto source = std::make_unique<TmpfsSource>(std::move(tmpfs));
+  ARROW_RETURN_NOT_OK(CheckPromises(*source));
+  return source;
+}
+
+}  // namespace zerrow::shm
