@@ -1,0 +1,98 @@
+"""What filters and SQL models share: `$name` in SQL text, and sqlglot's errors in our words."""
+
+import itertools
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect
+from sqlglot.errors import SqlglotError
+from sqlglot.tokenizer_core import Token, TokenType
+
+from zerrow._errors import did_you_mean
+
+
+class SqlError(ValueError):
+    """A text that isn't the SQL that it should be; `line` counts from 1 inside of the text."""
+
+    def __init__(self, message: str, line: int = 1) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def substitute(text: str, values: Mapping[str, Any], dialect: str) -> str:
+    """`text` with each `$name` replaced by its value as a literal; all else stays as it was.
+
+    What a `$` in a string or comment is, the dialect's tokenizer says. A value becomes a literal
+    that the dialect's generator escapes, so that it can't become anything else.
+    """
+    parts: list[str] = []
+    end = 0
+    for name, start, stop, line in _placeholders(text, dialect):
+        if name not in values:
+            hint = did_you_mean(name, values) or "; the project declares none"
+            raise SqlError(f"there is no parameter {name!r}{hint}", line)
+        parts += [text[end:start], literal(values[name], dialect)]
+        end = stop
+    return "".join([*parts, text[end:]])
+
+
+def parameters_of(text: str, dialect: str) -> list[tuple[str, int]]:
+    """The names that follow a `$`, in order, and their lines."""
+    return [(name, line) for name, _, _, line in _placeholders(text, dialect)]
+
+
+def _placeholders(text: str, dialect: str) -> list[tuple[str, int, int, int]]:
+    tokens = tokenize(text, dialect)
+    found = []
+    for dollar, name in itertools.pairwise(tokens):
+        if dollar.token_type is TokenType.PARAMETER and dollar.text == "$":
+            written = text[name.start : name.end + 1]
+            if name.start == dollar.end + 1 and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", written):
+                found.append((written, dollar.start, name.end + 1, dollar.line))
+    return found
+
+
+def literal(value: str | int | float | bool | None, dialect: str) -> str:
+    """A parameter's value as the dialect writes it."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise SqlError("a parameter's text must not have zero bytes")
+        return exp.Literal.string(value).sql(dialect=dialect)
+    if isinstance(value, bool) or value is None:
+        return exp.convert(value).sql(dialect=dialect)
+    # In parentheses, as `x -$n` would otherwise begin a comment for a negative n.
+    return f"({value!r})" if value < 0 else repr(value)
+
+
+def tokenize(text: str, dialect: str) -> list[Token]:
+    """The text's tokens; SqlError where it has none, an unterminated string for example."""
+    try:
+        return list(Dialect.get_or_raise(dialect).tokenize(text))
+    except SqlglotError as problem:
+        raise SqlError(plain_message(problem)) from None
+
+
+def plain_message(problem: SqlglotError) -> str:
+    """The first line of what sqlglot says, without the codes that underline terminal text."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(problem)).strip()
+    return text.split("\n", maxsplit=1)[0].rstrip(".").rstrip()
+
+
+def error_line(problem: SqlglotError) -> int:
+    """The line that sqlglot complains about, 1 if it doesn't say."""
+    found = getattr(problem, "errors", None)
+    line = found[0].get("line") if found else None
+    return line if isinstance(line, int) else 1
+
+
+def parse_statements(text: str, dialect: str) -> list[exp.Expr]:
+    """The statements of a text, without empty ones."""
+    try:
+        return [tree for tree in sqlglot.parse(text, dialect=dialect) if tree is not None]
+    except SqlglotError as problem:
+        raise SqlError(plain_message(problem), error_line(problem)) from None
+    except RecursionError:
+        raise SqlError("it is nested too deeply") from None
