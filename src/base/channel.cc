@@ -30,7 +30,8 @@ struct PacketHeader {
 
 constexpr uint32_t kMagic = 0x4e48435a;  // "ZCHN"
 constexpr size_t kInlineBodyBytes = 32 * 1024;
-constexpr size_t kFdsPerPacket = 250;  // the kernel's SCM_MAX_FD is 253
+// One more for a spilled body; the kernel's SCM_MAX_FD is 253.
+constexpr size_t kFdsPerPacket = Channel::kMaxFdsAtOnce + 1;
 // Once a message has begun its rest is under way: a peer that stalls here is broken.
 constexpr milliseconds kRestTimeout = std::chrono::seconds(30);
 
@@ -162,7 +163,7 @@ arrow::Status Channel::Send(const nlohmann::json& body, std::span<const int> fds
   return arrow::Status::OK();
 }
 
-arrow::Result<std::optional<Message>> Channel::Receive(milliseconds timeout) {
+arrow::Result<std::optional<Message>> Channel::Receive(milliseconds timeout, size_t max_fds) {
   ARROW_ASSIGN_OR_RAISE(auto packet, ReceivePacket(socket_.get(), timeout));
   if (!packet) return std::nullopt;
   PacketHeader header;
@@ -170,14 +171,14 @@ arrow::Result<std::optional<Message>> Channel::Receive(milliseconds timeout) {
     return arrow::Status::SerializationError("a packet without a header");
   }
   std::memcpy(&header, packet->bytes.data(), sizeof(header));
-  if (header.magic != kMagic || header.spilled > 1 || header.fd_count > kMaxFds ||
+  if (header.magic != kMagic || header.spilled > 1 || header.fd_count > max_fds ||
       header.body_bytes > static_cast<uint64_t>(kMaxBodyBytes)) {
     return arrow::Status::SerializationError("a packet with a malformed header");
   }
   std::string text = packet->bytes.substr(sizeof(header));
   std::vector<UniqueFd> fds = std::move(packet->fds);
   const size_t expected_fds = size_t{header.fd_count} + header.spilled;
-  while (fds.size() < expected_fds) {
+  while (fds.size() < expected_fds && max_fds > kMaxFdsAtOnce) {
     ARROW_ASSIGN_OR_RAISE(packet, ReceivePacket(socket_.get(), kRestTimeout));
     if (!packet) return std::nullopt;
     if (packet->fds.empty()) break;

@@ -29,6 +29,7 @@ class Channel {
  public:
   static constexpr int64_t kMaxBodyBytes = 256 << 20;
   static constexpr size_t kMaxFds = 16384;
+  static constexpr size_t kMaxFdsAtOnce = 249;
 
   explicit Channel(UniqueFd socket) : socket_(std::move(socket)) {}
   static arrow::Result<std::pair<Channel, Channel>> MakePair();
@@ -40,9 +41,11 @@ class Channel {
                      std::chrono::milliseconds timeout = std::chrono::seconds(30));
 
   /// The next message; nullopt if the peer has closed. Waits at most `timeout` (negative: without
-  /// limit) for it to begin: then IOError "timed out".
+  /// limit) for it to begin: then IOError "timed out". A message with more than `max_fds`
+  /// descriptors is malformed; up to kMaxFdsAtOnce it is one packet, so that a peer which begins a
+  /// message and stalls can't make the caller wait.
   arrow::Result<std::optional<Message>> Receive(
-      std::chrono::milliseconds timeout = std::chrono::milliseconds(-1));
+      std::chrono::milliseconds timeout = std::chrono::milliseconds(-1), size_t max_fds = kMaxFds);
 
  private:
   UniqueFd socket_;

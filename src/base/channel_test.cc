@@ -55,6 +55,18 @@ TEST(Channel, ReceiveAndSendTimeOut) {
   EXPECT_TRUE(status.IsIOError()) << status.ToString();
 }
 
+TEST(Channel, DoesNotWaitForDescriptorsThatItWontTake) {
+  auto [a, b] = Pair();
+  UniqueFd fd = MakeMemfd("test").ValueOrDie();
+  const std::vector<int> fds(3, fd.get());
+  ASSERT_TRUE(a.Send({{"op", "x"}}, fds).ok());
+  EXPECT_TRUE(b.Receive(std::chrono::seconds(1), 2).status().IsSerializationError());
+  // It announces one descriptor and sends none.
+  const std::string packet("ZCHN\1\0\0\0\2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0{}", 26);
+  ASSERT_GT(::send(a.fd(), packet.data(), packet.size(), 0), 0);
+  EXPECT_TRUE(b.Receive(std::chrono::seconds(1), 2).status().IsSerializationError());
+}
+
 TEST(Channel, RefusesMalformedPackets) {
   for (const std::string& packet :
        {std::string("x"), std::string(24, '\0'), std::string("ZCHN") + std::string(20, '\xff'),

@@ -1,0 +1,95 @@
+#include "engine/answer.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace zerrow::engine {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kMaxMessageBytes = 64 * 1024;
+constexpr size_t kMaxTracebackBytes = 1 << 20;
+
+Failure Fail(std::string message, ModelStatus status = ModelStatus::kFailed) {
+  Failure failure;
+  failure.status = status;
+  failure.error.message = std::move(message);
+  return failure;
+}
+
+std::string Text(const json& body, const char* key, size_t limit_bytes) {
+  const auto value = body.find(key);
+  if (value == body.end() || !value->is_string()) return "";
+  return value->get_ref<const std::string&>().substr(0, limit_bytes);
+}
+
+// A count of rows or bytes; nullopt if it isn't one.
+std::optional<int64_t> Count(const json& body, const char* key) {
+  const auto value = body.find(key);
+  if (value == body.end() || !value->is_number_integer()) return std::nullopt;
+  const auto count = value->get<int64_t>();
+  return count < 0 ? std::nullopt : std::optional(count);
+}
+
+Answer ReadFailure(const json& body) {
+  const auto error = body.find("error");
+  if (error == body.end() || !error->is_object()) return Fail("the function failed");
+  Failure failure = Fail(Text(*error, "message", kMaxMessageBytes));
+  if (failure.error.message.empty()) failure.error.message = "the function failed";
+  failure.error.file = Text(*error, "file", kMaxMessageBytes);
+  failure.error.line =
+      static_cast<int>(std::clamp<int64_t>(Count(*error, "line").value_or(0), 0, INT32_MAX));
+  failure.error.traceback = Text(*error, "traceback", kMaxTracebackBytes);
+  return failure;
+}
+
+Answer ReadOutput(base::Message message) {
+  const json& body = message.body;
+  OutputAnswer output;
+  const std::string format = Text(body, "format", 32);
+  const auto rows = Count(body, "rows");
+  const auto bytes = Count(body, "bytes");
+  if ((format != "sipc" && format != "arrow_file") || !rows || !bytes || message.fds.size() != 1) {
+    return Fail("the worker answered with a malformed output");
+  }
+  if (format == "arrow_file") output.format = PublishedTable::Format::kArrowFile;
+  output.rows = *rows;
+  output.bytes = *bytes;
+  output.copied_bytes = Count(body, "copied_bytes").value_or(0);
+  output.duplicate_bytes = Count(body, "duplicate_bytes");
+  output.message = std::move(message.fds.front());
+  return output;
+}
+
+Failure ReadDeath(int wait_status) {
+  if (!WIFSIGNALED(wait_status)) {
+    return Fail("the function's process " + DescribeWaitStatus(wait_status) +
+                " without returning a table");
+  }
+  std::string text = "the function's process " + DescribeWaitStatus(wait_status);
+  if (WTERMSIG(wait_status) == SIGKILL) text += "; the machine may be out of memory";
+  return Fail(std::move(text), ModelStatus::kKilled);
+}
+
+}  // namespace
+
+Answer ReadAnswer(WorkerEnd end) {
+  if (!end.error.empty()) return Fail("the function's process was lost: " + end.error);
+  if (WIFSIGNALED(end.wait_status) || !end.message || !end.message->body.is_object()) {
+    return ReadDeath(end.wait_status);
+  }
+  const json& body = end.message->body;
+  const std::string op = Text(body, "op", 32);
+  if (op == "failed") return ReadFailure(body);
+  if (WEXITSTATUS(end.wait_status) != 0) return ReadDeath(end.wait_status);
+  if (op == "output") return ReadOutput(std::move(*end.message));
+  if (op == "result" && body.contains("value")) return ValueAnswer{body.at("value")};
+  return Fail("the worker answered with something that isn't in the protocol");
+}
+
+}  // namespace zerrow::engine

@@ -1,0 +1,41 @@
+// What a worker's end means: its answer taken apart and checked, or how it died.
+//
+// Pure; any thread. The answer is untrusted input: what doesn't fit becomes a Failure that says so.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <variant>
+
+#include "base/fd.h"
+#include "engine/published_table.h"
+#include "engine/worker_pool.h"
+#include "zerrow/run.h"
+
+namespace zerrow::engine {
+
+/// A table to publish. The numbers are the worker's own claim.
+struct OutputAnswer {
+  PublishedTable::Format format = PublishedTable::Format::kSipc;
+  base::UniqueFd message;
+  int64_t rows = 0;
+  int64_t bytes = 0;
+  int64_t copied_bytes = 0;
+  std::optional<int64_t> duplicate_bytes;
+};
+
+/// Anything but a table.
+struct ValueAnswer {
+  nlohmann::json value;
+};
+
+struct Failure {
+  ModelStatus status = ModelStatus::kFailed;  // or kKilled
+  RunError error;                             // `model` is empty, and `file` if it wasn't told
+};
+
+using Answer = std::variant<OutputAnswer, ValueAnswer, Failure>;
+
+Answer ReadAnswer(WorkerEnd end);
+
+}  // namespace zerrow::engine

@@ -1,0 +1,111 @@
+#include "engine/event_loop.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+
+namespace zerrow::engine {
+
+using base::ErrnoStatus;
+using base::UniqueFd;
+
+arrow::Result<std::unique_ptr<EventLoop>> EventLoop::Make() {
+  UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll.valid()) return ErrnoStatus(errno, "epoll_create1");
+  UniqueFd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!event.valid()) return ErrnoStatus(errno, "eventfd");
+  std::unique_ptr<EventLoop> loop(new EventLoop(std::move(epoll), std::move(event)));
+  ARROW_RETURN_NOT_OK(
+      loop->Watch(loop->finished_event_.get(), [raw = loop.get()] { raw->CallDone(); }));
+  return loop;
+}
+
+EventLoop::EventLoop(UniqueFd epoll, UniqueFd finished_event)
+    : epoll_(std::move(epoll)), finished_event_(std::move(finished_event)) {
+  thread_ = std::thread([this] { Work(); });
+}
+
+EventLoop::~EventLoop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+arrow::Result<EventLoop::WatchId> EventLoop::Watch(int fd, Callback callback) {
+  const WatchId id = next_id_++;
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = id;
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
+    return ErrnoStatus(errno, "watching a descriptor");
+  }
+  watches_.emplace(id, Registration{fd, std::make_shared<Callback>(std::move(callback))});
+  return id;
+}
+
+void EventLoop::Unwatch(WatchId id) {
+  const auto watch = watches_.find(id);
+  if (watch == watches_.end()) return;
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, watch->second.fd, nullptr);
+  watches_.erase(watch);
+}
+
+void EventLoop::Post(Callback work, Callback done) {
+  {
+    std::lock_guard lock(mutex_);
+    posted_.push_back({std::move(work), std::move(done)});
+  }
+  wake_.notify_one();
+}
+
+arrow::Status EventLoop::RunOnce(std::chrono::milliseconds timeout) {
+  std::array<epoll_event, 64> events;
+  const int count =
+      ::epoll_wait(epoll_.get(), events.data(), events.size(), static_cast<int>(timeout.count()));
+  if (count < 0) return errno == EINTR ? arrow::Status::OK() : ErrnoStatus(errno, "epoll_wait");
+  for (int i = 0; i < count; ++i) {
+    // Looked up by id, since an earlier callback may have ended this watch.
+    const auto watch = watches_.find(events[static_cast<size_t>(i)].data.u64);
+    if (watch == watches_.end()) continue;
+    const auto callback = watch->second.callback;
+    (*callback)();
+  }
+  return arrow::Status::OK();
+}
+
+void EventLoop::Work() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    wake_.wait(lock, [this] { return stopping_ || !posted_.empty(); });
+    if (posted_.empty()) return;
+    Job job = std::move(posted_.front());
+    posted_.pop_front();
+    lock.unlock();
+    job.work();
+    job.work = nullptr;  // what it holds goes here, not on the loop's thread
+    lock.lock();
+    finished_.push_back(std::move(job));
+    const uint64_t one = 1;
+    [[maybe_unused]] const auto written = ::write(finished_event_.get(), &one, sizeof(one));
+  }
+}
+
+void EventLoop::CallDone() {
+  uint64_t count;
+  [[maybe_unused]] const auto got = ::read(finished_event_.get(), &count, sizeof(count));
+  std::deque<Job> finished;
+  {
+    std::lock_guard lock(mutex_);
+    finished.swap(finished_);
+  }
+  for (Job& job : finished) job.done();
+}
+
+}  // namespace zerrow::engine

@@ -1,0 +1,71 @@
+// One thread's loop over file descriptors (epoll), and a second thread for what may take long.
+//
+// Callbacks run on the thread that calls RunOnce, one at a time; they may watch and unwatch
+// anything, themselves included. Watched descriptors are borrowed. Only Post's `work` runs on the
+// other thread. Not thread-safe otherwise.
+#pragma once
+
+#include <arrow/result.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+
+#include "base/fd.h"
+
+namespace zerrow::engine {
+
+class EventLoop {
+ public:
+  using Callback = std::function<void()>;
+  using WatchId = uint64_t;
+
+  static arrow::Result<std::unique_ptr<EventLoop>> Make();
+  /// Waits for the work that was posted; its `done` isn't called any more.
+  ~EventLoop();
+
+  /// Calls `callback` whenever `fd` is readable or its peer has closed. IOError if it can't.
+  arrow::Result<WatchId> Watch(int fd, Callback callback);
+  /// Before the descriptor is closed.
+  void Unwatch(WatchId id);
+
+  /// Does `work` on the other thread, in the order of posting, then calls `done` from the loop.
+  void Post(Callback work, Callback done);
+
+  /// Waits up to `timeout` for something to happen and calls what is due.
+  arrow::Status RunOnce(std::chrono::milliseconds timeout);
+
+ private:
+  struct Job {
+    Callback work;
+    Callback done;
+  };
+  struct Registration {
+    int fd;
+    std::shared_ptr<Callback> callback;
+  };
+
+  EventLoop(base::UniqueFd epoll, base::UniqueFd finished_event);
+  void Work();
+  void CallDone();
+
+  base::UniqueFd epoll_;
+  base::UniqueFd finished_event_;
+  std::unordered_map<WatchId, Registration> watches_;
+  WatchId next_id_ = 1;
+
+  std::mutex mutex_;  // of what follows
+  std::condition_variable wake_;
+  std::deque<Job> posted_;
+  std::deque<Job> finished_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace zerrow::engine

@@ -1,0 +1,325 @@
+#include "engine/worker_pool.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <fstream>
+#include <utility>
+
+namespace zerrow::engine {
+
+using base::Channel;
+using base::Message;
+using base::UniqueFd;
+using nlohmann::json;
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr size_t kWorkerMaxFds = 4;  // an answer carries one at most
+constexpr size_t kZygoteMaxFds = 4;
+constexpr size_t kOutputTailBytes = 8 * 1024;
+constexpr int kMaxMessages = 100'000;
+constexpr milliseconds kZygotePatience = std::chrono::seconds(2);
+
+struct Pipe {
+  UniqueFd read;
+  UniqueFd write;
+};
+
+arrow::Result<Pipe> MakePipe() {
+  int fds[2];
+  if (::pipe2(fds, O_CLOEXEC) != 0) return base::ErrnoStatus(errno, "pipe");
+  Pipe pipe{UniqueFd(fds[0]), UniqueFd(fds[1])};
+  if (::fcntl(fds[0], F_SETFL, O_NONBLOCK) != 0) return base::ErrnoStatus(errno, "fcntl");
+  return pipe;
+}
+
+// nullopt: nothing there now. Empty: end of file.
+std::optional<std::string_view> ReadSome(int fd, std::array<char, 64 * 1024>& buffer) {
+  const ssize_t got = ::read(fd, buffer.data(), buffer.size());
+  if (got < 0) {
+    if (errno == EAGAIN || errno == EINTR) return std::nullopt;
+    return std::string_view();
+  }
+  return std::string_view(buffer.data(), static_cast<size_t>(got));
+}
+
+void SendKill(const UniqueFd& pidfd) {
+  if (pidfd.valid()) ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
+}
+
+// The process's number in our own PID namespace; 0 if it can't be found out.
+pid_t PidOf(int pidfd) {
+  std::ifstream info("/proc/self/fdinfo/" + std::to_string(pidfd));
+  std::string key;
+  while (info >> key) {
+    pid_t pid = 0;
+    if (key == "Pid:" && info >> pid) return pid > 0 ? pid : 0;
+  }
+  return 0;
+}
+
+double NumberOr(const json& body, const char* key, double otherwise) {
+  const auto value = body.find(key);
+  return value != body.end() && value->is_number() ? value->get<double>() : otherwise;
+}
+
+bool Flag(const json& body, const char* key) {
+  const auto value = body.find(key);
+  return value != body.end() && value->is_boolean() && value->get<bool>();
+}
+
+std::string Text(const json& body, const char* key) {
+  if (!body.is_object()) return "";
+  const auto value = body.find(key);
+  return value != body.end() && value->is_string() ? value->get<std::string>() : "";
+}
+
+}  // namespace
+
+struct WorkerPool::Worker {
+  struct Output {
+    UniqueFd pipe;
+    EventLoop::WatchId watch = 0;
+    std::unique_ptr<LineSplitter> lines;
+  };
+
+  explicit Worker(Channel task_channel) : channel(std::move(task_channel)) {}
+
+  Channel channel;
+  EventLoop::WatchId channel_watch = 0;
+  std::array<Output, 2> outputs;  // 1 and 2
+  UniqueFd pidfd;                 // once forked
+  WorkerHandlers handlers;
+  std::optional<Message> answer;
+  std::string error;
+  int messages = 0;
+};
+
+arrow::Result<std::unique_ptr<WorkerPool>> WorkerPool::Make(
+    EventLoop& loop, const ZygoteOptions& options, std::function<void(const ZygoteInfo&)> on_ready,
+    std::function<void(const std::string&)> on_lost) {
+  ARROW_ASSIGN_OR_RAISE(Zygote zygote, StartZygote(options));
+  std::unique_ptr<WorkerPool> pool(new WorkerPool(loop, std::move(zygote)));
+  pool->on_ready_ = std::move(on_ready);
+  pool->on_lost_ = std::move(on_lost);
+  ARROW_RETURN_NOT_OK(pool->Watch());
+  return pool;
+}
+
+WorkerPool::WorkerPool(EventLoop& loop, Zygote zygote) : loop_(loop), zygote_(std::move(zygote)) {}
+
+WorkerPool::~WorkerPool() {
+  for (const auto watch : watches_) loop_.Unwatch(watch);
+  while (!workers_.empty()) Forget(workers_.begin()->first);
+  // End of file is the zygote's order to end everything and leave.
+  { const Channel closing = std::move(zygote_.channel); }
+  zygote_.process.Wait(kZygotePatience);
+}
+
+arrow::Status WorkerPool::Watch() {
+  ARROW_ASSIGN_OR_RAISE(auto messages,
+                        loop_.Watch(zygote_.channel.fd(), [this] { OnZygoteMessage(); }));
+  watches_.push_back(messages);
+  ARROW_ASSIGN_OR_RAISE(auto output,
+                        loop_.Watch(zygote_.output.get(), [this] { ReadZygoteOutput(); }));
+  watches_.push_back(output);
+  return arrow::Status::OK();
+}
+
+arrow::Result<WorkerId> WorkerPool::Start(const json& task, std::span<const int> task_fds,
+                                          UniqueFd broker, WorkerHandlers handlers) {
+  if (lost_) return arrow::Status::IOError("the zygote is gone");
+  ARROW_ASSIGN_OR_RAISE(auto channels, Channel::MakePair());
+  ARROW_ASSIGN_OR_RAISE(Pipe out, MakePipe());
+  ARROW_ASSIGN_OR_RAISE(Pipe err, MakePipe());
+  const WorkerId id = next_id_++;
+  Worker& worker =
+      *workers_.emplace(id, std::make_unique<Worker>(std::move(channels.first))).first->second;
+  worker.handlers = std::move(handlers);
+  worker.outputs[0].pipe = std::move(out.read);
+  worker.outputs[1].pipe = std::move(err.read);
+  std::vector<int> fds = {channels.second.fd(), out.write.get(), err.write.get()};
+  if (broker.valid()) fds.push_back(broker.get());
+  // A task lies in the socket until its worker is there: it fits, as bodies beyond 32 KiB travel
+  // as a file.
+  arrow::Status status = worker.channel.Send(task, task_fds);
+  if (status.ok()) status = WatchWorker(id, worker);
+  if (status.ok()) status = zygote_.channel.Send({{"op", "fork"}, {"worker", id}}, fds);
+  if (status.ok()) return id;
+  Forget(id);
+  return status;
+}
+
+arrow::Status WorkerPool::WatchWorker(WorkerId id, Worker& worker) {
+  ARROW_ASSIGN_OR_RAISE(worker.channel_watch,
+                        loop_.Watch(worker.channel.fd(), [this, id] { OnWorkerMessage(id); }));
+  for (const int stream : {1, 2}) {
+    auto& output = worker.outputs[static_cast<size_t>(stream - 1)];
+    output.lines = std::make_unique<LineSplitter>(
+        [&worker, stream](std::string_view line) { worker.handlers.on_line(stream, line); });
+    ARROW_ASSIGN_OR_RAISE(output.watch, loop_.Watch(output.pipe.get(), [this, &worker, stream] {
+      ReadOutput(worker, stream);
+    }));
+  }
+  return arrow::Status::OK();
+}
+
+void WorkerPool::Forget(WorkerId id) {
+  const auto worker = workers_.find(id);
+  if (worker == workers_.end()) return;
+  loop_.Unwatch(worker->second->channel_watch);
+  for (auto& output : worker->second->outputs) loop_.Unwatch(output.watch);
+  workers_.erase(worker);
+}
+
+void WorkerPool::Kill(WorkerId id) {
+  const auto worker = workers_.find(id);
+  if (worker == workers_.end()) return;
+  // The zygote kills the whole tree; the signal by pidfd comes first in case it is busy.
+  SendKill(worker->second->pidfd);
+  // If it can't be told it is gone, and its end of file is under way.
+  [[maybe_unused]] const auto sent =
+      lost_ ? arrow::Status::OK() : zygote_.channel.Send({{"op", "kill"}, {"worker", id}});
+}
+
+void WorkerPool::OnZygoteMessage() {
+  auto received = zygote_.channel.Receive(milliseconds(0), kZygoteMaxFds);
+  if (!received.ok()) return LoseZygote(received.status().message());
+  if (!received->has_value()) {
+    return LoseZygote("it " + DescribeWaitStatus(zygote_.process.Wait(kZygotePatience)));
+  }
+  Message message = std::move(**received);
+  const std::string op = Text(message.body, "op");
+  if (op == "ready") return OnReady(message.body);
+  const auto id =
+      static_cast<WorkerId>(message.body.is_object() ? NumberOr(message.body, "worker", -1) : -1);
+  if (op == "forked") return OnForked(id, std::move(message.fds));
+  if (op == "exited") return OnExited(id, message.body);
+  LoseZygote("it sent something that isn't in the protocol");
+}
+
+void WorkerPool::OnReady(const json& body) {
+  ZygoteInfo info;
+  info.python_version = Text(body, "python");
+  info.shim = Flag(body, "shim");
+  const auto isolation = body.find("isolation");
+  if (isolation != body.end() && isolation->is_object()) {
+    info.user_namespace = Flag(*isolation, "user_namespace");
+    info.pid_namespace = Flag(*isolation, "pid_namespace");
+    info.mount_namespace = Flag(*isolation, "mount_namespace");
+  }
+  on_ready_(info);
+}
+
+void WorkerPool::OnForked(WorkerId id, std::vector<UniqueFd> fds) {
+  const auto worker = workers_.find(id);
+  if (worker == workers_.end() || fds.empty()) return;
+  worker->second->pidfd = std::move(fds.front());
+  worker->second->handlers.on_forked(PidOf(worker->second->pidfd.get()));
+}
+
+void WorkerPool::OnExited(WorkerId id, const json& body) {
+  End(id, static_cast<int>(NumberOr(body, "wait_status", 0)), NumberOr(body, "cpu_s", 0),
+      static_cast<int64_t>(NumberOr(body, "max_rss_bytes", 0)), Text(body, "error"));
+}
+
+void WorkerPool::OnWorkerMessage(WorkerId id) {
+  const auto found = workers_.find(id);
+  if (found == workers_.end()) return;
+  Worker& worker = *found->second;
+  if (TakeMessage(worker) != Taken::kEnd) return;
+  // The end of file is not yet the end: that is when the zygote has reaped it.
+  loop_.Unwatch(std::exchange(worker.channel_watch, 0));
+  if (!worker.error.empty()) Kill(id);
+}
+
+// A worker sends any number of "importing" and then one answer.
+WorkerPool::Taken WorkerPool::TakeMessage(Worker& worker) {
+  auto received = worker.channel.Receive(milliseconds(0), kWorkerMaxFds);
+  if (received.status().IsIOError()) return Taken::kNothing;
+  if (received.ok() && !received->has_value()) return Taken::kEnd;
+  if (!received.ok()) {
+    worker.error = "it sent a malformed message: " + received.status().message();
+  } else if (worker.answer || ++worker.messages > kMaxMessages) {
+    worker.error = "it sent more than one answer";
+  } else if (Text((*received)->body, "op") != "importing") {
+    worker.answer = std::move(**received);
+  } else if (worker.handlers.on_importing) {
+    worker.handlers.on_importing(Text((*received)->body, "file"));
+  }
+  return worker.error.empty() ? Taken::kMessage : Taken::kEnd;
+}
+
+void WorkerPool::ReadOutput(Worker& worker, int stream) {
+  auto& output = worker.outputs[static_cast<size_t>(stream - 1)];
+  std::array<char, 64 * 1024> buffer;
+  const auto bytes = ReadSome(output.pipe.get(), buffer);
+  if (!bytes) return;
+  if (!bytes->empty()) return output.lines->Add(*bytes);
+  loop_.Unwatch(std::exchange(output.watch, 0));
+}
+
+void WorkerPool::ReadZygoteOutput() {
+  std::array<char, 64 * 1024> buffer;
+  const auto bytes = ReadSome(zygote_.output.get(), buffer);
+  if (!bytes) return;
+  if (bytes->empty()) return loop_.Unwatch(watches_[1]);
+  zygote_output_ += *bytes;
+  if (zygote_output_.size() > kOutputTailBytes) {
+    zygote_output_.erase(0, zygote_output_.size() - kOutputTailBytes);
+  }
+}
+
+void WorkerPool::LoseZygote(const std::string& why) {
+  if (std::exchange(lost_, true)) return;
+  loop_.Unwatch(watches_[0]);
+  zygote_.process.Kill();
+  zygote_.process.Wait(milliseconds(0));
+  KillWorkersAndWait();
+  ReadZygoteOutput();
+  const std::string text = "the zygote, which starts the workers, is lost: " + why;
+  while (!workers_.empty()) End(workers_.begin()->first, 0, 0, 0, text);
+  on_lost_(text);
+}
+
+// The zygote's death takes its namespaces along; without namespaces workers are ordinary processes.
+void WorkerPool::KillWorkersAndWait() {
+  for (auto& [id, worker] : workers_) SendKill(worker->pidfd);
+  for (auto& [id, worker] : workers_) {
+    pollfd poller{worker->pidfd.get(), POLLIN, 0};
+    if (worker->pidfd.valid()) ::poll(&poller, 1, static_cast<int>(kZygotePatience.count()));
+  }
+}
+
+void WorkerPool::End(WorkerId id, int wait_status, double cpu_s, int64_t max_rss_bytes,
+                     std::string error) {
+  const auto found = workers_.find(id);
+  if (found == workers_.end()) return;
+  // What it sent and printed before its end may still lie in the kernel.
+  Worker* const worker = found->second.get();
+  while (worker->error.empty() && TakeMessage(*worker) == Taken::kMessage) {
+  }
+  for (int stream : {1, 2}) {
+    auto& output = worker->outputs[static_cast<size_t>(stream - 1)];
+    std::array<char, 64 * 1024> buffer;
+    for (auto bytes = ReadSome(output.pipe.get(), buffer); bytes && !bytes->empty();
+         bytes = ReadSome(output.pipe.get(), buffer)) {
+      output.lines->Add(*bytes);
+    }
+    output.lines->Finish();
+  }
+  if (!worker->error.empty()) error = worker->error;
+  WorkerEnd end{std::move(worker->answer), wait_status, cpu_s, max_rss_bytes, std::move(error)};
+  const auto on_ended = std::move(worker->handlers.on_ended);
+  Forget(id);
+  on_ended(std::move(end));
+}
+
+}  // namespace zerrow::engine

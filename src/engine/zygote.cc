@@ -1,0 +1,145 @@
+#include "engine/zygote.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace zerrow::engine {
+
+namespace fs = std::filesystem;
+using base::UniqueFd;
+
+namespace {
+
+constexpr int kZygoteChannelFd = 3;
+
+std::map<std::string, std::string> Environment() {
+  std::map<std::string, std::string> variables;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text(*entry);
+    const size_t equals = text.find('=');
+    if (equals == std::string_view::npos) continue;
+    variables.emplace(text.substr(0, equals), text.substr(equals + 1));
+  }
+  return variables;
+}
+
+void Prepend(std::string& list, const std::string& item) {
+  list = list.empty() ? item : item + ":" + list;
+}
+
+std::vector<std::string> ZygoteEnvironment(const ZygoteOptions& options) {
+  auto variables = Environment();
+  for (auto path = options.python_path.rbegin(); path != options.python_path.rend(); ++path) {
+    Prepend(variables["PYTHONPATH"], *path);
+  }
+  if (!options.shim_path.empty()) Prepend(variables["LD_PRELOAD"], options.shim_path);
+  // pyarrow's other allocators get their memory in ways that the shim doesn't see.
+  variables["ARROW_DEFAULT_MEMORY_POOL"] = "system";
+  variables["ZERROW_ZYGOTE_FD"] = std::to_string(kZygoteChannelFd);
+  variables["ZERROW_PRELOAD"] = options.preload;
+  std::vector<std::string> environment;
+  for (const auto& [name, value] : variables) environment.push_back(name + "=" + value);
+  return environment;
+}
+
+}  // namespace
+
+arrow::Result<Zygote> StartZygote(const ZygoteOptions& options) {
+  ARROW_ASSIGN_OR_RAISE(auto channels, base::Channel::MakePair());
+  int pipe_fds[2];
+  if (::pipe2(pipe_fds, O_CLOEXEC) != 0) return base::ErrnoStatus(errno, "pipe");
+  UniqueFd output(pipe_fds[0]);
+  const UniqueFd output_writer(pipe_fds[1]);
+  ::fcntl(output.get(), F_SETFL, O_NONBLOCK);
+  const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!null.valid()) return base::ErrnoStatus(errno, "opening /dev/null");
+  ChildProcess::Options child;
+  child.arguments = {options.python, "-m", "zerrow._zygote"};
+  child.environment = ZygoteEnvironment(options);
+  child.fds = {{null.get(), 0},
+               {output_writer.get(), 1},
+               {output_writer.get(), 2},
+               {channels.second.fd(), kZygoteChannelFd}};
+  ARROW_ASSIGN_OR_RAISE(ChildProcess process, ChildProcess::Spawn(child));
+  return Zygote{std::move(process), std::move(channels.first), std::move(output)};
+}
+
+namespace {
+
+constexpr std::array<std::string_view, 7> kKnownLibraries = {
+    "pyarrow", "numpy", "pandas", "polars", "duckdb", "datafusion", "sqlglot"};
+constexpr size_t kMaxScannedFiles = 1000;
+constexpr size_t kMaxScannedBytes = 256 * 1024;  // of each file
+
+bool IsScanned(const fs::path& path) {
+  return path.extension() == ".py" || path.extension() == ".sql" || path.extension() == ".yml";
+}
+
+// "import x", "import x as y", "import x, y" and "from x import y", at any indentation.
+void AddImports(std::string_view line, std::set<std::string_view>& found) {
+  line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
+  const bool from = line.starts_with("from ");
+  if (!from && !line.starts_with("import ")) return;
+  for (const std::string_view library : kKnownLibraries) {
+    const size_t at = line.find(library);
+    if (at == std::string_view::npos || (from && at != 5)) continue;
+    const char before = line[at - 1];
+    const char after = at + library.size() < line.size() ? line[at + library.size()] : ' ';
+    const bool whole = (before == ' ' || before == ',') &&
+                       std::string_view(" .,;#\r").find(after) != std::string_view::npos;
+    if (whole) found.insert(library);
+  }
+}
+
+void ScanFile(const fs::path& path, std::set<std::string_view>& found) {
+  std::ifstream file(path);
+  std::string line;
+  size_t bytes = 0;
+  if (path.extension() == ".sql") found.insert("datafusion");
+  while (bytes < kMaxScannedBytes && std::getline(file, line)) {
+    bytes += line.size() + 1;
+    if (path.extension() == ".py") {
+      AddImports(line, found);
+    } else if (line.find("duckdb") != std::string::npos) {
+      found.insert("duckdb");
+    }
+  }
+}
+
+}  // namespace
+
+std::string GuessLibraries(const std::string& project_dir) {
+  std::set<std::string_view> found;
+  std::error_code error;
+  size_t files = 0;
+  fs::recursive_directory_iterator entry(project_dir, fs::directory_options::skip_permission_denied,
+                                         error);
+  for (; !error && entry != fs::end(entry) && files < kMaxScannedFiles; entry.increment(error)) {
+    const fs::path& path = entry->path();
+    if (path.filename().native().starts_with(".") && entry->is_directory(error)) {
+      entry.disable_recursion_pending();
+    } else if (IsScanned(path) && entry->is_regular_file(error)) {
+      ++files;
+      ScanFile(path, found);
+    }
+  }
+  std::string libraries;
+  for (const std::string_view library : found) {
+    if (!libraries.empty()) libraries += ",";
+    libraries += library;
+  }
+  return libraries;
+}
+
+}  // namespace zerrow::engine

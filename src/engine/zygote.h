@@ -1,0 +1,38 @@
+// Starts the zygote, the process that imports libraries once and forks a worker per task.
+//
+// Only the starting: what is said over the channel afterwards is worker_pool's part. The zygote
+// ends when its channel closes and gets PR_SET_PDEATHSIG, which fires when the *thread* that
+// started it ends: so one zygote serves one run, on that run's thread. Move-only.
+#pragma once
+
+#include <arrow/result.h>
+
+#include <string>
+#include <vector>
+
+#include "base/channel.h"
+#include "engine/child_process.h"
+
+namespace zerrow::engine {
+
+struct ZygoteOptions {
+  std::string python;
+  std::string shim_path;                 // empty: without
+  std::vector<std::string> python_path;  // put before PYTHONPATH
+  std::string preload;                   // comma-separated libraries to import
+};
+
+struct Zygote {
+  ChildProcess process;
+  base::Channel channel;
+  base::UniqueFd output;  // the reading end of its stdout and stderr
+};
+
+/// IOError if the interpreter can't be started.
+arrow::Result<Zygote> StartZygote(const ZygoteOptions& options);
+
+/// The libraries that the project's files seem to import, comma-separated: a cheap look at their
+/// text, only to import them early.
+std::string GuessLibraries(const std::string& project_dir);
+
+}  // namespace zerrow::engine
