@@ -93,6 +93,8 @@ Status ArrayEncoder::AddRows(const arrow::DataType& type, uint32_t layout, const
   if (length == 0) rows.first = rows.end = rows.used = 0;  // no buffers either: any rows will do
   int64_t start = rows.first - rows.first % kCutRows;
   if (kind == LayoutKind::kRunEndEncoded) start = 0;  // run ends count rows from the parent's start
+  // Rows that are not used may come to be zeros, which isn't a union's type.
+  if (kind == LayoutKind::kDenseUnion) rows.used = rows.first;
   NodeRecord node = {length, kind == LayoutKind::kNull ? 0 : rows.first - start, 0};
   if (kind == LayoutKind::kNull) node.null_count = length;
   if (HasValidity(kind) && length > 0 && BufferOf(data, 0) != nullptr) {
@@ -110,7 +112,7 @@ Status ArrayEncoder::AddBuffersAndChildren(const Item& item) {
     case LayoutKind::kNull:
       return Status::OK();
     case LayoutKind::kFixed:
-      return AddFixed(item, 1, item.layout.parameter);
+      return AddValues(item, 1, item.layout.parameter);
     case LayoutKind::kBinary32:
     case LayoutKind::kBinary64:
       return AddBinary(item);
@@ -127,7 +129,7 @@ Status ArrayEncoder::AddBuffersAndChildren(const Item& item) {
     case LayoutKind::kStruct:
       return AddChildRows(item, 1);
     case LayoutKind::kSparseUnion:
-      ARROW_RETURN_NOT_OK(AddFixed(item, 1, 8));
+      ARROW_RETURN_NOT_OK(AddStructure(item, 1, 8));
       return AddChildRows(item, 1);
     case LayoutKind::kDenseUnion:
       return AddDenseUnion(item);
@@ -172,31 +174,41 @@ Status ArrayEncoder::AddSlot(const BufferTable::Range& range) {
 }
 
 Status ArrayEncoder::AddValidity(const Item& item) {
-  if (nodes_.back().null_count != 0) return AddFixed(item, 0, 1);
+  if (nodes_.back().null_count != 0) return AddStructure(item, 0, 1);
   slots_.push_back(kNone);
   return Status::OK();
 }
 
-// A buffer with `bits` per row, and that for `extra_rows` more.
-Status ArrayEncoder::AddFixed(const Item& item, size_t buffer, int64_t bits, int64_t extra_rows) {
-  const Window& rows = item.rows;
-  if (rows.first == rows.end) {
+// A buffer with values of `bits` bits. Those of unused rows may become zeros: that is a value too.
+Status ArrayEncoder::AddValues(const Item& item, size_t buffer, int64_t bits) {
+  return AddFixed(item, buffer, bits, item.rows.end, bits < 8 ? item.start : item.rows.used);
+}
+
+// A buffer of offsets, type ids or bits that must stay as they are where rows aren't used: zeros
+// in between would be offsets out of order, types that a union doesn't have or forbidden nulls.
+Status ArrayEncoder::AddStructure(const Item& item, size_t buffer, int64_t bits,
+                                  int64_t extra_rows) {
+  return AddFixed(item, buffer, bits, item.rows.end + extra_rows, item.start);
+}
+
+Status ArrayEncoder::AddFixed(const Item& item, size_t buffer, int64_t bits, int64_t end_row,
+                              int64_t used_row) {
+  if (item.rows.first == item.rows.end) {
     slots_.push_back(kNone);
     return Status::OK();
   }
-  const int64_t end = BytesFor(rows.end + extra_rows, bits);
+  const int64_t end = BytesFor(end_row, bits);
   const arrow::Buffer* bytes = BufferOf(item.data, buffer);
   if (bytes == nullptr && end > 0) {
     return Status::Invalid("an array of ", item.type.ToString(), " has no values");
   }
-  // Cuts are whole bytes; the rest can't overflow as it is below `end`.
-  return AddSlot({bytes, std::min(BytesFor(item.start, bits), end), end,
-                  std::min(rows.used / 8 * bits + rows.used % 8 * bits / 8, end)});
+  // What is below `end` can't overflow once that didn't, and Add refuses it if it did.
+  return AddSlot({bytes, BytesFor(item.start, bits), end, BytesFor(used_row, bits)});
 }
 
 Status ArrayEncoder::AddBinary(const Item& item) {
   const int64_t width = OffsetBytes(item.kind);
-  ARROW_RETURN_NOT_OK(AddFixed(item, 1, 8 * width, 1));
+  ARROW_RETURN_NOT_OK(AddStructure(item, 1, 8 * width, 1));
   if (item.rows.first == item.rows.end) {
     slots_.push_back(kNone);
     return Status::OK();
@@ -210,7 +222,7 @@ Status ArrayEncoder::AddBinary(const Item& item) {
 
 Status ArrayEncoder::AddList(const Item& item) {
   const int64_t width = OffsetBytes(item.kind);
-  ARROW_RETURN_NOT_OK(AddFixed(item, 1, 8 * width, 1));
+  ARROW_RETURN_NOT_OK(AddStructure(item, 1, 8 * width, 1));
   if (item.rows.first == item.rows.end) return AddChild(item, 0, {0, 0, 0});
   ARROW_ASSIGN_OR_RAISE(Extent used,
                         UsedByOffsets(item.data, width, {item.rows.used, item.rows.end}));
@@ -219,33 +231,36 @@ Status ArrayEncoder::AddList(const Item& item) {
 
 Status ArrayEncoder::AddListView(const Item& item) {
   const int64_t width = OffsetBytes(item.kind);
-  ARROW_RETURN_NOT_OK(AddFixed(item, 1, 8 * width));
-  ARROW_RETURN_NOT_OK(AddFixed(item, 2, 8 * width));
+  ARROW_RETURN_NOT_OK(AddStructure(item, 1, 8 * width));
+  ARROW_RETURN_NOT_OK(AddStructure(item, 2, 8 * width));
   const Window& rows = item.rows;
   if (rows.first == rows.end) return AddChild(item, 0, {0, 0, 0});
-  if (!IsPartOf(BufferOf(item.data, 1), rows.used, rows.end, width)) {
+  // Unused rows may refer to anything, so all of it has to stay.
+  if (rows.used > rows.first || !IsPartOf(BufferOf(item.data, 1), rows.first, rows.end, width)) {
     return AddChild(item, 0, {0, item.data.child_data[0]->length, 0});
   }
-  ARROW_ASSIGN_OR_RAISE(Extent used, UsedByListViews(item.data, width, {rows.used, rows.end}));
+  ARROW_ASSIGN_OR_RAISE(Extent used, UsedByListViews(item.data, width, {rows.first, rows.end}));
   return AddChild(item, 0, {0, used.end, used.begin});
 }
 
 Status ArrayEncoder::AddView(const Item& item) {
-  ARROW_RETURN_NOT_OK(AddFixed(item, 1, 128));
+  ARROW_RETURN_NOT_OK(AddValues(item, 1, 128));
   slots_.push_back(static_cast<uint32_t>(lists_.size()));
   const Window& rows = item.rows;
   const auto& buffers = item.data.buffers;
   const size_t num_variadic = rows.first == rows.end || buffers.size() < 2 ? 0 : buffers.size() - 2;
   lists_.push_back(static_cast<uint32_t>(num_variadic));
   if (num_variadic == 0) return Status::OK();
-  bool scan = IsPartOf(BufferOf(item.data, 1), rows.used, rows.end, 16);
+  bool scan = IsPartOf(BufferOf(item.data, 1), rows.first, rows.end, 16);
   for (size_t i = 0; i < num_variadic; ++i) {
     if (!buffers[i + 2]) return Status::Invalid("an array of views lacks a buffer");
     scan = scan || buffers_.WouldCopy(*buffers[i + 2]);
   }
+  // Unused rows may refer to anything too. If they are many, rather keep all than read them all.
+  scan = scan && rows.used - rows.first < kCutRows;
   std::vector<Extent> used;
   if (scan) {
-    ARROW_ASSIGN_OR_RAISE(used, UsedByViews(item.data, {rows.used, rows.end}));
+    ARROW_ASSIGN_OR_RAISE(used, UsedByViews(item.data, {rows.first, rows.end}));
   }
   for (size_t i = 0; i < num_variadic; ++i) {
     const arrow::Buffer* bytes = buffers[i + 2].get();
@@ -258,15 +273,15 @@ Status ArrayEncoder::AddView(const Item& item) {
 }
 
 Status ArrayEncoder::AddDenseUnion(const Item& item) {
-  ARROW_RETURN_NOT_OK(AddFixed(item, 1, 8));
-  ARROW_RETURN_NOT_OK(AddFixed(item, 2, 32));
+  ARROW_RETURN_NOT_OK(AddStructure(item, 1, 8));
+  ARROW_RETURN_NOT_OK(AddStructure(item, 2, 32));
   const Window& rows = item.rows;
   const auto& children = item.data.child_data;
   const bool is_empty = rows.first == rows.end;
   std::vector<Extent> used(children.size());
-  if (!is_empty && IsPartOf(BufferOf(item.data, 1), rows.used, rows.end, 1)) {
+  if (!is_empty && IsPartOf(BufferOf(item.data, 1), rows.first, rows.end, 1)) {
     const auto& type = static_cast<const arrow::UnionType&>(item.type);
-    ARROW_ASSIGN_OR_RAISE(used, UsedByDenseUnion(type, item.data, {rows.used, rows.end}));
+    ARROW_ASSIGN_OR_RAISE(used, UsedByDenseUnion(type, item.data, {rows.first, rows.end}));
   } else if (!is_empty) {
     for (size_t i = 0; i < used.size(); ++i) used[i] = {0, children[i]->length};
   }
@@ -277,7 +292,7 @@ Status ArrayEncoder::AddDenseUnion(const Item& item) {
 }
 
 Status ArrayEncoder::AddDictionary(const Item& item) {
-  ARROW_RETURN_NOT_OK(AddFixed(item, 1, item.layout.parameter));
+  ARROW_RETURN_NOT_OK(AddValues(item, 1, item.layout.parameter));
   if (!item.data.dictionary)
     return Status::Invalid("an array of ", item.type.ToString(), " has no dictionary");
   const auto& type = static_cast<const arrow::DictionaryType&>(item.type);

@@ -64,7 +64,10 @@ class ArrayEncoder {
   arrow::Status AddChild(const Item& item, uint32_t i, Window rows);
   arrow::Status AddChildRows(const Item& item, int64_t rows_per_row);
   arrow::Status AddValidity(const Item& item);
-  arrow::Status AddFixed(const Item& item, size_t buffer, int64_t bits, int64_t extra_rows = 0);
+  arrow::Status AddValues(const Item& item, size_t buffer, int64_t bits);
+  arrow::Status AddStructure(const Item& item, size_t buffer, int64_t bits, int64_t extra_rows = 0);
+  arrow::Status AddFixed(const Item& item, size_t buffer, int64_t bits, int64_t end_row,
+                         int64_t used_row);
   arrow::Status AddBinary(const Item& item);
   arrow::Status AddList(const Item& item);
   arrow::Status AddListView(const Item& item);
