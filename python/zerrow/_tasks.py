@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+
 from zerrow import _native
 from zerrow._tracebacks import describe_failure
 

@@ -4,6 +4,7 @@ import time
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+
 from zerrow._tasks import Answer, Task, TaskError
 
 
@@ -12,7 +13,7 @@ def run(task: Task) -> Answer:
     started = time.perf_counter()
     try:
         table = _read(task)
-    except (OSError, pa.ArrowException) as problem:
+    except (OSError, ValueError, pa.ArrowException) as problem:
         raise TaskError(f"source {task.body['table']!r} can't be read: {problem}") from problem
     task.timings["run_s"] = time.perf_counter() - started
     return task.publish(table)
@@ -23,9 +24,9 @@ def _read(task: Task) -> pa.Table:
     condition = task.body.get("filter")
     expression = None
     if condition is not None:
-        from zerrow._filters import parse_condition
+        from zerrow._filters import compile_condition
 
-        expression = parse_condition(condition, dataset.schema)
+        expression = compile_condition(condition, dataset.schema)
     columns = task.body.get("columns")
     if columns == []:  # a dataset reads rows without columns as no rows
         return dataset.to_table(filter=expression).select([])

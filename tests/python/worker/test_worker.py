@@ -1,0 +1,242 @@
+"""Tasks: what a worker answers, and how it says what went wrong."""
+
+import datetime
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+TABLE = pa.table({"x": [1, 2, 3], "name": ["a", "b", None]})
+
+
+def test_parameters_and_helper_modules(plain_zygote, tmp_path):
+    (tmp_path / "helper.py").write_text("def double(n):\n    return 2 * n\n")
+    outcome = plain_zygote.call(
+        tmp_path,
+        "from helper import double\ndef f(a, n):\n    return [{'n': double(n), 'rows': len(a)}]\n",
+        [("a", TABLE)],
+        parameters={"n": 21},
+    )
+    assert outcome.table.to_pylist() == [{"n": 42, "rows": 3}]
+
+
+def test_an_exception_is_told_with_the_users_frames(plain_zygote, tmp_path):
+    (tmp_path / "helper.py").write_text("def fail():\n    return {}['missing']\n")
+    source = "from helper import fail\n\ndef f(a):\n    return fail()\n"
+    error = plain_zygote.call(tmp_path, source, [("a", TABLE)]).error
+    assert error["message"] == "KeyError: 'missing'"
+    assert (error["file"], error["line"]) == ("helper.py", 2)
+    assert 'File "model.py", line 4, in f' in error["traceback"]
+    assert "site-packages" not in error["traceback"]
+    assert "_tasks_python" not in error["traceback"]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("import sys; sys.exit()", "SystemExit"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("raise BaseException('odd')", "BaseException: odd"),
+        ("f(a)", "RecursionError: maximum recursion depth exceeded"),
+    ],
+)
+def test_whatever_is_raised_is_an_answer(plain_zygote, tmp_path, code, message):
+    outcome = plain_zygote.call(tmp_path, f"def f(a):\n    {code}\n", [("a", TABLE)])
+    assert outcome.error["message"].startswith(message)
+    assert (outcome.error["file"], outcome.error["line"]) == ("model.py", 2)
+    assert outcome.exit_code == 0
+
+
+def test_a_syntax_error_has_its_line(plain_zygote, tmp_path):
+    error = plain_zygote.call(tmp_path, "def f(a):\n    return (\n", [("a", TABLE)]).error
+    assert error["message"].startswith("SyntaxError")
+    assert (error["file"], error["line"]) == ("model.py", 2)
+
+
+def test_what_no_table_can_be_made_of(plain_zygote, tmp_path):
+    error = plain_zygote.call(tmp_path, "def f(a):\n    return 42\n", [("a", TABLE)]).error
+    assert error["message"].startswith("f() returned int; a model returns a pyarrow Table")
+
+
+def test_declared_columns_are_checked(plain_zygote, tmp_path):
+    source = "def f(a):\n    return a\n"
+    fields = {"columns": ["x", "name"]}
+    assert plain_zygote.call(tmp_path, source, [("a", TABLE)], **fields).table.equals(TABLE)
+    for columns, reason in [
+        (["x"], "it has 'name' besides"),
+        (["x", "name", "z"], "it lacks 'z'"),
+        (["name", "x"], "their order is 'x', 'name'"),
+    ]:
+        outcome = plain_zygote.call(tmp_path, source, [("a", TABLE)], columns=columns)
+        assert reason in outcome.error["message"]
+
+
+def test_columns_and_filter_of_an_input(plain_zygote, tmp_path):
+    entry = {"columns": ["name"], "filter": "x >= 2"}
+    outcome = plain_zygote.call(tmp_path, "def f(a):\n    return a\n", [("a", TABLE, entry)])
+    assert outcome.table.to_pydict() == {"name": ["b", None]}
+
+
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ("return True", True),
+        ("return False", False),
+        ("import numpy; return numpy.bool_(True)", True),
+        ("import pyarrow; return pyarrow.scalar(False)", False),
+        ("assert a.num_rows == 0, 'too many'", False),
+    ],
+)
+def test_expectations(plain_zygote, tmp_path, code, value):
+    outcome = plain_zygote.call(
+        tmp_path, f"def f(a):\n    {code}\n", [("a", TABLE)], kind="expectation"
+    )
+    assert outcome.answer == {"op": "result", "value": value}
+    if "assert" in code:
+        assert "AssertionError: too many" in outcome.stderr
+
+
+def test_an_expectation_must_say_yes_or_no(plain_zygote, tmp_path):
+    outcome = plain_zygote.call(
+        tmp_path, "def f(a):\n    pass\n", [("a", TABLE)], kind="expectation"
+    )
+    assert "must return True or False, not NoneType" in outcome.error["message"]
+
+
+@pytest.mark.parametrize("engine", ["datafusion", "duckdb", None])
+def test_sql(plain_zygote, tmp_path, engine):
+    outcome = plain_zygote.run(
+        tmp_path,
+        "sql",
+        [("Names", TABLE), ("empty", TABLE.slice(0, 0))],
+        model="m",
+        engine=engine,
+        sql='SELECT x + 1 AS y, name FROM "Names" WHERE x NOT IN (SELECT x FROM empty) ORDER BY x',
+    )
+    assert outcome.table.to_pydict() == {"y": [2, 3, 4], "name": ["a", "b", None]}
+
+
+@pytest.mark.parametrize(
+    ("engine", "sql", "message"),
+    [
+        ("datafusion", "SELECT nope FROM a", "No field named nope"),
+        ("datafusion", "SELECT 1/(x - 1) FROM a", "Divide by zero"),
+        ("datafusion", "CREATE TABLE b AS SELECT 1", "DDL not supported"),
+        ("duckdb", "SELECT nope FROM a", "nope"),
+    ],
+)
+def test_sql_errors(plain_zygote, tmp_path, engine, sql, message):
+    outcome = plain_zygote.run(tmp_path, "sql", [("a", TABLE)], model="m", engine=engine, sql=sql)
+    assert message in outcome.error["message"]
+    assert "\n" not in outcome.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("operator", "expected"),
+    [
+        ({"kind": "filter", "condition": "x > 1"}, {"x": [2, 3], "name": ["b", None]}),
+        (
+            {"kind": "project", "columns": [["z", "x * 10"], ["x", "x"]]},
+            {"z": [10, 20, 30], "x": [1, 2, 3]},
+        ),
+        ({"kind": "sort", "by": ["x desc"]}, {"x": [3, 2, 1], "name": [None, "b", "a"]}),
+        (
+            {
+                "kind": "aggregate",
+                "by": [],
+                "measures": [["n", "count"], ["m", "max(x)"], ["k", "count(name)"]],
+            },
+            {"n": [3], "m": [3], "k": [2]},
+        ),
+    ],
+)
+def test_native_operators(plain_zygote, tmp_path, operator, expected):
+    outcome = plain_zygote.run(tmp_path, "native", [("a", TABLE)], model="m", operator=operator)
+    assert outcome.table.to_pydict() == expected
+
+
+@pytest.mark.parametrize(
+    ("operator", "message"),
+    [
+        ({"kind": "filter", "condition": "nope > 1"}, "nope"),
+        ({"kind": "sort", "by": ["nope"]}, "there is no column 'nope' to sort by"),
+        ({"kind": "aggregate", "by": [], "measures": [["m", "total(x)"]]}, "no function 'total'"),
+        ({"kind": "aggregate", "by": [], "measures": [["m", "x"]]}, "'x' is not a measure"),
+    ],
+)
+def test_native_errors(plain_zygote, tmp_path, operator, message):
+    outcome = plain_zygote.run(tmp_path, "native", [("a", TABLE)], model="m", operator=operator)
+    assert message in outcome.error["message"]
+
+
+def test_source_reads_columns_and_rows_that_are_asked_for(plain_zygote, tmp_path):
+    files = []
+    for part in range(3):
+        files.append(str(tmp_path / f"part{part}.parquet"))
+        table = pa.table({"x": np.arange(part * 100, part * 100 + 100), "y": ["t"] * 100})
+        pq.write_table(table, files[-1], row_group_size=30)
+    fields = {"table": "t", "files": files}
+    whole = plain_zygote.run(tmp_path, "source", **fields, columns=None, filter=None).table
+    assert whole.num_rows == 300
+    assert whole["x"].to_pylist() == list(range(300))
+    part = plain_zygote.run(tmp_path, "source", **fields, columns=["y"], filter="x >= 295").table
+    assert part.to_pydict() == {"y": ["t"] * 5}
+    none = plain_zygote.run(tmp_path, "source", **fields, columns=[], filter="x < 7").table
+    assert (none.num_rows, none.num_columns) == (7, 0)
+
+
+def test_source_that_is_not_parquet(plain_zygote, tmp_path):
+    (tmp_path / "t.parquet").write_bytes(b"not parquet at all")
+    outcome = plain_zygote.run(
+        tmp_path,
+        "source",
+        table="t",
+        files=[str(tmp_path / "t.parquet")],
+        columns=None,
+        filter=None,
+    )
+    assert outcome.error["message"].startswith("source 't' can't be read: ")
+
+
+def test_preview(plain_zygote, tmp_path):
+    table = pa.table(
+        {
+            "n": [1, None, 3],
+            "t": [datetime.datetime(2013, 1, 1, 5), None, None],
+            "s": ["x" * 500, "", None],
+        }
+    )
+    value = plain_zygote.run(tmp_path, "preview", [("a", table)], model="a", rows=2).answer["value"]
+    assert value["columns"] == [["n", "int64"], ["t", "timestamp[us]"], ["s", "string"]]
+    assert value["total_rows"] == 3
+    assert value["rows"][0][:2] == ["1", "2013-01-01 05:00:00"]
+    assert len(value["rows"][0][2]) == 200
+    assert value["rows"][1] == ["null", "null", ""]
+
+
+def test_export_writes_parquet_or_nothing(plain_zygote, tmp_path):
+    path = tmp_path / "out" / "a.parquet"
+    path.parent.mkdir()
+    answer = plain_zygote.run(tmp_path, "export", [("a", TABLE)], model="a", path=str(path)).answer
+    assert answer["value"] == {"path": str(path), "bytes": path.stat().st_size}
+    assert pq.read_table(path).equals(TABLE)
+    assert os.listdir(path.parent) == ["a.parquet"]
+    failed = plain_zygote.run(
+        tmp_path, "export", [("a", TABLE)], model="a", path=str(tmp_path / "nowhere" / "a.parquet")
+    )
+    assert "No such file or directory" in failed.error["message"]
+
+
+def test_accounting_finds_what_was_copied_for_nothing(plain_zygote, tmp_path):
+    source = (
+        "import pyarrow as pa, numpy as np\ndef f(a):\n"
+        "    x = a['x'].to_numpy()\n"
+        "    return pa.table({'same': np.array(x), 'other': x + 1})\n"
+    )
+    table = pa.table({"x": np.arange(10_000)})
+    outcome = plain_zygote.call(tmp_path, source, [("a", table)], account=True)
+    assert outcome.answer["duplicate_bytes"] == 80_000
+    assert plain_zygote.call(tmp_path, source, [("a", table)]).answer["duplicate_bytes"] is None
