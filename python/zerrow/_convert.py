@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
-
 from zerrow._tasks import TaskError
 
 # How an annotation is spelled where it can't be evaluated: `if TYPE_CHECKING: import polars as pl`.

@@ -7,7 +7,6 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.types as pt
 from sqlglot import exp
-
 from zerrow._errors import did_you_mean
 from zerrow._literals import (
     ExpressionError,

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
-
 from zerrow._expressions import Compiler, check
 from zerrow._literals import ExpressionError
 from zerrow._sql_text import SqlError, tokenize

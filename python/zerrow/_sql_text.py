@@ -10,7 +10,6 @@ from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import SqlglotError
 from sqlglot.tokenizer_core import Token, TokenType
-
 from zerrow._errors import did_you_mean
 
 

@@ -9,7 +9,6 @@ from typing import cast
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-
 from zerrow._filters import columns_of, compile_condition
 
 _VIEWS = (pa.string_view(), pa.binary_view())

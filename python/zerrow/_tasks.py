@@ -3,12 +3,12 @@
 import importlib
 import os
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-
 from zerrow import _native
 from zerrow._tracebacks import describe_failure
 
@@ -37,8 +37,11 @@ class Input:
 class Task:
     """The engine's request, with its inputs opened."""
 
-    def __init__(self, body: dict[str, Any], fds: list[int]) -> None:
+    def __init__(
+        self, body: dict[str, Any], fds: list[int], tell: Callable[[dict[str, Any]], None]
+    ) -> None:
         self.body = body
+        self.tell = tell  # sends the engine a message before the answer
         self.project_dir: str = body["project_dir"]
         self._handover = _native.Handover()
         self._opened: list[pa.Table] = []  # as they came, before projection and filter
@@ -106,17 +109,19 @@ _KINDS = {
 }
 
 
-def run(body: dict[str, Any], fds: list[int]) -> Answer:
+def run(body: dict[str, Any], fds: list[int], tell: Callable[[dict[str, Any]], None]) -> Answer:
     """Does a task. Never raises: what goes wrong is the answer, SystemExit and Ctrl-C too."""
     try:
         module = importlib.import_module(_KINDS[body["kind"]])
         perform: Callable[[Task], Answer] = module.run
-        return perform(Task(body, fds))
+        return perform(Task(body, fds, tell))
     except TaskError as problem:
         failure = describe_failure(problem, body["project_dir"])
         return _failed(str(problem), failure.file, failure.line, "")
     except BaseException as problem:
         failure = describe_failure(problem, body["project_dir"])
+        if not failure.file:  # no user's frame to show: then Zerrow's own may help
+            traceback.print_exception(problem)
         return _failed(failure.message, failure.file, failure.line, failure.traceback)
 
 

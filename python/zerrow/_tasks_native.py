@@ -5,7 +5,6 @@ import time
 from typing import Any
 
 import pyarrow as pa
-
 from zerrow import _filters, _native
 from zerrow._tasks import Answer, Task, TaskError
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-
 from zerrow._tasks import Answer, Task
 
 _LONGEST_CELL = 200

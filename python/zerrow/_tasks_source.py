@@ -4,7 +4,6 @@ import time
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-
 from zerrow._tasks import Answer, Task, TaskError
 
 

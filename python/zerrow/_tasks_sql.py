@@ -4,7 +4,6 @@ import os
 import time
 
 import pyarrow as pa
-
 from zerrow._tasks import Answer, Task, TaskError
 
 # Output buffers of DataFusion's default of 8192 rows are too small to be shared: at 65536 rows

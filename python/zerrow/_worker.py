@@ -28,7 +28,7 @@ def main(task_fd: int, broker_fd: int | None) -> int:
     task, fds = received
     os.chdir(task["project_dir"])
     sys.path.insert(0, task["project_dir"])
-    answer = _tasks.run(task, fds)
+    answer = _tasks.run(task, fds, channel.send)
     _flush()
     channel.send(answer.body, answer.fds)
     return 0
@@ -37,8 +37,11 @@ def main(task_fd: int, broker_fd: int | None) -> int:
 def _settle() -> None:
     """Undoes what a process shouldn't inherit from the zygote."""
     # Programs that the user's function starts are not workers.
-    for name in ("LD_PRELOAD", "ARROW_DEFAULT_MEMORY_POOL", "ZERROW_ISOLATION"):
+    for name in ("ARROW_DEFAULT_MEMORY_POOL", "ZERROW_ISOLATION"):
         os.environ.pop(name, None)
+    preloaded = os.environ.pop("LD_PRELOAD", "").replace(":", " ").split()
+    if others := [path for path in preloaded if "zerrow_shim" not in os.path.basename(path)]:
+        os.environ["LD_PRELOAD"] = ":".join(others)
     sys.argv = [""]
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = _writer(1)

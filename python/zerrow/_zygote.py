@@ -34,6 +34,7 @@ _PRELOADED = {
     "polars": ["polars"],
     "duckdb": ["duckdb"],
     "datafusion": ["datafusion"],
+    "sqlglot": ["sqlglot", "zerrow._filters"],
 }
 
 
