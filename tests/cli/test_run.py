@@ -1,0 +1,207 @@
+"""`zerrow run`, `show` and `explain` on small projects."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+
+import pyarrow.parquet as pq
+import pytest
+
+MODEL_KEYS = [
+    "name",
+    "kind",
+    "status",
+    "rows",
+    "bytes",
+    "new_bytes",
+    "reshared_bytes",
+    "copied_bytes",
+    "duplicate_bytes",
+    "wall_s",
+    "cpu_s",
+    "peak_memory_bytes",
+    "error",
+]
+
+
+def models_of(report):
+    return {model["name"]: model for model in report["models"]}
+
+
+def test_a_new_project_runs(zerrow):
+    made = zerrow.run("init", "demo")
+    assert made.returncode == 0
+    assert "zerrow run -p demo" in made.stdout
+    report = zerrow.json("run", "-p", "demo", "--strict")
+    assert report["status"] == "success"
+    assert {"trips", "long_trips", "long_trips_by_city", "trips_take_time"} <= set(
+        models_of(report)
+    )
+
+
+def test_init_touches_nothing_that_is_there(zerrow):
+    zerrow.run("init", "demo")
+    file = zerrow.folder / "demo" / "zerrow_project.yml"
+    file.write_text("mine")
+    again = zerrow.run("init", "demo")
+    assert again.returncode == 2
+    assert "already there" in again.stderr
+    assert file.read_text() == "mine"
+
+
+def test_text_has_marked_lines_a_table_and_no_escapes(project):
+    done = project.run("run")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("zerrow ")
+    assert "numbers | making 3 rows" in lines
+    assert any(re.match(r"numbers +python +ok +3 ", line) for line in lines)
+    assert any(line.startswith("success in ") for line in lines)
+    assert "\033" not in done.stdout + done.stderr
+    assert "\r" not in done.stdout + done.stderr
+
+
+def test_json_has_the_documented_form(project):
+    done = project.run("run", "-O", "json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    wanted = {"run_id", "status", "wall_s", "peak_memory_bytes", "backend", "models"}
+    assert wanted <= set(report)
+    assert report["status"] == "success"
+    assert report["backend"] in ("memfd", "copy")
+    for model in report["models"]:
+        assert sorted(MODEL_KEYS) == sorted(model)
+        assert model["bytes"] == sum(
+            model[key] for key in ("new_bytes", "reshared_bytes", "copied_bytes")
+        )
+        assert model["duplicate_bytes"] is None
+    assert models_of(report)["numbers"]["rows"] == 3
+    assert "numbers | making 3 rows" in done.stderr
+
+
+def test_parameters_are_set_and_checked(project):
+    report = project.json("run", "--param", "rows=7")
+    assert models_of(report)["same"]["rows"] == 7
+    wrong = project.run("run", "--param", "rows=seven")
+    assert wrong.returncode == 1
+    assert "rows" in wrong.stderr
+    unknown = project.run("run", "--param", "rwos=7")
+    assert unknown.returncode in (1, 2)
+    assert "rwos" in unknown.stderr
+
+
+def test_account_fills_in_duplicate_bytes(project):
+    report = project.json("run", "--account")
+    assert models_of(report)["same"]["duplicate_bytes"] is not None
+
+
+def test_select_leaves_the_rest_out(project):
+    assert set(models_of(project.json("run", "--select", "numbers"))) == {"numbers"}
+    wrong = project.run("run", "--select", "nubmers")
+    assert wrong.returncode in (1, 2)
+    assert "nubmers" in wrong.stderr
+    assert "numbers" in wrong.stderr
+
+
+def test_output_writes_the_final_models(project):
+    done = project.run("run", "--output", "out")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (project.folder / "out").iterdir()] == ["same.parquet"]
+    assert pq.read_table(project.folder / "out" / "same.parquet")["n"].to_pylist() == [0, 1, 2]
+    assert "same.parquet" in done.stdout
+
+
+def test_show_prints_rows_with_their_types(project):
+    done = project.run("show", "same", "--preview", "2")
+    assert done.returncode == 0, done.stderr
+    assert "same: 3 rows, 1 column" in done.stdout
+    assert "int64" in done.stdout
+    assert "… 1 more row" in done.stdout
+    document = project.json("show", "same")
+    assert document["previews"][0]["rows"] == [["0"], ["1"], ["2"]]
+
+
+@pytest.mark.parametrize("backend", ["memfd", "copy", "full-copy"])
+def test_every_backend_gives_the_same(project, backend):
+    report = project.json("run", "--backend", backend, "--preview", "5")
+    assert report["backend"] == backend
+    assert report["previews"][0]["rows"] == [["0"], ["1"], ["2"]]
+
+
+def test_explain_prints_what_is_read(zerrow):
+    zerrow.run("init", "demo")
+    done = zerrow.run("explain", "-p", "demo")
+    assert done.returncode == 0, done.stderr
+    assert "long_trips" in done.stdout
+    assert "minutes >= 45" in done.stdout
+    document = zerrow.json("explain", "-p", "demo")
+    assert {node["name"] for node in document["nodes"]} >= {"trips", "long_trips"}
+
+
+def test_a_failing_model_is_told_with_file_line_and_advice(project):
+    models = project.folder / "models.py"
+    text = models.read_text().replace("return numbers\n", 'raise KeyError("boom")\n')
+    models.write_text(text)
+    line = text.splitlines().index('    raise KeyError("boom")') + 1
+    done = project.run("run")
+    assert done.returncode == 1
+    assert f"error: models.py:{line}: same: KeyError" in done.stderr
+    assert "zerrow run --inline same" in done.stderr
+    report = project.json("run", code=1)
+    assert report["status"] == "failed"
+    assert models_of(report)["same"]["error"]["line"] == line
+
+
+def test_a_folder_without_a_project_says_what_to_do(zerrow):
+    done = zerrow.run("run")
+    assert done.returncode in (1, 2)
+    assert "zerrow_project.yml" in done.stderr
+    document = json.loads(zerrow.run("run", "-O", "json").stdout)
+    assert document["status"] == "failed"
+    assert document["errors"]
+    assert document["models"] == []
+
+
+def run_on_terminal(zerrow, *words, env):
+    """Everything that the command writes to a terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        zerrow.command(*words),
+        cwd=zerrow.folder,
+        env=zerrow.environment | env,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    output = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # the last writer has closed
+            break
+        if not piece:
+            break
+        output += piece
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    return output.decode()
+
+
+def test_a_terminal_gets_colours_and_progress(project):
+    output = run_on_terminal(project, "run", env={"TERM": "xterm"})
+    assert "\033[32m" in output
+    assert re.search(r"\[\d/\d\]", output)
+
+
+def test_no_color_is_honoured(project):
+    output = run_on_terminal(project, "run", env={"TERM": "xterm", "NO_COLOR": "1"})
+    assert not re.search(r"\033\[[0-9;]*m", output)
+    assert re.search(r"\[\d/\d\]", output)
+
+
+def test_a_dumb_terminal_gets_plain_lines(project):
+    output = run_on_terminal(project, "run", env={"TERM": "dumb"})
+    assert "\033" not in output
