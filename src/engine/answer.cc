@@ -68,10 +68,9 @@ Answer ReadOutput(base::Message message) {
 
 Failure ReadDeath(int wait_status) {
   if (!WIFSIGNALED(wait_status)) {
-    return Fail("the function's process " + DescribeWaitStatus(wait_status) +
-                " without returning a table");
+    return Fail("its process " + DescribeWaitStatus(wait_status) + " without returning");
   }
-  std::string text = "the function's process " + DescribeWaitStatus(wait_status);
+  std::string text = "its process " + DescribeWaitStatus(wait_status);
   if (WTERMSIG(wait_status) == SIGKILL) text += "; the machine may be out of memory";
   return Fail(std::move(text), ModelStatus::kKilled);
 }
@@ -79,7 +78,7 @@ Failure ReadDeath(int wait_status) {
 }  // namespace
 
 Answer ReadAnswer(WorkerEnd end) {
-  if (!end.error.empty()) return Fail("the function's process was lost: " + end.error);
+  if (!end.error.empty()) return Fail("its process was lost: " + end.error);
   if (WIFSIGNALED(end.wait_status) || !end.message || !end.message->body.is_object()) {
     return ReadDeath(end.wait_status);
   }

@@ -1,0 +1,136 @@
+"""Kills the engine, the zygote and workers at each step: no process and no memory may be left."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+SLOW = """
+    @zerrow.model()
+    def first(t=zerrow.Model("t")):
+        return t
+
+    @zerrow.model()
+    def slow(first=zerrow.Model("first")):
+        subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        with open("worker.txt", "w") as file:
+            file.write(str(os.getpid()))
+        time.sleep(1000)
+"""
+
+
+def shared_memory_bytes():
+    """All shared memory of the machine; other programs use it too."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("Shmem:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no Shmem in /proc/meminfo")
+
+
+def zygotes(project):
+    return [pid for pid, command in project.processes() if "zerrow._zygote" in command]
+
+
+def wait_for_processes(project, count):
+    deadline = time.monotonic() + 30
+    while len(project.processes()) < count and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def test_interrupt_while_a_function_runs(project):
+    project.models(SLOW)
+    process = project.start()
+    project.wait_for_file("worker.txt")
+    process.send_signal(signal.SIGINT)
+    run = project.finish(process)
+    assert run.code == 130
+    assert run.report["status"] == "cancelled"
+    assert run.statuses() == {"t": "success", "first": "success", "slow": "cancelled"}
+    project.expect_nothing_left(0)
+
+
+@pytest.mark.parametrize("delay_s", [0, 0.05, 0.1, 0.3, 0.6, 1.0])
+def test_interrupt_at_any_time(project, delay_s):
+    project.models(SLOW)
+    process = project.start()
+    wait_for_processes(project, 2)
+    time.sleep(delay_s)
+    process.send_signal(signal.SIGINT)
+    run = project.finish(process)
+    assert run.code == 130
+    assert run.report["status"] == "cancelled"
+    project.expect_nothing_left(0)
+
+
+@pytest.mark.parametrize("delay_s", [0, 0.1, 0.3, 0.6, 1.0])
+def test_the_engine_is_killed(project, delay_s):
+    project.models(SLOW)
+    process = project.start()
+    wait_for_processes(project, 2)
+    time.sleep(delay_s)
+    process.kill()
+    process.communicate()
+    project.expect_nothing_left()
+
+
+def test_the_engine_is_killed_while_a_function_runs(project):
+    project.models(SLOW)
+    process = project.start()
+    project.wait_for_file("worker.txt")
+    process.kill()
+    process.communicate()
+    project.expect_nothing_left()
+
+
+def test_the_zygote_is_killed_while_a_function_runs(project):
+    project.models(SLOW)
+    process = project.start()
+    project.wait_for_file("worker.txt")
+    for pid in zygotes(project):
+        try:
+            if os.readlink(f"/proc/{pid}/exe"):
+                os.kill(pid, signal.SIGKILL)
+                break
+        except ProcessLookupError:
+            continue
+    run = project.finish(process)
+    assert run.code == 1
+    assert run.report["status"] == "failed"
+    assert "zygote" in run.models["slow"]["error"]["message"]
+    project.expect_nothing_left()
+
+
+def test_every_process_but_the_engine_is_killed(project):
+    project.models(SLOW)
+    process = project.start()
+    project.wait_for_file("worker.txt")
+    for pid, _ in project.processes():
+        if pid != process.pid:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+    run = project.finish(process)
+    assert run.code == 1
+    project.expect_nothing_left()
+
+
+def test_no_shared_memory_is_left(project):
+    """A table of 200 MB, with the engine killed while it is held."""
+    project.source(pa.table({"x": pa.array(range(25_000_000), pa.int64())}))
+    project.models(SLOW)
+    before = shared_memory_bytes()
+    process = project.start()
+    project.wait_for_file("worker.txt")
+    held = shared_memory_bytes() - before
+    process.kill()
+    process.communicate()
+    project.expect_nothing_left()
+    assert held > 150e6
+    deadline = time.monotonic() + 5
+    while shared_memory_bytes() - before > 50e6 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert shared_memory_bytes() - before < 50e6
