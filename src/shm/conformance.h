@@ -1,7 +1,7 @@
 // For tests: what every source of chunks must pass, as a fixture with a parameter.
 //
-// A test file adds TEST_P(Conformance, ...); conformance_test.cc instantiates them for each source.
-// One thread. Ends what it started.
+// A test file has TEST_P(Conformance, ...) and instantiates them for each source. One thread. Ends
+// what it started.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -67,5 +67,9 @@ class Conformance : public ::testing::TestWithParam<SharedMemoryOptions::Source>
 
   std::unique_ptr<SharedMemory> memory_;
 };
+
+inline std::string SourceName(const ::testing::TestParamInfo<SharedMemoryOptions::Source>& info) {
+  return info.param == SharedMemoryOptions::Source::kTmpfs ? "tmpfs" : "memfd";
+}
 
 }  // namespace zerrow::shm

@@ -6,14 +6,6 @@
 namespace zerrow::shm {
 namespace {
 
-INSTANTIATE_TEST_SUITE_P(Sources, Conformance,
-                         ::testing::Values(SharedMemoryOptions::Source::kTmpfs,
-                                           SharedMemoryOptions::Source::kMemfd),
-                         [](const auto& info) {
-                           return info.param == SharedMemoryOptions::Source::kTmpfs ? "tmpfs"
-                                                                                    : "memfd";
-                         });
-
 TEST_P(Conformance, WhatIsPublishedIsWhatWasWritten) {
   SegmentId id;
   {
@@ -240,6 +232,11 @@ TEST_P(Conformance, MemfdsOfOthersBecomeSegmentsWhenSealed) {
   EXPECT_TRUE(base::IsSealed(segment->fd()));
   EXPECT_EQ(segment->size_bytes(), 3 * 4096);
 }
+
+INSTANTIATE_TEST_SUITE_P(Sources, Conformance,
+                         ::testing::Values(SharedMemoryOptions::Source::kTmpfs,
+                                           SharedMemoryOptions::Source::kMemfd),
+                         SourceName);
 
 }  // namespace
 }  // namespace zerrow::shm

@@ -19,11 +19,12 @@ PoolOptions PoolOptions::ForThisMachine() {
 
 std::vector<PoolPolicy::Key> PoolPolicy::Add(Key key, int64_t size_bytes, int64_t backed_bytes,
                                              TimePoint now) {
-  if (backed_bytes > options_.limit_bytes) return {key};
+  if (backed_bytes == 0 || backed_bytes > options_.limit_bytes) return {key};
   entries_.push_back({key, size_bytes, backed_bytes, now});
   backed_bytes_ += backed_bytes;
   std::vector<Key> out;
-  while (backed_bytes_ > options_.limit_bytes) out.push_back(RemoveOldest());
+  while (backed_bytes_ > options_.limit_bytes || count() > options_.limit_chunks)
+    out.push_back(RemoveOldest());
   return out;
 }
 

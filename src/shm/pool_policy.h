@@ -12,7 +12,8 @@
 namespace zerrow::shm {
 
 struct PoolOptions {
-  int64_t limit_bytes = 0;  // of memory behind free chunks; 0: nothing is kept
+  int64_t limit_bytes = 0;     // of memory behind free chunks; 0: nothing is kept
+  int64_t limit_chunks = 256;  // each takes up to two descriptors
   std::chrono::milliseconds idle = std::chrono::seconds(10);
 
   /// An eighth of this machine's memory, at most 4 GiB.
@@ -26,8 +27,9 @@ class PoolPolicy {
 
   explicit PoolPolicy(PoolOptions options) : options_(options) {}
 
-  /// A chunk became free. Returns the keys to free so that the limit holds: `key` itself if it is
-  /// larger than the limit, else the oldest ones.
+  /// A chunk became free. Returns the keys to free so that the limits hold: `key` itself if it is
+  /// larger than the limit or has no memory behind it, which is all that keeping would save; else
+  /// the oldest ones.
   std::vector<Key> Add(Key key, int64_t size_bytes, int64_t backed_bytes, TimePoint now);
 
   /// Best fit: the smallest chunk that holds `size_bytes` without wasting more than a quarter; of

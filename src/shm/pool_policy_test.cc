@@ -45,6 +45,14 @@ TEST(PoolPolicy, TheLimitCostsTheOldest) {
   EXPECT_EQ(policy.count(), 2);
 }
 
+TEST(PoolPolicy, KeepsNothingWithoutMemoryAndNotTooMany) {
+  PoolPolicy policy({.limit_bytes = 1000, .limit_chunks = 2});
+  EXPECT_EQ(policy.Add(1, 100, 0, At(0)), Keys{1});
+  EXPECT_EQ(policy.Add(2, 100, 1, At(0)), Keys{});
+  EXPECT_EQ(policy.Add(3, 100, 1, At(0)), Keys{});
+  EXPECT_EQ(policy.Add(4, 100, 1, At(0)), Keys{2});
+}
+
 TEST(PoolPolicy, IdleChunksExpire) {
   PoolPolicy policy({.limit_bytes = 1000, .idle = milliseconds(100)});
   policy.Add(1, 100, 100, At(0));
@@ -69,7 +77,7 @@ TEST(PoolPolicy, HoldsItsInvariantsInAnyOrderOfCalls) {
     std::mt19937 random(seed);
     const auto below = [&](int64_t n) { return static_cast<int64_t>(random() % n); };
     const int64_t limit = below(5000);
-    PoolPolicy policy({.limit_bytes = limit, .idle = milliseconds(100)});
+    PoolPolicy policy({.limit_bytes = limit, .limit_chunks = 20, .idle = milliseconds(100)});
     struct Model {
       int64_t size, backed, since;
     };
@@ -113,6 +121,7 @@ TEST(PoolPolicy, HoldsItsInvariantsInAnyOrderOfCalls) {
       ASSERT_EQ(policy.backed_bytes(), backed) << "seed " << seed;
       ASSERT_EQ(policy.count(), static_cast<int64_t>(model.size()));
       ASSERT_LE(backed, limit);
+      ASSERT_LE(policy.count(), 20);
     }
   }
 }
