@@ -42,7 +42,10 @@ nb::object Publish(Handover& handover, nb::handle py_table, bool by_reference,
   for (const auto& input : compare_with) inputs.push_back(UnwrapTable(input));
   auto result = [&]() -> arrow::Result<worker::Published> {
     nb::gil_scoped_release released;
-    ARROW_ASSIGN_OR_RAISE(auto published, handover.PublishByCopy(*table));
+    ARROW_ASSIGN_OR_RAISE(auto published,
+                          by_reference
+                              ? handover.PublishByReference(*table, worker::ShareableRanges(*table))
+                              : handover.PublishByCopy(*table));
     if (!inputs.empty()) {
       published.accounting.duplicate = worker::CountDuplicateBytes(*table, inputs);
     }

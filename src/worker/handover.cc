@@ -10,6 +10,9 @@
 #include <utility>
 
 #include "base/mapping.h"
+#include "sipc/address_map.h"
+#include "sipc/reader.h"
+#include "sipc/writer.h"
 
 namespace zerrow::worker {
 
@@ -82,10 +85,58 @@ arrow::Result<std::shared_ptr<arrow::Table>> Handover::Open(
     ARROW_ASSIGN_OR_RAISE(table, ReadArrowFile(std::move(file)));
   } else {
     ARROW_ASSIGN_OR_RAISE(auto message, MapFile(message_fd, size_bytes));
-    ARROW_ASSIGN_OR_RAISE(table, ReadArrowFile(std::move(message)));
+    if (format == Format::kSipc) {
+      ARROW_ASSIGN_OR_RAISE(table, ReadSipc(std::move(message), segments));
+    } else {
+      ARROW_ASSIGN_OR_RAISE(table, ReadArrowFile(std::move(message)));
+    }
   }
   ARROW_RETURN_NOT_OK(table->Validate());
   return table;
+}
+
+arrow::Result<std::shared_ptr<arrow::Table>> Handover::ReadSipc(
+    std::shared_ptr<arrow::Buffer> message, std::span<const GrantedSegment> segments) {
+  // A segment that several inputs lie in is mapped once: it is one place for the address map.
+  std::map<SegmentId, std::shared_ptr<arrow::Buffer>> granted;
+  for (const GrantedSegment& segment : segments) {
+    auto& mapped = segments_[segment.id];
+    if (mapped == nullptr) {
+      ARROW_ASSIGN_OR_RAISE(mapped, MapFile(segment.fd, segment.size_bytes));
+    }
+    granted.emplace(segment.id, mapped);
+  }
+  auto resolve = [granted = std::move(granted)](
+                     SegmentId id) -> arrow::Result<std::shared_ptr<arrow::Buffer>> {
+    const auto found = granted.find(id);
+    if (found == granted.end()) {
+      return arrow::Status::SerializationError("segment ", id, " wasn't granted with this table");
+    }
+    return found->second;
+  };
+  ARROW_ASSIGN_OR_RAISE(auto reader, sipc::Reader::Open(std::move(message), std::move(resolve)));
+  return reader->ReadTable();
+}
+
+arrow::Result<Published> Handover::PublishByReference(const arrow::Table& table,
+                                                      std::span<const ShareableRange> shareable) {
+  sipc::AddressMap addresses;
+  for (const ShareableRange& range : shareable) {
+    addresses.Add(range.segment, range.address, range.size_bytes);
+  }
+  for (const auto& [id, mapped] : segments_) addresses.Add(id, mapped->data(), mapped->size());
+  ARROW_ASSIGN_OR_RAISE(auto file, sipc::EncodeToMemfd("zerrow-table", table, addresses));
+  Published published;
+  published.format = Format::kSipc;
+  published.message = std::move(file.fd);
+  Accounting& accounting = published.accounting;
+  accounting.rows = table.num_rows();
+  accounting.copied = file.encoded.copied_bytes;
+  for (const auto& [id, bytes] : file.encoded.referenced_per_segment) {
+    (segments_.contains(id) ? accounting.reshared : accounting.fresh) += bytes;
+  }
+  accounting.bytes = accounting.reshared + accounting.fresh + accounting.copied;
+  return published;
 }
 
 arrow::Result<Published> Handover::PublishByCopy(const arrow::Table& table) {

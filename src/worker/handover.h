@@ -74,9 +74,10 @@ class Handover {
   arrow::Result<Published> PublishByCopy(const arrow::Table& table);
 
  private:
-  arrow::Result<std::shared_ptr<arrow::Buffer>> MapSegment(const GrantedSegment& segment);
+  arrow::Result<std::shared_ptr<arrow::Table>> ReadSipc(std::shared_ptr<arrow::Buffer> message,
+                                                        std::span<const GrantedSegment> segments);
 
-  std::map<SegmentId, std::shared_ptr<arrow::Buffer>> segments_;  // opened so far
+  std::map<SegmentId, std::shared_ptr<arrow::Buffer>> segments_;  // mapped, whole, read-only
 };
 
 /// Bytes of `output`'s buffers that are equal to a buffer of `inputs` of the same length but lie

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include "shm/shim/shim.h"
+#include "worker/table_buffers.h"
 
 namespace zerrow::worker {
 
@@ -15,22 +16,9 @@ Function* FindInShim(const char* name) {
 }
 
 auto* StartFunction() { return FindInShim<decltype(zerrow_shim_start)>("zerrow_shim_start"); }
-auto* RangesFunction() { return FindInShim<decltype(zerrow_shim_ranges)>("zerrow_shim_ranges"); }
+using ListRanges = decltype(zerrow_shim_ranges);
 
-}  // namespace
-
-bool ShimLoaded() { return StartFunction() != nullptr; }
-
-arrow::Status StartShim(base::UniqueFd broker) {
-  auto* start = StartFunction();
-  if (start == nullptr) return arrow::Status::NotImplemented("the allocator shim isn't loaded");
-  const int error = start(broker.release());
-  if (error != 0) return base::ErrnoStatus(error, "starting the allocator shim");
-  return arrow::Status::OK();
-}
-
-std::vector<ShareableRange> ShareableRanges() {
-  auto* list = RangesFunction();
+std::vector<ShareableRange> List(ListRanges* list) {
   if (list == nullptr) return {};
   // The list may grow while it is read: ask until it fits.
   std::vector<zerrow_shim_range> raw(64);
@@ -45,6 +33,41 @@ std::vector<ShareableRange> ShareableRanges() {
     ranges.push_back({raw[i].segment, reinterpret_cast<const uint8_t*>(raw[i].address),
                       static_cast<int64_t>(raw[i].size_bytes)});
   }
+  return ranges;
+}
+
+bool Contains(const ShareableRange& range, const uint8_t* address) {
+  return address >= range.address && address < range.address + range.size_bytes;
+}
+
+// Leaves only those ranges in which every buffer of the table is as the chunk's file has it.
+void DropPrivate(const arrow::Table& table, std::vector<ShareableRange>* ranges) {
+  auto* shareable = FindInShim<decltype(zerrow_shim_shareable)>("zerrow_shim_shareable");
+  ForEachBuffer(table, [&](const arrow::Buffer& buffer) {
+    std::erase_if(*ranges, [&](const ShareableRange& range) {
+      return Contains(range, buffer.data()) &&
+             shareable(buffer.data(), static_cast<size_t>(buffer.size())) == 0;
+    });
+  });
+}
+
+}  // namespace
+
+bool ShimLoaded() { return StartFunction() != nullptr; }
+
+arrow::Status StartShim(base::UniqueFd broker) {
+  auto* start = StartFunction();
+  if (start == nullptr) return arrow::Status::NotImplemented("the allocator shim isn't loaded");
+  const int error = start(broker.release());
+  if (error != 0) return base::ErrnoStatus(error, "starting the allocator shim");
+  return arrow::Status::OK();
+}
+
+std::vector<ShareableRange> ShareableRanges(const arrow::Table& table) {
+  auto partial = List(FindInShim<ListRanges>("zerrow_shim_partial_ranges"));
+  if (!partial.empty()) DropPrivate(table, &partial);
+  auto ranges = List(FindInShim<ListRanges>("zerrow_shim_ranges"));
+  ranges.insert(ranges.end(), partial.begin(), partial.end());
   return ranges;
 }
 

@@ -1,0 +1,214 @@
+#include "worker/handover.h"
+
+#include <arrow/array.h>
+#include <arrow/builder.h>
+#include <arrow/io/memory.h>
+#include <arrow/ipc/writer.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <numeric>
+
+#include "base/mapping.h"
+#include "worker/table_buffers.h"
+
+namespace zerrow::worker {
+namespace {
+
+using base::Mapping;
+
+template <typename T>
+T Value(arrow::Result<T> result) {
+  return std::move(result).ValueOrDie();
+}
+
+// A chunk as the shim would have it: a file that is mapped writable, and arrays in it.
+class Chunk {
+ public:
+  explicit Chunk(SegmentId id, int64_t size_bytes = 1 << 20)
+      : id_(id),
+        fd_(Value(base::MakeMemfd("chunk", size_bytes))),
+        mapping_(Value(Mapping::Map(fd_.get(), size_bytes, Mapping::Access::kReadWrite))) {}
+
+  std::shared_ptr<arrow::Array> Int64s(int64_t count, int64_t first) {
+    uint8_t* place = mapping_.data() + used_;
+    used_ += (count * 8 + 63) / 64 * 64;
+    std::iota(reinterpret_cast<int64_t*>(place), reinterpret_cast<int64_t*>(place) + count, first);
+    auto buffer = std::make_shared<arrow::Buffer>(place, count * 8);
+    return std::make_shared<arrow::Int64Array>(count, std::move(buffer));
+  }
+
+  ShareableRange range() const { return {id_, mapping_.data(), mapping_.size()}; }
+  GrantedSegment grant() const { return {id_, mapping_.size(), fd_.get()}; }
+
+ private:
+  SegmentId id_;
+  base::UniqueFd fd_;
+  Mapping mapping_;
+  int64_t used_ = 0;
+};
+
+std::shared_ptr<arrow::Table> MakeTable(const arrow::ArrayVector& columns) {
+  arrow::FieldVector fields;
+  for (size_t i = 0; i < columns.size(); ++i) {
+    fields.push_back(arrow::field("c" + std::to_string(i), columns[i]->type()));
+  }
+  return arrow::Table::Make(arrow::schema(fields), columns);
+}
+
+TEST(HandoverTest, WhatLiesInAChunkIsPublishedByReference) {
+  Chunk chunk(7);
+  const auto table = MakeTable({chunk.Int64s(10'000, 5)});
+  Handover producer;
+  const std::vector<ShareableRange> shareable = {chunk.range()};
+  const Published published = Value(producer.PublishByReference(*table, shareable));
+  EXPECT_EQ(published.format, Format::kSipc);
+  EXPECT_TRUE(base::IsSealed(published.message.get()));
+  EXPECT_EQ(published.accounting.fresh, 80'000);
+  EXPECT_EQ(published.accounting.reshared, 0);
+  EXPECT_EQ(published.accounting.copied, 0);
+  EXPECT_EQ(published.accounting.bytes, 80'000);
+  EXPECT_EQ(published.accounting.rows, 10'000);
+
+  Handover consumer;
+  const std::vector<GrantedSegment> granted = {chunk.grant()};
+  const auto opened = Value(consumer.Open(Format::kSipc, published.message.get(), granted));
+  EXPECT_TRUE(opened->Equals(*table));
+}
+
+TEST(HandoverTest, WhatAnInputHasIsReshared) {
+  Chunk source(7);
+  Chunk own(8);
+  Handover producer;
+  const auto made = MakeTable({source.Int64s(10'000, 0), source.Int64s(10'000, 1)});
+  const std::vector<ShareableRange> source_ranges = {source.range()};
+  const Published first = Value(producer.PublishByReference(*made, source_ranges));
+
+  Handover worker;
+  const std::vector<GrantedSegment> granted = {source.grant()};
+  const auto input = Value(worker.Open(Format::kSipc, first.message.get(), granted));
+  // A renamed column, half of another one and a new one; one more is in nobody's memory.
+  arrow::Int64Builder private_memory;
+  ASSERT_TRUE(private_memory.AppendValues(std::vector<int64_t>(5'000, 3)).ok());
+  const auto output = MakeTable({input->column(1)->chunk(0)->Slice(0, 5'000),
+                                 input->column(0)->chunk(0)->Slice(5'000, 5'000),
+                                 own.Int64s(5'000, 2), Value(private_memory.Finish())});
+  const std::vector<ShareableRange> own_ranges = {own.range()};
+  const Published second = Value(worker.PublishByReference(*output, own_ranges));
+  EXPECT_EQ(second.accounting.reshared, 80'000);
+  EXPECT_EQ(second.accounting.fresh, 40'000);
+  EXPECT_EQ(second.accounting.copied, 40'000);
+
+  Handover consumer;
+  const std::vector<GrantedSegment> both = {source.grant(), own.grant()};
+  EXPECT_TRUE(Value(consumer.Open(Format::kSipc, second.message.get(), both))->Equals(*output));
+}
+
+TEST(HandoverTest, OpenedTablesOutliveTheHandoverAndTheDescriptors) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  std::shared_ptr<arrow::Table> opened;
+  {
+    Chunk chunk(7);
+    const auto table = MakeTable({chunk.Int64s(10'000, 0)});
+    Handover handover;
+    const std::vector<ShareableRange> ranges = {chunk.range()};
+    const std::vector<GrantedSegment> granted = {chunk.grant()};
+    const Published published = Value(handover.PublishByReference(*table, ranges));
+    opened = Value(handover.Open(Format::kSipc, published.message.get(), granted));
+  }
+  const auto& values = static_cast<const arrow::Int64Array&>(*opened->column(0)->chunk(0));
+  EXPECT_EQ(values.Value(9'999), 9'999);
+  // Inputs are mapped read-only.
+  EXPECT_DEATH(const_cast<int64_t*>(values.raw_values())[0] = 1, "");
+}
+
+TEST(HandoverTest, ASegmentThatWasNotGrantedIsAnError) {
+  Chunk chunk(7);
+  Handover handover;
+  const std::vector<ShareableRange> ranges = {chunk.range()};
+  const Published published =
+      Value(handover.PublishByReference(*MakeTable({chunk.Int64s(10'000, 0)}), ranges));
+  EXPECT_TRUE(
+      Handover().Open(Format::kSipc, published.message.get(), {}).status().IsSerializationError());
+  // One that is smaller than what the message refers to.
+  Chunk small(7, 4096);
+  const std::vector<GrantedSegment> granted = {small.grant()};
+  EXPECT_TRUE(Handover()
+                  .Open(Format::kSipc, published.message.get(), granted)
+                  .status()
+                  .IsSerializationError());
+}
+
+TEST(HandoverTest, MalformedMessagesAreErrors) {
+  const auto garbage = Value(base::MakeSealedMemfd("message", std::string(1000, 'x')));
+  const auto nothing = Value(base::MakeSealedMemfd("message", ""));
+  for (Format format : {Format::kSipc, Format::kArrowFile, Format::kArrowFileHeap}) {
+    EXPECT_FALSE(Handover().Open(format, garbage.get(), {}).ok());
+    EXPECT_FALSE(Handover().Open(format, nothing.get(), {}).ok());
+  }
+  EXPECT_TRUE(ParseFormat("pickle").status().IsInvalid());
+}
+
+TEST(HandoverTest, PublishByCopyIsASealedArrowFile) {
+  Chunk chunk(7);
+  const auto table = MakeTable({chunk.Int64s(10'000, 0)});
+  Handover handover;
+  const Published published = Value(handover.PublishByCopy(*table));
+  EXPECT_EQ(published.format, Format::kArrowFile);
+  EXPECT_TRUE(base::IsSealed(published.message.get()));
+  EXPECT_EQ(published.accounting.copied, published.accounting.bytes);
+  EXPECT_GE(published.accounting.bytes, 80'000);
+  for (Format format : {Format::kArrowFile, Format::kArrowFileHeap}) {
+    EXPECT_TRUE(Value(Handover().Open(format, published.message.get(), {}))->Equals(*table));
+  }
+}
+
+TEST(HandoverTest, PublishByCopyUnifiesDictionaries) {
+  const auto encode = [](const std::string& text) {
+    arrow::StringDictionaryBuilder builder;
+    EXPECT_TRUE(builder.Append(text).ok());
+    return Value(builder.Finish());
+  };
+  const arrow::ArrayVector chunks = {encode("a"), encode("b")};
+  const auto column = std::make_shared<arrow::ChunkedArray>(chunks);
+  const auto table =
+      arrow::Table::Make(arrow::schema({arrow::field("d", column->type())}), {column});
+  Handover handover;
+  const Published published = Value(handover.PublishByCopy(*table));
+  const auto opened = Value(handover.Open(Format::kArrowFile, published.message.get(), {}));
+  EXPECT_TRUE(opened->ValidateFull().ok());
+  const auto second = Value(opened->column(0)->GetScalar(1));
+  const auto& value = static_cast<const arrow::DictionaryScalar&>(*second);
+  EXPECT_EQ(Value(value.GetEncodedValue())->ToString(), "b");
+}
+
+TEST(HandoverTest, TablesWithoutRowsOrColumns) {
+  const auto no_rows =
+      Value(arrow::Table::MakeEmpty(arrow::schema({arrow::field("a", arrow::int64())})));
+  const auto no_columns = arrow::Table::Make(arrow::schema({}), arrow::ChunkedArrayVector{}, 42);
+  for (const auto& table : {no_rows, no_columns}) {
+    Handover handover;
+    const Published referred = Value(handover.PublishByReference(*table, {}));
+    const auto by_reference = Value(handover.Open(Format::kSipc, referred.message.get(), {}));
+    EXPECT_EQ(by_reference->num_rows(), table->num_rows());
+    EXPECT_TRUE(by_reference->schema()->Equals(*table->schema()));
+    const Published copied = Value(handover.PublishByCopy(*table));
+    const auto by_copy = Value(handover.Open(Format::kArrowFile, copied.message.get(), {}));
+    EXPECT_EQ(by_copy->num_rows(), table->num_rows());
+    EXPECT_TRUE(by_copy->schema()->Equals(*table->schema()));
+  }
+}
+
+TEST(HandoverTest, DuplicatesAreNewBytesThatAnInputHasToo) {
+  Chunk chunk(7);
+  const auto input = MakeTable({chunk.Int64s(10'000, 0), chunk.Int64s(10'000, 1)});
+  const auto output = MakeTable({input->column(0)->chunk(0), chunk.Int64s(10'000, 1),
+                                 chunk.Int64s(10'000, 2), chunk.Int64s(9'999, 0)});
+  const std::vector<std::shared_ptr<arrow::Table>> inputs = {input};
+  EXPECT_EQ(CountDuplicateBytes(*output, inputs), 80'000);
+  EXPECT_EQ(CountDuplicateBytes(*input, inputs), 0);
+  EXPECT_EQ(CountDuplicateBytes(*output, {}), 0);
+}
+
+}  // namespace
+}  // namespace zerrow::worker
