@@ -136,7 +136,9 @@ class MemoryGroup:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.peak_bytes: int | None = None
-        self._keys = ("anon", "shmem") if path and _is_unified(path) else ("rss", "shmem")
+        # With the groups below it, as the engine makes some: always so in v2, total_* in v1.
+        unified = path is not None and _is_unified(path)
+        self._keys = ("anon", "shmem") if unified else ("total_rss", "total_shmem")
         self._stop = threading.Event()
 
     def enter(self) -> None:
@@ -210,16 +212,24 @@ def _remove_group(path: Path) -> None:
 # --- zerrow ---------------------------------------------------------------------------------
 
 
-def zerrow_command() -> str:
-    """The installed command beside this Python, or the first one on PATH."""
+def zerrow_command() -> list[str]:
+    """The installed command beside this Python, else the entry point of a package on the path."""
     beside = Path(sys.executable).parent / "zerrow"
-    return str(beside) if beside.exists() else "zerrow"
+    return [str(beside)] if beside.exists() else [sys.executable, "-m", "zerrow._entry"]
 
 
 def run_zerrow(project: Path, *options: str, env: dict[str, str] | None = None) -> dict[str, Any]:
     """One `zerrow run -O json` as its report, with the figures of the whole process tree."""
-    command = [zerrow_command(), "run", "-p", str(project), "-O", "json", *options]
-    figures, output = run_command(command, env={**os.environ, **(env or {})}, stderr=None)
+    command = [*zerrow_command(), "run", "-p", str(project), "-O", "json", *options]
+    with tempfile.TemporaryFile("w+") as progress:
+        try:
+            figures, output = run_command(
+                command, env={**os.environ, **(env or {})}, stderr=progress
+            )
+        except RuntimeError:
+            progress.seek(0)
+            print(progress.read(), file=sys.stderr)
+            raise
     report: dict[str, Any] = json.loads(output)
     report["figures"] = figures
     return report

@@ -25,8 +25,8 @@ BENCH = Path(__file__).resolve().parent
 PROJECT = """\
 name: rounds
 parameters:
-  log: {{type: str, required: true}}
-  size: {{type: int, required: true}}
+  log: {type: str, required: true}
+  size: {type: int, required: true}
 """
 
 COMMON = f"""\

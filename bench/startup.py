@@ -66,7 +66,7 @@ def main() -> None:
         bare = [sys.executable, "-c", "import pyarrow; print('ready')"]
         arms = [
             lib.Arm("zerrow run", lambda: timed(run)),
-            lib.Arm("zerrow version", lambda: timed([lib.zerrow_command(), "version"])),
+            lib.Arm("zerrow version", lambda: timed([*lib.zerrow_command(), "version"])),
             lib.Arm("bare python", lambda: timed(bare)),
         ]
         lib.interleave(arms, options.repeats, options.warmup)
