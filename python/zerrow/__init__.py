@@ -21,24 +21,44 @@ from zerrow._errors import ProjectError
 
 if TYPE_CHECKING:
     from zerrow import standard_expectations
+    from zerrow._run import (
+        EngineError,
+        InvalidProjectError,
+        ModelError,
+        RunError,
+        RunResult,
+        run,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "EngineError",
+    "InvalidProjectError",
     "Model",
+    "ModelError",
     "Parameter",
     "ProjectError",
+    "RunError",
+    "RunResult",
     "__version__",
     "expectation",
     "model",
     "python",
     "resources",
+    "run",
     "standard_expectations",
 ]
 
 # Loaded when first asked for: name -> module that has it ("" stands for the module itself).
 _LAZY = {
     "standard_expectations": "",
+    "run": "_run",
+    "RunResult": "_run",
+    "RunError": "_run",
+    "InvalidProjectError": "_run",
+    "ModelError": "_run",
+    "EngineError": "_run",
 }
 
 
@@ -46,7 +66,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
     source = _LAZY.get(name)
     if source is None:
         raise AttributeError(f"module 'zerrow' has no attribute {name!r}")
-    module = importlib.import_module(source or f"zerrow.{name}")
+    module = importlib.import_module(f"zerrow.{source or name}")
     value = getattr(module, name) if source else module
     globals()[name] = value
     return value

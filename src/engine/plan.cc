@@ -173,7 +173,7 @@ class Planner {
     }
     std::vector<size_t> cycle(way.begin() + static_cast<std::ptrdiff_t>(position[at]), way.end());
     std::ranges::reverse(cycle);  // from producer to consumer
-    std::ranges::rotate(cycle, std::ranges::min_element(cycle));
+    std::rotate(cycle.begin(), std::min_element(cycle.begin(), cycle.end()), cycle.end());
     std::string text;
     for (const size_t index : cycle) text += description_.models[index].name + " -> ";
     const auto& first = description_.models[cycle.front()];

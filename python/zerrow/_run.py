@@ -1,0 +1,212 @@
+"""`zerrow.run`: runs a project from Python and gives its tables, without copying them."""
+
+import json
+import os
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from zerrow._engine import TableHandle
+
+Line = Callable[[str, int, str], None]
+
+
+class RunError(Exception):
+    """A run that didn't succeed; `result` is what there is of it, None if it never began."""
+
+    def __init__(self, message: str, result: "RunResult | None" = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class InvalidProjectError(RunError):
+    """The project has mistakes, so that nothing was run: the message lists them with their places."""
+
+
+class ModelError(RunError):
+    """At least one model or expectation failed; the others were finished."""
+
+
+class EngineError(RunError):
+    """Zerrow itself couldn't go on: its processes don't start, the system refuses something."""
+
+
+class RunResult:
+    """What a run left: its report, and the tables of the models that were kept.
+
+    Attributes:
+        report: the document that `zerrow run -O json` prints.
+    """
+
+    def __init__(self, report: dict[str, Any], tables: "Mapping[str, TableHandle]") -> None:
+        self.report = report
+        self._tables = dict(tables)
+
+    def __repr__(self) -> str:
+        return f"<zerrow.RunResult {self.status}: {', '.join(self.models)}>"
+
+    @property
+    def status(self) -> str:
+        """success, failed or cancelled."""
+        status: str = self.report["status"]
+        return status
+
+    @property
+    def models(self) -> dict[str, dict[str, Any]]:
+        """The report of each model, source and expectation, by name, in the order of the DAG."""
+        return {model["name"]: model for model in self.report["models"]}
+
+    @property
+    def tables(self) -> list[str]:
+        """The names that `table` knows."""
+        return list(self._tables)
+
+    def table(self, model: str) -> "pa.Table":
+        """The model's output, zero-copy: it stays valid and in memory for as long as it is held.
+
+        Raises KeyError for a model that failed or wasn't kept.
+        """
+        handle = self._tables.get(model)
+        if handle is None:
+            kept = ", ".join(self._tables) or "none"
+            raise KeyError(f"the run has no table of {model!r}; there is: {kept}")
+        table: pa.Table = handle.open()
+        return table
+
+
+def run(
+    project: str | os.PathLike[str] = ".",
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    select: Iterable[str] = (),
+    keep: Iterable[str] = ("*",),
+    jobs: int | None = None,
+    backend: str = "auto",
+    strict: bool = False,
+    account: bool = False,
+    output: str | os.PathLike[str] | None = None,
+    check: bool = True,
+    on_line: Line | None = None,
+) -> RunResult:
+    """Runs a project as `zerrow run` does and waits for its end; Ctrl-C stops it and raises.
+
+    Args:
+        project: the folder that has zerrow_project.yml.
+        parameters: values for the project's parameters.
+        select: models to run, with their ancestors; all if empty.
+        keep: models whose tables the result holds; "*" stands for all. What isn't kept is freed as
+            soon as its last reader is done.
+        jobs: functions at once; the number of cores if None.
+        backend: auto, memfd, copy or full-copy.
+        strict: an expectation that isn't met fails the run.
+        account: compute duplicate_bytes.
+        output: a folder for the final models as Parquet files.
+        check: raise if the run fails; otherwise look at the result's status.
+        on_line: called with model, stream (1 or 2) and text of each line that a function prints;
+            by default they go to stdout and stderr, each marked with its model.
+
+    Raises:
+        InvalidProjectError, ModelError: subclasses of RunError, if `check`.
+        EngineError: Zerrow itself failed.
+        ValueError: an argument that makes no sense.
+    """
+    from zerrow import _engine
+
+    cancel = _engine.CancelToken.make()
+    arguments = {
+        **_surroundings(),
+        "project_dir": os.fspath(project),
+        "parameters": {name: _text(value) for name, value in (parameters or {}).items()},
+        "select": _names(select, "select"),
+        "jobs": 0 if jobs is None else jobs,
+        "backend": backend,
+        "strict": strict,
+        "account": account,
+        "output_dir": None if output is None else os.fspath(output),
+        "keep": _names(keep, "keep"),
+        "cancel": cancel,
+        "on_line": _line_sink(on_line or _print_line),
+    }
+    report, tables = _run_interruptibly(lambda: _engine.run(**arguments), cancel.cancel)
+    result = RunResult(json.loads(report), tables)
+    if check:
+        _raise_if_failed(result)
+    return result
+
+
+def _run_interruptibly(work: Callable[[], Any], cancel: Callable[[], None]) -> Any:  # noqa: ANN401
+    """Does the work on a thread of its own, so that this one can take Ctrl-C meanwhile."""
+    outcome: list[Any] = []
+    problem: list[BaseException] = []
+
+    def do() -> None:
+        try:
+            outcome.append(work())
+        except BaseException as error:
+            problem.append(error)
+
+    thread = threading.Thread(target=do, name="zerrow-run")
+    thread.start()
+    try:
+        thread.join()
+    except BaseException:
+        cancel()
+        thread.join()
+        raise
+    if problem:
+        if isinstance(problem[0], ValueError):  # pyarrow.ArrowInvalid is one
+            raise problem[0]
+        raise EngineError(str(problem[0])) from problem[0]
+    return outcome[0]
+
+
+def _raise_if_failed(result: RunResult) -> None:
+    if result.status == "success":
+        return
+    problems = [_place(error) for error in result.report.get("errors", [])]
+    if not result.report["models"]:
+        raise InvalidProjectError("\n".join(problems), result)
+    problems += [_place(model["error"]) for model in result.report["models"] if model["error"]]
+    raise ModelError("\n".join(problems) or f"the run {result.status}", result)
+
+
+def _place(error: Mapping[str, Any]) -> str:
+    parts = [f"{error['file']}:{error['line']}" if error["file"] else "", error["model"]]
+    text = ": ".join(filter(None, [*parts, error["message"]]))
+    return text + ("\n" + error["traceback"].rstrip() if error["traceback"] else "")
+
+
+def _text(value: Any) -> str:  # noqa: ANN401
+    # As the command line would have it.
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _names(names: Iterable[str], argument: str) -> list[str]:
+    if isinstance(names, str):
+        raise ValueError(f"{argument} is a list of names, not a text: [{names!r}]")
+    return list(names)
+
+
+def _line_sink(on_line: Line) -> Callable[[str, int, bytes], None]:
+    return lambda model, stream, line: on_line(model, stream, line.decode(errors="replace"))
+
+
+def _print_line(model: str, stream: int, line: str) -> None:
+    print(f"{model} | {line}" if model else line, file=sys.stdout if stream == 1 else sys.stderr)
+
+
+def _surroundings() -> dict[str, Any]:
+    """Where the workers' interpreter, the shim and this package are."""
+    package = Path(__file__).parent
+    shim = package / "_bin" / "libzerrow_shim.so"
+    installed = package.parent == Path(sysconfig.get_path("platlib"))
+    return {
+        "python": sys.executable,
+        "shim_path": str(shim) if shim.exists() else "",
+        "python_path": [] if installed else [str(package.parent)],
+    }

@@ -1,0 +1,71 @@
+#include "engine/open_table.h"
+
+#include <arrow/buffer.h>
+#include <arrow/io/memory.h>
+#include <arrow/ipc/reader.h>
+
+#include <utility>
+
+#include "base/mapping.h"
+#include "shm/segment.h"
+#include "sipc/reader.h"
+
+namespace zerrow::engine {
+
+namespace {
+
+// A mapping as a buffer that keeps whatever the bytes belong to.
+class MappedBuffer : public arrow::Buffer {
+ public:
+  MappedBuffer(base::Mapping mapping, std::shared_ptr<const void> owner)
+      : arrow::Buffer(mapping.data(), mapping.size()),
+        mapping_(std::move(mapping)),
+        owner_(std::move(owner)) {}
+
+ private:
+  base::Mapping mapping_;
+  std::shared_ptr<const void> owner_;
+};
+
+arrow::Result<std::shared_ptr<arrow::Buffer>> Map(int fd, int64_t size_bytes,
+                                                  std::shared_ptr<const void> owner) {
+  ARROW_ASSIGN_OR_RAISE(auto mapping,
+                        base::Mapping::Map(fd, size_bytes, base::Mapping::Access::kReadOnly));
+  return std::make_shared<MappedBuffer>(std::move(mapping), std::move(owner));
+}
+
+arrow::Result<std::shared_ptr<arrow::Table>> ReadFile(std::shared_ptr<arrow::Buffer> message) {
+  auto options = arrow::ipc::IpcReadOptions::Defaults();
+  options.use_threads = false;
+  ARROW_ASSIGN_OR_RAISE(
+      const auto reader,
+      arrow::ipc::RecordBatchFileReader::Open(
+          std::make_shared<arrow::io::BufferReader>(std::move(message)), options));
+  return reader->ToTable();
+}
+
+arrow::Result<std::shared_ptr<arrow::Table>> ReadReferences(
+    std::shared_ptr<arrow::Buffer> message, const std::shared_ptr<const PublishedTable>& table) {
+  const auto resolve = [table](SegmentId id) -> arrow::Result<std::shared_ptr<arrow::Buffer>> {
+    for (const auto& segment : table->segments) {
+      if (segment->id() == id) return Map(segment->fd(), segment->size_bytes(), segment);
+    }
+    return arrow::Status::SerializationError("a segment that the table doesn't hold");
+  };
+  ARROW_ASSIGN_OR_RAISE(const auto reader, sipc::Reader::Open(std::move(message), resolve));
+  return reader->ReadTable();
+}
+
+}  // namespace
+
+arrow::Result<std::shared_ptr<arrow::Table>> OpenTable(
+    const std::shared_ptr<const PublishedTable>& table) {
+  ARROW_ASSIGN_OR_RAISE(auto message, Map(table->message.get(), table->message_bytes, table));
+  const bool file = table->format == PublishedTable::Format::kArrowFile;
+  ARROW_ASSIGN_OR_RAISE(
+      auto opened, file ? ReadFile(std::move(message)) : ReadReferences(std::move(message), table));
+  ARROW_RETURN_NOT_OK(opened->Validate());
+  return opened;
+}
+
+}  // namespace zerrow::engine
