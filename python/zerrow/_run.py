@@ -25,7 +25,7 @@ class RunError(Exception):
 
 
 class InvalidProjectError(RunError):
-    """The project has mistakes, so that nothing was run: the message lists them with their places."""
+    """The project has mistakes, and nothing was run: the message lists them with their places."""
 
 
 class ModelError(RunError):
@@ -143,20 +143,22 @@ def _run_interruptibly(work: Callable[[], Any], cancel: Callable[[], None]) -> A
     """Does the work on a thread of its own, so that this one can take Ctrl-C meanwhile."""
     outcome: list[Any] = []
     problem: list[BaseException] = []
+    ended = threading.Event()  # an interrupted Thread.join() takes the thread for ended
 
     def do() -> None:
         try:
             outcome.append(work())
         except BaseException as error:
             problem.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=do, name="zerrow-run")
-    thread.start()
+    threading.Thread(target=do, name="zerrow-run").start()
     try:
-        thread.join()
+        ended.wait()
     except BaseException:
         cancel()
-        thread.join()
+        ended.wait()
         raise
     if problem:
         if isinstance(problem[0], ValueError):  # pyarrow.ArrowInvalid is one

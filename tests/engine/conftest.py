@@ -62,8 +62,17 @@ class Project:
         package = str(Path(zerrow.__file__).parent.parent)
         environment["PYTHONPATH"] = f"{package}:{environment.get('PYTHONPATH', '')}"
         return subprocess.Popen(
-            [COMMAND, "run", "-p", self.folder, "-O", "json", "--backend", self.backend]
-            + list(arguments),
+            [
+                COMMAND,
+                "run",
+                "-p",
+                self.folder,
+                "-O",
+                "json",
+                "--backend",
+                self.backend,
+                *arguments,
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -117,4 +126,3 @@ def project(request, tmp_path):
     for pid, _ in left:
         os.kill(pid, signal.SIGKILL)
     assert left == [], "a test left processes behind"
-

@@ -1,4 +1,4 @@
-"""Functions that fail in every way: each a clear error, its consumers skipped, the rest finished."""
+"""Functions that fail in every way: a clear error, consumers skipped, the rest finished."""
 
 import time
 
@@ -27,7 +27,12 @@ def test_a_function_that_raises(project):
     run = project.run()
     assert run.code == 1
     assert run.report["status"] == "failed"
-    assert run.statuses() == {"t": "success", "good": "success", "bad": "failed", "after": "skipped"}
+    assert run.statuses() == {
+        "t": "success",
+        "good": "success",
+        "bad": "failed",
+        "after": "skipped",
+    }
     error = run.models["bad"]["error"]
     assert "no such thing" in error["message"]
     assert (error["file"], error["line"]) == ("models/m.py", 11)

@@ -1,0 +1,98 @@
+"""`zerrow.run` from Python."""
+
+import gc
+import os
+import signal
+import threading
+import time
+
+import pyarrow as pa
+import pytest
+import zerrow
+
+MODELS = """
+    @zerrow.model()
+    def doubled(t=zerrow.Model("t")):
+        print("in doubled")
+        return t.append_column("y", pa.array([2 * x for x in t["x"].to_pylist()]))
+
+    @zerrow.model()
+    def same(doubled=zerrow.Model("doubled")):
+        return doubled
+"""
+
+
+@pytest.fixture
+def run(project):
+    def run(**arguments):
+        return zerrow.run(project.folder, backend=project.backend, **arguments)
+
+    return run
+
+
+def test_tables_outlive_the_result(project, run):
+    project.models(MODELS)
+    lines = []
+    result = run(on_line=lambda *line: lines.append(line))
+    assert result.status == "success"
+    assert lines == [("doubled", 1, "in doubled")]
+    assert list(result.models) == ["t", "doubled", "same"]
+    table = result.table("same")
+    with pytest.raises(KeyError, match="'t'"):
+        result.table("t")
+    del result
+    gc.collect()
+    table.validate(full=True)
+    assert table["y"][99_999].as_py() == 199_998
+    assert table["s"][7].as_py() == "text 7"
+    assert pa.total_allocated_bytes() < 1 << 20
+
+
+def test_two_results_at_once(project, run):
+    project.models(MODELS)
+    first = run(keep=["doubled"]).table("doubled")
+    second = run(keep=["same"]).table("same")
+    assert first.equals(second)
+
+
+def test_errors(project, run):
+    project.models("@zerrow.model()\ndef a(b=zerrow.Model('b')):\n    return b\n")
+    with pytest.raises(zerrow.InvalidProjectError, match=r"models/m.py:\d+: a: unknown input"):
+        run()
+    project.models(
+        "@zerrow.model()\ndef a(t=zerrow.Model('t')):\n    raise ValueError('no such thing')\n"
+    )
+    with pytest.raises(zerrow.ModelError, match="no such thing") as raised:
+        run()
+    assert raised.value.result.models["t"]["status"] == "success"
+    assert run(check=False).status == "failed"
+    with pytest.raises(ValueError, match="backend"):
+        zerrow.run(project.folder, backend="fast")
+    with pytest.raises(ValueError, match="folder"):
+        zerrow.run(project.folder / "nowhere")
+
+
+def test_ctrl_c(project, run, monkeypatch):
+    monkeypatch.setenv(*project.marker.split("="))
+    project.models(
+        """
+        @zerrow.model()
+        def slow(t=zerrow.Model("t")):
+            open("worker.txt", "w").write("here")
+            time.sleep(1000)
+        """
+    )
+
+    def interrupt():
+        project.wait_for_file("worker.txt")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert time.monotonic() - started < 30
+    thread.join()
+    own = os.getpid()
+    assert [pid for pid, _ in project.processes() if pid != own] == []
