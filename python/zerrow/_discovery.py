@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from zerrow import _parameters
-from zerrow._description import Project
+from zerrow._checks import Columns, check_inputs, check_operators
+from zerrow._description import ModelEntry, Project
 from zerrow._errors import ProjectError
 from zerrow._modules import find_python_files
+from zerrow._native_models import DIALECT, narrow_inputs, read_native_models
 from zerrow._project_file import ProjectFile, read_project_file
 from zerrow._python_models import read_python_models
 from zerrow._sources import resolve_source
+from zerrow._sql_models import find_inputs, read_sql_models
+from zerrow._sql_text import SqlError, substitute
 
 
 def describe(
@@ -42,7 +46,7 @@ def describe(
     project.parameters, problems = _parameters.resolve(file.parameters, parameters or {})
     project.problems.extend(problems)
     _read_sources(project, file)
-    _read_models(project, on_import)
+    _read_models(project, file, on_import)
     return project.to_json()
 
 
@@ -55,10 +59,49 @@ def _read_sources(project: Project, file: ProjectFile) -> None:
             project.report(problem)
 
 
-def _read_models(project: Project, on_import: Callable[[str], None] | None) -> None:
-    try:
-        files = find_python_files(project.directory)
-    except ProjectError as problem:
+def _read_models(
+    project: Project, file: ProjectFile, on_import: Callable[[str], None] | None
+) -> None:
+    files, problems = find_python_files(project.directory)
+    for problem in problems:
         project.report(problem)
-        return
     read_python_models(project, files, on_import)
+    queries = read_sql_models(project)
+    natives = read_native_models(project, file.natives)
+    columns = Columns(project)
+    for entry, operator in natives:
+        if operator.output is None:
+            columns.add_same(entry.name, entry.inputs[0].model)
+        else:
+            columns.add(entry.name, operator.output)
+    _find_sql_inputs(project, queries, columns)
+    _fill_filters(project)
+    check_operators(project, natives, columns)
+    narrow_inputs(project, natives)
+    check_inputs(project, columns)
+
+
+def _find_sql_inputs(project: Project, queries: list[ModelEntry], columns: Columns) -> None:
+    names = [*project.declared_sources, *(model.name for model in project.models)]
+    for entry in queries:
+        try:
+            output = find_inputs(entry, project, names)
+        except ProjectError as problem:
+            project.report(problem)
+            continue
+        if output is not None:
+            columns.add(entry.name, output, exact=entry.engine == "datafusion")
+
+
+def _fill_filters(project: Project) -> None:
+    """Puts the parameters' values into the filters of inputs."""
+    for model in project.models:
+        for entry in model.inputs:
+            if entry.filter is None:
+                continue
+            try:
+                entry.filter = substitute(entry.filter, project.values, DIALECT)
+            except SqlError as problem:
+                text = f"filter {entry.filter!r}: {problem}"
+                project.report(model.error(text, entry.line))
+                entry.filter = None

@@ -19,6 +19,7 @@ from types import FrameType, ModuleType
 
 from zerrow._errors import ProjectError
 from zerrow._project_file import FILE
+from zerrow._tracebacks import one_line
 
 _DECLARING = {"model", "expectation", "python", "resources"}
 _SKIPPED_FOLDERS = {"tests", "test", "venv", "env", "node_modules", "site-packages", "__pycache__"}
@@ -58,13 +59,14 @@ def project_files(project_dir: Path, suffix: str) -> list[str]:
     return sorted(found)
 
 
-def find_python_files(project_dir: Path) -> list[PythonFile]:
+def find_python_files(project_dir: Path) -> tuple[list[PythonFile], list[ProjectError]]:
     """The files that declare models with Zerrow's decorators, without importing any of them.
 
-    Others, helpers and scripts, are imported only if one of these imports them. Raises ProjectError
-    for a file that mentions zerrow and isn't Python.
+    Others, helpers and scripts, are imported only if one of these imports them. A file that
+    mentions zerrow and isn't Python is an error.
     """
-    found = []
+    found: list[PythonFile] = []
+    problems: list[ProjectError] = []
     for path in project_files(project_dir, ".py"):
         name = os.path.basename(path)
         if name.startswith("test_") or name.endswith("_test.py") or name == "conftest.py":
@@ -74,13 +76,13 @@ def find_python_files(project_dir: Path) -> list[PythonFile]:
             continue
         try:
             tree = ast.parse(source, filename=path)
-        except SyntaxError as problem:
-            raise ProjectError(f"SyntaxError: {problem.msg}", path, problem.lineno or 0) from None
-        except ValueError as problem:  # null bytes
-            raise ProjectError(f"this is not Python: {problem}", path, 1) from None
+        except (SyntaxError, ValueError) as problem:  # ValueError: null bytes
+            line = problem.lineno if isinstance(problem, SyntaxError) else 1
+            problems.append(ProjectError(one_line(problem), path, line or 0))
+            continue
         if _declares(tree):
             found.append(PythonFile(path, _libraries(tree, project_dir)))
-    return found
+    return found, problems
 
 
 def _declares(tree: ast.Module) -> bool:

@@ -34,6 +34,22 @@ class Source:
             "line": self.line,
         }
 
+    def narrowed(self, used: set[str]) -> list[str]:
+        """The columns whose names, in lower case, are `used`; at least one, to have rows."""
+        columns = [name for name in self.schema.names if name.lower() in used]
+        if columns or not self.schema.names:
+            return columns
+        # Only rows are counted.
+        return [min(self.schema, key=_width).name]
+
+
+def _width(field: "pa.Field") -> int:
+    """What a value of a field takes; a lot where that isn't fixed."""
+    try:
+        return int(field.type.bit_width)
+    except ValueError:
+        return 1 << 20
+
 
 def resolve_source(entry: SourceEntry, project_dir: Path) -> Source:
     """Finds a source's files and reads their footers; raises ProjectError at the source's line."""

@@ -71,20 +71,7 @@ def tokenize(text: str, dialect: str) -> list[Token]:
     try:
         return list(Dialect.get_or_raise(dialect).tokenize(text))
     except SqlglotError as problem:
-        raise SqlError(plain_message(problem)) from None
-
-
-def plain_message(problem: SqlglotError) -> str:
-    """The first line of what sqlglot says, without the codes that underline terminal text."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(problem)).strip()
-    return text.split("\n", maxsplit=1)[0].rstrip(".").rstrip()
-
-
-def error_line(problem: SqlglotError) -> int:
-    """The line that sqlglot complains about, 1 if it doesn't say."""
-    found = getattr(problem, "errors", None)
-    line = found[0].get("line") if found else None
-    return line if isinstance(line, int) else 1
+        raise _sql_error(problem) from None
 
 
 def parse_statements(text: str, dialect: str) -> list[exp.Expr]:
@@ -92,6 +79,21 @@ def parse_statements(text: str, dialect: str) -> list[exp.Expr]:
     try:
         return [tree for tree in sqlglot.parse(text, dialect=dialect) if tree is not None]
     except SqlglotError as problem:
-        raise SqlError(plain_message(problem), error_line(problem)) from None
+        raise _sql_error(problem) from None
     except RecursionError:
         raise SqlError("it is nested too deeply") from None
+
+
+def _sql_error(problem: SqlglotError) -> SqlError:
+    """What sqlglot says, in words that don't need to know its classes, and the line."""
+    errors = getattr(problem, "errors", None)
+    if errors:
+        first = errors[0]
+        at = f"at {first['highlight']!r}" if first.get("highlight") else "to its end"
+        said = str(first.get("description") or "")
+        why = "" if not said or "<class" in said else f": {said}"
+        return SqlError(f"this SQL can't be read {at}{why}", first.get("line") or 1)
+    missing = re.match(r"Missing (.+) from (\d+):", str(problem.__cause__))
+    if missing:
+        return SqlError(f"a {missing[1]} is not closed", int(missing[2]))
+    return SqlError("a quote or comment is not closed")

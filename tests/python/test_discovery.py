@@ -1,71 +1,10 @@
 """What `describe` says of a project, and of everything that can be wrong with one."""
 
-import json
-import subprocess
-import sys
-import textwrap
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-FLIGHTS = pa.table(
-    {"carrier": ["AA", "UA"], "dep_delay": [1.0, None], "Origin": ["JFK", "EWR"], "day": [1, 2]}
-)
-YML = """
-name: flights
-parameters:
-  limit: {type: int, default: 3}
-sources:
-  flights: data/flights.parquet
-"""
-
-
-class ProjectFolder:
-    """A project in a temporary folder; `describe` runs in a process of its own, as in a worker."""
-
-    def __init__(self, path):
-        self.path = path
-        self.before = ""
-        self.write("zerrow_project.yml", YML)
-        (path / "data").mkdir()
-        pq.write_table(FLIGHTS, path / "data" / "flights.parquet")
-
-    def write(self, name, text):
-        file = self.path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(textwrap.dedent(text).lstrip("\n"))
-
-    def describe(self, **parameters):
-        code = self.before + (
-            "import json, sys\n"
-            "from zerrow._discovery import describe\n"
-            "result = describe(sys.argv[1], json.loads(sys.argv[2]))\n"
-            "print('\\n' + json.dumps(result))"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(self.path), json.dumps(parameters)],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return json.loads(done.stdout.splitlines()[-1])
-
-    def errors(self, **parameters):
-        return [
-            (error["file"], error["line"], error["message"])
-            for error in self.describe(**parameters)["errors"]
-        ]
-
-    def error(self, **parameters):
-        errors = self.errors(**parameters)
-        assert len(errors) == 1, errors
-        return errors[0]
-
-
-@pytest.fixture
-def project(tmp_path):
-    return ProjectFolder(tmp_path)
+FLIGHTS = pa.table({"carrier": ["AA", "UA"], "dep_delay": [1.0, None]})
 
 
 def test_python_models_sources_and_parameters(project):
@@ -185,7 +124,7 @@ def test_an_import_that_ends_names_file_and_line(project, line, message):
 
 
 def test_an_import_that_hangs_names_file_and_line(project):
-    project.before = "from zerrow import _python_models; _python_models.IMPORT_TIMEOUT_S = 0.3\n"
+    project.import_timeout_s = 0.3
     project.write("a.py", "import time, zerrow\ntime.sleep(60)\n@zerrow.model()\ndef f(): ...\n")
     file, line, text = project.error()
     assert (file, line) == ("a.py", 2)

@@ -1,0 +1,63 @@
+"""Models of the project file that a built-in operator makes."""
+
+from zerrow._description import Input, ModelEntry, Project
+from zerrow._errors import ProjectError
+from zerrow._operators import Operator, read_operator
+from zerrow._project_file import FILE, NativeEntry, error
+from zerrow._sql_text import SqlError, parameters_of, substitute
+
+DIALECT = "postgres"  # of conditions, see _filters
+
+
+def read_native_models(
+    project: Project, natives: list[NativeEntry]
+) -> list[tuple[ModelEntry, Operator]]:
+    """Adds a model for each entry; what is wrong with one becomes a problem."""
+    found = []
+    for native in natives:
+        try:
+            found.append(_read(native, project))
+        except ProjectError as problem:
+            project.report(problem, native.name)
+    project.models.extend(entry for entry, _ in found)
+    return found
+
+
+def _read(native: NativeEntry, project: Project) -> tuple[ModelEntry, Operator]:
+    used: dict[str, None] = {}
+
+    def fill(text: str, line: int) -> str:
+        try:
+            used.update(dict.fromkeys(name for name, _ in parameters_of(text, DIALECT)))
+            return substitute(text, project.values, DIALECT)
+        except SqlError as problem:
+            raise error(f"{text!r}: {problem}", line) from None
+
+    operator = read_operator(native, fill)
+    line = native.settings.line_of("input")
+    entry = ModelEntry(
+        name=native.name,
+        kind="native",
+        file=FILE,
+        line=native.line,
+        operator=operator.settings,
+        inputs=[Input("input", native.input, None, None, line)],
+        parameters=[{"argument": name, "name": name} for name in used],
+    )
+    return entry, operator
+
+
+def narrow_inputs(project: Project, natives: list[tuple[ModelEntry, Operator]]) -> None:
+    """Of a source, operators that make their own columns read only what they need."""
+    from zerrow._filters import FilterError, columns_of
+
+    for entry, operator in natives:
+        source = project.sources.get(entry.inputs[0].model)
+        if source is None or operator.output is None:
+            continue
+        used = {name.lower() for name, _ in operator.names}
+        try:
+            used.update(name.lower() for text, _ in operator.texts for name in columns_of(text))
+        except FilterError:
+            continue  # reported by the checks
+        entry.inputs[0].columns = source.narrowed(used)

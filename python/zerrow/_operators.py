@@ -1,0 +1,171 @@
+"""The built-in operators as the project file writes them: `n desc`, `mean(dep_delay)`.
+
+    models:
+      - name: busy
+        operator: aggregate        # or filter, project, sort
+        input: flights
+        aggregate: {by: [carrier], measures: {n: count, delay: mean(dep_delay)}}
+
+The worker's C++ code runs them; this module needs nothing but Python.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from zerrow._errors import did_you_mean
+from zerrow._project_file import Mapping, NativeEntry, Value, error, plain
+
+OPERATORS = ("filter", "project", "sort", "aggregate")
+AGGREGATES = (
+    "all",
+    "any",
+    "approximate_median",
+    "count",
+    "count_distinct",
+    "first",
+    "last",
+    "max",
+    "mean",
+    "min",
+    "product",
+    "stddev",
+    "sum",
+    "variance",
+)
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator: its settings for the worker, and what there is to check about them.
+
+    `texts` are conditions and values, `names` plain columns, each with its line; `output` has the
+    names of the columns that it makes, None if they are the input's.
+    """
+
+    settings: dict[str, Any]
+    texts: list[tuple[str, int]]
+    names: list[tuple[str, int]]
+    output: list[str] | None
+
+
+def read_operator(entry: NativeEntry, fill: Callable[[str, int], str]) -> Operator:
+    """The operator of a model in the project file; raises ProjectError.
+
+    `fill` puts the parameters' values into a condition or value, of which it gets the line too.
+    """
+    what = f"model {entry.name!r}"
+    if entry.operator not in OPERATORS:
+        hint = did_you_mean(entry.operator, OPERATORS)
+        line = entry.settings.line_of("operator")
+        raise error(f"{what}: there is no operator {entry.operator!r}{hint}", line)
+    entry.settings.only("name", "operator", "input", entry.operator)
+    settings = entry.settings.mapping(entry.operator, f"{what}: {entry.operator}")
+    if entry.operator == "filter":
+        return _filter(settings, fill)
+    if entry.operator == "project":
+        return _project(settings, fill)
+    return _sort(settings) if entry.operator == "sort" else _aggregate(settings)
+
+
+def parse_order(text: str) -> tuple[str, bool]:
+    """`name`, `name asc` or `name desc` as (column, descending)."""
+    column, _, direction = text.strip().rpartition(" ")
+    if direction.lower() in ("asc", "desc") and column.strip():
+        return column.strip(), direction.lower() == "desc"
+    return text.strip(), False
+
+
+def parse_measure(text: str) -> tuple[str, str]:
+    """`count` or `mean(column)` as (function, column); a count of rows has no column.
+
+    Raises ValueError for anything else.
+    """
+    if text.strip() in ("count", "count(*)", "count()"):
+        return "count", ""
+    found = re.fullmatch(r"\s*(\w+)\s*\(\s*(.+?)\s*\)\s*", text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a measure such as count or mean(column)")
+    function, column = found.groups()
+    if function not in AGGREGATES:
+        raise ValueError(f"there is no function {function!r}{did_you_mean(function, AGGREGATES)}")
+    return function, column
+
+
+def _filter(settings: Mapping, fill: Callable[[str, int], str]) -> Operator:
+    settings.only("condition")
+    line = settings.line_of("condition")
+    condition = fill(settings.text("condition"), line)
+    return Operator({"kind": "filter", "condition": condition}, [(condition, line)], [], None)
+
+
+def _project(settings: Mapping, fill: Callable[[str, int], str]) -> Operator:
+    settings.only("columns")
+    columns = [(name, fill(text, line), line) for name, text, line in _texts(settings, "columns")]
+    return Operator(
+        {"kind": "project", "columns": [[name, text] for name, text, _ in columns]},
+        [(text, line) for _, text, line in columns],
+        [],
+        [name for name, _, _ in columns],
+    )
+
+
+def _sort(settings: Mapping) -> Operator:
+    settings.only("by")
+    by = _names(settings, "by")
+    if not by:
+        raise error("sort: by must list at least one column", settings.line_of("by"))
+    names = [(parse_order(text)[0], line) for text, line in by]
+    return Operator({"kind": "sort", "by": [text for text, _ in by]}, [], names, None)
+
+
+def _aggregate(settings: Mapping) -> Operator:
+    settings.only("by", "measures")
+    by = _names(settings, "by")
+    measures = _texts(settings, "measures")
+    names = list(by)
+    for _, text, line in measures:
+        try:
+            _, column = parse_measure(text)
+        except ValueError as problem:
+            raise error(f"aggregate: {problem}", line) from None
+        if column:
+            names.append((column, line))
+    output = [name for name, _ in by] + [name for name, _, _ in measures]
+    for name in output:
+        if output.count(name) > 1:
+            raise error(f"aggregate: column {name!r} is there twice", settings.line)
+    return Operator(
+        {
+            "kind": "aggregate",
+            "by": [name for name, _ in by],
+            "measures": [[name, text] for name, text, _ in measures],
+        },
+        [],
+        names,
+        output,
+    )
+
+
+def _texts(settings: Mapping, key: str) -> list[tuple[str, str, int]]:
+    """`name: text` lines, each with its line. A number is as good as a text."""
+    found = []
+    for name, line, value in settings.mapping(key, key):
+        found.append((name, _text(value, f"{key}: {name}", line), line))
+    if not found:
+        raise error(f"{key} must have `name: ...` lines", settings.line_of(key))
+    return found
+
+
+def _names(settings: Mapping, key: str) -> list[tuple[str, int]]:
+    return [(_text(item, key, item.line), item.line) for item in settings.items(key, key)]
+
+
+def _text(value: Value, what: str, line: int) -> str:
+    content = value.content
+    if isinstance(content, bool | int | float):
+        return str(content)
+    if not isinstance(content, str) or not content.strip():
+        raise error(f"{what} must be a text, not {plain(content)!r}", line)
+    return content
