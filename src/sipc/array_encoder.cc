@@ -307,6 +307,7 @@ arrow::Result<uint32_t> ArrayEncoder::FindDictionary(const arrow::DataType& type
                                                      const std::shared_ptr<ArrayData>& values) {
   auto is_of_type = [&](const auto& entry) {
     const arrow::DataType* known = dictionaries_[entry.second].type;
+    if (dictionary_layouts_[entry.second] != layout) return false;
     return known == &type || known->Equals(type, /*check_metadata=*/true);
   };
   auto [same, same_end] = dictionary_by_array_.equal_range(values.get());
@@ -335,7 +336,9 @@ Status ArrayEncoder::AddRunEndEncoded(const Item& item) {
   const Window& rows = item.rows;
   Extent runs = {0, 0};
   if (rows.first < rows.end) {
-    ARROW_ASSIGN_OR_RAISE(runs, UsedRuns(item.data, {rows.used, rows.end}));
+    // Even if none is used, there are rows, and they need a run.
+    const int64_t used = std::min(rows.used, rows.end - 1);
+    ARROW_ASSIGN_OR_RAISE(runs, UsedRuns(item.data, {used, rows.end}));
   }
   ARROW_RETURN_NOT_OK(AddChild(item, 0, {runs.begin, runs.end, runs.begin}));
   return AddChild(item, 1, {runs.begin, runs.end, runs.begin});

@@ -54,7 +54,9 @@ arrow::Result<uint32_t> BufferTable::Add(const Range& range) {
 
 arrow::Result<uint32_t> BufferTable::AddShared(const Range& range) {
   if (range.buffer == nullptr) return kNone;
-  const std::pair key(range.buffer->data() + range.begin, range.end - range.begin);
+  const std::array key = {range.buffer->address() + static_cast<uintptr_t>(range.begin),
+                          static_cast<uintptr_t>(range.end - range.begin),
+                          static_cast<uintptr_t>(range.used_begin - range.begin)};
   if (auto known = shared_.find(key); known != shared_.end()) return known->second;
   ARROW_ASSIGN_OR_RAISE(uint32_t index, Add(range));
   shared_.emplace(key, index);

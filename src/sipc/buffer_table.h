@@ -8,6 +8,7 @@
 #include <arrow/buffer.h>
 #include <arrow/result.h>
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <span>
@@ -37,7 +38,7 @@ class BufferTable {
   /// shorter than the range or not in this process's memory; CapacityError past 2^32 - 2 buffers.
   arrow::Result<uint32_t> Add(const Range& range);
 
-  /// As Add, but the same memory gets the same record again.
+  /// As Add, but the same range of memory gets the same record again.
   arrow::Result<uint32_t> AddShared(const Range& range);
 
   /// True if Add would copy ranges of this buffer.
@@ -82,7 +83,7 @@ class BufferTable {
   std::map<SegmentId, uint32_t> segment_index_;
   SegmentId last_segment_ = 0;
   uint32_t last_segment_index_ = 0;
-  std::map<std::pair<const uint8_t*, int64_t>, uint32_t> shared_;
+  std::map<std::array<uintptr_t, 3>, uint32_t> shared_;  // address, length, unused head
   std::vector<Copy> copies_;
   std::vector<Region> regions_;
   int64_t body_bytes_ = 0;
