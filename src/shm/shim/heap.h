@@ -49,6 +49,8 @@ class Heap {
   /// mmap with MAP_FIXED over chunk memory.
   int MapFixed(uintptr_t address, size_t size_bytes, int protection, int flags, int fd,
                int64_t offset);
+  /// Lets the program have something else mapped here, until it unmaps it.
+  int Yield(uintptr_t address, size_t size_bytes);
   void Unmap(uintptr_t address, size_t size_bytes);
   /// MADV_DONTNEED: reads give zeros from here on.
   void Discard(uintptr_t address, size_t size_bytes);
@@ -143,6 +145,8 @@ class Heap {
   void ResetMapping(Chunk* chunk, uintptr_t begin, uintptr_t end);
   void Punch(uintptr_t begin, uintptr_t end);
   int ProtectLocked(Span span, int protection);
+  int YieldLocked(Span span);
+  bool IsInUse(Span span) const;
   void DiscardIn(const Chunk& chunk, uintptr_t begin, uintptr_t end);
   void DiscardPrivate(uintptr_t begin, uintptr_t end);
   void ApplyProtections(uintptr_t begin, uintptr_t end);

@@ -52,24 +52,37 @@ int Heap::MapFixed(uintptr_t address, size_t size_bytes, int protection, int fla
                    int64_t offset) {
   const Lock lock(this);
   const Span span = {address, address + RoundUp(size_bytes, kPageBytes)};
-  if (span.end > Clip(address, size_bytes).end || span.end <= span.begin) return ENOMEM;
-  // Memory that the program has given back may be somebody else's by now.
-  for (uintptr_t at = RoundDown(address, kGranuleBytes); at < span.end; at += kGranuleBytes) {
-    if (!arena_.Has(GranuleOf(at), Arena::kUsed)) return ENOMEM;
+  if (!IsPlainAnonymous(protection, flags)) {
+    const int error = YieldLocked(span);
+    if (error != 0) return error;
+    void* p = SysMmap(address, size_bytes, protection, flags, fd, offset);
+    return p != MAP_FAILED ? 0 : errno;
   }
-  if (IsPlainAnonymous(protection, flags)) {
-    ForEachChunkIn(span, [&](Chunk* chunk, uintptr_t begin, uintptr_t end) {
-      ResetMapping(chunk, begin, end);
-      DiscardIn(*chunk, begin, end);
-    });
-    arena_.MapPages(PageOf(span.begin), PageOf(span.end) - PageOf(span.begin));
-    return protection == kReadWrite ? 0 : ProtectLocked(span, protection);
+  if (!IsInUse(span)) return ENOMEM;
+  ForEachChunkIn(span, [&](Chunk* chunk, uintptr_t begin, uintptr_t end) {
+    ResetMapping(chunk, begin, end);
+    DiscardIn(*chunk, begin, end);
+  });
+  arena_.MapPages(PageOf(span.begin), PageOf(span.end) - PageOf(span.begin));
+  return protection == kReadWrite ? 0 : ProtectLocked(span, protection);
+}
+
+// Memory that the program has given back may be somebody else's by now.
+bool Heap::IsInUse(Span span) const {
+  if (span.end <= span.begin || OffsetOf(span.end) > size()) return false;
+  for (uintptr_t at = RoundDown(span.begin, kGranuleBytes); at < span.end; at += kGranuleBytes) {
+    if (!arena_.Has(GranuleOf(at), Arena::kUsed)) return false;
   }
-  if (!foreign_.Set(span.begin, span.end, 0)) return ENOMEM;
-  if (SysMmap(address, size_bytes, protection, flags, fd, offset) == MAP_FAILED) {
-    // On failure the kernel may or may not have removed what was there: treat it as not ours.
-    return errno;
-  }
+  return true;
+}
+
+int Heap::Yield(uintptr_t address, size_t size_bytes) {
+  const Lock lock(this);
+  return YieldLocked({address, address + RoundUp(size_bytes, kPageBytes)});
+}
+
+int Heap::YieldLocked(Span span) {
+  if (!IsInUse(span) || !foreign_.Set(span.begin, span.end, 0)) return ENOMEM;
   protections_.Set(span.begin, span.end, Ranges::kNoTag);
   arena_.MapPages(PageOf(span.begin), PageOf(span.end) - PageOf(span.begin));
   return 0;

@@ -288,9 +288,9 @@ ZERROW_EXPORT void* mremap(void* address, size_t old_size, size_t new_size, int 
   va_end(arguments);
   const uintptr_t at = AddressOf(address);
   if (g_heap.Owns(address)) return RemapOwned(at, old_size, new_size, flags, target);
-  // Nothing else may come to lie among the chunks.
   if ((flags & MREMAP_FIXED) != 0 && OverlapsHeap(AddressOf(target), new_size)) {
-    return Failed(ENOMEM);
+    const int error = g_heap.Yield(AddressOf(target), new_size);
+    if (error != 0) return Failed(error);
   }
   return SysMremap(at, old_size, new_size, flags, AddressOf(target));
 }
