@@ -1,8 +1,8 @@
 """Stands for the zygote: imports every library, allocates, forks workers and tells what they did.
 
-Usage: forking_main.py share|behave COUNT. Run by test_shim.py, with the shim preloaded or without it; prints one
-JSON document. Workers start the shim if it is there. Libraries are imported, not run, before the
-fork: polars and duckdb start threads when they first work.
+Usage: forking_main.py share|behave COUNT. Run by test_shim.py, with the shim preloaded or without
+it; prints one JSON document. Workers start the shim if it is there. Libraries are imported, not
+run, before the fork: polars and duckdb start threads when they first work.
 """
 
 import json
@@ -29,9 +29,8 @@ LARGE = 64 << 10
 
 def make_table() -> pa.Table:
     ids = np.arange(ROWS)
-    return pa.table(
-        {"id": ids, "value": (ids * 7919 % 1000).astype("float64"), "name": [f"n{i}" for i in ids]}
-    )
+    values = (ids * 7919 % 1000).astype("float64")
+    return pa.table({"id": ids, "value": values, "name": pc.cast(pa.array(ids), "string")})
 
 
 def pyarrow_model(table):
@@ -56,10 +55,11 @@ def polars_model(table):
     return pa.table(frame.with_columns((pl.col("value") / 3).alias("third")))
 
 
-def duckdb_model(table):  # found by name in the query
+def duckdb_model(table):
     query = "SELECT id, value * 2 AS double, upper(name) AS upper FROM t"
     connection = duckdb.connect(config={"threads": 2})
-    return connection.register("t", table).execute(query).to_arrow_table()
+    connection.register("t", table)
+    return connection.sql(query).to_arrow_table()
 
 
 def datafusion_model(table):
@@ -133,7 +133,7 @@ def in_threads(data: np.ndarray) -> list:
     results = [0] * 4
 
     def work(index):
-        for i in range(20):
+        for i in range(4):
             part = np.sort(np.concatenate([data, data[::-1]]))
             results[index] = (results[index] * 31 + digest(part[i::4])) % (1 << 32)
 

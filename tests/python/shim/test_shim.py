@@ -19,7 +19,10 @@ FORKS = int(os.environ.get("ZERROW_TEST_FORKS", "50"))
 
 
 def run_workers(kind: str, count: int, preload: bool):
-    environment = dict(os.environ, ARROW_DEFAULT_MEMORY_POOL="system")
+    # As the engine starts its zygote.
+    environment = dict(
+        os.environ, ARROW_DEFAULT_MEMORY_POOL="system", MIMALLOC_ARENA_RESERVE="32MiB"
+    )
     if preload:
         environment["LD_PRELOAD"] = str(SHIM)
     command = [sys.executable, str(HERE / "forking_main.py"), kind, str(count)]
