@@ -74,6 +74,7 @@ class Task:
             by_reference=self.body.get("backend") == "memfd",
             compare_with=self._opened if self.body.get("account") else [],
         )
+        _published.append(table)
         self.timings["publish_s"] = time.perf_counter() - started
         return Answer({"op": "output", **fields, "timings": self.timings}, [message])
 
@@ -95,6 +96,10 @@ class Task:
             f"{', '.join(map(repr, declared))}: {' and '.join(reasons)}"
         )
 
+
+# Outputs, kept until the process ends: memory that is freed goes back to the engine at once, and the
+# engine would find that the message refers to what the worker doesn't have any more.
+_published: list[pa.Table] = []
 
 # kind -> module with `run(task) -> Answer`; a module is imported when it is needed.
 _KINDS = {
