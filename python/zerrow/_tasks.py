@@ -97,8 +97,8 @@ class Task:
         )
 
 
-# Outputs, kept until the process ends: memory that is freed goes back to the engine at once, and the
-# engine would find that the message refers to what the worker doesn't have any more.
+# Outputs, kept until the process ends: memory that is freed goes back to the engine at once, and
+# the engine would find that the message refers to what the worker doesn't have any more.
 _published: list[pa.Table] = []
 
 # kind -> module with `run(task) -> Answer`; a module is imported when it is needed.

@@ -188,6 +188,28 @@ def test_source_reads_columns_and_rows_that_are_asked_for(plain_zygote, tmp_path
     assert (none.num_rows, none.num_columns) == (7, 0)
 
 
+def test_source_has_plain_strings_for_views(plain_zygote, tmp_path):
+    path = str(tmp_path / "t.parquet")
+    text = pa.array(["a text of more than twelve bytes", "b", None], pa.string_view())
+    pq.write_table(pa.table({"s": text, "x": [1, 2, 3]}), path)
+    fields = {"table": "t", "files": [path], "columns": None}
+    for condition in (None, "s <> 'b' OR x = 3"):
+        table = plain_zygote.run(tmp_path, "source", **fields, filter=condition).table
+        assert table.schema.field("s").type == pa.string()
+        assert table["s"].to_pylist()[0] == text[0].as_py()
+    assert table["x"].to_pylist() == [1, 3]
+
+
+def test_source_puts_what_a_filter_left_together(plain_zygote, tmp_path):
+    path = str(tmp_path / "t.parquet")
+    pq.write_table(pa.table({"x": np.arange(100_000)}), path, row_group_size=1000)
+    table = plain_zygote.run(
+        tmp_path, "source", table="t", files=[path], columns=None, filter="x % 10 = 0"
+    ).table
+    assert table["x"].num_chunks == 1
+    assert table["x"].to_pylist() == list(range(0, 100_000, 10))
+
+
 def test_source_that_is_not_parquet(plain_zygote, tmp_path):
     (tmp_path / "t.parquet").write_bytes(b"not parquet at all")
     outcome = plain_zygote.run(
