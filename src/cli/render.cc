@@ -16,6 +16,7 @@ using Cell = TextTable::Cell;
 
 constexpr size_t kMaxCellWidth = 40;
 constexpr size_t kMaxNameWidth = 40;
+constexpr size_t kMaxTypeWidth = 24;
 
 std::string StatusStyle(const ModelReport& model, const Style& style) {
   if (model.expectation == false) return style.yellow();
@@ -196,7 +197,7 @@ std::string RenderPreview(const Preview& preview, const Style& style) {
                         type.starts_with("float") || type.starts_with("double") ||
                         type.starts_with("halffloat") || type.starts_with("decimal");
     columns.push_back({OneLine(name, kMaxCellWidth), number ? Align::kRight : Align::kLeft});
-    types.push_back({OneLine(type, kMaxCellWidth), style.dim()});
+    types.push_back({OneLine(type, kMaxTypeWidth), style.dim()});
   }
   TextTable table(std::move(columns));
   table.AddRow(std::move(types));
@@ -221,6 +222,8 @@ std::string RenderError(const RunError& error, const std::string& project_dir, c
   if (relative && project_dir != ".") {
     shown.file = project_dir + (project_dir.ends_with('/') ? "" : "/") + shown.file;
   }
+  // A traceback without frames of the user's is the message once more.
+  if (shown.traceback.find('\n') == std::string::npos) shown.traceback.clear();
   return style.Wrap(style.red(), "error:") + " " + shown.ToString() + "\n" +
          Indented(shown.traceback, "    ");
 }

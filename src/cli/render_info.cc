@@ -23,8 +23,8 @@ std::string AutoBackend(const std::vector<engine::BackendInfo>& backends) {
 }
 
 constexpr std::string_view kBoundary =
-    "Each function runs in a process of its own and gets only the tables that it was granted. "
-    "This is not yet a security boundary: run only code that you trust.";
+    "  Each function runs in a process of its own and gets only the tables that it was granted.\n"
+    "  This is not yet a security boundary: run only code that you trust.\n";
 
 }  // namespace
 
@@ -35,8 +35,8 @@ std::string RenderInfo(const MachineInfo& info, const Style& style) {
   text += heading("Backends");
   for (const engine::BackendInfo& backend : info.backends) {
     const std::string name(ToString(backend.kind));
-    text += fmt::format("  {:<10} {}  {}{}\n", name, YesNo(backend.available, style),
-                        backend.available ? " " : "", backend.detail);
+    text += fmt::format("  {:<10} {}{}  {}\n", name, YesNo(backend.available, style),
+                        backend.available ? "" : " ", backend.detail);
   }
   text += fmt::format("  auto takes {}\n", AutoBackend(info.backends));
   text += fmt::format("  allocator shim: {}{}\n\n",
@@ -46,7 +46,7 @@ std::string RenderInfo(const MachineInfo& info, const Style& style) {
   text += fmt::format("  user namespace   {}\n", YesNo(info.zygote.user_namespace, style));
   text += fmt::format("  PID namespace    {}\n", YesNo(info.zygote.pid_namespace, style));
   text += fmt::format("  mount namespace  {}\n", YesNo(info.zygote.mount_namespace, style));
-  return text + "  " + std::string(kBoundary) + "\n";
+  return text + std::string(kBoundary);
 }
 
 nlohmann::json InfoJson(const MachineInfo& info) {

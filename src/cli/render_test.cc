@@ -143,7 +143,7 @@ MachineInfo SomeMachine() {
 
 TEST(RenderTest, InfoSaysWhyABackendIsMissing) {
   const std::string text = RenderInfo(SomeMachine(), kPlain);
-  EXPECT_NE(text.find("memfd      no  memfd_create: not permitted\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("memfd      no   memfd_create: not permitted\n"), std::string::npos) << text;
   EXPECT_NE(text.find("auto takes copy\n"), std::string::npos) << text;
   EXPECT_NE(text.find("not yet a security boundary"), std::string::npos) << text;
 }
