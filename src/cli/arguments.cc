@@ -2,17 +2,22 @@
 
 #include <CLI/CLI.hpp>
 #include <map>
+#include <memory>
 #include <sstream>
 #include <utility>
 #include <vector>
 
 #include "cli/version.h"
+#include "engine/near_names.h"
 
 namespace zerrow::cli {
 
 namespace {
 
 constexpr int64_t kShownRows = 10;  // of `zerrow show`
+constexpr int64_t kMaxShownRows = 1'000'000;
+constexpr size_t kNameColumn = 26;  // where descriptions start in the help
+constexpr size_t kHelpWidth = 100;
 
 constexpr std::string_view kMainFooter = R"(Examples:
   zerrow init demo && zerrow run -p demo     make a small project and run it
@@ -64,6 +69,14 @@ CLI::Option* Repeatable(CLI::Option* option) {
   return option->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
+void AddLogLevel(CLI::App* app, Raw* raw) {
+  app->add_option("--log-level", raw->arguments.log_level,
+                  "Log of the engine itself, to stderr: trace, debug, info, warning (default), "
+                  "error, off")
+      ->option_text("LEVEL")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error", "off"}));
+}
+
 void AddFormat(CLI::App* app, Raw* raw) {
   app->add_option("-O,--format", raw->format, "How to print the result: text (default) or json")
       ->option_text("FORMAT")
@@ -79,12 +92,6 @@ void AddProject(CLI::App* app, Raw* raw) {
                              "Set a parameter of the project; may be repeated"))
       ->option_text("NAME=VALUE")
       ->check(CheckParameter);
-  app->add_option("--log-level", raw->arguments.log_level,
-                  "Log of the engine itself, to stderr: trace, debug, info, warning (default), "
-                  "error, off")
-      ->option_text("LEVEL")
-      ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error", "off"}));
-  AddFormat(app, raw);
 }
 
 void AddExecution(CLI::App* app, Raw* raw) {
@@ -99,6 +106,8 @@ void AddExecution(CLI::App* app, Raw* raw) {
       ->check(CLI::IsMember({"auto", "memfd", "copy", "full-copy"}));
   app->add_flag("--account", run.account,
                 "Find bytes that a library copied without changing them (duplicate bytes); slower");
+  AddFormat(app, raw);
+  AddLogLevel(app, raw);
 }
 
 void AddSelect(CLI::App* app, Raw* raw) {
@@ -112,17 +121,17 @@ void AddRun(CLI::App* app, Raw* raw) {
   RunOptions& options = raw->arguments.run;
   AddProject(run, raw);
   AddSelect(run, raw);
-  AddExecution(run, raw);
+  run->add_option("--preview", options.preview_rows, "Print N rows of each final model")
+      ->option_text("N")
+      ->check(CLI::Range(int64_t{0}, kMaxShownRows));
   run->add_option("--output", raw->output_dir, "Write the final models there, as MODEL.parquet")
       ->option_text("DIR");
   run->add_flag("--strict", options.strict, "An expectation that isn't met fails the run");
-  run->add_option("--preview", options.preview_rows, "Print N rows of each final model")
-      ->option_text("N")
-      ->check(CLI::Range(int64_t{0}, int64_t{1'000'000}));
   run->add_option("--inline", raw->inline_model,
-                  "Run one model in this process, where a debugger works; its inputs are run "
-                  "as usual")
+                  "Run one model in this terminal, where breakpoint() works; what it needs is "
+                  "run as usual")
       ->option_text("MODEL");
+  AddExecution(run, raw);
   run->footer(std::string(kRunFooter));
   run->callback([raw] { raw->arguments.command = Command::kRun; });
 }
@@ -132,7 +141,7 @@ void AddShow(CLI::App* app, Raw* raw) {
   show->add_option("MODEL", raw->model, "The model to look at")->required()->option_text(" ");
   show->add_option("--preview", raw->shown_rows, "How many rows (default: 10)")
       ->option_text("N")
-      ->check(CLI::Range(int64_t{0}, int64_t{1'000'000}));
+      ->check(CLI::Range(int64_t{0}, kMaxShownRows));
   AddProject(show, raw);
   AddExecution(show, raw);
   show->footer(std::string(kShowFooter));
@@ -144,6 +153,8 @@ void AddOthers(CLI::App* app, Raw* raw) {
       app->add_subcommand("explain", "Print the pipeline: order, columns and filters read");
   AddProject(explain, raw);
   AddSelect(explain, raw);
+  AddFormat(explain, raw);
+  AddLogLevel(explain, raw);
   explain->footer(std::string(kExplainFooter));
   explain->callback([raw] { raw->arguments.command = Command::kExplain; });
 
@@ -189,11 +200,49 @@ Arguments Finish(Raw raw) {
   return arguments;
 }
 
+std::string Wrapped(const std::string& text, size_t width) {
+  std::string lines;
+  size_t used = 0;
+  std::istringstream words(text);
+  for (std::string word; words >> word;) {
+    const bool fits = used + 1 + word.size() <= width;
+    if (!lines.empty()) lines += fits ? ' ' : '\n';
+    used = fits && !lines.empty() ? used + 1 + word.size() : word.size();
+    lines += word;
+  }
+  return lines;
+}
+
+// CLI11's help, with long descriptions in lines and a blank line before the usage.
+class HelpFormatter final : public CLI::Formatter {
+ public:
+  HelpFormatter() {
+    column_width(kNameColumn);
+    label("SUBCOMMAND", "COMMAND");
+    label("Positionals", "Arguments");
+  }
+  std::string make_option_desc(const CLI::Option* option) const override {
+    return Wrapped(option->get_description(), kHelpWidth - kNameColumn);
+  }
+  std::string make_description(const CLI::App* app) const override {
+    return app->get_description() + "\n\n";
+  }
+};
+
 // "zerrow run: --jbos isn't known" is CLI11's text in our words: where, what, what to do.
 std::string UsageError(const CLI::App* app, const CLI::Error& error) {
   std::string command = "zerrow";
   for (const CLI::App* used : app->get_subcommands()) command += " " + used->get_name();
-  return command + ": " + error.what() + "\nTry: " + command + " --help\n";
+  std::string what = error.what();
+  const std::vector<std::string> unknown = app->remaining();
+  if (app->get_subcommands().empty()) {
+    std::vector<std::string> names;
+    for (const CLI::App* each : app->get_subcommands({})) names.push_back(each->get_name());
+    what = unknown.empty() ? "a command is missing: " + CLI::detail::join(names, ", ")
+                           : "there is no command '" + unknown.front() + "'" +
+                                 engine::DidYouMean(unknown.front(), names);
+  }
+  return command + ": " + what + "\nTry: " + command + " --help\n";
 }
 
 }  // namespace
@@ -202,14 +251,14 @@ std::variant<Arguments, Message> ParseArguments(int argc, const char* const* arg
   Raw raw;
   CLI::App app("Data pipelines of isolated functions that hand Arrow tables over without copying.",
                "zerrow");
-  app.get_formatter()->column_width(26);
-  app.get_formatter()->label("SUBCOMMAND", "COMMAND");
+  app.formatter(std::make_shared<HelpFormatter>());
   app.set_version_flag("--version", VersionLine());
   app.require_subcommand(1);
   app.failure_message(UsageError);
   AddRun(&app, &raw);
   AddShow(&app, &raw);
   AddOthers(&app, &raw);
+  for (CLI::App* command : app.get_subcommands({})) command->group("Commands");
   app.footer(std::string(kMainFooter));
   try {
     app.parse(argc, argv);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <sstream>
 #include <vector>
 
 namespace zerrow::cli {
@@ -81,7 +82,16 @@ TEST(ArgumentsTest, UsageErrorsSayWhereToLook) {
   EXPECT_EQ(Refused({"run", "--backend", "magic"}).exit_code, kExitUsage);
   EXPECT_EQ(Refused({"run", "--jobs", "0"}).exit_code, kExitUsage);
   EXPECT_EQ(Refused({"show"}).exit_code, kExitUsage);
-  EXPECT_EQ(Refused({"walk"}).exit_code, kExitUsage);
+}
+
+TEST(ArgumentsTest, UnknownCommandsNameTheLikelyOne) {
+  const Message unknown = Refused({"shwo"});
+  EXPECT_EQ(unknown.exit_code, kExitUsage);
+  EXPECT_EQ(unknown.text,
+            "zerrow: there is no command 'shwo'; did you mean \"show\"?\nTry: zerrow --help\n");
+  EXPECT_EQ(Refused({}).text,
+            "zerrow: a command is missing: run, show, explain, init, info, version\n"
+            "Try: zerrow --help\n");
 }
 
 TEST(ArgumentsTest, HelpHasExamples) {
@@ -90,6 +100,8 @@ TEST(ArgumentsTest, HelpHasExamples) {
   EXPECT_NE(help.text.find("Examples:"), std::string::npos);
   const Message run = Refused({"run", "--help"});
   EXPECT_EQ(run.exit_code, kExitSuccess);
+  std::istringstream lines(run.text);
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100u) << line;
   EXPECT_NE(run.text.find("--inline"), std::string::npos);
   EXPECT_EQ(Refused({"--version"}).text.substr(0, 7), "zerrow ");
 }
