@@ -85,10 +85,11 @@ TEST(ArgumentsTest, UsageErrorsSayWhereToLook) {
 }
 
 TEST(ArgumentsTest, UnknownCommandsNameTheLikelyOne) {
-  const Message unknown = Refused({"shwo"});
+  const Message unknown = Refused({"explian"});
   EXPECT_EQ(unknown.exit_code, kExitUsage);
-  EXPECT_EQ(unknown.text,
-            "zerrow: there is no command 'shwo'; did you mean \"show\"?\nTry: zerrow --help\n");
+  EXPECT_EQ(
+      unknown.text,
+      "zerrow: there is no command 'explian'; did you mean \"explain\"?\nTry: zerrow --help\n");
   EXPECT_EQ(Refused({}).text,
             "zerrow: a command is missing: run, show, explain, init, info, version\n"
             "Try: zerrow --help\n");
