@@ -100,6 +100,17 @@ arrow::Result<RunOptions> CheckOptions(RunOptions options) {
   return options;
 }
 
+arrow::Result<std::chrono::milliseconds> ImportTimeout() {
+  const char* configured = std::getenv("ZERROW_IMPORT_TIMEOUT_S");
+  if (configured == nullptr || *configured == '\0') return std::chrono::seconds(60);
+  char* end = nullptr;
+  const long seconds = std::strtol(configured, &end, 10);
+  if (*end != '\0' || seconds < 1 || seconds > 1'000'000) {
+    return Status::Invalid("ZERROW_IMPORT_TIMEOUT_S must be a number of seconds, not ", configured);
+  }
+  return std::chrono::seconds(seconds);
+}
+
 ZygoteOptions ZygoteOptionsFor(const EngineOptions& engine, const std::string& preload,
                                bool with_shim) {
   return {engine.python, with_shim ? engine.shim_path : "", engine.python_path, preload};
@@ -118,6 +129,9 @@ arrow::Result<std::unique_ptr<Engine>> Engine::Make(EngineOptions options) {
   }
   if (!options.shim_path.empty() && ::access(options.shim_path.c_str(), R_OK) != 0) {
     return Status::Invalid("the allocator shim ", options.shim_path, " can't be read");
+  }
+  if (options.import_timeout.count() == 0) {
+    ARROW_ASSIGN_OR_RAISE(options.import_timeout, ImportTimeout());
   }
   AllowManyDescriptors();
   auto state = std::make_unique<State>();

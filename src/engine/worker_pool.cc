@@ -151,10 +151,13 @@ arrow::Result<WorkerId> WorkerPool::Start(const json& task, std::span<const int>
   // as a file.
   arrow::Status status = worker.channel.Send(task, task_fds);
   if (status.ok()) status = WatchWorker(id, worker);
-  if (status.ok()) status = zygote_.channel.Send({{"op", "fork"}, {"worker", id}}, fds);
-  if (status.ok()) return id;
-  Forget(id);
-  return status;
+  if (!status.ok()) {
+    Forget(id);
+    return status;
+  }
+  // If it can't be told it is gone: its end of file is under way and ends this worker too.
+  [[maybe_unused]] const auto sent = zygote_.channel.Send({{"op", "fork"}, {"worker", id}}, fds);
+  return id;
 }
 
 arrow::Status WorkerPool::WatchWorker(WorkerId id, Worker& worker) {
@@ -184,7 +187,7 @@ void WorkerPool::Kill(WorkerId id) {
   if (worker == workers_.end()) return;
   // The zygote kills the whole tree; the signal by pidfd comes first in case it is busy.
   SendKill(worker->second->pidfd);
-  // If it can't be told it is gone, and its end of file is under way.
+  // If it can't be told it is gone, as above.
   [[maybe_unused]] const auto sent =
       lost_ ? arrow::Status::OK() : zygote_.channel.Send({{"op", "kill"}, {"worker", id}});
 }

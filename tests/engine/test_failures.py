@@ -125,6 +125,25 @@ def test_an_import_that_fails(project, statement, said):
     project.expect_nothing_left(0)
 
 
+def test_an_import_that_hangs(project, monkeypatch):
+    monkeypatch.setenv("ZERROW_IMPORT_TIMEOUT_S", "2")
+    project.models(
+        """
+        time.sleep(1000)
+
+        @zerrow.model()
+        def model(t=zerrow.Model("t")):
+            return t
+        """
+    )
+    run = project.run()
+    [error] = run.report["errors"]
+    assert error["file"] == "models/m.py"
+    assert "hangs" in error["message"]
+    assert "2 s" in error["message"]
+    project.expect_nothing_left(0)
+
+
 def test_descendants_are_gone_before_the_output_is_published(project):
     project.models(
         """

@@ -1,0 +1,104 @@
+#include "engine/answer.h"
+
+#include <gtest/gtest.h>
+
+#include "engine/line_splitter.h"
+#include "engine/near_names.h"
+
+namespace zerrow::engine {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kKilledBySegv = 11;
+constexpr int kExitedWith3 = 3 << 8;
+
+WorkerEnd End(json body, int wait_status = 0, bool with_fd = false) {
+  base::Message message{std::move(body), {}};
+  if (with_fd) message.fds.push_back(base::MakeSealedMemfd("test", "x").ValueOrDie());
+  return {std::move(message), wait_status, 0, 0, ""};
+}
+
+Failure Failed(WorkerEnd end) {
+  Answer answer = ReadAnswer(std::move(end));
+  EXPECT_TRUE(std::holds_alternative<Failure>(answer));
+  return std::holds_alternative<Failure>(answer) ? std::get<Failure>(std::move(answer)) : Failure{};
+}
+
+TEST(Answer, ReadsTablesValuesAndFailures) {
+  auto output =
+      ReadAnswer(End({{"op", "output"}, {"format", "sipc"}, {"rows", 3}, {"bytes", 24}}, 0, true));
+  ASSERT_TRUE(std::holds_alternative<OutputAnswer>(output));
+  EXPECT_EQ(std::get<OutputAnswer>(output).rows, 3);
+  const auto value = ReadAnswer(End({{"op", "result"}, {"value", true}}));
+  EXPECT_EQ(std::get<ValueAnswer>(value).value, true);
+  const auto failure =
+      Failed(End({{"op", "failed"},
+                  {"error", {{"message", "m"}, {"file", "f"}, {"line", 7}, {"traceback", "t"}}}}));
+  EXPECT_EQ(failure.error.ToString(), "f:7: m");
+  EXPECT_EQ(failure.status, ModelStatus::kFailed);
+}
+
+TEST(Answer, SaysHowAWorkerDied) {
+  WorkerEnd silent;
+  silent.wait_status = kKilledBySegv;
+  auto failure = Failed(std::move(silent));
+  EXPECT_EQ(failure.status, ModelStatus::kKilled);
+  EXPECT_EQ(failure.error.message, "its process was killed by SIGSEGV (Segmentation fault)");
+  silent = {};
+  silent.wait_status = kExitedWith3;
+  EXPECT_EQ(Failed(std::move(silent)).error.message,
+            "its process exited with code 3 without returning");
+  // Whatever it said before: it didn't end as workers do.
+  EXPECT_EQ(Failed(End({{"op", "result"}, {"value", 1}}, kKilledBySegv)).status,
+            ModelStatus::kKilled);
+  EXPECT_EQ(Failed(End({{"op", "result"}, {"value", 1}}, kExitedWith3)).status,
+            ModelStatus::kFailed);
+}
+
+TEST(Answer, RefusesWhatIsntInTheProtocol) {
+  const json bodies[] = {
+      nullptr,
+      json::array(),
+      3,
+      {{"op", 3}},
+      {{"op", "launch"}},
+      {{"op", "result"}},
+      {{"op", "output"}},
+      {{"op", "output"}, {"format", "csv"}, {"rows", 1}, {"bytes", 1}},
+      {{"op", "output"}, {"format", "sipc"}, {"rows", -1}, {"bytes", 1}},
+      {{"op", "output"}, {"format", "sipc"}, {"rows", "1"}, {"bytes", 1}},
+      {{"op", "output"}, {"format", "sipc"}, {"rows", 1}, {"bytes", UINT64_MAX}},
+      {{"op", "failed"}},
+      {{"op", "failed"}, {"error", {{"message", 1}, {"line", -5}}}},
+  };
+  for (const json& body : bodies) EXPECT_FALSE(Failed(End(body, 0, true)).error.message.empty());
+  // An output needs its descriptor.
+  Failed(End({{"op", "output"}, {"format", "sipc"}, {"rows", 1}, {"bytes", 1}}));
+}
+
+TEST(LineSplitter, CutsAtNewlinesAndAtItsLimit) {
+  std::vector<std::string> lines;
+  LineSplitter splitter([&](std::string_view line) { lines.emplace_back(line); });
+  splitter.Add("a");
+  splitter.Add("b\n\nc\r\nlast");
+  EXPECT_EQ(lines, (std::vector<std::string>{"ab", "", "c"}));
+  splitter.Finish();
+  splitter.Finish();
+  EXPECT_EQ(lines.back(), "last");
+  lines.clear();
+  const std::string longest(LineSplitter::kMaxLineBytes, 'x');
+  splitter.Add(longest + longest + "yz\n");
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_EQ(lines[1].size(), LineSplitter::kMaxLineBytes);
+  EXPECT_EQ(lines[2], "yz");
+}
+
+TEST(NearNames, SuggestsOrLists) {
+  EXPECT_EQ(DidYouMean("flihgts", {"flights", "planes"}), "; did you mean \"flights\"?");
+  EXPECT_EQ(DidYouMean("xyz", {"flights", "planes"}), "; there is flights and planes");
+  EXPECT_EQ(DidYouMean("xyz", {}), "");
+}
+
+}  // namespace
+}  // namespace zerrow::engine

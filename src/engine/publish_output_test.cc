@@ -1,0 +1,195 @@
+#include "engine/publish_output.h"
+
+#include <arrow/builder.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "engine/open_table.h"
+#include "shm/test_worker.h"
+#include "sipc/writer.h"
+
+namespace zerrow::engine {
+namespace {
+
+constexpr int64_t kRows = 100'000;
+constexpr int64_t kBytes = kRows * 8;
+
+// A worker in this process: its memory comes from the broker, as the shim's does.
+class Worker {
+ public:
+  Worker(shm::SharedMemory& memory, uint64_t id)
+      : memory_(memory), id_(id), shm_(memory.broker().AddWorker(id).ValueOrDie()) {
+    area_ = shm_.Grant(4 << 20);
+    addresses_.Add(area_->id, area_->data(), area_->mapping.size());
+  }
+
+  /// A table of one int64 column that lies `offset` bytes into the worker's chunk.
+  std::shared_ptr<arrow::Table> MakeTable(int64_t offset, int64_t first) {
+    auto* values = reinterpret_cast<int64_t*>(area_->data() + offset);
+    for (int64_t i = 0; i < kRows; ++i) values[i] = first + i;
+    auto buffer = std::make_shared<arrow::Buffer>(area_->data() + offset, kBytes);
+    auto data = arrow::ArrayData::Make(arrow::int64(), kRows, {nullptr, buffer}, 0);
+    return arrow::Table::Make(arrow::schema({arrow::field("x", arrow::int64())}),
+                              {arrow::MakeArray(data)});
+  }
+
+  OutputAnswer Encode(const arrow::Table& table) {
+    auto file = sipc::EncodeToMemfd("test", table, addresses_).ValueOrDie();
+    OutputAnswer output;
+    output.message = std::move(file.fd);
+    output.rows = 42;  // a lie: the message says better
+    output.bytes = 1;
+    return output;
+  }
+
+  sipc::AddressMap& addresses() { return addresses_; }
+  SegmentId chunk() const { return area_->id; }
+
+  /// The worker dies; what it held is the engine's.
+  std::vector<shm::GrantedChunk> Die() {
+    shm_.Release(area_->id);
+    EXPECT_TRUE(shm::Eventually([this] { return memory_.broker().BackedBytes(id_) == 0; }));
+    return memory_.broker().TakeWorker(id_);
+  }
+  std::vector<shm::GrantedChunk> DieWithoutRelease() {
+    { const shm::TestWorker gone = std::move(shm_); }
+    return memory_.broker().TakeWorker(id_);
+  }
+
+ private:
+  shm::SharedMemory& memory_;
+  uint64_t id_;
+  shm::TestWorker shm_;
+  shm::TestWorker::Area* area_ = nullptr;
+  sipc::AddressMap addresses_;
+};
+
+class PublishOutputTest : public ::testing::Test {
+ protected:
+  TablePtr Published(uint64_t worker_id, int64_t first) {
+    Worker worker(*memory_, worker_id);
+    OutputAnswer output = worker.Encode(*worker.MakeTable(4096, first));
+    return PublishOutput(std::move(output), {}, worker.DieWithoutRelease(), memory_.get())
+        .ValueOrDie();
+  }
+
+  std::shared_ptr<shm::SharedMemory> memory_ = shm::SharedMemory::Make().ValueOrDie();
+};
+
+int64_t First(const arrow::Table& table) {
+  return static_cast<const arrow::Int64Array&>(*table.column(0)->chunk(0)).Value(0);
+}
+
+TEST_F(PublishOutputTest, TakesTheNumbersFromTheMessage) {
+  const TablePtr table = Published(1, 7);
+  EXPECT_EQ(table->rows, kRows);
+  EXPECT_EQ(table->new_bytes, kBytes);
+  EXPECT_EQ(table->reshared_bytes, 0);
+  EXPECT_EQ(table->copied_bytes, 0);
+  EXPECT_EQ(table->bytes, kBytes);
+  ASSERT_EQ(table->segments.size(), 1u);
+  // What surrounds the column was taken out.
+  EXPECT_LE(table->segments[0]->backed_bytes(), kBytes + 2 * 2 * 1024 * 1024);
+}
+
+TEST_F(PublishOutputTest, OpensAndOutlivesTheEngine) {
+  TablePtr table = Published(1, 7);
+  const auto opened = OpenTable(table).ValueOrDie();
+  table.reset();
+  memory_.reset();
+  EXPECT_EQ(opened->num_rows(), kRows);
+  EXPECT_EQ(First(*opened), 7);
+}
+
+TEST_F(PublishOutputTest, ReshareIsALeaseOnTheInputsSegment) {
+  TablePtr input = Published(1, 7);
+  const auto opened = OpenTable(input).ValueOrDie();
+  Worker worker(*memory_, 2);
+  const auto& buffer = opened->column(0)->chunk(0)->data()->buffers[1];
+  const SegmentId segment = input->segments[0]->id();
+  // The worker's mapping of the segment: the column lies 4096 bytes into it.
+  worker.addresses().Add(segment, buffer->data() - 4096, input->segments[0]->size_bytes());
+  OutputAnswer output = worker.Encode(*opened);
+  const TablePtr table =
+      PublishOutput(std::move(output), {input}, worker.DieWithoutRelease(), memory_.get())
+          .ValueOrDie();
+  EXPECT_EQ(table->new_bytes, 0);
+  EXPECT_EQ(table->reshared_bytes, kBytes);
+  ASSERT_EQ(table->segments.size(), 1u);
+  EXPECT_EQ(table->segments[0]->id(), segment);
+  const std::weak_ptr<const PublishedTable> watched = input;
+  input.reset();
+  EXPECT_TRUE(watched.expired() || opened);
+  EXPECT_EQ(First(*OpenTable(table).ValueOrDie()), 7);
+}
+
+TEST_F(PublishOutputTest, RefusesSegmentsThatWerentGranted) {
+  const TablePtr foreign = Published(1, 7);
+  const auto opened = OpenTable(foreign).ValueOrDie();
+  Worker worker(*memory_, 2);
+  const auto& buffer = opened->column(0)->chunk(0)->data()->buffers[1];
+  worker.addresses().Add(foreign->segments[0]->id(), buffer->data() - 4096,
+                         foreign->segments[0]->size_bytes());
+  OutputAnswer output = worker.Encode(*opened);
+  // `foreign` exists, but wasn't an input of this worker.
+  const auto status =
+      PublishOutput(std::move(output), {}, worker.DieWithoutRelease(), memory_.get()).status();
+  EXPECT_TRUE(status.IsSerializationError()) << status.ToString();
+}
+
+TEST_F(PublishOutputTest, RefusesChunksThatWereGivenBack) {
+  Worker worker(*memory_, 1);
+  OutputAnswer output = worker.Encode(*worker.MakeTable(0, 1));
+  const auto status = PublishOutput(std::move(output), {}, worker.Die(), memory_.get()).status();
+  EXPECT_TRUE(status.IsSerializationError()) << status.ToString();
+}
+
+TEST_F(PublishOutputTest, RefusesMessagesThatCanChange) {
+  Worker worker(*memory_, 1);
+  const auto table = worker.MakeTable(0, 1);
+  const auto encoded = sipc::Encode(*table, worker.addresses()).ValueOrDie();
+  OutputAnswer output;
+  output.message = base::MakeMemfd("test").ValueOrDie();
+  ASSERT_TRUE(base::WriteAll(output.message.get(), encoded.message->ToString()).ok());
+  const auto status =
+      PublishOutput(std::move(output), {}, worker.DieWithoutRelease(), memory_.get()).status();
+  EXPECT_TRUE(status.IsSerializationError()) << status.ToString();
+}
+
+TEST_F(PublishOutputTest, RefusesOutputsThatSomebodyCanStillWrite) {
+  Worker worker(*memory_, 1);
+  OutputAnswer output = worker.Encode(*worker.MakeTable(4096, 1));
+  // The engine believes that the worker is dead, but it still maps its chunk.
+  auto chunks = memory_->broker().TakeWorker(1);
+  const auto status =
+      PublishOutput(std::move(output), {}, std::move(chunks), memory_.get()).status();
+  EXPECT_TRUE(status.IsIOError()) << status.ToString();
+}
+
+TEST_F(PublishOutputTest, RefusesGarbage) {
+  for (const std::string& bytes : {std::string(), std::string("x"), std::string(4096, '\xff')}) {
+    OutputAnswer output;
+    output.message = base::MakeSealedMemfd("test", bytes).ValueOrDie();
+    EXPECT_FALSE(PublishOutput(std::move(output), {}, {}, memory_.get()).ok());
+  }
+  OutputAnswer output;
+  output.message = base::UniqueFd(::dup(0));
+  EXPECT_FALSE(PublishOutput(std::move(output), {}, {}, memory_.get()).ok());
+}
+
+TEST(PublishFile, SealsTheMessageOfTheCopyBackends) {
+  OutputAnswer output;
+  output.format = PublishedTable::Format::kArrowFile;
+  output.message = base::MakeMemfd("test").ValueOrDie();
+  ASSERT_TRUE(base::WriteAll(output.message.get(), "not really Arrow").ok());
+  output.rows = 3;
+  output.bytes = 16;
+  const TablePtr table = PublishOutput(std::move(output), {}, {}, nullptr).ValueOrDie();
+  EXPECT_TRUE(base::IsSealed(table->message.get()));
+  EXPECT_EQ(table->copied_bytes, 16);
+  EXPECT_FALSE(OpenTable(table).ok());
+}
+
+}  // namespace
+}  // namespace zerrow::engine

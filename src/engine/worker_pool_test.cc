@@ -1,0 +1,150 @@
+// The worker pool against a zygote that is a few lines of shell or misbehaves.
+#include "engine/worker_pool.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+namespace zerrow::engine {
+namespace {
+
+using std::chrono::milliseconds;
+
+class WorkerPoolTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = std::filesystem::temp_directory_path() /
+              ("zerrow-pool-" + std::to_string(::getpid()) + "-" +
+               ::testing::UnitTest::GetInstance()->current_test_info()->name());
+    std::filesystem::create_directories(folder_);
+    loop_ = EventLoop::Make().ValueOrDie();
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  /// An "interpreter" that is a shell script.
+  void StartZygote(const std::string& script) {
+    const auto path = folder_ / "python";
+    std::ofstream(path) << "#!/bin/sh\n" << script;
+    std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+    ZygoteOptions options;
+    options.python = path;
+    pool_ = WorkerPool::Make(
+                *loop_, options, [this](const ZygoteInfo&) { ready_ = true; },
+                [this](const std::string& why) { lost_ = why; })
+                .ValueOrDie();
+  }
+
+  WorkerId StartWorker() {
+    WorkerHandlers handlers;
+    handlers.on_forked = [](pid_t) {};
+    handlers.on_line = [](int, std::string_view) {};
+    handlers.on_ended = [this](WorkerEnd end) { ends_.push_back(std::move(end)); };
+    return pool_->Start({{"op", "task"}}, {}, {}, std::move(handlers)).ValueOrDie();
+  }
+
+  void RunUntil(const std::function<bool()>& done) {
+    for (int i = 0; i < 500 && !done(); ++i) {
+      ASSERT_TRUE(loop_->RunOnce(milliseconds(20)).ok());
+    }
+    EXPECT_TRUE(done());
+  }
+
+  std::filesystem::path folder_;
+  std::unique_ptr<EventLoop> loop_;
+  std::unique_ptr<WorkerPool> pool_;
+  bool ready_ = false;
+  std::string lost_;
+  std::vector<WorkerEnd> ends_;
+};
+
+TEST_F(WorkerPoolTest, ZygoteThatExits) {
+  StartZygote("echo no such module >&2; exit 3\n");
+  StartWorker();
+  RunUntil([&] { return !lost_.empty(); });
+  EXPECT_NE(lost_.find("exited with code 3"), std::string::npos) << lost_;
+  EXPECT_EQ(pool_->zygote_output(), "no such module\n");
+  ASSERT_EQ(ends_.size(), 1u);
+  EXPECT_EQ(ends_[0].error, lost_);
+  EXPECT_FALSE(ready_);
+}
+
+TEST_F(WorkerPoolTest, ZygoteThatSendsNonsense) {
+  StartZygote("printf nonsense >&3; sleep 100\n");
+  StartWorker();
+  StartWorker();
+  RunUntil([&] { return !lost_.empty(); });
+  EXPECT_EQ(ends_.size(), 2u);
+  EXPECT_FALSE(pool_->Start({}, {}, {}, {}).ok());
+}
+
+TEST_F(WorkerPoolTest, ZygoteThatHangsIsAbandoned) {
+  StartZygote("exec sleep 100\n");
+  StartWorker();
+  ASSERT_TRUE(loop_->RunOnce(milliseconds(1)).ok());
+  pool_->Abandon("it hangs");
+  ASSERT_EQ(ends_.size(), 1u);
+  EXPECT_NE(lost_.find("it hangs"), std::string::npos);
+}
+
+TEST_F(WorkerPoolTest, DestructionEndsAZygoteThatDoesntListen) {
+  StartZygote("trap '' TERM; sleep 100\n");
+  const pid_t pid = pool_->zygote_pid();
+  pool_.reset();
+  EXPECT_NE(::kill(pid, 0), 0);
+}
+
+TEST(GuessLibraries, LooksAtImports) {
+  const auto folder =
+      std::filesystem::temp_directory_path() / ("zerrow-guess-" + std::to_string(::getpid()));
+  std::filesystem::create_directories(folder / "models");
+  std::filesystem::create_directories(folder / ".venv");
+  std::ofstream(folder / "models" / "a.py") << "import polars as pl\n  from pandas.api import "
+                                               "x\nimport numpyro, pyarrow\n# import duckdb\n";
+  std::ofstream(folder / ".venv" / "b.py") << "import duckdb\n";
+  std::ofstream(folder / "models" / "c.sql") << "SELECT 1\n";
+  EXPECT_EQ(GuessLibraries(folder), "datafusion,pandas,polars,pyarrow");
+  EXPECT_EQ(GuessLibraries(folder / "nowhere"), "");
+  std::filesystem::remove_all(folder);
+}
+
+TEST(ChildProcess, TellsHowItEnded) {
+  ChildProcess::Options options;
+  options.arguments = {"sh", "-c", "exit 3"};
+  auto child = ChildProcess::Spawn(options).ValueOrDie();
+  EXPECT_EQ(DescribeWaitStatus(child.Wait(milliseconds(5000))), "exited with code 3");
+  options.arguments = {"sleep", "100"};
+  auto sleeper = ChildProcess::Spawn(options).ValueOrDie();
+  EXPECT_EQ(DescribeWaitStatus(sleeper.Wait(milliseconds(10))), "was killed by SIGKILL (Killed)");
+  options.arguments = {"/no/such/program"};
+  EXPECT_TRUE(ChildProcess::Spawn(options).status().IsIOError());
+}
+
+TEST(EventLoop, WatchesAndPosts) {
+  auto loop = EventLoop::Make().ValueOrDie();
+  int pipe_fds[2];
+  ASSERT_EQ(::pipe(pipe_fds), 0);
+  base::UniqueFd read(pipe_fds[0]);
+  base::UniqueFd write(pipe_fds[1]);
+  int called = 0;
+  EventLoop::WatchId id = 0;
+  id = loop->Watch(read.get(),
+                   [&] {
+                     ++called;
+                     loop->Unwatch(id);
+                   })
+           .ValueOrDie();
+  ASSERT_EQ(::write(write.get(), "x", 1), 1);
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(loop->RunOnce(milliseconds(1)).ok());
+  EXPECT_EQ(called, 1);
+  bool worked = false;
+  bool done = false;
+  loop->Post([&] { worked = true; }, [&] { done = worked; });
+  for (int i = 0; i < 500 && !done; ++i) ASSERT_TRUE(loop->RunOnce(milliseconds(20)).ok());
+  EXPECT_TRUE(done);
+}
+
+}  // namespace
+}  // namespace zerrow::engine
