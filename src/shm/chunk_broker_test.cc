@@ -296,6 +296,9 @@ TEST_P(Broker, AProducerKilledAtAnyStepLeaksNothing) {
 // Not even the engine gets to run its destructors. A reader that survives it keeps its own segment
 // and nothing else: through that one the tmpfs can still be asked how full it is.
 TEST_P(Broker, AnEngineThatIsKilledLeavesNothing) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "ThreadSanitizer lets no forked process start threads";
+#endif
   memory_.reset();
   auto [ours, theirs] = base::Channel::MakePair().ValueOrDie();
   TestProcess engine([&theirs = theirs] {

@@ -65,6 +65,8 @@ class Conformance : public ::testing::TestWithParam<SharedMemoryOptions::Source>
 
   bool recycles() { return memory_->pool().source().recycles_published(); }
 
+  bool huge() { return memory_->pool().source().huge_pages(); }
+
   std::unique_ptr<SharedMemory> memory_;
 };
 

@@ -21,14 +21,14 @@ std::span<const Reference> ReferencesTo(SegmentId id, std::span<const Reference>
   return {range.begin(), range.end()};
 }
 
-arrow::Status Trim(const ChunkSource& source, const GrantedChunk& granted,
-                   std::span<const Reference> references, Publication& out) {
+arrow::Status TrimChunk(const ChunkSource& source, const GrantedChunk& granted,
+                        std::span<const Reference> references, Publication& out) {
   const double start_s = ThreadCpuSeconds();
   const int64_t size_bytes = granted.chunk.size_bytes;
   ARROW_ASSIGN_OR_RAISE(const auto uncovered, UncoveredRanges(references, size_bytes));
   const int64_t before_bytes = BackedBytes(granted.chunk);
   ARROW_ASSIGN_OR_RAISE(const base::UniqueFd fd, source.OpenForWriting(granted.chunk));
-  ARROW_RETURN_NOT_OK(PunchHoles(fd.get(), uncovered));
+  ARROW_RETURN_NOT_OK(Trim(fd.get(), PlanTrim(uncovered, size_bytes, source.huge_pages())));
   const int64_t after_bytes = BackedBytes(granted.chunk);
   out.trimmed_bytes += before_bytes - after_bytes;
   out.backed_bytes += after_bytes;
@@ -49,7 +49,7 @@ arrow::Status PublishOne(GrantedChunk& granted, std::span<const Reference> refer
                          const std::shared_ptr<ChunkPool>& pool, const Reaper& reaper,
                          Publication& out) {
   const ChunkSource& source = pool->source();
-  ARROW_RETURN_NOT_OK(Trim(source, granted, references, out));
+  ARROW_RETURN_NOT_OK(TrimChunk(source, granted, references, out));
   const double start_s = ThreadCpuSeconds();
   ARROW_ASSIGN_OR_RAISE(base::UniqueFd fd, source.Freeze(granted.chunk));
   const int64_t size_bytes = granted.chunk.size_bytes;

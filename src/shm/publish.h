@@ -1,7 +1,7 @@
 // Turns a dead worker's chunks into segments that hold its output and nothing else.
 //
-// Every range that no reference covers is taken out of the file (whole pages are freed, partial
-// ones zeroed by the kernel), so what a worker's heap held besides is neither pinned nor readable.
+// Every range that no reference covers is taken out of the file (shm/trim.h), so that what a
+// worker's heap held besides isn't readable, nor pinned.
 // Then the chunk is frozen; chunks without references go back to the pool. The worker and all its
 // descendants must be dead. Any thread; takes 10-100 ms per GiB, so keep it off the engine's loop
 // where that matters. On an error nothing is published and nothing leaks.

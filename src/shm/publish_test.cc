@@ -1,11 +1,10 @@
 #include "shm/publish.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <random>
+#include <limits>
+#include <vector>
 
-#include "shm/shared_memory.h"
 #include "shm/trim.h"
 
 namespace zerrow::shm {
@@ -32,6 +31,31 @@ TEST(UncoveredRanges, RefusesWhatLeavesTheSegment) {
 TEST(UncoveredRanges, RefusesOverlap) {
   const std::vector<Reference> references = {{1, 0, 10}, {1, 9, 5}};
   EXPECT_TRUE(UncoveredRanges(references, 100).status().IsInvalid());
+}
+
+TEST(PlanTrim, WithoutHugePagesEverythingIsPunched) {
+  const std::vector<ByteRange> uncovered = {{5, 10}, {3'000'000, 5'000'000}};
+  const TrimPlan plan = PlanTrim(uncovered, 8 << 20, /*huge=*/false);
+  EXPECT_EQ(plan.punch, uncovered);
+  EXPECT_TRUE(plan.zero.empty());
+}
+
+TEST(PlanTrim, AHugePageIsKeptWholeIfItIsNearlyAllOutput) {
+  constexpr int64_t kPage = kHugePageBytes;
+  // Page 0: an eighth is uncovered, in two parts. Page 1: a byte more. Pages 2 and 3: all of it.
+  const std::vector<ByteRange> uncovered = {
+      {0, kPage / 16}, {kPage / 2, kPage / 16}, {kPage, kPage / 8 + 1}, {2 * kPage, 2 * kPage}};
+  const TrimPlan plan = PlanTrim(uncovered, 4 * kPage, /*huge=*/true);
+  EXPECT_EQ(plan.zero, (std::vector<ByteRange>{uncovered[0], uncovered[1]}));
+  EXPECT_EQ(plan.punch, (std::vector<ByteRange>{uncovered[2], uncovered[3]}));
+}
+
+TEST(PlanTrim, ARangeThatSpansPagesIsCutWhereTheyDiffer) {
+  constexpr int64_t kPage = kHugePageBytes;
+  const std::vector<ByteRange> uncovered = {{kPage - 100, kPage + 200}};
+  const TrimPlan plan = PlanTrim(uncovered, 3 * kPage, /*huge=*/true);
+  EXPECT_EQ(plan.zero, (std::vector<ByteRange>{{kPage - 100, 100}, {2 * kPage, 100}}));
+  EXPECT_EQ(plan.punch, (std::vector<ByteRange>{{kPage, kPage}}));
 }
 
 }  // namespace

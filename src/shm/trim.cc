@@ -1,12 +1,58 @@
 #include "shm/trim.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 
 #include "base/fd.h"
 
 namespace zerrow::shm {
+
+namespace {
+
+// At most one part in so many of a huge page may be kept for nothing.
+constexpr int64_t kWasteDivisor = 8;
+
+int64_t End(const ByteRange& range) { return range.offset + range.length; }
+
+// Cuts the ranges where huge pages end: visit(number of the page, piece).
+template <typename Visit>
+void ForEachPiece(std::span<const ByteRange> ranges, Visit&& visit) {
+  for (const ByteRange& range : ranges) {
+    for (int64_t at = range.offset; at < End(range);) {
+      const int64_t page = at / kHugePageBytes;
+      const int64_t end = std::min(End(range), (page + 1) * kHugePageBytes);
+      visit(static_cast<size_t>(page), ByteRange{at, end - at});
+      at = end;
+    }
+  }
+}
+
+arrow::Status PunchHole(int fd, const ByteRange& range) {
+  constexpr int kMode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  while (::fallocate(fd, kMode, range.offset, range.length) != 0) {
+    if (errno != EINTR) return base::ErrnoStatus(errno, "trimming a chunk");
+  }
+  return arrow::Status::OK();
+}
+
+arrow::Status WriteZeros(int fd, ByteRange range) {
+  static constexpr std::array<char, 64 * 1024> kZeros{};
+  while (range.length > 0) {
+    const auto length = std::min<int64_t>(range.length, kZeros.size());
+    const ssize_t written = ::pwrite(fd, kZeros.data(), static_cast<size_t>(length), range.offset);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return base::ErrnoStatus(errno, "zeroing a part of a chunk");
+    range.offset += written;
+    range.length -= written;
+  }
+  return arrow::Status::OK();
+}
+
+}  // namespace
 
 arrow::Result<std::vector<ByteRange>> UncoveredRanges(std::span<const Reference> references,
                                                       int64_t size_bytes) {
@@ -31,13 +77,27 @@ arrow::Result<std::vector<ByteRange>> UncoveredRanges(std::span<const Reference>
   return uncovered;
 }
 
-arrow::Status PunchHoles(int fd, std::span<const ByteRange> ranges) {
-  constexpr int kMode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-  for (const ByteRange& range : ranges) {
-    while (::fallocate(fd, kMode, range.offset, range.length) != 0) {
-      if (errno != EINTR) return base::ErrnoStatus(errno, "trimming a chunk");
+TrimPlan PlanTrim(std::span<const ByteRange> uncovered, int64_t size_bytes, bool huge) {
+  if (!huge) return {{uncovered.begin(), uncovered.end()}, {}};
+  std::vector<int64_t> uncovered_bytes(static_cast<size_t>(size_bytes / kHugePageBytes + 1));
+  ForEachPiece(uncovered,
+               [&](size_t page, ByteRange piece) { uncovered_bytes[page] += piece.length; });
+  TrimPlan plan;
+  ForEachPiece(uncovered, [&](size_t page, ByteRange piece) {
+    if (uncovered_bytes[page] <= kHugePageBytes / kWasteDivisor) {
+      plan.zero.push_back(piece);
+    } else if (!plan.punch.empty() && End(plan.punch.back()) == piece.offset) {
+      plan.punch.back().length += piece.length;
+    } else {
+      plan.punch.push_back(piece);
     }
-  }
+  });
+  return plan;
+}
+
+arrow::Status Trim(int fd, const TrimPlan& plan) {
+  for (const ByteRange& range : plan.punch) ARROW_RETURN_NOT_OK(PunchHole(fd, range));
+  for (const ByteRange& range : plan.zero) ARROW_RETURN_NOT_OK(WriteZeros(fd, range));
   return arrow::Status::OK();
 }
 

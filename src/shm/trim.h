@@ -1,6 +1,8 @@
 // Takes what no reference covers out of a chunk: whole pages are freed, the rest of partly
-// covered pages is zeroed by the kernel. No byte is read. Stateless, any thread. After a crash
-// midway the file is unpublished and goes with its owner.
+// covered pages is zeroed. A huge page that is nearly all output is zeroed around it rather than
+// broken up, as pieces cost readers and the next worker more than the memory is worth. No byte is
+// read. Stateless, any thread. After a crash midway the file is unpublished and goes with its
+// owner.
 #pragma once
 
 #include <arrow/result.h>
@@ -24,7 +26,17 @@ struct ByteRange {
 arrow::Result<std::vector<ByteRange>> UncoveredRanges(std::span<const Reference> references,
                                                       int64_t size_bytes);
 
-/// Makes holes of the ranges. `fd` is open for writing. IOError.
-arrow::Status PunchHoles(int fd, std::span<const ByteRange> ranges);
+struct TrimPlan {
+  std::vector<ByteRange> punch;
+  std::vector<ByteRange> zero;  // in huge pages that stay whole
+};
+
+constexpr int64_t kHugePageBytes = 2 << 20;
+
+/// What to do with uncovered ranges of a segment that is made of huge pages, or not.
+TrimPlan PlanTrim(std::span<const ByteRange> uncovered, int64_t size_bytes, bool huge);
+
+/// `fd` is open for writing. IOError.
+arrow::Status Trim(int fd, const TrimPlan& plan);
 
 }  // namespace zerrow::shm
