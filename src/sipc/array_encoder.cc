@@ -57,9 +57,18 @@ void AppendMemory(const ArrayData& data, std::vector<uint64_t>* key) {
 
 }  // namespace
 
-void ArrayEncoder::Reserve(uint64_t nodes, uint64_t slots) {
-  nodes_.reserve(nodes);
-  slots_.reserve(slots);
+void ArrayEncoder::Reserve(const std::vector<ColumnRecord>& columns) {
+  uint64_t num_nodes = 0, num_slots = 0;
+  for (const ColumnRecord& column : columns) {
+    const LayoutSize size = layouts_.size(column.layout);
+    num_nodes += size.nodes * column.num_chunks;
+    num_slots += size.slots * column.num_chunks;
+  }
+  // Types that repeat themselves can be larger than any table of them will be.
+  constexpr uint64_t kMost = 1 << 24;
+  nodes_.reserve(std::min(num_nodes, kMost));
+  slots_.reserve(std::min(num_slots, kMost));
+  buffers_.Reserve(std::min(num_slots, kMost));
 }
 
 Status ArrayEncoder::Add(const arrow::DataType& type, uint32_t layout, const ArrayData& data) {

@@ -25,6 +25,9 @@ class ArrayEncoder {
   ArrayEncoder(const LayoutTable& layouts, BufferTable* buffers)
       : layouts_(layouts), buffers_(*buffers) {}
 
+  /// Makes room for the columns' arrays, so that adding them needn't move what was added.
+  void Reserve(const std::vector<ColumnRecord>& columns);
+
   /// Appends one array of `type`, whose layout is given. Invalid if it contradicts itself; errors
   /// as BufferTable::Add.
   arrow::Status Add(const arrow::DataType& type, uint32_t layout, const arrow::ArrayData& data);
@@ -37,7 +40,6 @@ class ArrayEncoder {
   const std::vector<uint32_t>& lists() const { return lists_; }
   /// The layout of each dictionary's values.
   const std::vector<uint32_t>& dictionaries() const { return dictionary_layouts_; }
-  void Reserve(uint64_t nodes, uint64_t slots);
 
  private:
   // Rows of an array, counted from the start of its buffers as its offset is. The message's array

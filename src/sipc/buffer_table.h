@@ -34,6 +34,8 @@ class BufferTable {
   BufferTable(const AddressMap& addresses, int64_t inline_below_bytes)
       : addresses_(addresses), inline_below_bytes_(inline_below_bytes) {}
 
+  void Reserve(uint64_t num_buffers) { records_.reserve(num_buffers); }
+
   /// The index of the range's buffer record; kNone for a null buffer. Invalid if the buffer is
   /// shorter than the range or not in this process's memory; CapacityError past 2^32 - 2 buffers.
   arrow::Result<uint32_t> Add(const Range& range);

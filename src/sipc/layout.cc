@@ -142,6 +142,8 @@ arrow::Result<uint32_t> LayoutTable::Add(const arrow::DataType& type, int depth)
                                     .first_child = static_cast<uint32_t>(children_.size()),
                                     .num_children = static_cast<uint32_t>(shape.size() - 2)});
     children_.insert(children_.end(), shape.begin() + 2, shape.end());
+    sizes_.push_back(SizeOfLayout(layout.first, static_cast<uint32_t>(shape.size() - 2),
+                                  [&](uint32_t i) { return sizes_[shape[i + 2]]; }));
   }
   by_type_.emplace(&type, at->second);
   return at->second;

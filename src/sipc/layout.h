@@ -8,6 +8,7 @@
 #include <arrow/result.h>
 #include <arrow/type.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <unordered_map>
@@ -54,6 +55,29 @@ arrow::Result<std::pair<LayoutKind, uint32_t>> LayoutOf(const arrow::DataType& t
 /// The types whose layouts are the children of `type`'s: fields, and a dictionary's values.
 std::vector<const arrow::DataType*> LayoutChildren(const arrow::DataType& type);
 
+/// What one array of a layout takes, children included; dictionaries' values stand elsewhere.
+struct LayoutSize {
+  uint64_t nodes = 0;
+  uint64_t slots = 0;
+  int depth = 0;
+};
+
+/// The size of a layout of `kind` whose children have the sizes `size_of(i)`. Saturates far above
+/// what any message could hold.
+template <typename SizeOf>
+LayoutSize SizeOfLayout(LayoutKind kind, uint32_t num_children, SizeOf&& size_of) {
+  constexpr uint64_t kMost = uint64_t{1} << 62;
+  LayoutSize size = {.nodes = 1, .slots = NumSlots(kind), .depth = 1};
+  for (uint32_t i = 0; i < num_children; ++i) {
+    const LayoutSize child = size_of(i);
+    size.depth = std::max(size.depth, child.depth + 1);
+    if (kind == LayoutKind::kDictionary) continue;
+    size.nodes = std::min(size.nodes + child.nodes, kMost);
+    size.slots = std::min(size.slots + child.slots, kMost);
+  }
+  return size;
+}
+
 /// Builds the table of a message that is being written.
 class LayoutTable {
  public:
@@ -63,10 +87,12 @@ class LayoutTable {
 
   const std::vector<LayoutRecord>& records() const { return records_; }
   const std::vector<uint32_t>& children() const { return children_; }
+  const LayoutSize& size(uint32_t layout) const { return sizes_[layout]; }
 
  private:
   std::vector<LayoutRecord> records_;
   std::vector<uint32_t> children_;
+  std::vector<LayoutSize> sizes_;
   std::unordered_map<const arrow::DataType*, uint32_t> by_type_;
   std::map<std::vector<uint32_t>, uint32_t> by_shape_;  // kind, parameter, children
 };

@@ -84,17 +84,14 @@ arrow::Status MessageView::CheckLayout(uint64_t i) {
   const LayoutRecord record = layout(i);
   if (record.kind >= kNumLayoutKinds) return Malformed("layout ", i, ": unknown kind");
   const auto kind = static_cast<LayoutKind>(record.kind);
-  LayoutSize size = {.nodes = 1, .slots = NumSlots(kind), .depth = 1};
   for (uint32_t c = 0; c < record.num_children; ++c) {
-    const uint32_t child = layout_child(record, c);
-    if (child >= i) return Malformed("layout ", i, ": child doesn't stand before it");
-    const LayoutSize& part = layout_sizes_[child];
-    size.depth = std::max(size.depth, part.depth + 1);
-    if (kind == LayoutKind::kDictionary) continue;
-    // Saturating: a layout that nothing could fill must only be refused where it is used.
-    size.nodes = std::min(size.nodes + part.nodes, kMaxSigned);
-    size.slots = std::min(size.slots + part.slots, kMaxSigned);
+    if (layout_child(record, c) >= i) {
+      return Malformed("layout ", i, ": child doesn't stand before it");
+    }
   }
+  const LayoutSize size = SizeOfLayout(kind, record.num_children, [&](uint32_t c) {
+    return layout_sizes_[layout_child(record, c)];
+  });
   if (size.depth > kMaxDepth) return Malformed("layout ", i, " is nested too deeply");
   ARROW_RETURN_NOT_OK(
       CheckLayoutShape(record, [&](uint32_t c) { return layout(layout_child(record, c)); }));

@@ -53,12 +53,6 @@ class MessageView {
   uint64_t slots_per_array(uint32_t layout) const { return layout_sizes_[layout].slots; }
 
  private:
-  struct LayoutSize {
-    uint64_t nodes = 0;
-    uint64_t slots = 0;
-    int depth = 0;
-  };
-
   explicit MessageView(std::span<const uint8_t> message) : message_(message) {}
 
   template <typename Record>

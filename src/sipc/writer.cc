@@ -22,6 +22,22 @@ uint64_t RoundUp(uint64_t value, uint64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
+// Starts loading what encoding a column will look at. In a table of many small arrays nearly all
+// of the time goes into waiting for these objects, one after the other; so it takes half.
+void Prefetch(const arrow::ArrayVector& chunks) {
+  std::vector<const arrow::ArrayData*> arrays;
+  arrays.reserve(chunks.size());
+  for (const auto& chunk : chunks) {
+    const auto* bytes = reinterpret_cast<const char*>(chunk->data().get());
+    for (size_t i = 0; i < sizeof(arrow::ArrayData); i += 64) __builtin_prefetch(bytes + i);
+    arrays.push_back(chunk->data().get());
+  }
+  for (const arrow::ArrayData* array : arrays) __builtin_prefetch(array->buffers.data());
+  for (const arrow::ArrayData* array : arrays) {
+    for (const auto& buffer : array->buffers) __builtin_prefetch(buffer.get());
+  }
+}
+
 // What goes into one message, before its bytes are laid out.
 class MessageBuilder {
  public:
@@ -58,6 +74,7 @@ arrow::Status MessageBuilder::Collect() {
     const auto num_chunks = table_.column(static_cast<int>(columns_.size()))->num_chunks();
     columns_.push_back({layout, static_cast<uint32_t>(num_chunks)});
   }
+  arrays_.Reserve(columns_);
   ARROW_ASSIGN_OR_RAISE(schema_, arrow::ipc::SerializeSchema(*table_.schema()));
   ARROW_RETURN_NOT_OK(CollectColumns());
   return arrays_.AddDictionaries();
@@ -67,6 +84,7 @@ arrow::Status MessageBuilder::CollectColumns() {
   for (int i = 0; i < table_.num_columns(); ++i) {
     const arrow::Field& field = *table_.schema()->field(i);
     int64_t rows = 0;
+    Prefetch(table_.column(i)->chunks());
     for (const auto& chunk : table_.column(i)->chunks()) {
       rows += chunk->length();
       arrow::Status status =
