@@ -4,11 +4,13 @@
 
 #include "bindings.h"
 #include "errors.h"
+#include "worker/operators/view_kernels.h"
 
 NB_MODULE(_native, module) {
   module.doc() = "The C++ parts of Zerrow that run inside Python processes.";
   if (arrow::py::import_pyarrow() != 0) throw nanobind::python_error();
   zerrow::python::ThrowNotOk(arrow::compute::Initialize());
+  zerrow::python::ThrowNotOk(zerrow::worker::RegisterViewKernels());
   zerrow::python::BindChannel(module);
   zerrow::python::BindHandover(module);
   zerrow::python::BindOperators(module);

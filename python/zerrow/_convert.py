@@ -5,6 +5,7 @@ what becomes of each type). What a function returns comes back through the Arrow
 library offers it: its own `to_arrow()` may cast.
 """
 
+import contextlib
 import inspect
 import re
 import sys
@@ -114,7 +115,12 @@ def to_table(result: object, function: str) -> pa.Table:
     if isinstance(result, list):
         return _from_rows(result, function)
     if hasattr(result, "__arrow_c_stream__"):
-        return pa.table(result)
+        # A series has a stream too, but not one of rows with columns.
+        reader = None
+        with contextlib.suppress(pa.ArrowInvalid):
+            reader = pa.RecordBatchReader.from_stream(result)
+        if reader is not None:
+            return reader.read_all()
     raise TaskError(
         f"{function}() returned {_name_of(result)}; a model returns a pyarrow Table, RecordBatch "
         "or RecordBatchReader, a polars or pandas frame, a DuckDB relation or a list of dicts"

@@ -203,7 +203,7 @@ def _serve_namespaces(requests: socket.socket, own_namespace: int) -> NoReturn:
     # Nobody waits for the first processes: the kernel reaps them when they are killed.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while requests.recv(1):
+    while _asked(requests):
         try:
             _process.unshare(_PID)
             pid = os.fork()
@@ -217,6 +217,13 @@ def _serve_namespaces(requests: socket.socket, own_namespace: int) -> NoReturn:
         socket.send_fds(requests, [b"+"], [pidfd])
         os.close(pidfd)
     os._exit(0)
+
+
+def _asked(requests: socket.socket) -> bool:
+    try:
+        return bool(requests.recv(1))
+    except ConnectionResetError:
+        return False  # the zygote is gone
 
 
 def _be_init(requests: socket.socket, own_namespace: int) -> NoReturn:

@@ -34,8 +34,9 @@ _PRELOADED = {
     "polars": ["polars"],
     "duckdb": ["duckdb"],
     "datafusion": ["datafusion"],
-    "sqlglot": ["sqlglot", "zerrow._filters"],
 }
+# What nearly every worker needs; a broken one is an error at once.
+_OWN = ["zerrow._worker", "zerrow._discovery", "zerrow._tasks_native", "zerrow._tasks_python"]
 
 
 @dataclass
@@ -90,7 +91,7 @@ def _preload(names: str) -> None:
             # Not installed, or broken: the function that imports it will say so.
             with contextlib.suppress(Exception):
                 importlib.import_module(module)
-    for own in ("zerrow", "zerrow._worker"):
+    for own in _OWN:
         importlib.import_module(own)
 
 

@@ -1,4 +1,5 @@
 #include <arrow/array/util.h>
+#include <arrow/compute/api_vector.h>
 #include <arrow/compute/exec.h>
 #include <arrow/util/bit_run_reader.h>
 #include <arrow/util/parallel.h>
@@ -6,7 +7,6 @@
 #include <utility>
 
 #include "worker/operators/operators.h"
-#include "worker/operators/selection.h"
 
 namespace zerrow::worker {
 
@@ -70,8 +70,8 @@ arrow::Result<std::shared_ptr<RecordBatch>> FilterBatch(const std::shared_ptr<Re
   }
   arrow::ArrayVector columns;
   for (const auto& column : batch->columns()) {
-    ARROW_ASSIGN_OR_RAISE(auto kept, FilterArray(column, *mask));
-    columns.push_back(std::move(kept));
+    ARROW_ASSIGN_OR_RAISE(const arrow::Datum kept, cp::Filter(column, mask));
+    columns.push_back(kept.make_array());
   }
   return RecordBatch::Make(batch->schema(), selected.rows, std::move(columns));
 }

@@ -3,7 +3,8 @@
 // Pure functions on Arrow's own thread pool, callable from any thread that isn't one of its
 // workers. They leave as much as they can where it is: columns that aren't changed, the bytes that
 // views point to, dictionaries, and batches of which a filter keeps everything or one piece.
-// Errors: Invalid, TypeError, KeyError and NotImplemented, as Arrow words them.
+// Filtering and sorting tables with views needs RegisterViewKernels(). Errors: Invalid, TypeError,
+// KeyError and NotImplemented, as Arrow words them.
 #pragma once
 
 #include <arrow/compute/expression.h>

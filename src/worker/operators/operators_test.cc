@@ -2,13 +2,12 @@
 
 #include <arrow/compute/api.h>
 #include <arrow/compute/initialize.h>
-#include <arrow/util/bitmap_ops.h>
 #include <gtest/gtest.h>
 
 #include <functional>
 #include <numeric>
 
-#include "worker/operators/selection.h"
+#include "worker/operators/view_kernels.h"
 
 namespace zerrow::worker {
 namespace {
@@ -25,7 +24,10 @@ T Value(arrow::Result<T> result) {
 
 class OperatorsTest : public testing::Test {
  protected:
-  static void SetUpTestSuite() { ASSERT_TRUE(cp::Initialize().ok()); }
+  static void SetUpTestSuite() {
+    ASSERT_TRUE(cp::Initialize().ok());
+    ASSERT_TRUE(RegisterViewKernels().ok());
+  }
 };
 
 std::shared_ptr<Array> Int64s(const std::vector<int64_t>& values) {
@@ -105,8 +107,7 @@ TEST_F(OperatorsTest, ViewsKeepTheirText) {
   arrow::BooleanBuilder mask_builder;
   for (int64_t i = 0; i < 150; ++i) ASSERT_TRUE(mask_builder.Append(i % 2 == 0).ok());
   const auto mask = Value(mask_builder.Finish());
-  const auto kept =
-      Value(FilterArray(sliced_views, static_cast<const arrow::BooleanArray&>(*mask)));
+  const auto kept = Value(cp::Filter(sliced_views, mask)).make_array();
   ASSERT_TRUE(kept->ValidateFull().ok()) << kept->ValidateFull();
   EXPECT_EQ(kept->data()->buffers.at(2), views->data()->buffers.at(2));
   const auto expected = Value(cp::Filter(sliced_plain, mask)).make_array();
@@ -116,10 +117,37 @@ TEST_F(OperatorsTest, ViewsKeepTheirText) {
       arrow::ArrayVector{sliced_views, views->Slice(150), views->Slice(0, 2)});
   std::vector<int64_t> order(static_cast<size_t>(column->length()));
   std::iota(order.rbegin(), order.rend(), 0);
-  const auto reversed = Value(TakeRows(column, Int64s(order)));
+  const auto reversed = Value(cp::Take(column, Int64s(order))).chunked_array();
   ASSERT_TRUE(reversed->ValidateFull().ok());
   EXPECT_EQ(Value(reversed->GetScalar(0))->ToString(), LongText(1));
 }
+
+TEST_F(OperatorsTest, ViewsSortLikeStrings) {
+  const std::vector<std::string> texts = {LongText(2), "b", "null", LongText(1), "", "null", "a"};
+  const auto views = Texts<arrow::StringViewBuilder>(texts);
+  const auto plain = Texts<arrow::StringBuilder>(texts);
+  for (const auto order : {cp::SortOrder::Ascending, cp::SortOrder::Descending}) {
+    EXPECT_TRUE(Value(cp::SortIndices(*views->Slice(1), order))
+                    ->Equals(Value(cp::SortIndices(*plain->Slice(1), order))));
+  }
+}
+
+TEST_F(OperatorsTest, NullsOfAViewFilterAreHonoured) {
+  const auto views = Texts<arrow::StringViewBuilder>({"a", "b", LongText(1)});
+  arrow::BooleanBuilder builder;
+  ASSERT_TRUE(builder.AppendNull().ok());
+  ASSERT_TRUE(builder.AppendValues(std::vector<bool>{false, true}).ok());
+  const auto mask = Value(builder.Finish());
+  const cp::FilterOptions emit_null(cp::FilterOptions::EMIT_NULL);
+  const auto kept = Value(cp::Filter(views, mask, emit_null)).make_array();
+  ASSERT_TRUE(kept->ValidateFull().ok());
+  EXPECT_EQ(kept->length(), 2);
+  EXPECT_TRUE(kept->IsNull(0));
+  EXPECT_EQ(Value(cp::Filter(views, mask)).length(), 1);
+  EXPECT_TRUE(cp::Take(views, Int64s({7})).status().IsIndexError());
+}
+
+TEST_F(OperatorsTest, RegisteringTwiceIsHarmless) { EXPECT_TRUE(RegisterViewKernels().ok()); }
 
 TEST_F(OperatorsTest, NestedViewsAreChosenToo) {
   arrow::ListBuilder builder(arrow::default_memory_pool(),

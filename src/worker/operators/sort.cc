@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "worker/operators/operators.h"
-#include "worker/operators/selection.h"
 
 namespace zerrow::worker {
 
@@ -82,9 +81,13 @@ arrow::Result<TablePtr> SortTable(const TablePtr& table, const std::vector<SortC
   ARROW_ASSIGN_OR_RAISE(const auto indices, cp::SortIndices(arrow::Datum(key_table),
                                                             cp::SortOptions(std::move(order))));
   arrow::ChunkedArrayVector columns(table->num_columns());
-  ARROW_RETURN_NOT_OK(arrow::internal::ParallelFor(table->num_columns(), [&](int i) {
-    return TakeRows(table->column(i), indices).Value(&columns[i]);
-  }));
+  ARROW_RETURN_NOT_OK(
+      arrow::internal::ParallelFor(table->num_columns(), [&](int i) -> arrow::Status {
+        ARROW_ASSIGN_OR_RAISE(const arrow::Datum taken, cp::Take(table->column(i), indices,
+                                                                 cp::TakeOptions::NoBoundsCheck()));
+        columns[i] = taken.chunked_array();
+        return arrow::Status::OK();
+      }));
   return arrow::Table::Make(table->schema(), std::move(columns), table->num_rows());
 }
 

@@ -1,0 +1,173 @@
+"""Inputs in the libraries' forms and what functions return, with what is shared on the way."""
+
+import typing
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from zerrow import _convert
+from zerrow._tasks import TaskError
+
+ROWS = 10_000
+TABLE = pa.table(
+    {
+        "n": np.arange(ROWS),
+        "x": np.linspace(0, 1, ROWS),
+        "nullable": pa.array([None if i % 7 == 0 else i for i in range(ROWS)]),
+        "s": [f"text number {i} of all of them" for i in range(ROWS)],
+        "d": pa.array([f"c{i % 10}" for i in range(ROWS)]).dictionary_encode(),
+    }
+)
+
+
+def buffers(table):
+    found = set()
+    for column in table.columns:
+        for chunk in column.chunks:
+            arrays = [chunk, chunk.dictionary] if pa.types.is_dictionary(chunk.type) else [chunk]
+            for array in arrays:
+                found |= {(b.address, b.size) for b in array.buffers() if b is not None}
+    return found
+
+
+def shared(output, column, table=TABLE):
+    """The part of a column's bytes in the output that are the input's own."""
+    known = sorted((a, a + size) for a, size in buffers(table))
+    mine = buffers(output.select([column]))
+    inside = sum(
+        size
+        for address, size in mine
+        if any(a <= address and address + size <= b for a, b in known)
+    )
+    return inside / sum(size for _, size in mine)
+
+
+def plain(a, b: pa.Table, c: "pa.Table", d: int = 3):
+    pass
+
+
+def frames(  # noqa: PLR0917
+    a: pd.DataFrame,
+    b: pl.DataFrame,
+    c: pl.LazyFrame,
+    d: duckdb.DuckDBPyRelation,
+    e: "pl.DataFrame",
+    f: pl.DataFrame | None,
+    g: typing.Optional["pd.DataFrame"],
+):
+    pass
+
+
+def unresolvable(a: "pandas.DataFrame", b: "Optional[polars.LazyFrame]", c: "my.pl.DataFrame"):  # noqa: F821
+    pass
+
+
+def test_annotations_say_the_form():
+    assert set(_convert.wanted_forms(plain).values()) == {"pyarrow"}
+    assert _convert.wanted_forms(frames) == {
+        "a": "pandas",
+        "b": "polars",
+        "c": "polars_lazy",
+        "d": "duckdb",
+        "e": "polars",
+        "f": "polars",
+        "g": "pandas",
+    }
+
+
+def test_annotations_for_type_checkers_only():
+    assert _convert.wanted_forms(unresolvable) == {
+        "a": "pandas",
+        "b": "polars_lazy",
+        "c": "pyarrow",
+    }
+
+
+@pytest.mark.parametrize("form", ["pyarrow", "pandas", "polars", "polars_lazy", "duckdb"])
+def test_there_and_back(form):
+    frame = _convert.from_table(TABLE, form)
+    table = _convert.to_table(frame, "f")
+    assert table.column_names == TABLE.column_names
+    for name in TABLE.column_names:
+        assert (
+            table[name].cast(pa.string()).to_pylist() == TABLE[name].cast(pa.string()).to_pylist()
+        )
+
+
+def test_pandas_shares_every_column():
+    frame = _convert.from_table(TABLE, "pandas")
+    frame["new"] = frame["n"] + 1
+    table = _convert.to_table(frame, "f")
+    for name in TABLE.column_names:
+        assert table.schema.field(name).type == TABLE.schema.field(name).type
+        assert shared(table, name) == 1
+    assert shared(table, "new") == 0
+
+
+def test_polars_shares_numbers_and_text():
+    frame = _convert.from_table(TABLE, "polars").with_columns(new=pl.col("n") + 1)
+    table = _convert.to_table(frame, "f")
+    for name in ("n", "x", "nullable"):
+        assert shared(table, name) == 1
+    assert shared(table, "s") > 0.5  # the views are new, the text isn't
+    assert shared(table, "new") == 0
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        TABLE.select(["n"]).combine_chunks().to_batches()[0],
+        pa.RecordBatchReader.from_batches(
+            TABLE.select(["n"]).schema, TABLE.select(["n"]).to_batches(max_chunksize=1000)
+        ),
+        [{"n": i} for i in range(ROWS)],
+        pd.DataFrame({"n": np.arange(ROWS)}),
+        pl.DataFrame({"n": np.arange(ROWS)}),
+        pl.LazyFrame({"n": np.arange(ROWS)}),
+    ],
+    ids=lambda value: type(value).__module__.split(".")[0] + "." + type(value).__name__,
+)
+def test_what_functions_may_return(result):
+    assert _convert.to_table(result, "f").equals(TABLE.select(["n"]))
+
+
+def test_relation():
+    relation = duckdb.from_arrow(TABLE).project("n, s")
+    assert _convert.to_table(relation, "f").to_pydict() == TABLE.select(["n", "s"]).to_pydict()
+
+
+def test_rows_with_different_keys():
+    table = _convert.to_table([{"a": 1}, {"b": "x", "a": None}], "f")
+    assert table.to_pydict() == {"a": [1, None], "b": [None, "x"]}
+    assert _convert.to_table([], "f").num_columns == 0
+
+
+def test_a_pandas_index_with_a_name_becomes_a_column():
+    frame = pd.DataFrame({"k": ["a", "b", "a"], "v": [1, 2, 3]})
+    assert _convert.to_table(frame.groupby("k").sum(), "f").to_pydict() == {
+        "v": [4, 2],
+        "k": ["a", "b"],
+    }
+    table = _convert.to_table(frame[frame["v"] > 1], "f")
+    assert table.to_pydict() == {"k": ["b", "a"], "v": [2, 3]}
+    assert not table.schema.metadata
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (None, "f() returned None; a model returns"),
+        ({"a": [1]}, "f() returned dict; a model returns"),
+        (pd.Series([1]), "f() returned pandas.Series; a model returns"),
+        ([1, 2], "f() returned a list whose item 0 is int, not a dict"),
+        ([{"a": 1}, {"a": "x"}], "f() returned dicts that don't make a table"),
+        (pd.DataFrame({"a": [1, "x"]}), "f() returned a pandas frame that Arrow can't hold"),
+    ],
+)
+def test_what_functions_may_not_return(result, message):
+    with pytest.raises(TaskError) as caught:
+        _convert.to_table(result, "f")
+    assert str(caught.value).startswith(message)
