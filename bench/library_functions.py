@@ -51,7 +51,7 @@ def numpy_columns(table: Any) -> Any:
 
 def pandas_new_columns(frame: Any) -> Any:
     frame["double"] = frame["value"] * 2.0
-    frame["key"] = frame["id"] % 97
+    frame["key"] = frame["id"] - frame["value"]
     return frame[["double", "key", "value", "id"]]
 
 

@@ -41,9 +41,9 @@ def test_the_sdk_reference_names_everything_public():
 def test_the_sdk_reference_lists_the_arguments_that_there_are(name):
     section, target = documented()[name], resolve(name)
     listed = dict(ROW.findall(section))
+    if not callable(target) or target is zerrow.RunResult:
+        return  # a module; made by `run` only
     if inspect.isclass(target) and issubclass(target, Exception):
-        return
-    if not callable(target):
         return
     expected = arguments_of(target)
     assert set(listed) == set(expected), name

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -166,6 +167,6 @@ def tpch(tmp_path_factory):
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    (folder / "models").symlink_to(source / "models")
-    (folder / "zerrow_project.yml").symlink_to(source / "zerrow_project.yml")
+    shutil.copytree(source / "models", folder / "models")
+    shutil.copy(source / "zerrow_project.yml", folder)
     return folder
