@@ -3,6 +3,7 @@
 import inspect
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +12,13 @@ from typing import Any
 from zerrow._declarations import Declaration, Model, Parameter, collector
 from zerrow._description import Input, ModelEntry, Project
 from zerrow._errors import Problem, ProjectError
-from zerrow._modules import IMPORT_TIMEOUT_S, PythonFile, load_module, time_limit
+from zerrow._modules import (
+    ImportTimeoutError,
+    PythonFile,
+    import_time_s,
+    load_module,
+    time_limit,
+)
 from zerrow._tracebacks import describe_failure, relative_file
 
 
@@ -25,11 +32,14 @@ def read_python_models(
     """
     declarations: list[Declaration] = []
     token = collector.set(declarations)
+    deadline = time.monotonic() + import_time_s()
     try:
         for file in files:
             if on_import is not None:
                 on_import(file.path)
-            _import(project, file.path)
+            problem = _import(project, file.path, deadline)
+            if isinstance(problem, ImportTimeoutError):
+                break
     finally:
         collector.reset(token)
     root = os.path.realpath(project.directory)
@@ -45,9 +55,10 @@ def read_python_models(
             project.report(problem)
 
 
-def _import(project: Project, path: str) -> None:
+def _import(project: Project, path: str, deadline: float) -> BaseException | None:
+    """Imports a file until the deadline at most; returns what it raised, which is reported."""
     try:
-        with time_limit(IMPORT_TIMEOUT_S):
+        with time_limit(max(deadline - time.monotonic(), 0.001)):
             load_module(project.directory, path)
     except BaseException as problem:  # SystemExit is the user's mistake as well
         found = _import_problem(problem, path, project.directory)
@@ -56,6 +67,8 @@ def _import(project: Project, path: str) -> None:
             (known.file, known.line) == (found.file, found.line) for known in project.problems
         ):
             project.problems.append(found)
+        return problem
+    return None
 
 
 def _import_problem(problem: BaseException, path: str, directory: Path) -> Problem:

@@ -23,12 +23,12 @@ sources:
 # Forks a process for each project, as the zygote does; imports that cost a second are done once.
 SERVER = """
 import json, os, sys
-from zerrow import _discovery, _python_models
+from zerrow import _discovery
 for line in sys.stdin:
     request = json.loads(line)
     if os.fork() == 0:
         os.dup2(2, 1)
-        _python_models.IMPORT_TIMEOUT_S = request["import_timeout_s"]
+        os.environ["ZERROW_IMPORT_TIMEOUT_S"] = request["import_timeout_s"]
         answer = _discovery.describe(request["project"], request["parameters"])
         with open(request["answer"], "w") as file:
             json.dump(answer, file)
@@ -50,7 +50,7 @@ class ProjectFolder:
 
     def __init__(self, path, server):
         self.path = path
-        self.import_timeout_s = 60
+        self.import_timeout_s = "60"
         self._server = server
         self.write("zerrow_project.yml", YML)
         (path / "data").mkdir()
