@@ -11,7 +11,7 @@ from zerrow import _filters
 from zerrow._description import Input, ModelEntry, Project
 from zerrow._errors import ProjectError, did_you_mean
 from zerrow._operators import Operator
-from zerrow._project_file import FILE
+from zerrow._project_file import FILE, name_problem
 
 
 class Columns:
@@ -59,6 +59,14 @@ class Columns:
             if (column if exact else column.lower()) not in folded:
                 return f"there is no column {column!r} in {name!r}{did_you_mean(column, known)}"
         return None
+
+
+def check_names(project: Project) -> None:
+    """Reports models whose names can't be names of files and tables."""
+    for model in project.models:
+        problem = name_problem(model.name)
+        if problem:
+            project.report(model.error(f"model {model.name!r}: {problem}"))
 
 
 def check_inputs(project: Project, columns: Columns) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zerrow import _parameters
-from zerrow._checks import Columns, check_inputs, check_operators
+from zerrow._checks import Columns, check_inputs, check_names, check_operators
 from zerrow._description import ModelEntry, Project
 from zerrow._errors import ProjectError
 from zerrow._modules import find_python_files
@@ -68,6 +68,7 @@ def _read_models(
     read_python_models(project, files, on_import)
     queries = read_sql_models(project)
     natives = read_native_models(project, file.natives)
+    check_names(project)
     columns = Columns(project)
     for entry, operator in natives:
         if operator.output is None:

@@ -70,12 +70,12 @@ def find_python_files(project_dir: Path) -> tuple[list[PythonFile], list[Project
         name = os.path.basename(path)
         if name.startswith("test_") or name.endswith("_test.py") or name == "conftest.py":
             continue
-        source = (project_dir / path).read_bytes()
-        if b"zerrow" not in source:
-            continue
         try:
+            source = (project_dir / path).read_bytes()
+            if b"zerrow" not in source:
+                continue
             tree = ast.parse(source, filename=path)
-        except (SyntaxError, ValueError) as problem:  # ValueError: null bytes
+        except (SyntaxError, ValueError, OSError, RecursionError) as problem:
             line = problem.lineno if isinstance(problem, SyntaxError) else 1
             problems.append(ProjectError(one_line(problem), path, line or 0))
             continue

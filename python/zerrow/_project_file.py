@@ -1,5 +1,6 @@
 """Reads zerrow_project.yml into plain values that know the line on which they were written."""
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -143,6 +144,13 @@ def plain(content: object) -> object:
     return content
 
 
+def name_problem(name: str) -> str | None:
+    """Why a source or model can't be called so: names become files' names and SQL's tables."""
+    if re.fullmatch(r"\w[\w.-]*", name):
+        return None
+    return "a name consists of letters, digits, _, - and . (not at its beginning)"
+
+
 def error(message: str, line: int) -> ProjectError:
     """An error in the project file."""
     return ProjectError(message, FILE, line)
@@ -161,15 +169,15 @@ def read_project_file(project_dir: Path) -> ProjectFile:
         raise ProjectError(f"{FILE} can't be read: {problem}", FILE) from None
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = None if root is None else _converted(root).content
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
         line = mark.line + 1 if mark else 0
         raise error(f"this is not valid YAML: {problem.problem or problem.context}", line) from None
-    except yaml.YAMLError as problem:
+    except (yaml.YAMLError, RecursionError) as problem:
         raise error(f"this is not valid YAML: {problem}", 1) from None
     if root is None:
         raise error("the file is empty: it needs at least `name: ...`", 1)
-    content = _converted(root).content
     if not isinstance(content, Mapping):
         raise error("the file must consist of `key: value` lines", 1)
     return _read(content)
@@ -225,10 +233,16 @@ def _parameter(name: str, line: int, value: Value) -> ParameterEntry:
             f"{what} is of type {kind}, but its default is {plain(default)!r}",
             entry.line_of("default"),
         )
+    if isinstance(default, int | float) and not -(2**63) <= default < 2**63 and kind != "float":
+        raise error(f"{what}: its default doesn't fit in 64 bits", entry.line_of("default"))
+    if isinstance(default, float) and not math.isfinite(default):
+        raise error(f"{what}: its default must be a finite number", entry.line_of("default"))
     return ParameterEntry(name, kind, default, entry.flag("required", default=False), line)
 
 
 def _source(table: str, line: int, value: Value) -> SourceEntry:
+    if name_problem(table):
+        raise error(f"source {table!r}: {name_problem(table)}", line)
     if not isinstance(value.content, str) or not value.content.strip():
         raise error(
             f"source {table!r} must be the path of a Parquet file, a folder or a glob, "

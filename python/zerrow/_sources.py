@@ -75,7 +75,8 @@ def _find_files(entry: SourceEntry, project_dir: Path) -> tuple[str, list[str]]:
         return os.path.dirname(path), [path]
     if os.path.isdir(path):
         inside = glob.glob("**/*.parquet", root_dir=path, recursive=True)
-        files = sorted(os.path.join(path, name) for name in inside if _is_data(name))
+        found = (os.path.join(path, name) for name in inside if _is_data(name))
+        files = sorted(filter(os.path.isfile, found))
         if not files:
             raise _error(entry, f"the folder {entry.pattern} has no .parquet file")
         return path, files

@@ -132,6 +132,20 @@ def test_an_import_that_hangs_names_file_and_line(project):
     assert "still being imported after 0.4 s" in text
 
 
+def test_names_are_fit_for_files_and_tables(project):
+    project.write("a.py", "import zerrow\n@zerrow.model(name='../x')\ndef f(): ...\n")
+    file, line, text = project.error()
+    assert (file, line) == ("a.py", 3)
+    assert text.startswith("model '../x': a name consists of")
+
+
+def test_files_that_cannot_be_read_are_errors(project):
+    (project.path / "a.py").symlink_to("nowhere")
+    (project.path / "b.sql").symlink_to("nowhere")
+    project.write("c.py", "import zerrow" + "\0")
+    assert [file for file, _, _ in project.errors()] == ["a.py", "c.py", "b.sql"]
+
+
 def test_syntax_errors_have_a_line(project):
     project.write("a.py", "import zerrow\ndef f(:\n")
     assert project.error() == ("a.py", 2, "SyntaxError: invalid syntax")
@@ -220,6 +234,10 @@ PROJECT_FILES = {
     "no file matches": ("name: x\nsources:\n  s: data/*.pq\n", 3),
     "has no .parquet file": ("name: x\nsources:\n  s: empty\n", 3),
     "is not a local path": ("name: x\nsources:\n  s: s3://b/x.parquet\n", 3),
+    "source '../s': a name consists of": ("name: x\nsources:\n  ../s: a\n", 3),
+    "must be a finite number": ("name: x\nparameters:\n  p: {default: .inf}\n", 3),
+    "fit in 64 bits": (f"name: x\nparameters:\n  p: {{default: {2**70}}}\n", 3),
+    "not valid YAML: maximum recursion": ("name: &a [*a]\n", 1),
     "can't be read as Parquet": ("name: x\nsources:\n  s: zerrow_project.yml\n", 3),
 }
 
