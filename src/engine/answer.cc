@@ -1,6 +1,5 @@
 #include "engine/answer.h"
 
-#include <signal.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -70,9 +69,7 @@ Failure ReadDeath(int wait_status) {
   if (!WIFSIGNALED(wait_status)) {
     return Fail("its process " + DescribeWaitStatus(wait_status) + " without returning");
   }
-  std::string text = "its process " + DescribeWaitStatus(wait_status);
-  if (WTERMSIG(wait_status) == SIGKILL) text += "; the machine may be out of memory";
-  return Fail(std::move(text), ModelStatus::kKilled);
+  return Fail("its process " + DescribeWaitStatus(wait_status), ModelStatus::kKilled);
 }
 
 }  // namespace

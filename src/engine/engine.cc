@@ -81,6 +81,15 @@ arrow::Result<BackendKind> ChooseBackend(const std::vector<BackendInfo>& backend
   return Status::Invalid("there is no backend ", ToString(wanted));
 }
 
+void NoteUnavailable(std::vector<BackendInfo>& backends, BackendKind kind, const Status& why) {
+  for (BackendInfo& backend : backends) {
+    if (backend.kind != kind) continue;
+    backend.available = false;
+    backend.detail = why.message();
+  }
+  std::ranges::stable_partition(backends, &BackendInfo::available);
+}
+
 arrow::Result<RunOptions> CheckOptions(RunOptions options) {
   std::error_code error;
   options.project_dir = fs::absolute(options.project_dir, error).lexically_normal().string();
@@ -168,10 +177,14 @@ arrow::Result<RunResult> Engine::Run(const RunOptions& options, RunObserver& obs
   RunSettings settings;
   ARROW_ASSIGN_OR_RAISE(settings.options, CheckOptions(options));
   ARROW_ASSIGN_OR_RAISE(settings.backend, ChooseBackend(state_->backends, options.backend));
-  const bool shared = settings.backend == BackendKind::kMemfd;
-  if (shared && !state_->memory) {
-    ARROW_ASSIGN_OR_RAISE(state_->memory, shm::SharedMemory::Make());
+  if (settings.backend == BackendKind::kMemfd && !state_->memory) {
+    auto memory = shm::SharedMemory::Make();
+    if (!memory.ok()) NoteUnavailable(state_->backends, settings.backend, memory.status());
+    if (memory.ok()) state_->memory = std::move(*memory);
+    // Another one if any will do, else the error.
+    ARROW_ASSIGN_OR_RAISE(settings.backend, ChooseBackend(state_->backends, options.backend));
   }
+  const bool shared = settings.backend == BackendKind::kMemfd;
   settings.zygote = ZygoteOptionsFor(state_->options, GuessLibraries(settings.options.project_dir),
                                      /*with_shim=*/shared);
   settings.start_timeout = state_->options.start_timeout;

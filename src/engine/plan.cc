@@ -16,6 +16,15 @@ namespace {
 using Columns = std::optional<std::vector<std::string>>;
 using SourceVariant = std::tuple<Columns, std::optional<std::string>>;
 
+// A model's name is shown, is a table in SQL and becomes a file's name.
+bool IsUsableName(const std::string& name) {
+  constexpr size_t kMaxBytes = 200;
+  return name.size() <= kMaxBytes && !name.starts_with('.') &&
+         std::ranges::none_of(name, [](unsigned char c) {
+           return c < 0x20 || c == 0x7f || c == '/' || c == '#' || c == '\\';
+         });
+}
+
 class Planner {
  public:
   Planner(const Description& description, const RunOptions& options)
@@ -54,6 +63,7 @@ class Planner {
     for (size_t i = 0; i < description_.models.size(); ++i) {
       const auto& model = description_.models[i];
       const auto [known, is_new] = models_.emplace(model.name, i);
+      if (!IsUsableName(model.name)) AddError("this isn't a usable name for a model", model);
       if (sources_.contains(model.name)) {
         AddError("a source has the same name; rename the model", model);
       } else if (!is_new) {

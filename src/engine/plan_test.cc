@@ -105,6 +105,13 @@ TEST(Plan, CollectsErrorsWithTheirPlaces) {
           "models.py:7: reads_check: the input \"check\" is an expectation, which has no table"}));
 }
 
+TEST(Plan, RefusesNamesThatCantBeFiles) {
+  for (const char* name : {"../x", "a/b", ".hidden", "a\nb", "flights#2"}) {
+    EXPECT_EQ(MakePlan(Project({Model(name, {})}), {}).errors.size(), 1u) << name;
+  }
+  EXPECT_TRUE(MakePlan(Project({Model("späte flüge-1.x", {})}), {}).errors.empty());
+}
+
 TEST(Plan, SelectTakesAncestorsOnly) {
   RunOptions options;
   options.select = {"mid"};

@@ -50,7 +50,7 @@ Status RunLoop::Loop() {
   ARROW_ASSIGN_OR_RAISE(cancel_watch_, loop_->Watch(cancel_.fd(), [this] { OnCancel(); }));
   ARROW_ASSIGN_OR_RAISE(
       workers_, WorkerPool::Make(
-                    *loop_, settings_.zygote, [this](const ZygoteInfo&) { ready_at_ = Now(); },
+                    *loop_, settings_.zygote, [this](const ZygoteInfo& info) { OnReady(info); },
                     [this](const std::string& why) { OnZygoteLost(why); }));
   sampler_.AddProcess(workers_->zygote_pid());
   StartDiscovery();
@@ -82,6 +82,14 @@ void RunLoop::CheckTime() {
     if (Now() - *running.killed_at < kKillPatienceSeconds) continue;
     return workers_->Abandon("it didn't end a worker that had to be killed");
   }
+}
+
+void RunLoop::OnReady(const ZygoteInfo& info) {
+  ready_at_ = Now();
+  if (!memory_ || info.shim) return;
+  observer_.OnOutputLine("", 2,
+                         "warning: the allocator shim isn't loaded in the workers' Python, so "
+                         "that outputs are copied");
 }
 
 void RunLoop::OnCancel() {

@@ -17,6 +17,7 @@
 #include "engine/answer.h"
 #include "engine/engine.h"
 #include "engine/event_loop.h"
+#include "engine/oom_kills.h"
 #include "engine/plan.h"
 #include "engine/publish_output.h"
 #include "engine/scheduler.h"
@@ -105,6 +106,7 @@ class RunLoop {
 
   std::vector<shm::GrantedChunk> TakeChunks(Running& running);
   void GiveBack(std::vector<shm::GrantedChunk> chunks);
+  void OnReady(const ZygoteInfo& info);
   void OnCancel();
   void OnZygoteLost(const std::string& why);
   int64_t SegmentBytes() const;
@@ -121,6 +123,7 @@ class RunLoop {
   std::optional<EventLoop::WatchId> cancel_watch_;
 
   std::optional<double> ready_at_;  // of the zygote
+  const int64_t oom_kills_before_ = CountOomKills();
   bool cancelled_ = false;
   bool done_ = false;
   arrow::Status fatal_;  // the engine's own failure

@@ -147,7 +147,12 @@ void RunLoop::OnTaskEnded(size_t index, WorkerEnd end) {
     return OnOutput(index, std::move(*output));
   }
   GiveBack(TakeChunks(running));
-  if (auto* failure = std::get_if<Failure>(&answer)) return OnFailed(index, std::move(*failure));
+  if (auto* failure = std::get_if<Failure>(&answer)) {
+    if (failure->status == ModelStatus::kKilled && CountOomKills() > oom_kills_before_) {
+      failure->error.message += "; meanwhile the kernel killed a process because memory ran out";
+    }
+    return OnFailed(index, std::move(*failure));
+  }
   OnValue(index, std::get<ValueAnswer>(answer).value);
 }
 
