@@ -34,6 +34,15 @@ class Input:
     table: pa.Table
 
 
+def narrow(table: pa.Table, columns: list[str] | None, condition: str | None) -> pa.Table:
+    """The rows for which the condition is true, and of these the columns; None asks for all."""
+    if condition is not None:
+        from zerrow._tasks_native import filter_table
+
+        table = filter_table(table, condition)
+    return table if columns is None else table.select(columns)
+
+
 class Task:
     """The engine's request, with its inputs opened."""
 
@@ -56,13 +65,7 @@ class Task:
         segments = [(s["id"], s["size"], fds[s["fd"]]) for s in entry.get("segments") or ()]
         table = self._handover.open(entry["format"], fds[entry["message"]], segments)
         self._opened.append(table)
-        columns, condition = entry.get("columns"), entry.get("filter")
-        if condition is not None:
-            from zerrow._tasks_native import filter_table
-
-            table = filter_table(table, condition)
-        if columns is not None:
-            table = table.select(columns)
+        table = narrow(table, entry.get("columns"), entry.get("filter"))
         return Input(entry["parameter"], entry["model"], table)
 
     def publish(self, table: pa.Table) -> Answer:

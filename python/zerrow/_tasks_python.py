@@ -3,21 +3,21 @@
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from zerrow import _convert
 from zerrow._modules import load_module
-from zerrow._tasks import Answer, Task, TaskError
+from zerrow._tasks import Answer, Input, Task, TaskError
 
 
 def run(task: Task) -> Answer:
     """Imports the function's file, calls the function and publishes or answers what it returns."""
     function = find_function(task)
-    arguments = prepare_arguments(task, function)
+    arguments = prepare_arguments(function, task.inputs, task.body.get("parameters") or {})
     started = time.perf_counter()
     if task.body["kind"] == "expectation":
-        return Answer({"op": "result", "value": _expect(function, arguments)})
+        return Answer({"op": "result", "value": expect(function, arguments)})
     result = function(**arguments)
     task.timings["run_s"] = time.perf_counter() - started
     table = _convert.to_table(result, task.body["function"])
@@ -33,17 +33,20 @@ def find_function(task: Task) -> Callable[..., Any]:
     return function
 
 
-def prepare_arguments(task: Task, function: Callable[..., Any]) -> dict[str, Any]:
+def prepare_arguments(
+    function: Callable[..., Any], inputs: Iterable[Input], parameters: Mapping[str, Any]
+) -> dict[str, Any]:
     """The function's inputs in the forms that its annotations ask for, and its parameters."""
     forms = _convert.wanted_forms(function)
-    arguments: dict[str, Any] = dict(task.body.get("parameters") or {})
-    for given in task.inputs:
+    arguments = dict(parameters)
+    for given in inputs:
         form = forms.get(given.parameter, "pyarrow")
         arguments[given.parameter] = _convert.from_table(given.table, form)
     return arguments
 
 
-def _expect(function: Callable[..., Any], arguments: dict[str, Any]) -> bool:
+def expect(function: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:
+    """What the expectation answers; a failed assert is False. TaskError if it's not a bool."""
     try:
         result = function(**arguments)
     except AssertionError as problem:

@@ -55,16 +55,17 @@ class Started:
             [*command(), *map(str, words)],
             cwd=cwd,
             env={**os.environ, name: value},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
 
-    def finish(self, timeout=120):
+    def finish(self, timeout=120, typed=""):
+        """Waits for its end; `typed` is what a user types meanwhile."""
         try:
-            out, err = self.process.communicate(timeout=timeout)
+            out, err = self.process.communicate(typed, timeout=timeout)
         except subprocess.TimeoutExpired:
             left = self.processes()
             os.killpg(self.process.pid, signal.SIGKILL)
