@@ -65,9 +65,8 @@ void Arena::EraseRun(uint32_t first) {
   if (run.next != kNone) runs_[run.next].previous = run.previous;
 }
 
-void Arena::Add(uint32_t first, uint32_t count, bool dirty, bool binned) {
-  const uint8_t flags = kFree | (dirty ? kDirty : 0) | (binned ? 0 : kUnbinned);
-  for (uint32_t i = first; i < first + count; ++i) flags_[i] = flags;
+void Arena::Add(uint32_t first, uint32_t count, uint8_t flags) {
+  for (uint32_t i = first; i < first + count; ++i) flags_[i] = flags | kFree;
   flags_[first] |= kChunkFirst;
   InsertRun(first, count);
 }

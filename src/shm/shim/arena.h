@@ -24,6 +24,7 @@ class Arena {
     kChunkFirst = 8,  // no run reaches from before it into it
     kUnbinned = 16,   // free runs here serve growth in place only (dedicated and retired chunks)
     kDirty = 32,      // may hold something other than zeros
+    kCold = 64,       // may have pages that this process has not mapped
   };
 
   static size_t TableBytes(uint32_t granules);
@@ -35,8 +36,8 @@ class Arena {
   /// `zeroed_table` has TableBytes(granules) bytes and outlives the arena.
   void Init(void* zeroed_table, uint32_t granules);
 
-  /// A chunk of `count` free granules. `binned`: allocations may come from it.
-  void Add(uint32_t first, uint32_t count, bool dirty, bool binned);
+  /// A chunk of `count` free granules; `flags` of kUnbinned, kDirty and kCold.
+  void Add(uint32_t first, uint32_t count, uint8_t flags);
   /// Forgets a chunk, whose granules are all free.
   void Remove(uint32_t first, uint32_t count);
   /// From now on nothing is allocated in this chunk.
@@ -44,7 +45,7 @@ class Arena {
 
   /// The first of `count` granules, at a multiple of `alignment` (a power of two), now used and one
   /// allocation; kNone if no run is long enough. Prefers granules that were in use before: their
-  /// pages exist. Sets no dirty flag: see MarkDirty.
+  /// pages exist. Changes neither kDirty nor kCold.
   uint32_t Allocate(uint32_t count, uint32_t alignment);
   /// Takes exactly these granules if all are free, as an allocation or joined to the one before.
   bool AllocateAt(uint32_t first, uint32_t count, bool joined);
@@ -70,7 +71,6 @@ class Arena {
   uint32_t FreeRunLength(uint32_t first) const;
 
   bool Has(uint32_t granule, Flag flag) const { return (flags_[granule] & flag) != 0; }
-  void MarkDirty(uint32_t first, uint32_t count) { SetFlag(first, count, kDirty); }
   void SetFlag(uint32_t first, uint32_t count, Flag flag);
   void ClearFlag(uint32_t first, uint32_t count, Flag flag);
 

@@ -24,7 +24,7 @@ class ArenaTest : public ::testing::Test {
 TEST_F(ArenaTest, AllocatesNothingWithoutChunks) { EXPECT_EQ(arena_.Allocate(1, 1), Arena::kNone); }
 
 TEST_F(ArenaTest, AllocatesAWholeChunkAndNoMore) {
-  arena_.Add(1024, 1024, /*dirty=*/false, /*binned=*/true);
+  arena_.Add(1024, 1024, 0);
   EXPECT_EQ(arena_.Allocate(1025, 1), Arena::kNone);
   EXPECT_EQ(arena_.Allocate(1024, 1), 1024U);
   EXPECT_EQ(arena_.Allocate(1, 1), Arena::kNone);
@@ -32,8 +32,8 @@ TEST_F(ArenaTest, AllocatesAWholeChunkAndNoMore) {
 }
 
 TEST_F(ArenaTest, NeverCrossesChunks) {
-  arena_.Add(0, 1024, false, true);
-  arena_.Add(1024, 1024, false, true);
+  arena_.Add(0, 1024, 0);
+  arena_.Add(1024, 1024, 0);
   EXPECT_EQ(arena_.Allocate(1500, 1), Arena::kNone);
   const uint32_t first = arena_.Allocate(1024, 1);
   const uint32_t second = arena_.Allocate(1024, 1);
@@ -44,17 +44,17 @@ TEST_F(ArenaTest, NeverCrossesChunks) {
 }
 
 TEST_F(ArenaTest, Aligns) {
-  arena_.Add(1024, 1024, false, true);
+  arena_.Add(1024, 1024, 0);
   EXPECT_EQ(arena_.Allocate(3, 1), 1024U);
   EXPECT_EQ(arena_.Allocate(3, 512), 1536U);
   arena_.CheckInvariants(kGranules);
 }
 
 TEST_F(ArenaTest, PrefersGranulesThatWereInUse) {
-  arena_.Add(0, 1024, false, true);
+  arena_.Add(0, 1024, 0);
   const uint32_t first = arena_.Allocate(8, 1);
   const uint32_t second = arena_.Allocate(8, 1);
-  arena_.MarkDirty(first, 16);
+  arena_.SetFlag(first, 16, Arena::kDirty);
   arena_.Free(first, 8);
   EXPECT_EQ(arena_.Allocate(8, 1), first);
   arena_.Free(second, 8);
@@ -62,8 +62,8 @@ TEST_F(ArenaTest, PrefersGranulesThatWereInUse) {
 }
 
 TEST_F(ArenaTest, GrowsInPlaceOnlyInsideAChunk) {
-  arena_.Add(0, 1024, false, true);
-  arena_.Add(1024, 1024, false, true);
+  arena_.Add(0, 1024, 0);
+  arena_.Add(1024, 1024, 0);
   const uint32_t whole = arena_.Allocate(1024, 1);
   ASSERT_EQ(whole, 1024U);  // the run added last
   const uint32_t part = arena_.Allocate(10, 1);
@@ -74,7 +74,7 @@ TEST_F(ArenaTest, GrowsInPlaceOnlyInsideAChunk) {
 }
 
 TEST_F(ArenaTest, FreeingTheMiddleLeavesTwoAllocations) {
-  arena_.Add(0, 1024, false, true);
+  arena_.Add(0, 1024, 0);
   const uint32_t first = arena_.Allocate(10, 1);
   arena_.Free(first + 4, 2);
   EXPECT_EQ(arena_.AllocationLength(first), 4U);
@@ -84,8 +84,8 @@ TEST_F(ArenaTest, FreeingTheMiddleLeavesTwoAllocations) {
 }
 
 TEST_F(ArenaTest, RetiredAndUnbinnedChunksServeNoAllocation) {
-  arena_.Add(0, 1024, false, true);
-  arena_.Add(1024, 1024, false, /*binned=*/false);
+  arena_.Add(0, 1024, 0);
+  arena_.Add(1024, 1024, Arena::kUnbinned);
   const uint32_t first = arena_.Allocate(10, 1);
   ASSERT_LT(first, 1024U);
   arena_.Retire(0, 1024);
@@ -97,7 +97,7 @@ TEST_F(ArenaTest, RetiredAndUnbinnedChunksServeNoAllocation) {
 }
 
 TEST_F(ArenaTest, UnmappedPagesFreeTheirGranules) {
-  arena_.Add(0, 1024, false, true);
+  arena_.Add(0, 1024, 0);
   const uint32_t first = arena_.Allocate(4, 1);
   const uint64_t page = uint64_t{first} * kPagesPerGranule;
   arena_.UnmapPages(page + 8, 32);  // half of 0, all of 1, half of 2
@@ -118,10 +118,10 @@ class Model {
  public:
   explicit Model(uint32_t seed) : table_(Arena::TableBytes(kGranules)), random_(seed) {
     arena_.Init(table_.data(), kGranules);
-    arena_.Add(0, 1024, true, true);
-    arena_.Add(1024, 700, false, true);
-    arena_.Add(2048, 1024, false, true);
-    arena_.Add(3072, 1024, false, false);
+    arena_.Add(0, 1024, Arena::kDirty);
+    arena_.Add(1024, 700, 0);
+    arena_.Add(2048, 1024, 0);
+    arena_.Add(3072, 1024, Arena::kUnbinned);
   }
 
   void Step() {

@@ -12,9 +12,6 @@ namespace zerrow::shim {
 namespace {
 
 constexpr size_t kRangeBytes[] = {size_t{1} << 40, size_t{1} << 38, size_t{1} << 36};
-// Wholly free chunks up to this are kept: asking the broker costs a round trip, and pages of a new
-// mapping fault again. Beyond it they go back, for other workers to use.
-constexpr size_t kKeepIdleBytes = size_t{512} << 20;
 // After a refusal so many large allocations are made elsewhere before the broker is asked again.
 constexpr uint32_t kRequestsToSkip = 32;
 
@@ -104,7 +101,8 @@ Heap::Chunk* Heap::Adopt(const Grant& grant, bool dedicated) {
   chunk.dedicated = dedicated;
   for (uint32_t i = slot; i < slot + count; ++i) slot_owners_[i] = slot + 1;
   if (slot_limit_ < slot + count) slot_limit_ = slot + count;
-  arena_.Add(slot * kGranulesPerSlot, Granules(chunk), grant.dirty, /*binned=*/!dedicated);
+  arena_.Add(slot * kGranulesPerSlot, Granules(chunk),
+             (grant.dirty ? Arena::kDirty | Arena::kCold : 0) | (dedicated ? Arena::kUnbinned : 0));
   ++stats_.grants;
   stats_.granted_bytes += size_bytes;
   return &chunk;
@@ -142,12 +140,12 @@ void Heap::Drop(Chunk* chunk) {
 // After granules of the chunk were freed: keeps it or drops it if it is wholly free now.
 bool Heap::HandleFreed(Chunk* chunk) {
   if (arena_.FreeRunLength(FirstGranule(*chunk)) != Granules(*chunk)) return false;
-  if (chunk->retired || chunk->size_bytes > kKeepIdleBytes) {
+  if (chunk->retired || chunk->size_bytes > kKeepBytes) {
     Drop(chunk);
     return true;
   }
   ForEachChunk([&](Chunk* other) {
-    if (other->idle && idle_bytes_ + chunk->size_bytes > kKeepIdleBytes) Drop(other);
+    if (other->idle && idle_bytes_ + chunk->size_bytes > kKeepBytes) Drop(other);
   });
   chunk->idle = true;
   idle_bytes_ += chunk->size_bytes;
@@ -196,17 +194,41 @@ uint32_t Heap::TakeGranules(uint32_t count, uint32_t headroom, size_t alignment)
   return first;
 }
 
-// From the first to the last of these granules that isn't known to be zero.
-Heap::Span Heap::DirtySpan(uint32_t first, uint32_t count) const {
+// From the first to the last of these granules with the flag.
+Heap::Span Heap::FlaggedSpan(uint32_t first, uint32_t count, Arena::Flag flag) const {
   uint32_t begin = first;
   uint32_t end = first + count;
-  while (begin < end && !arena_.Has(begin, Arena::kDirty)) ++begin;
-  while (begin < end && !arena_.Has(end - 1, Arena::kDirty)) --end;
+  while (begin < end && !arena_.Has(begin, flag)) ++begin;
+  while (begin < end && !arena_.Has(end - 1, flag)) --end;
   return {AddressOf(begin), AddressOf(end)};
 }
 
+ChunkPages Heap::PagesOf(const Chunk& chunk, Span span) const {
+  return {span.begin, span.end, Begin(chunk), span.begin < span.end ? chunk.file.get() : -1};
+}
+
+// These granules are about to be written by the program.
+Heap::Fresh Heap::UseGranules(const Chunk& chunk, uint32_t first, uint32_t count) {
+  const Fresh fresh = {PagesOf(chunk, FlaggedSpan(first, count, Arena::kCold)),
+                       PagesOf(chunk, FlaggedSpan(first, count, Arena::kDirty))};
+  arena_.SetFlag(first, count, Arena::kDirty);
+  arena_.ClearFlag(first, count, Arena::kCold);
+  return fresh;
+}
+
+// The granules are the caller's by now, so nobody else needs to wait for this.
+void Heap::Settle(const Fresh& fresh, bool zeroed) {
+  const int saved_errno = errno;
+  MapPages(fresh.cold);
+  const size_t written = zeroed ? ZeroPages(fresh.dirty) : 0;
+  errno = saved_errno;
+  if (written == 0) return;
+  const Lock lock(this);
+  stats_.zeroed_bytes += written;
+}
+
 void* Heap::AllocateGranules(size_t size_bytes, size_t alignment, size_t headroom_bytes,
-                             Span* dirty) {
+                             Fresh* fresh) {
   if (size_bytes > size() / 4 || alignment > kSlotBytes) return nullptr;
   const auto count = static_cast<uint32_t>(RoundUp(size_bytes, kGranuleBytes) / kGranuleBytes);
   const auto headroom = static_cast<uint32_t>(headroom_bytes / kGranuleBytes);
@@ -215,12 +237,7 @@ void* Heap::AllocateGranules(size_t size_bytes, size_t alignment, size_t headroo
     ++stats_.refused;
     return nullptr;
   }
-  const uint32_t length = arena_.AllocationLength(first);
-  if (dirty != nullptr) {
-    *dirty = DirtySpan(first, count);
-    stats_.zeroed_bytes += dirty->end - dirty->begin;
-  }
-  arena_.MarkDirty(first, length);
+  *fresh = UseGranules(*ChunkAt(AddressOf(first)), first, count);
   arena_.set_note(first, count);
   ++stats_.allocations;
   stats_.allocated_bytes += size_bytes;
@@ -228,17 +245,14 @@ void* Heap::AllocateGranules(size_t size_bytes, size_t alignment, size_t headroo
 }
 
 void* Heap::Allocate(size_t size_bytes, size_t alignment, bool zeroed, size_t headroom_bytes) {
-  Span dirty = {};
+  Fresh fresh = {};
   void* p = nullptr;
   {
     const Lock lock(this);
     if (!active()) return nullptr;
-    p = AllocateGranules(size_bytes, alignment, headroom_bytes, zeroed ? &dirty : nullptr);
+    p = AllocateGranules(size_bytes, alignment, headroom_bytes, &fresh);
   }
-  // The granules are the caller's by now, so nobody needs to wait for this.
-  if (dirty.end > dirty.begin) {
-    std::memset(reinterpret_cast<void*>(dirty.begin), 0, dirty.end - dirty.begin);
-  }
+  if (p != nullptr) Settle(fresh, zeroed);
   return p;
 }
 
@@ -265,24 +279,29 @@ void Heap::Free(void* p) {
 }
 
 bool Heap::ResizeInPlace(void* p, size_t size_bytes) {
-  const Lock lock(this);
   const auto address = reinterpret_cast<uintptr_t>(p);
-  CheckStart(address);
-  if (size_bytes > size() / 4) return false;
-  Chunk* chunk = ChunkAt(address);
-  const uint32_t first = GranuleOf(address);
-  const uint32_t length = arena_.AllocationLength(first);
-  const auto count = static_cast<uint32_t>(RoundUp(size_bytes, kGranuleBytes) / kGranuleBytes);
-  if (count > arena_.note(first)) {
-    if (chunk->retired) return false;  // it had better move to where it can be shared
-    if (count > length) {
-      if (!arena_.AllocateAt(first + length, count - length, /*joined=*/true)) return false;
-      arena_.MarkDirty(first + length, count - length);
+  Fresh fresh = {};
+  {
+    const Lock lock(this);
+    CheckStart(address);
+    if (size_bytes > size() / 4) return false;
+    Chunk* chunk = ChunkAt(address);
+    const uint32_t first = GranuleOf(address);
+    const uint32_t length = arena_.AllocationLength(first);
+    const uint32_t used = arena_.note(first);
+    const auto count = static_cast<uint32_t>(RoundUp(size_bytes, kGranuleBytes) / kGranuleBytes);
+    if (count > used) {
+      if (chunk->retired) return false;  // it had better move to where it can be shared
+      if (count > length && !arena_.AllocateAt(first + length, count - length, /*joined=*/true)) {
+        return false;
+      }
+      fresh = UseGranules(*chunk, first + used, count - used);
+    } else if (count < used) {
+      FreeGranules(chunk, first + count, length - count);
     }
-  } else if (count < arena_.note(first)) {
-    FreeGranules(chunk, first + count, length - count);
+    arena_.set_note(first, count);
   }
-  arena_.set_note(first, count);
+  Settle(fresh, /*zeroed=*/false);
   return true;
 }
 

@@ -18,6 +18,7 @@
 #include "shm/shim/arena.h"
 #include "shm/shim/broker_client.h"
 #include "shm/shim/layout.h"
+#include "shm/shim/pages.h"
 #include "shm/shim/ranges.h"
 #include "shm/shim/shim.h"
 #include "shm/shim/sys.h"
@@ -88,6 +89,12 @@ class Heap {
     bool idle;  // wholly free, kept for reuse
   };
 
+  // What has to be done to granules before they are handed out, outside the lock.
+  struct Fresh {
+    ChunkPages cold;
+    ChunkPages dirty;
+  };
+
   class Lock {
    public:
     explicit Lock(Heap* heap) : heap_(heap), errno_(errno) { pthread_mutex_lock(&heap_->mutex_); }
@@ -137,9 +144,12 @@ class Heap {
   bool HandleFreed(Chunk* chunk);
 
   uint32_t TakeGranules(uint32_t count, uint32_t headroom, size_t alignment);
-  void* AllocateGranules(size_t size_bytes, size_t alignment, size_t headroom_bytes, Span* dirty);
+  void* AllocateGranules(size_t size_bytes, size_t alignment, size_t headroom_bytes, Fresh* fresh);
+  Fresh UseGranules(const Chunk& chunk, uint32_t first, uint32_t count);
+  ChunkPages PagesOf(const Chunk& chunk, Span span) const;
+  void Settle(const Fresh& fresh, bool zeroed);
   void FreeGranules(Chunk* chunk, uint32_t first, uint32_t count);
-  Span DirtySpan(uint32_t first, uint32_t count) const;
+  Span FlaggedSpan(uint32_t first, uint32_t count, Arena::Flag flag) const;
   void CheckStart(uintptr_t address);
 
   void ResetMapping(Chunk* chunk, uintptr_t begin, uintptr_t end);
@@ -148,6 +158,7 @@ class Heap {
   int YieldLocked(Span span);
   bool IsInUse(Span span) const;
   void DiscardIn(const Chunk& chunk, uintptr_t begin, uintptr_t end);
+  void DiscardShared(const Chunk& chunk, uintptr_t begin, uintptr_t end);
   void DiscardPrivate(uintptr_t begin, uintptr_t end);
   void ApplyProtections(uintptr_t begin, uintptr_t end);
   void Retire(Chunk* chunk);
@@ -164,11 +175,12 @@ class Heap {
   Chunk* chunks_ = nullptr;          // by first slot
   uint32_t* slot_owners_ = nullptr;  // of each slot: its chunk's first slot + 1; 0: free
   uint32_t slots_ = 0;
-  uint32_t slot_limit_ = 0;        // no slot from here on was ever used
-  size_t idle_bytes_ = 0;          // of idle chunks
-  uint32_t requests_to_skip_ = 0;  // after a refusal
-  Ranges protections_;             // tag: the protection, where it isn't read-write
-  Ranges foreign_;                 // where the chunk's file is not mapped
+  uint32_t slot_limit_ = 0;          // no slot from here on was ever used
+  size_t idle_bytes_ = 0;            // of idle chunks
+  size_t kept_discarded_bytes_ = 0;  // discarded so far without giving them back
+  uint32_t requests_to_skip_ = 0;    // after a refusal
+  Ranges protections_;               // tag: the protection, where it isn't read-write
+  Ranges foreign_;                   // where the chunk's file is not mapped
   zerrow_shim_stats stats_ = {};
 };
 

@@ -9,10 +9,6 @@ namespace zerrow::shim {
 namespace {
 
 constexpr int kReadWrite = PROT_READ | PROT_WRITE;
-// Discarding this much or more punches the file, which frees memory but makes its pages fault
-// again; less is overwritten with zeros.
-constexpr size_t kPunchBytes = size_t{128} << 10;
-
 void ZeroBytes(uintptr_t begin, uintptr_t end) {
   std::memset(reinterpret_cast<void*>(begin), 0, end - begin);
 }
@@ -33,18 +29,18 @@ Heap::Span Heap::Clip(uintptr_t address, size_t size_bytes) const {
 }
 
 void* Heap::Map(size_t size_bytes, size_t alignment) {
-  Span dirty = {};
+  Fresh fresh = {};
   void* p = nullptr;
   {
     const Lock lock(this);
     if (!active()) return nullptr;
-    p = AllocateGranules(size_bytes, alignment, /*headroom_bytes=*/0, &dirty);
+    p = AllocateGranules(size_bytes, alignment, /*headroom_bytes=*/0, &fresh);
     if (p == nullptr) return nullptr;
     // The last granule's rest was never mapped: so unmapping the whole mapping frees the granule.
     const uintptr_t end = reinterpret_cast<uintptr_t>(p) + RoundUp(size_bytes, kPageBytes);
     arena_.UnmapPages(PageOf(end), PageOf(RoundUp(end, kGranuleBytes)) - PageOf(end));
   }
-  if (dirty.end > dirty.begin) ZeroBytes(dirty.begin, dirty.end);
+  Settle(fresh, /*zeroed=*/true);
   return p;
 }
 
@@ -103,7 +99,7 @@ void Heap::Punch(uintptr_t begin, uintptr_t end) {
   if (SysMadvise(begin, end - begin, MADV_REMOVE) == 0) {
     stats_.punched_bytes += end - begin;
   } else {
-    ZeroBytes(begin, end);  // locked memory
+    ZeroBytes(begin, end);  // memory that is locked can't be punched
   }
 }
 
@@ -143,13 +139,21 @@ void Heap::DiscardIn(const Chunk& chunk, uintptr_t begin, uintptr_t end) {
       SysMadvise(from, to - from, MADV_DONTNEED);  // not the chunk's file: the kernel knows best
     } else if (chunk.retired) {
       DiscardPrivate(from, to);
-    } else if (to - from >= kPunchBytes || protections_.Intersects(from, to)) {
-      Punch(from, to);
     } else {
-      ZeroBytes(from, to);
-      stats_.zeroed_bytes += to - from;
+      DiscardShared(chunk, from, to);
     }
   });
+}
+
+// Punching gives the memory back, but costs more than overwriting, makes the pages fault again here
+// and leaves less to recycle for the next worker. So it is done once much has been kept.
+void Heap::DiscardShared(const Chunk& chunk, uintptr_t begin, uintptr_t end) {
+  if (kept_discarded_bytes_ >= kKeepBytes || protections_.Intersects(begin, end)) {
+    return Punch(begin, end);
+  }
+  const size_t written = ZeroPages(PagesOf(chunk, {begin, end}));
+  kept_discarded_bytes_ += written;
+  stats_.zeroed_bytes += written;
 }
 
 // In a private mapping of a file, discarding would bring the file's bytes back; and a child may
@@ -202,9 +206,7 @@ bool Heap::GrowMapping(uintptr_t address, size_t old_bytes, size_t new_bytes) {
     const auto count =
         static_cast<uint32_t>(RoundUp(new_end - granule_end, kGranuleBytes) / kGranuleBytes);
     if (!arena_.AllocateAt(first, count, /*joined=*/true)) return false;
-    const Span dirty = DirtySpan(first, count);
-    if (dirty.end > dirty.begin) ZeroBytes(dirty.begin, dirty.end);
-    arena_.MarkDirty(first, count);
+    stats_.zeroed_bytes += ZeroPages(UseGranules(*chunk, first, count).dirty);
     arena_.UnmapPages(PageOf(new_end), PageOf(RoundUp(new_end, kGranuleBytes)) - PageOf(new_end));
   }
   arena_.MapPages(PageOf(old_end), PageOf(here_end) - PageOf(old_end));

@@ -25,6 +25,10 @@ inline constexpr size_t kPymallocArenaBytes = size_t{1} << 20;
 // From here on a request gets a chunk of its own.
 inline constexpr size_t kDedicatedBytes = size_t{32} << 20;
 
+// Memory that the program has no use for is kept up to this, since it may have one again and fresh
+// pages are dear: wholly free chunks, and what was discarded. Beyond it goes back.
+inline constexpr size_t kKeepBytes = size_t{512} << 20;
+
 constexpr uintptr_t RoundDown(uintptr_t value, uintptr_t unit) { return value & ~(unit - 1); }
 constexpr uintptr_t RoundUp(uintptr_t value, uintptr_t unit) {
   return RoundDown(value + unit - 1, unit);
