@@ -40,10 +40,12 @@ build/.requirements: pyproject.toml scripts/requirements.py | $(BIN)/python
 	$(BIN)/pip install --quiet -r build/requirements.txt
 	@touch $@
 
-# One tree for the wheel and the C++ tests: build/dev, which `cmake --build build/dev` goes on with.
+# One tree for the wheel and the C++ tests: build/dev. The tests are built when they are asked for.
 $(INSTALLED): build/.packages build/.requirements $(SOURCES)
-	$(BIN)/pip install . --quiet --no-deps --no-build-isolation \
-	  --config-settings=build-dir=build/dev --config-settings=cmake.define.ZERROW_BUILD_TESTS=ON
+	@echo "Building Zerrow: a few minutes the first time"
+	@$(BIN)/pip install . --quiet --no-deps --no-build-isolation \
+	  --config-settings=build-dir=build/dev --config-settings=build.targets=zerrow_packaged \
+	  --config-settings=cmake.define.ZERROW_BUILD_TESTS=ON
 	@touch $@
 
 demo: $(INSTALLED)  ## run the flights pipeline on real data
@@ -53,6 +55,7 @@ demo: $(INSTALLED)  ## run the flights pipeline on real data
 test: test-cc test-py  ## all tests: C++ and Python
 
 test-cc: $(INSTALLED)  ## the C++ tests
+	cmake --build build/dev -j $(JOBS)
 	ctest --test-dir build/dev --output-on-failure --timeout 300
 
 test-py: $(INSTALLED)  ## the Python tests, against the installed command
@@ -93,6 +96,7 @@ format: build/.packages-lint build/.requirements  ## rewrite all sources in the 
 	$(BIN)/ruff format --quiet .
 
 bench: $(INSTALLED)  ## all benchmarks
+	cmake --build build/dev -j $(JOBS)
 	@for bench in $$(find build/dev -name '*_bench' -type f -perm -u+x | sort); do echo "== $$bench"; $$bench || exit 1; done
 
 bench-%: $(INSTALLED)  ## one of bench/*.py, its options in ARGS

@@ -61,7 +61,10 @@ endfunction()
 
 # zerrow_package(TARGET [FOLDER name]): installs the target into the Python package's folder, from
 # where it finds pyarrow's libraries beside that package. A plain build also copies it into
-# python/zerrow, so that PYTHONPATH=python is enough to try a change.
+# python/zerrow, so that PYTHONPATH=python is enough to try a change. `zerrow_packaged` builds all of
+# these targets, and so what a user needs without the tests.
+add_custom_target(zerrow_packaged)
+
 function(zerrow_package target)
   cmake_parse_arguments(arg "" "FOLDER" "" ${ARGN})
   if(arg_FOLDER)
@@ -69,6 +72,7 @@ function(zerrow_package target)
   else()
     set(origin "$ORIGIN/../pyarrow")
   endif()
+  add_dependencies(zerrow_packaged ${target})
   set_target_properties(${target} PROPERTIES INSTALL_RPATH "${origin}")
   install(TARGETS ${target} DESTINATION "zerrow/${arg_FOLDER}")
   if(NOT ZERROW_SANITIZE)
