@@ -156,9 +156,9 @@ arrow::Result<std::unique_ptr<MemoryCgroup>> MemoryCgroup::Make(const CgroupFile
       continue;
     }
     std::unique_ptr<MemoryCgroup> cgroup(new MemoryCgroup(parent.version, path));
-    const auto used = cgroup->UsedBytes();
-    if (used.ok()) return cgroup;
-    refused = used.status();
+    const auto usage = cgroup->Usage();
+    if (usage.ok()) return cgroup;
+    refused = usage.status();
   }
   return refused;
 }
@@ -170,18 +170,27 @@ MemoryCgroup::~MemoryCgroup() {
   }
 }
 
+bool MemoryCgroup::Holds(pid_t pid) const {
+  const auto cgroups = ReadFile("/proc/" + std::to_string(pid) + "/cgroup");
+  const std::string line_end = "/" + fs::path(path_).filename().string() + "\n";
+  return cgroups.ok() && cgroups->find(line_end) != std::string::npos;
+}
+
 arrow::Status MemoryCgroup::AddProcess(pid_t pid) {
+  if (Holds(pid)) return arrow::Status::OK();
   const std::string path = path_ + "/cgroup.procs";
   const base::UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (!fd.valid()) return base::ErrnoStatus(errno, path);
   return base::WriteAll(fd.get(), std::to_string(pid));
 }
 
-arrow::Result<int64_t> MemoryCgroup::UsedBytes() const {
+arrow::Result<MemoryUsage> MemoryCgroup::Usage() const {
   ARROW_ASSIGN_OR_RAISE(const std::string text, ReadFile(path_ + "/memory.stat"));
-  ARROW_ASSIGN_OR_RAISE(const int64_t anon, Field(text, version_ == 1 ? "total_rss" : "anon"));
-  ARROW_ASSIGN_OR_RAISE(const int64_t shmem, Field(text, version_ == 1 ? "total_shmem" : "shmem"));
-  return anon + shmem;
+  MemoryUsage usage;
+  const bool first = version_ == 1;
+  ARROW_ASSIGN_OR_RAISE(usage.anon_bytes, Field(text, first ? "total_rss" : "anon"));
+  ARROW_ASSIGN_OR_RAISE(usage.shmem_bytes, Field(text, first ? "total_shmem" : "shmem"));
+  return usage;
 }
 
 }  // namespace zerrow::sandbox

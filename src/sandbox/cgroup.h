@@ -21,6 +21,12 @@ struct CgroupFiles {
   static arrow::Result<CgroupFiles> OfThisProcess();
 };
 
+/// Without the cache of files.
+struct MemoryUsage {
+  int64_t anon_bytes = 0;   // v1 calls it rss
+  int64_t shmem_bytes = 0;  // memfds, tmpfs, shared anonymous memory
+};
+
 class MemoryCgroup {
  public:
   /// IOError with what refused: no memory controller here, or no permission.
@@ -33,14 +39,16 @@ class MemoryCgroup {
   int version() const { return version_; }
   const std::string& path() const { return path_; }
 
-  /// Its memory is charged here from now on, its children are born here. IOError.
+  /// Its memory is charged here from now on, its children are born here. One that is here already
+  /// costs little; moving one takes the kernel about 10 ms. IOError.
   arrow::Status AddProcess(pid_t pid);
 
-  /// Memory without the cache of files: rss + shmem (v1), anon + shmem (v2). IOError.
-  arrow::Result<int64_t> UsedBytes() const;
+  /// What is charged here now. IOError.
+  arrow::Result<MemoryUsage> Usage() const;
 
  private:
   MemoryCgroup(int version, std::string path) : version_(version), path_(std::move(path)) {}
+  bool Holds(pid_t pid) const;
 
   int version_;
   std::string path_;

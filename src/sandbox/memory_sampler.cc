@@ -86,15 +86,18 @@ void MemorySampler::Sample() {
     SampleProcess(process);
     anon_bytes += process.anon_bytes;
   }
+  int64_t shmem_bytes = segment_bytes_ ? segment_bytes_() : 0;
   if (cgroup_ != nullptr) {
-    const auto used = cgroup_->UsedBytes();
-    if (used.ok()) {
-      current_bytes_ = *used;
+    const auto usage = cgroup_->Usage();
+    if (usage.ok()) {
+      anon_bytes = usage->anon_bytes;
+      // Memory that an earlier run touched first is charged to that one's cgroup, or its parent.
+      shmem_bytes = std::max(shmem_bytes, usage->shmem_bytes);
     } else {
-      LoseCgroup(used.status());
+      LoseCgroup(usage.status());
     }
   }
-  if (cgroup_ == nullptr) current_bytes_ = anon_bytes + (segment_bytes_ ? segment_bytes_() : 0);
+  current_bytes_ = anon_bytes + shmem_bytes;
   peak_bytes_ = std::max(peak_bytes_, current_bytes_);
 }
 

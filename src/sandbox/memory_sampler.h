@@ -1,7 +1,8 @@
 // How much memory a run uses, and its peak: sampled, as the kernel's own peaks count file cache.
 //
 // From a cgroup of the run where one can be made, else from /proc: the sum of RssAnon of the
-// run's processes and of what the caller says its segments hold. Each process's own peak is
+// run's processes and of what the caller says its segments hold. (RssAnon counts what a forked
+// process still shares with its parent twice, so that is the upper end.) Each process's own peak is
 // RssAnon + RssShmem. Sample() is explicit: call it at least every 10 ms and at each event. One
 // thread at a time. Leaves nothing behind.
 #pragma once
@@ -21,7 +22,8 @@ namespace zerrow::sandbox {
 
 class MemorySampler {
  public:
-  /// `segment_bytes`: memory behind the run's segments and chunks now; used without a cgroup.
+  /// `segment_bytes`, which may be null: memory behind the run's segments and chunks now. Called
+  /// by Sample(); counted as far as the cgroup doesn't.
   /// Never fails: without a cgroup it reads /proc.
   static MemorySampler Make(std::function<int64_t()> segment_bytes);
   /// Reads /proc even where a cgroup could be had.

@@ -96,6 +96,23 @@ TEST(MemorySampler, AProcessThatIsGoneIsNoError) {
   EXPECT_EQ(sampler.method(), method);
 }
 
+TEST(MemorySampler, CountsSegmentsThatAreChargedElsewhere) {
+  int64_t segments = 0;
+  auto sampler = MemorySampler::Make([&] { return segments; });
+  if (!sampler.method().starts_with("cgroup")) GTEST_SKIP() << sampler.method();
+  Eater eater(0, 32 * kMiB);
+  sampler.AddProcess(eater.pid());
+  eater.Eat();
+  sampler.Sample();
+  const int64_t alone = sampler.current_bytes();
+  segments = 20 * kMiB;  // less than what the cgroup sees: part of that
+  sampler.Sample();
+  EXPECT_NEAR(static_cast<double>(sampler.current_bytes()), static_cast<double>(alone), kMiB);
+  segments = 132 * kMiB;
+  sampler.Sample();
+  EXPECT_NEAR(static_cast<double>(sampler.current_bytes() - alone), 100.0 * kMiB, 2.0 * kMiB);
+}
+
 TEST(MemorySampler, CountsTheCgroupWithChildrenButWithoutFileCache) {
   auto sampler = MemorySampler::Make(nullptr);
   if (!sampler.method().starts_with("cgroup")) GTEST_SKIP() << sampler.method();
