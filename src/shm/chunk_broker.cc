@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <cstring>
 #include <limits>
-#include <optional>
 #include <utility>
 
 #include "shm/broker_protocol.h"
@@ -33,15 +32,6 @@ bool WellFormed(const zerrow_broker_request& request) {
   if (request.reserved != 0) return false;
   if (request.op == ZERROW_BROKER_GRANT) return request.size_bytes > 0 && request.segment == 0;
   return request.op == ZERROW_BROKER_RELEASE && request.size_bytes == 0;
-}
-
-// Nullopt: end of file, or something that isn't a request. Descriptors that a peer sends along
-// are closed by the kernel, as there is no room for them.
-std::optional<zerrow_broker_request> ReceiveRequest(int socket) {
-  zerrow_broker_request request;
-  const ssize_t got = ::recv(socket, &request, sizeof(request), MSG_DONTWAIT | MSG_TRUNC);
-  if (got != static_cast<ssize_t>(sizeof(request)) || !WellFormed(request)) return std::nullopt;
-  return request;
 }
 
 // False: the worker is gone, or doesn't read its replies.
@@ -175,10 +165,17 @@ void ChunkBroker::ServeOne(uint64_t worker_id) {
   // Taken, or hung up, since epoll answered.
   if (found == workers_.end() || !found->second.socket.valid()) return;
   Worker& worker = found->second;
-  const auto request = ReceiveRequest(worker.socket.get());
-  const bool served =
-      request && (request->op == ZERROW_BROKER_GRANT ? Grant(worker, request->size_bytes)
-                                                     : Release(worker, request->segment));
+  zerrow_broker_request request;
+  // Descriptors that a peer sends along are closed by the kernel, as there is no room for them.
+  const ssize_t got =
+      ::recv(worker.socket.get(), &request, sizeof(request), MSG_DONTWAIT | MSG_TRUNC);
+  // Nothing there: epoll's answer was about an earlier worker of this id.
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  bool served = got == static_cast<ssize_t>(sizeof(request)) && WellFormed(request);
+  if (served) {
+    served = request.op == ZERROW_BROKER_GRANT ? Grant(worker, request.size_bytes)
+                                               : Release(worker, request.segment);
+  }
   if (!served) Hangup(worker);
 }
 
