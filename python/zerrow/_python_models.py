@@ -81,7 +81,19 @@ def _import_problem(problem: BaseException, path: str, directory: Path) -> Probl
         what = f"importing {path} ended the process ({failure.message}): a file must only define"
     else:
         what = f"importing {path} failed: {failure.message}"
+    if isinstance(problem, ModuleNotFoundError):
+        what += _hint_at_neighbour(problem, directory, failure.file or path)
     return Problem(what, failure.file or path, failure.line, traceback=failure.traceback)
+
+
+def _hint_at_neighbour(problem: ModuleNotFoundError, directory: Path, path: str) -> str:
+    """Files beside a model in a subfolder aren't found by their plain names."""
+    name = (problem.name or "").split(".", maxsplit=1)[0]
+    folder = (directory / path).parent
+    if folder == directory or not (folder / f"{name}.py").exists():
+        return ""
+    relative = folder.relative_to(directory)
+    return f"; {relative / name}.py is found as `from .{name} import ...`"
 
 
 def _entry(

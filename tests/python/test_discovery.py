@@ -108,6 +108,15 @@ def test_a_failing_import_is_one_error_with_the_users_frames(project):
     assert "importlib" not in error["traceback"]
 
 
+def test_files_beside_a_model_are_imported_relatively(project):
+    project.write("models/near.py", "x = 1\n")
+    for line in ("from .near import x", "from models.near import x", "import models.near"):
+        project.write("models/a.py", f"import zerrow\n{line}\n@zerrow.model()\ndef f(): ...\n")
+        assert project.errors() == []
+    project.write("models/a.py", "import zerrow, near\n@zerrow.model()\ndef f(): ...\n")
+    assert "models/near.py is found as `from .near import ...`" in project.error()[2]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
