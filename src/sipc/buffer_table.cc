@@ -113,6 +113,7 @@ std::vector<BufferTable::Region> BufferTable::MergeCopies() {
     body_bytes_ = region.body_offset + region.length;
     copied_bytes_ += region.length;
   }
+  body_bytes_ = RoundUp(body_bytes_, kBodyAlignment) + kBodyPadding;
   return regions;
 }
 
@@ -123,6 +124,7 @@ void BufferTable::WriteBody(uint8_t* body) const {
     std::memcpy(body + region.body_offset, region.begin, static_cast<size_t>(region.length));
     end = region.body_offset + region.length;
   }
+  std::memset(body + end, 0, static_cast<size_t>(body_bytes_ - end));
 }
 
 std::vector<Reference> BufferTable::References() const {

@@ -19,6 +19,7 @@ inline constexpr uint32_t kNone = 0xFFFFFFFF;  // a slot without a buffer
 inline constexpr int kMaxDepth = 64;           // of layouts: an array's children's children...
 inline constexpr int64_t kSectionAlignment = 8;
 inline constexpr int64_t kBodyAlignment = 64;
+inline constexpr int64_t kBodyPadding = 64;  // zeros at the body's end: Arrow reads past buffers
 
 /// The sections, in the order in which they lie in the message.
 enum SectionId : int {

@@ -19,7 +19,8 @@ std::shared_ptr<arrow::RecordBatchReader> MakeRecordBatchReader(
     std::shared_ptr<const Reader> reader);
 
 /// Writes the message as a plain Arrow IPC stream (schema, dictionaries, batches, end), readable
-/// by any Arrow implementation. Errors as Reader::ReadBatch and of the sink.
+/// by any Arrow implementation. Invalid if an array isn't (its whole content is checked); errors as
+/// Reader::ReadBatch and of the sink.
 arrow::Status WriteIpcStream(const std::shared_ptr<const Reader>& reader,
                              arrow::io::OutputStream* sink);
 
