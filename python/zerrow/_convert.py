@@ -11,7 +11,7 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 from zerrow._tasks import TaskError
@@ -81,7 +81,8 @@ def from_table(table: pa.Table, form: str) -> Any:  # noqa: ANN401 - the library
     if form in ("polars", "polars_lazy"):
         import polars as pl
 
-        frame = pl.DataFrame(table)
+        # Polars would like one chunk a column, but putting them together copies all.
+        frame = cast("pl.DataFrame", pl.from_arrow(table, rechunk=False))
         return frame.lazy() if form == "polars_lazy" else frame
     if form == "duckdb":
         import duckdb
@@ -106,10 +107,10 @@ def to_table(result: object, function: str) -> pa.Table:
         return result
     if isinstance(result, pa.RecordBatch):
         return pa.Table.from_batches([result])
-    if isinstance(result, pa.RecordBatchReader):
-        return result.read_all()
     if _is(result, "polars", "LazyFrame"):
         result = result.collect()  # type: ignore[attr-defined]
+    if _is(result, "polars", "DataFrame"):
+        return _from_polars(result)
     if _is(result, "pandas", "DataFrame"):
         return _from_pandas(result, function)
     if isinstance(result, list):
@@ -125,6 +126,13 @@ def to_table(result: object, function: str) -> pa.Table:
         f"{function}() returned {_name_of(result)}; a model returns a pyarrow Table, RecordBatch "
         "or RecordBatchReader, a polars or pandas frame, a DuckDB relation or a list of dicts"
     )
+
+
+def _from_polars(frame: Any) -> pa.Table:  # noqa: ANN401
+    """Column by column: a frame's own stream has whole rows and puts the chunks together first."""
+    schema = pa.table(frame.clear()).schema  # with polars' notes on its categories
+    columns = [pa.chunked_array(series) for series in frame.get_columns()]
+    return pa.table(columns, schema=schema)
 
 
 def _from_pandas(frame: Any, function: str) -> pa.Table:  # noqa: ANN401
