@@ -1,11 +1,11 @@
 """Task "native": runs one of the C++ operators; filters of inputs use the same filter."""
 
-import re
 import time
 from typing import Any
 
 import pyarrow as pa
 from zerrow import _filters, _native
+from zerrow._operators import parse_measure, parse_order
 from zerrow._tasks import Answer, Task, TaskError
 
 
@@ -14,7 +14,7 @@ def run(task: Task) -> Answer:
     started = time.perf_counter()
     try:
         table = apply(task.inputs[0].table, task.body["operator"])
-    except (_filters.FilterError, pa.ArrowException, KeyError) as problem:
+    except (ValueError, pa.ArrowException, KeyError) as problem:
         text = problem.args[0] if problem.args else problem
         raise TaskError(f"{task.body['operator']['kind']}: {text}") from problem
     task.timings["run_s"] = time.perf_counter() - started
@@ -22,7 +22,7 @@ def run(task: Task) -> Answer:
 
 
 def apply(table: pa.Table, operator: dict[str, Any]) -> pa.Table:
-    """The operator's result; FilterError, KeyError or ArrowException if it doesn't fit."""
+    """The operator's result; ValueError, KeyError or ArrowException if it doesn't fit."""
     kind = operator["kind"]
     if kind == "filter":
         return filter_table(table, operator["condition"])
@@ -46,25 +46,3 @@ def filter_table(table: pa.Table, condition: str) -> pa.Table:
     """The rows for which the condition is true."""
     expression = _filters.compile_condition(condition, table.schema)
     return _native.filter_table(table, _filters.serialize(expression))
-
-
-def parse_order(text: str) -> tuple[str, bool]:
-    """`name`, `name asc` or `name desc` as (column, descending)."""
-    column, _, direction = text.strip().rpartition(" ")
-    if direction.lower() in ("asc", "desc") and column.strip():
-        return column.strip(), direction.lower() == "desc"
-    return text.strip(), False
-
-
-def parse_measure(text: str) -> tuple[str, str]:
-    """`count` or `mean(column)` as (function, column); a count of rows has no column."""
-    if text.strip() in ("count", "count(*)", "count()"):
-        return "count", ""
-    found = re.fullmatch(r"\s*(\w+)\s*\(\s*(.+?)\s*\)\s*", text)
-    if found is None:
-        raise TaskError(f"{text!r} is not a measure such as count or mean(column)")
-    function, column = found.groups()
-    known = _native.aggregate_functions()
-    if function not in known:
-        raise TaskError(f"there is no function {function!r}; there are {', '.join(known)}")
-    return function, column

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from zerrow import _native, _operators
 
 TABLE = pa.table({"x": [1, 2, 3], "name": ["a", "b", None]})
 
@@ -170,6 +171,10 @@ def test_native_operators(plain_zygote, tmp_path, operator, expected):
 def test_native_errors(plain_zygote, tmp_path, operator, message):
     outcome = plain_zygote.run(tmp_path, "native", [("a", TABLE)], model="m", operator=operator)
     assert message in outcome.error["message"]
+
+
+def test_the_project_file_may_name_what_the_operators_know():
+    assert list(_operators.AGGREGATES) == _native.aggregate_functions()
 
 
 def test_source_reads_columns_and_rows_that_are_asked_for(plain_zygote, tmp_path):
