@@ -61,12 +61,18 @@ BackendInfo DescribeMemfd(const EngineOptions& options) {
   return info;
 }
 
+// With iterators, as clang 14 can't compile the ranges' version.
+void AvailableFirst(std::vector<BackendInfo>& backends) {
+  std::stable_partition(backends.begin(), backends.end(),
+                        [](const BackendInfo& backend) { return backend.available; });
+}
+
 std::vector<BackendInfo> DescribeBackends(const EngineOptions& options) {
   std::vector<BackendInfo> backends = {
       DescribeMemfd(options),
       {BackendKind::kCopy, true, "Arrow IPC files in shared memory, mapped by their readers"},
       {BackendKind::kFullCopy, true, "Arrow IPC files in shared memory, copied by their readers"}};
-  std::ranges::stable_partition(backends, &BackendInfo::available);
+  AvailableFirst(backends);
   return backends;
 }
 
@@ -87,7 +93,7 @@ void NoteUnavailable(std::vector<BackendInfo>& backends, BackendKind kind, const
     backend.available = false;
     backend.detail = why.message();
   }
-  std::ranges::stable_partition(backends, &BackendInfo::available);
+  AvailableFirst(backends);
 }
 
 arrow::Result<RunOptions> CheckOptions(RunOptions options) {
