@@ -55,7 +55,6 @@ function(zerrow_fuzz target)
   endif()
   cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
   zerrow_executable(${target} SOURCES ${arg_SOURCES} LINK ${arg_LINK})
-  target_compile_options(${target} PRIVATE -fsanitize=fuzzer)
   target_link_options(${target} PRIVATE -fsanitize=fuzzer)
 endfunction()
 

@@ -12,6 +12,9 @@
 #include "sipc/format.h"
 #include "sipc/reader.h"
 #include "sipc/stream.h"
+#include "sipc/testing/arena.h"
+#include "sipc/testing/random_table.h"
+#include "sipc/writer.h"
 
 namespace zerrow::sipc::testing {
 namespace {
@@ -20,6 +23,7 @@ namespace {
 // Arrow's own stream writer allocates for each row of some types.
 constexpr int64_t kMaxRows = 1 << 20;
 
+// Zeros, not what the samples' tables hold: so damaged data is part of the test as well.
 std::shared_ptr<arrow::Buffer> SegmentBytes() {
   static const std::vector<uint8_t> bytes(kHostileSegmentBytes, 0);
   return std::make_shared<arrow::Buffer>(bytes.data(), kHostileSegmentBytes);
@@ -80,6 +84,21 @@ void MutateNumber(std::vector<uint8_t>* message, std::mt19937_64* random) {
 }
 
 }  // namespace
+
+std::vector<uint8_t> SampleMessage(uint64_t seed) {
+  auto arena = Arena::Make(1, 64 << 20).ValueOrDie();
+  RandomTables tables(seed, {.max_columns = 4,
+                             .max_chunks = 2,
+                             .max_rows = 20,
+                             .pools = {arena.get(), arrow::default_memory_pool()}});
+  auto table = tables.Table();
+  // What lies behind the segment's end is copied.
+  AddressMap addresses;
+  addresses.Add(1, arena->data(), kHostileSegmentBytes);
+  const Encoded encoded = Encode(*table, addresses, {.inline_below_bytes = 64}).ValueOrDie();
+  const uint8_t* bytes = encoded.message->data();
+  return {bytes, bytes + encoded.message->size()};
+}
 
 arrow::Status ReadHostileMessage(std::span<const uint8_t> message) {
   std::map<SegmentId, int64_t> granted;

@@ -17,6 +17,10 @@ namespace zerrow::sipc::testing {
 inline constexpr SegmentId kHostileSegments = 3;  // ids 1 to this
 inline constexpr int64_t kHostileSegmentBytes = 1 << 16;
 
+/// The message of a small random table, part of it in the first of those segments: what there is to
+/// damage.
+std::vector<uint8_t> SampleMessage(uint64_t seed);
+
 /// Checks the message, opens it, reads it as a table and as batches, validates those, and writes
 /// what is valid as an Arrow stream. The first error, or OK. Aborts if the checker accepts a
 /// reference that it shouldn't, or the reader accepts what the checker refuses.
