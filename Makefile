@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := build/.installed
 SOURCES := $(shell find include src python cmake CMakeLists.txt CMakePresets.json pyproject.toml \
-             -type f -not -name '*.pyc' -not -path 'python/zerrow/_bin/*' -not -name '_native*.so')
+             -type f -not -name '*.pyc' -not -path 'python/zerrow/_bin/*' -not -name '*.so')
 CC_SOURCES := $(shell find src python/bindings -name '*.cc' -o -path 'src/*' -name '*.c')
 TIDY_SOURCES := $(filter-out %_test.cc %_bench.cc %_fuzz.cc %.c,$(CC_SOURCES))
 CC_HEADERS := $(shell find include src python/bindings -name '*.h')
@@ -118,4 +118,4 @@ docs: $(INSTALLED)  ## docs/cli.md from the command's own help
 	$(BIN)/python scripts/cli_docs.py >docs/cli.md
 
 clean:  ## remove what was built (keeps .venv)
-	rm -rf build python/zerrow/_bin python/zerrow/_native*.so
+	rm -rf build python/zerrow/_bin python/zerrow/*.so

@@ -33,7 +33,11 @@ constexpr std::string_view kRunFooter = R"(Examples:
   zerrow run --select late_flights --preview 5
   zerrow run --output out                    final models as out/MODEL.parquet
   zerrow run --inline late_flights           one model in this terminal: breakpoint() works
-  zerrow run -O json | jq .models            one JSON document; everything else goes to stderr)";
+  zerrow run -O json | jq .models            one JSON document; everything else goes to stderr
+
+The table at the end, of each model's output: new = handed over by reference, first stored by this
+model; reshared = references to memory of its inputs; copied = copied on the way out (tables
+below a few KiB are); duplicate = new bytes equal to an input's. peak = memory of its process.)";
 
 constexpr std::string_view kShowFooter = R"(Examples:
   zerrow show late_flights                   ten rows with their types

@@ -1,7 +1,6 @@
 #include "cli/console.h"
 
 #include <fmt/core.h>
-#include <sys/ioctl.h>
 
 #include <algorithm>
 
@@ -14,12 +13,7 @@ namespace {
 
 constexpr auto kRedrawEvery = std::chrono::milliseconds(100);
 constexpr size_t kMaxNameWidth = 24;
-
-size_t TerminalWidth(FILE* stream) {
-  winsize size{};
-  if (::ioctl(::fileno(stream), TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
-  return size.ws_col;
-}
+constexpr size_t kUsualWidth = 80;
 
 }  // namespace
 
@@ -111,8 +105,9 @@ void Console::Draw() {
   if (options_.progress == nullptr || finished_) return;
   progress_.elapsed_s =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  // The last column stays free: some terminals wrap as soon as it is written.
-  const size_t width = TerminalWidth(options_.progress) - 1;
+  // Asked each time, as windows change. The last column stays free: some terminals wrap early.
+  const size_t known = StyleOf(::fileno(options_.progress)).width;
+  const size_t width = (known > 0 ? known : kUsualWidth) - 1;
   const std::string text = "\r\033[K" + RenderProgress(progress_, width, options_.progress_style);
   std::fwrite(text.data(), 1, text.size(), options_.progress);
   std::fflush(options_.progress);

@@ -6,12 +6,14 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 
 namespace zerrow::cli {
 
 namespace {
 
 constexpr std::string_view kReset = "\033[0m";
+constexpr std::string_view kGap = "  ";  // between columns
 
 bool IsContinuation(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
 
@@ -104,28 +106,38 @@ void TextTable::AddRow(std::vector<Cell> cells) {
   rows_.push_back(std::move(cells));
 }
 
-std::string TextTable::ToString(std::string_view heading_style) const {
-  std::vector<Cell> headings;
+std::vector<size_t> TextTable::Widths() const {
   std::vector<size_t> widths;
-  for (const Column& column : columns_) {
-    headings.push_back({column.heading, std::string(heading_style)});
-    widths.push_back(DisplayWidth(column.heading));
-  }
+  for (const Column& column : columns_) widths.push_back(DisplayWidth(column.heading));
   for (const auto& row : rows_) {
     for (size_t i = 0; i < row.size(); ++i) {
       widths[i] = std::max(widths[i], DisplayWidth(row[i].text));
     }
   }
+  return widths;
+}
+
+size_t TextTable::width() const {
+  const std::vector<size_t> widths = Widths();
+  return std::accumulate(widths.begin(), widths.end(), kGap.size() * (widths.size() - 1));
+}
+
+std::string TextTable::ToString(std::string_view heading_style) const {
+  const std::vector<size_t> widths = Widths();
   std::string text;
   const auto append = [&](const std::vector<Cell>& row) {
     std::string line;
     for (size_t i = 0; i < row.size(); ++i) {
-      if (i > 0) line += "  ";
+      if (i > 0) line += kGap;
       AppendPadded(row[i], widths[i], columns_[i].align, &line);
     }
     line.erase(line.find_last_not_of(' ') + 1);
     text += line + "\n";
   };
+  std::vector<Cell> headings;
+  for (const Column& column : columns_) {
+    headings.push_back({column.heading, std::string(heading_style)});
+  }
   append(headings);
   for (const auto& row : rows_) append(row);
   return text;

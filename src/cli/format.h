@@ -47,10 +47,14 @@ class TextTable {
 
   /// As many cells as there are columns.
   void AddRow(std::vector<Cell> cells);
+  /// Of the widest line.
+  size_t width() const;
   /// `heading_style` as a cell's. Each line ends in a newline, none in blanks.
   std::string ToString(std::string_view heading_style = "") const;
 
  private:
+  std::vector<size_t> Widths() const;
+
   std::vector<Column> columns_;
   std::vector<std::vector<Cell>> rows_;
 };

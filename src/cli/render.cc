@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "cli/format.h"
@@ -16,6 +17,7 @@ using Cell = TextTable::Cell;
 
 constexpr size_t kMaxCellWidth = 40;
 constexpr size_t kMaxNameWidth = 40;
+constexpr size_t kMinNameWidth = 12;
 constexpr size_t kMaxTypeWidth = 24;
 
 std::string StatusStyle(const ModelReport& model, const Style& style) {
@@ -43,47 +45,63 @@ bool AnyDuplicates(const RunReport& report) {
                      [](const ModelReport& model) { return model.duplicate_bytes.has_value(); });
 }
 
-TextTable ReportTable(bool duplicates) {
-  std::vector<TextTable::Column> columns = {{"model"},
-                                            {"kind"},
-                                            {"status"},
-                                            {"rows", Align::kRight},
-                                            {"output", Align::kRight},
-                                            {"new", Align::kRight},
-                                            {"reshared", Align::kRight},
-                                            {"copied", Align::kRight}};
-  if (duplicates) columns.push_back({"duplicate", Align::kRight});
-  columns.push_back({"wall", Align::kRight});
-  columns.push_back({"CPU", Align::kRight});
-  columns.push_back({"peak memory", Align::kRight});
-  return TextTable(std::move(columns));
+// What a report shows where there is little room.
+struct Layout {
+  size_t name_width = kMaxNameWidth;
+  bool kind = true;
+  bool details = true;  // rows, CPU and peak memory
+  bool duplicates = false;
+};
+
+using Row = std::vector<Cell>;
+
+std::vector<TextTable::Column> ReportColumns(const Layout& layout) {
+  std::vector<TextTable::Column> columns = {{"model"}};
+  const auto add = [&](const char* heading) { columns.push_back({heading, Align::kRight}); };
+  if (layout.kind) columns.push_back({"kind"});
+  columns.push_back({"status"});
+  if (layout.details) add("rows");
+  for (const char* heading : {"output", "new", "reshared", "copied"}) add(heading);
+  if (layout.duplicates) add("duplicate");
+  add("wall");
+  if (layout.details) add("CPU");
+  if (layout.details) add("peak");
+  return columns;
 }
 
-std::vector<Cell> ReportRow(const ModelReport& model, bool duplicates, const Style& style) {
+Row ReportRow(const ModelReport& model, const Layout& layout, const Style& style) {
   const bool table = model.status == ModelStatus::kSuccess && model.rows.has_value();
-  const auto bytes = [&](int64_t count) { return Cell{table ? FormatBytes(count) : "", ""}; };
-  std::vector<Cell> row = {{OneLine(model.name, kMaxNameWidth), style.bold()},
-                           {std::string(ToString(model.kind)), style.dim()},
-                           {StatusWord(model), StatusStyle(model, style)},
-                           {table ? FormatCount(*model.rows) : "", ""},
-                           bytes(model.bytes),
-                           bytes(model.new_bytes),
-                           bytes(model.reshared_bytes),
-                           bytes(model.copied_bytes)};
-  if (duplicates) {
-    row.push_back(model.duplicate_bytes ? bytes(*model.duplicate_bytes) : Cell{"", ""});
-  }
   const bool ran = Ran(model);
-  row.push_back({ran ? FormatSeconds(model.wall_s) : "", ""});
-  row.push_back({ran ? FormatSeconds(model.cpu_s) : "", ""});
-  row.push_back({ran ? FormatBytes(model.peak_memory_bytes) : "", ""});
+  Row row = {{OneLine(model.name, layout.name_width), style.bold()}};
+  const auto add = [&](bool there, const std::string& text) {
+    row.push_back({there ? text : "", ""});
+  };
+  if (layout.kind) row.push_back({std::string(ToString(model.kind)), style.dim()});
+  row.push_back({StatusWord(model), StatusStyle(model, style)});
+  if (layout.details) add(table, FormatCount(model.rows.value_or(0)));
+  for (const int64_t bytes :
+       {model.bytes, model.new_bytes, model.reshared_bytes, model.copied_bytes}) {
+    add(table, FormatBytes(bytes));
+  }
+  if (layout.duplicates) {
+    add(model.duplicate_bytes.has_value(), FormatBytes(model.duplicate_bytes.value_or(0)));
+  }
+  add(ran, FormatSeconds(model.wall_s));
+  if (layout.details) add(ran, FormatSeconds(model.cpu_s));
+  if (layout.details) add(ran, FormatBytes(model.peak_memory_bytes));
   return row;
 }
 
-std::vector<Cell> SumRow(const RunReport& report, bool duplicates) {
+// As a row of its own: bytes and CPU added up, the run's own wall time and peak.
+Row SumRow(const RunReport& report, const Layout& layout) {
   ModelReport sum;
   sum.name = "total";
+  sum.status = ModelStatus::kSuccess;
+  sum.rows = 0;
+  sum.wall_s = report.wall_s;
+  sum.peak_memory_bytes = report.peak_memory_bytes;
   for (const ModelReport& model : report.models) {
+    sum.cpu_s += model.cpu_s;
     if (model.status != ModelStatus::kSuccess) continue;
     sum.bytes += model.bytes;
     sum.new_bytes += model.new_bytes;
@@ -91,20 +109,39 @@ std::vector<Cell> SumRow(const RunReport& report, bool duplicates) {
     sum.copied_bytes += model.copied_bytes;
     sum.duplicate_bytes = sum.duplicate_bytes.value_or(0) + model.duplicate_bytes.value_or(0);
   }
-  for (const ModelReport& model : report.models) sum.cpu_s += model.cpu_s;
-  std::vector<Cell> row = {{sum.name, ""},
-                           {"", ""},
-                           {"", ""},
-                           {"", ""},
-                           {FormatBytes(sum.bytes), ""},
-                           {FormatBytes(sum.new_bytes), ""},
-                           {FormatBytes(sum.reshared_bytes), ""},
-                           {FormatBytes(sum.copied_bytes), ""}};
-  if (duplicates) row.push_back({FormatBytes(sum.duplicate_bytes.value_or(0)), ""});
-  row.push_back({FormatSeconds(report.wall_s), ""});
-  row.push_back({FormatSeconds(sum.cpu_s), ""});
-  row.push_back({FormatBytes(report.peak_memory_bytes), ""});
+  Row row = ReportRow(sum, layout, Style{});
+  // Kind, status and the number of rows have no sum.
+  const size_t bytes_at = size_t{2} + (layout.kind ? 1 : 0) + (layout.details ? 1 : 0);
+  for (size_t i = 1; i < bytes_at; ++i) row[i].text.clear();
   return row;
+}
+
+TextTable ReportTable(const RunReport& report, const Layout& layout, const Style& style) {
+  TextTable table(ReportColumns(layout));
+  for (const ModelReport& model : report.models) table.AddRow(ReportRow(model, layout, style));
+  table.AddRow(SumRow(report, layout));
+  return table;
+}
+
+// Where lines don't fit, names are cut and columns left out rather than lines broken.
+TextTable FittingTable(const RunReport& report, const Style& style) {
+  size_t longest_name = kMinNameWidth;
+  for (const ModelReport& model : report.models) {
+    longest_name = std::max(longest_name, std::min(DisplayWidth(model.name), kMaxNameWidth));
+  }
+  Layout layout{.name_width = longest_name, .duplicates = AnyDuplicates(report)};
+  TextTable table = ReportTable(report, layout, style);
+  for (bool* column : {&layout.kind, &layout.details}) {
+    if (style.width == 0 || table.width() <= style.width) return table;
+    *column = false;
+    layout.name_width = longest_name;
+    table = ReportTable(report, layout, style);
+    if (table.width() <= style.width) return table;
+    const size_t excess = table.width() - style.width;
+    layout.name_width -= std::min(excess, longest_name - kMinNameWidth);
+    table = ReportTable(report, layout, style);
+  }
+  return table;
 }
 
 // "3 failed, 1 skipped": what isn't plain success, most serious first.
@@ -146,6 +183,35 @@ std::string Advice(const ModelReport& model, const std::string& project_dir) {
   }
 }
 
+bool IsNumber(std::string_view type) {
+  constexpr std::array<std::string_view, 6> kNumbers = {"int",    "uint",      "float",
+                                                        "double", "halffloat", "decimal"};
+  return std::any_of(kNumbers.begin(), kNumbers.end(),
+                     [type](std::string_view number) { return type.starts_with(number); });
+}
+
+// The first `shown` columns.
+TextTable PreviewTable(const Preview& preview, size_t shown, const Style& style) {
+  std::vector<TextTable::Column> columns;
+  Row types;
+  for (size_t i = 0; i < shown; ++i) {
+    const auto& [name, type] = preview.columns[i];
+    columns.push_back(
+        {OneLine(name, kMaxCellWidth), IsNumber(type) ? Align::kRight : Align::kLeft});
+    types.push_back({OneLine(type, kMaxTypeWidth), style.dim()});
+  }
+  TextTable table(std::move(columns));
+  table.AddRow(std::move(types));
+  for (const auto& row : preview.rows) {
+    Row cells(shown);
+    for (size_t i = 0; i < std::min(shown, row.size()); ++i) {
+      cells[i].text = OneLine(row[i], kMaxCellWidth);
+    }
+    table.AddRow(std::move(cells));
+  }
+  return table;
+}
+
 std::string Indented(const std::string& text, std::string_view indent) {
   std::string lines;
   size_t start = 0;
@@ -170,48 +236,28 @@ std::string StatusWord(const ModelReport& model) {
 
 std::string RenderReport(const RunReport& report, const Style& style) {
   std::string text;
-  if (!report.models.empty()) {
-    const bool duplicates = AnyDuplicates(report);
-    TextTable table = ReportTable(duplicates);
-    for (const ModelReport& model : report.models)
-      table.AddRow(ReportRow(model, duplicates, style));
-    table.AddRow(SumRow(report, duplicates));
-    text = table.ToString(style.dim());
-  }
+  if (!report.models.empty()) text = FittingTable(report, style).ToString(style.dim());
   text += Verdict(report, style);
   for (const std::string& path : report.outputs) text += "wrote " + path + "\n";
   return text;
 }
 
 std::string RenderPreview(const Preview& preview, const Style& style) {
-  const auto shown = static_cast<int64_t>(preview.rows.size());
   std::string text =
       style.Wrap(style.bold(), preview.model) +
       fmt::format(": {}, {}\n", FormatPlural(preview.total_rows, "row"),
                   FormatPlural(static_cast<int64_t>(preview.columns.size()), "column"));
   if (preview.columns.empty()) return text;
-  std::vector<TextTable::Column> columns;
-  std::vector<Cell> types;
-  for (const auto& [name, type] : preview.columns) {
-    const bool number = type.starts_with("int") || type.starts_with("uint") ||
-                        type.starts_with("float") || type.starts_with("double") ||
-                        type.starts_with("halffloat") || type.starts_with("decimal");
-    columns.push_back({OneLine(name, kMaxCellWidth), number ? Align::kRight : Align::kLeft});
-    types.push_back({OneLine(type, kMaxTypeWidth), style.dim()});
-  }
-  TextTable table(std::move(columns));
-  table.AddRow(std::move(types));
-  for (const auto& row : preview.rows) {
-    std::vector<Cell> cells;
-    for (const std::string& cell : row) cells.push_back({OneLine(cell, kMaxCellWidth), ""});
-    cells.resize(preview.columns.size());
-    table.AddRow(std::move(cells));
+  size_t shown = preview.columns.size();
+  TextTable table = PreviewTable(preview, shown, style);
+  while (shown > 1 && style.width > 0 && table.width() > style.width) {
+    table = PreviewTable(preview, --shown, style);
   }
   text += table.ToString(style.bold());
-  if (shown < preview.total_rows) {
-    text += fmt::format("… {} more {}\n", FormatCount(preview.total_rows - shown),
-                        preview.total_rows - shown == 1 ? "row" : "rows");
-  }
+  const size_t more_columns = preview.columns.size() - shown;
+  if (more_columns > 0) text += fmt::format("… more columns: {}\n", FormatCount(more_columns));
+  const int64_t more_rows = preview.total_rows - static_cast<int64_t>(preview.rows.size());
+  if (more_rows > 0) text += fmt::format("… more rows: {}\n", FormatCount(more_rows));
   return text;
 }
 

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "cli/format.h"
 
 namespace zerrow::cli {
 namespace {
@@ -63,13 +66,13 @@ TEST(RenderTest, ReportIsAnAlignedTable) {
   EXPECT_EQ(
       RenderReport(SmallReport(), kPlain),
       // clang-format off
-"model    kind         status      rows    output       new  reshared  copied     wall      CPU  peak memory\n"
-"flights  source       ok       336,776  32.0 MiB  32.0 MiB       0 B     0 B   0.21 s   0.20 s    120.0 MiB\n"
-"same     python       ok       336,776  32.0 MiB       0 B  32.0 MiB   512 B   0.21 s   0.20 s    120.0 MiB\n"
-"late     python       failed                                                  0.020 s  0.010 s     80.0 MiB\n"
+"model    kind         status      rows    output       new  reshared  copied     wall      CPU       peak\n"
+"flights  source       ok       336,776  32.0 MiB  32.0 MiB       0 B     0 B   0.21 s   0.20 s  120.0 MiB\n"
+"same     python       ok       336,776  32.0 MiB       0 B  32.0 MiB   512 B   0.21 s   0.20 s  120.0 MiB\n"
+"late     python       failed                                                  0.020 s  0.010 s   80.0 MiB\n"
 "later    python       skipped\n"
-"sane     expectation  not met                                                 0.050 s  0.040 s     60.0 MiB\n"
-"total                                   64.0 MiB  32.0 MiB  32.0 MiB   512 B   0.40 s   0.45 s    200.0 MiB\n"
+"sane     expectation  not met                                                 0.050 s  0.040 s   60.0 MiB\n"
+"total                                   64.0 MiB  32.0 MiB  32.0 MiB   512 B   0.40 s   0.45 s  200.0 MiB\n"
 "failed (1 failed, 1 not met, 1 skipped) in 0.40 s, peak memory 200.0 MiB, backend memfd\n");
   // clang-format on
 }
@@ -124,7 +127,36 @@ TEST(RenderTest, PreviewShowsTypesAndHowManyRowsAreLeft) {
             "string   int32\n"
             "UA           7\n"
             "a\\nb        12\n"
-            "… 998 more rows\n");
+            "… more rows: 998\n");
+}
+
+TEST(RenderTest, PreviewLeavesOutColumnsThatDontFit) {
+  const Preview preview{.model = "wide",
+                        .columns = {{"aaaaaaaaaa", "string"}, {"b", "string"}, {"c", "string"}},
+                        .rows = {{"x", "y", "z"}},
+                        .total_rows = 1};
+  EXPECT_EQ(RenderPreview(preview, {.width = 20}),
+            "wide: 1 row, 3 columns\n"
+            "aaaaaaaaaa  b\n"
+            "string      string\n"
+            "x           y\n"
+            "… more columns: 1\n");
+}
+
+TEST(RenderTest, ANarrowTerminalGetsFewerColumnsAndShorterNames) {
+  RunReport report = SmallReport();
+  report.models[0].name = "a_model_with_a_long_name";
+  for (const size_t width : {200, 115, 100, 90, 80, 75}) {
+    std::istringstream lines(RenderReport(report, {.width = width}));
+    std::string headings;
+    std::string first;
+    std::getline(lines, headings);
+    std::getline(lines, first);
+    EXPECT_LE(DisplayWidth(headings), width);
+    EXPECT_EQ(headings.find("kind") != std::string::npos, width == 200) << headings;
+    EXPECT_EQ(headings.find("CPU") != std::string::npos, width >= 100) << headings;
+    EXPECT_TRUE(first.starts_with("a_model_wit")) << first;
+  }
 }
 
 TEST(RenderTest, PreviewOfNothing) {

@@ -1,5 +1,6 @@
 #include "cli/style.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -14,7 +15,10 @@ bool IsLiveTerminal(int fd) {
 Style StyleOf(int fd) {
   const char* no_color = std::getenv("NO_COLOR");
   const bool refused = no_color != nullptr && *no_color != '\0';
-  return Style{.color = !refused && IsLiveTerminal(fd)};
+  if (!IsLiveTerminal(fd)) return {};
+  winsize size{};
+  const bool known = ::ioctl(fd, TIOCGWINSZ, &size) == 0;
+  return Style{.color = !refused, .width = known ? size.ws_col : size_t{0}};
 }
 
 }  // namespace zerrow::cli

@@ -1,9 +1,10 @@
-// Colours, only where somebody looks at them.
+// How text looks on a stream: colours and width, where somebody looks at it.
 //
 // Value type; any thread. A stream is coloured if it is a terminal that isn't dumb and NO_COLOR
-// isn't set to something.
+// isn't set to something; elsewhere tables are as wide as they need to be.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,7 @@ namespace zerrow::cli {
 
 struct Style {
   bool color = false;
+  size_t width = 0;  // characters in a line; 0: any number
 
   std::string bold() const { return color ? "\033[1m" : ""; }
   std::string dim() const { return color ? "\033[2m" : ""; }

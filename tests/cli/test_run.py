@@ -118,7 +118,7 @@ def test_show_prints_rows_with_their_types(project):
     assert done.returncode == 0, done.stderr
     assert "same: 3 rows, 1 column" in done.stdout
     assert "int64" in done.stdout
-    assert "… 1 more row" in done.stdout
+    assert "… more rows: 1" in done.stdout
     document = project.json("show", "same")
     assert document["previews"][0]["rows"] == [["0"], ["1"], ["2"]]
 
