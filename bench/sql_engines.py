@@ -15,6 +15,7 @@ import resource
 import subprocess
 import sys
 import time
+from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ def run_datafusion(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
     rows = sum(table.num_rows for table in inputs.values())
     partitions = max(1, min(rows // ROWS_PER_PARTITION, len(os.sched_getaffinity(0))))
     config = SessionConfig().with_batch_size(BATCH_ROWS).with_target_partitions(partitions)
+    config = config.with_repartition_joins(False)
     context = SessionContext(config)
     for name, table in inputs.items():
         context.register_record_batches(name, [table.to_batches()])
@@ -127,8 +129,6 @@ def shared_bytes(output: pa.Table, inputs: dict[str, pa.Table]) -> tuple[int, in
     """Bytes of the output's buffers, and how many of them lie in buffers of the inputs."""
     ranges = sorted(found for table in inputs.values() for found in all_buffers(table))
     starts = [address for address, _ in ranges]
-    from bisect import bisect_right
-
     total = shared = 0
     for address, size in all_buffers(output):
         total += size
@@ -182,7 +182,7 @@ def line(query: str, texts: str, arms: dict[str, lib.Arm]) -> list[str]:
 def measure(data: Path, repeats: int, warmup: int) -> tuple[list[list[str]], list[lib.Arm]]:
     lines, all_arms = [], []
     for query in queries():
-        for texts in TEXTS if query in PLAIN else ("view", "dictionary"):
+        for texts in TEXTS if query in PLAIN else ("string", "dictionary"):
             arms = {
                 engine: lib.Arm(
                     f"{engine} {query} {texts}",
