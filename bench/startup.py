@@ -56,7 +56,7 @@ def main() -> None:
     options = parser.parse_args()
     with lib.project({"zerrow_project.yml": PROJECT, "models.py": MODELS}) as project:
         run = [
-            lib.zerrow_command(),
+            *lib.zerrow_command(),
             "run",
             "-p",
             str(project),
