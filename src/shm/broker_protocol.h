@@ -10,12 +10,14 @@
 
 #include <stdint.h>
 
+/* NOLINTBEGIN(readability-identifier-naming): C names */
 enum {
   /* Asks for a chunk of at least size_bytes. segment is 0. Answered by a reply. */
   ZERROW_BROKER_GRANT = 1,
   /* Gives the chunk `segment` back: wholly free and no longer mapped. size_bytes is 0. */
   ZERROW_BROKER_RELEASE = 2,
 };
+/* NOLINTEND(readability-identifier-naming) */
 
 struct zerrow_broker_request {
   uint32_t op;

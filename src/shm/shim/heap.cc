@@ -24,11 +24,14 @@ constexpr uint32_t kRequestsToSkip = 32;
 
 int Heap::Start(int broker_fd) {
   const Lock lock(this);
-  const bool asleep = state_.load(std::memory_order_relaxed) == State::kAsleep;
-  if (asleep && !broker_.Open(broker_fd)) return EINVAL;
-  if (!asleep || !ReserveRange()) {
-    asleep ? broker_.Close() : static_cast<void>(::syscall(SYS_close, broker_fd));
-    return asleep ? ENOMEM : EALREADY;
+  if (state_.load(std::memory_order_relaxed) != State::kAsleep) {
+    ::syscall(SYS_close, broker_fd);
+    return EALREADY;
+  }
+  if (!broker_.Open(broker_fd)) return EINVAL;
+  if (!ReserveRange()) {
+    broker_.Close();
+    return ENOMEM;
   }
   state_.store(State::kActive, std::memory_order_release);
   return 0;
