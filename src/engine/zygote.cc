@@ -68,7 +68,8 @@ arrow::Result<Zygote> StartZygote(const ZygoteOptions& options) {
   const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!null.valid()) return base::ErrnoStatus(errno, "opening /dev/null");
   ChildProcess::Options child;
-  child.arguments = {options.python, "-m", "zerrow._zygote"};
+  // -P: a file random.py in the user's folder must not become the zygote's random module.
+  child.arguments = {options.python, "-P", "-m", "zerrow._zygote"};
   child.environment = ZygoteEnvironment(options);
   child.fds = {{null.get(), 0},
                {output_writer.get(), 1},

@@ -24,7 +24,7 @@ class Zerrow:
     def command(self, *words):
         """The installed command, or in a checkout without it the module that the command runs."""
         installed = Path(sys.executable).parent / "zerrow"
-        start = [installed] if installed.exists() else [sys.executable, "-m", "zerrow._entry"]
+        start = [installed] if installed.exists() else [sys.executable, "-P", "-m", "zerrow._entry"]
         return [*map(str, start), *map(str, words)]
 
     def run(self, *words, **options):

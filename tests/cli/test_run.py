@@ -130,6 +130,21 @@ def test_every_backend_gives_the_same(project, backend):
     assert report["previews"][0]["rows"] == [["0"], ["1"], ["2"]]
 
 
+def test_files_named_like_modules_do_no_harm(project):
+    project.write(random__py="raise SystemExit('imported')", zerrow__py="raise SystemExit('oops')")
+    done = project.run("info")
+    assert done.returncode == 0, done.stderr
+
+
+def test_inline_calls_the_function_in_this_process(project):
+    done = project.run("run", "--inline", "same", "--param", "rows=4")
+    assert done.returncode == 0, done.stderr
+    assert "same: 4 rows" in done.stdout
+    unknown = project.run("run", "--inline", "smae")
+    assert unknown.returncode == 2
+    assert "smae" in unknown.stderr
+
+
 def test_explain_prints_what_is_read(zerrow):
     zerrow.run("init", "demo")
     done = zerrow.run("explain", "-p", "demo")
