@@ -4,7 +4,7 @@
 #include <arrow/compute/api_aggregate.h>
 
 #include <algorithm>
-#include <map>
+#include <array>
 #include <utility>
 
 #include "worker/operators/operators.h"
@@ -16,30 +16,24 @@ namespace {
 namespace ac = arrow::acero;
 namespace cp = arrow::compute;
 
-// What users write, and Arrow's function for one group; "hash_" is put before it for many.
-const std::map<std::string, std::string>& Functions() {
-  static const std::map<std::string, std::string> kFunctions = {
-      {"all", "all"},
-      {"any", "any"},
-      {"approximate_median", "approximate_median"},
-      {"count", "count"},
-      {"count_distinct", "count_distinct"},
-      {"first", "first"},
-      {"last", "last"},
-      {"max", "max"},
-      {"mean", "mean"},
-      {"min", "min"},
-      {"product", "product"},
-      {"stddev", "stddev"},
-      {"sum", "sum"},
-      {"variance", "variance"},
-  };
-  return kFunctions;
-}
+// Arrow's functions for one group; for many, "hash_" is put before the name.
+constexpr std::array kFunctions = {"all",
+                                   "any",
+                                   "approximate_median",
+                                   "count",
+                                   "count_distinct",
+                                   "first",
+                                   "last",
+                                   "max",
+                                   "mean",
+                                   "min",
+                                   "product",
+                                   "stddev",
+                                   "sum",
+                                   "variance"};
 
 arrow::Result<cp::Aggregate> MakeAggregate(const Measure& measure, bool grouped) {
-  const auto found = Functions().find(measure.function);
-  if (found == Functions().end()) {
+  if (std::find(kFunctions.begin(), kFunctions.end(), measure.function) == kFunctions.end()) {
     return arrow::Status::Invalid("there is no aggregate function '", measure.function, "'");
   }
   const std::string prefix = grouped ? "hash_" : "";
@@ -49,7 +43,7 @@ arrow::Result<cp::Aggregate> MakeAggregate(const Measure& measure, bool grouped)
     }
     return cp::Aggregate(prefix + "count_all", measure.name);
   }
-  return cp::Aggregate(prefix + found->second, arrow::FieldRef(measure.column), measure.name);
+  return cp::Aggregate(prefix + measure.function, arrow::FieldRef(measure.column), measure.name);
 }
 
 // Grouping by a dictionary needs one dictionary for all chunks.
@@ -66,11 +60,7 @@ arrow::Result<TablePtr> UnifyKeys(TablePtr table, const std::vector<std::string>
 
 }  // namespace
 
-std::vector<std::string> AggregateFunctions() {
-  std::vector<std::string> names;
-  for (const auto& [name, function] : Functions()) names.push_back(name);
-  return names;
-}
+std::vector<std::string> AggregateFunctions() { return {kFunctions.begin(), kFunctions.end()}; }
 
 arrow::Result<TablePtr> AggregateTable(const TablePtr& table, const std::vector<std::string>& by,
                                        const std::vector<Measure>& measures) {

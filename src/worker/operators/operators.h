@@ -40,7 +40,7 @@ arrow::Result<TablePtr> SortTable(const TablePtr& table, const std::vector<SortC
 
 struct Measure {
   std::string name;
-  std::string function;  // count, sum, mean, ...: kAggregateFunctions
+  std::string function;  // one of AggregateFunctions()
   std::string column;    // empty: `count` of rows
 };
 /// One row per distinct combination of the columns `by` (one row in all without any), in order
