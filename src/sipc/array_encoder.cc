@@ -4,7 +4,7 @@
 #include <limits>
 #include <utility>
 
-#include "sipc/array_usage.h"
+#include "sipc/array_rebase.h"
 
 namespace zerrow::sipc {
 namespace {
@@ -12,12 +12,18 @@ namespace {
 using arrow::ArrayData;
 using arrow::Status;
 
-// Buffers are cut at multiples of this many rows: so bitmaps are cut between bytes, and everything
-// keeps the alignment of 64 bytes that it had.
-constexpr int64_t kCutRows = 512;
+// Buffers are cut at multiples of this many rows: so bitmaps keep the alignment of 8 bytes that
+// they had, and all else that of 64.
+constexpr int64_t kCutRows = 64;
+
+// As many rows in front of a slice, which only keep the place of others, are read to find out what
+// they refer to; of an array with more of them everything is kept.
+constexpr int64_t kMaxReadUnused = 1024;
 
 // A buffer may be this much longer than its array before it is taken for a parent's.
 constexpr int64_t kPaddingBytes = 64;
+
+constexpr int64_t kViewBytes = 16;
 
 // Bytes of `rows` values, or the maximum, which no buffer has.
 int64_t BytesFor(int64_t rows, int64_t bits) {
@@ -215,87 +221,158 @@ Status ArrayEncoder::AddFixed(const Item& item, size_t buffer, int64_t bits, int
   return AddSlot({bytes, BytesFor(item.start, bits), end, BytesFor(used_row, bits)});
 }
 
+// True if `unused` values, in front of those that an array's offsets point to and about to be
+// copied, cost more than to copy the offsets, counted from the first used value.
+bool ArrayEncoder::ShouldRebase(const Item& item, size_t offsets, int64_t unused,
+                                int64_t offset_bytes) const {
+  constexpr int64_t kMinUnused = 64;
+  if (unused < kMinUnused) return false;
+  const arrow::Buffer* buffer = BufferOf(item.data, offsets);
+  return (buffer != nullptr && buffers_.WouldCopy(*buffer)) ||
+         unused > BytesFor(item.rows.end - item.start, 8 * offset_bytes);
+}
+
+bool ArrayEncoder::WouldCopyAny(const ArrayData& data) const {
+  for (const auto& buffer : data.buffers) {
+    if (buffer && buffer->size() > 0 && buffers_.WouldCopy(*buffer)) return true;
+  }
+  return std::any_of(data.child_data.begin(), data.child_data.end(),
+                     [this](const auto& child) { return WouldCopyAny(*child); });
+}
+
+// The offsets of a binary, list or list view array, rewritten if `base` isn't 0.
+Status ArrayEncoder::AddOffsets(const Item& item, int64_t extra_rows, int64_t base) {
+  const int64_t width = OffsetBytes(item.kind);
+  if (base == 0) return AddStructure(item, 1, 8 * width, extra_rows);
+  ARROW_ASSIGN_OR_RAISE(
+      auto offsets,
+      RebaseOffsets(item.data, width, {item.start, item.rows.end + extra_rows}, base));
+  ARROW_ASSIGN_OR_RAISE(uint32_t index, buffers_.AddOwned(std::move(offsets)));
+  slots_.push_back(index);
+  return Status::OK();
+}
+
 Status ArrayEncoder::AddBinary(const Item& item) {
   const int64_t width = OffsetBytes(item.kind);
-  ARROW_RETURN_NOT_OK(AddStructure(item, 1, 8 * width, 1));
-  if (item.rows.first == item.rows.end) {
-    slots_.push_back(kNone);
-    return Status::OK();
+  Extent used = {0, 0};
+  if (item.rows.first < item.rows.end) {
+    ARROW_ASSIGN_OR_RAISE(used, UsedByOffsets(item.data, width, {item.rows.used, item.rows.end}));
   }
-  ARROW_ASSIGN_OR_RAISE(Extent used,
-                        UsedByOffsets(item.data, width, {item.rows.used, item.rows.end}));
   const arrow::Buffer* bytes = BufferOf(item.data, 2);
   if (bytes == nullptr && used.end > 0) return Status::Invalid("an array of text has no data");
-  return AddSlot({bytes, 0, used.end, used.begin});
+  const bool rebase =
+      bytes != nullptr && buffers_.WouldCopy(*bytes) && ShouldRebase(item, 1, used.begin, width);
+  const int64_t base = rebase ? used.begin : 0;
+  ARROW_RETURN_NOT_OK(AddOffsets(item, 1, base));
+  if (item.rows.first == item.rows.end) bytes = nullptr;
+  return AddSlot({bytes, base, used.end, used.begin});
 }
 
 Status ArrayEncoder::AddList(const Item& item) {
   const int64_t width = OffsetBytes(item.kind);
-  ARROW_RETURN_NOT_OK(AddStructure(item, 1, 8 * width, 1));
-  if (item.rows.first == item.rows.end) return AddChild(item, 0, {0, 0, 0});
-  ARROW_ASSIGN_OR_RAISE(Extent used,
-                        UsedByOffsets(item.data, width, {item.rows.used, item.rows.end}));
-  return AddChild(item, 0, {0, used.end, used.begin});
+  Extent used = {0, 0};
+  if (item.rows.first < item.rows.end) {
+    ARROW_ASSIGN_OR_RAISE(used, UsedByOffsets(item.data, width, {item.rows.used, item.rows.end}));
+  }
+  const bool rebase =
+      ShouldRebase(item, 1, used.begin, width) && WouldCopyAny(*item.data.child_data[0]);
+  const int64_t base = rebase ? used.begin : 0;
+  ARROW_RETURN_NOT_OK(AddOffsets(item, 1, base));
+  return AddChild(item, 0, {base, used.end, used.begin});
 }
 
 Status ArrayEncoder::AddListView(const Item& item) {
   const int64_t width = OffsetBytes(item.kind);
-  ARROW_RETURN_NOT_OK(AddStructure(item, 1, 8 * width));
-  ARROW_RETURN_NOT_OK(AddStructure(item, 2, 8 * width));
   const Window& rows = item.rows;
-  if (rows.first == rows.end) return AddChild(item, 0, {0, 0, 0});
-  // Unused rows may refer to anything, so all of it has to stay.
-  if (rows.used > rows.first || !IsPartOf(BufferOf(item.data, 1), rows.first, rows.end, width)) {
-    return AddChild(item, 0, {0, item.data.child_data[0]->length, 0});
+  Extent used = {0, 0};
+  if (rows.first < rows.end && (rows.used - rows.first > kMaxReadUnused ||
+                                !IsPartOf(BufferOf(item.data, 1), rows.first, rows.end, width))) {
+    // Unused rows may refer to anything too.
+    used.end = item.data.child_data[0]->length;
+  } else if (rows.first < rows.end) {
+    ARROW_ASSIGN_OR_RAISE(used, UsedByListViews(item.data, width, {rows.first, rows.end}));
   }
-  ARROW_ASSIGN_OR_RAISE(Extent used, UsedByListViews(item.data, width, {rows.first, rows.end}));
-  return AddChild(item, 0, {0, used.end, used.begin});
+  const bool rebase =
+      ShouldRebase(item, 1, used.begin, width) && WouldCopyAny(*item.data.child_data[0]);
+  const int64_t base = rebase ? used.begin : 0;
+  ARROW_RETURN_NOT_OK(AddOffsets(item, 0, base));
+  ARROW_RETURN_NOT_OK(AddStructure(item, 2, 8 * width));
+  return AddChild(item, 0, {base, used.end, used.begin});
+}
+
+// What an array of views needs of each variadic buffer: all, unless it is but a part of another
+// array or buffers have to be copied.
+arrow::Result<std::vector<Extent>> ArrayEncoder::FindUsedByViews(const Item& item) const {
+  const Window& rows = item.rows;
+  std::vector<Extent> used;
+  if (rows.first == rows.end || item.data.buffers.size() < 2) return used;
+  bool scan = IsPartOf(BufferOf(item.data, 1), rows.first, rows.end, kViewBytes);
+  for (size_t i = 2; i < item.data.buffers.size(); ++i) {
+    const arrow::Buffer* bytes = BufferOf(item.data, i);
+    if (bytes == nullptr) return Status::Invalid("an array of views lacks a buffer");
+    used.push_back({0, bytes->size()});
+    scan = scan || buffers_.WouldCopy(*bytes);
+  }
+  // Unused rows may refer to anything too.
+  if (!scan || rows.used - rows.first > kMaxReadUnused) return used;
+  ARROW_ASSIGN_OR_RAISE(used, UsedByViews(item.data, {rows.first, rows.end}));
+  for (Extent& extent : used) extent.begin = std::min(extent.begin, extent.end);
+  return used;
 }
 
 Status ArrayEncoder::AddView(const Item& item) {
-  ARROW_RETURN_NOT_OK(AddValues(item, 1, 128));
+  ARROW_ASSIGN_OR_RAISE(const std::vector<Extent> used, FindUsedByViews(item));
+  std::vector<int64_t> bases(used.size());
+  int64_t unused = 0;
+  for (size_t i = 0; i < used.size(); ++i) {
+    if (buffers_.WouldCopy(*item.data.buffers[i + 2])) unused += bases[i] = used[i].begin;
+  }
+  if (ShouldRebase(item, 1, unused, kViewBytes)) {
+    ARROW_ASSIGN_OR_RAISE(auto views, RebaseViews(item.data, {item.start, item.rows.end}, bases));
+    ARROW_ASSIGN_OR_RAISE(uint32_t index, buffers_.AddOwned(std::move(views)));
+    slots_.push_back(index);
+  } else {
+    bases.assign(used.size(), 0);
+    ARROW_RETURN_NOT_OK(AddValues(item, 1, 8 * kViewBytes));
+  }
   slots_.push_back(static_cast<uint32_t>(lists_.size()));
-  const Window& rows = item.rows;
-  const auto& buffers = item.data.buffers;
-  const size_t num_variadic = rows.first == rows.end || buffers.size() < 2 ? 0 : buffers.size() - 2;
-  lists_.push_back(static_cast<uint32_t>(num_variadic));
-  if (num_variadic == 0) return Status::OK();
-  bool scan = IsPartOf(BufferOf(item.data, 1), rows.first, rows.end, 16);
-  for (size_t i = 0; i < num_variadic; ++i) {
-    if (!buffers[i + 2]) return Status::Invalid("an array of views lacks a buffer");
-    scan = scan || buffers_.WouldCopy(*buffers[i + 2]);
-  }
-  // Unused rows may refer to anything too. If they are many, rather keep all than read them all.
-  scan = scan && rows.used - rows.first < kCutRows;
-  std::vector<Extent> used;
-  if (scan) {
-    ARROW_ASSIGN_OR_RAISE(used, UsedByViews(item.data, {rows.first, rows.end}));
-  }
-  for (size_t i = 0; i < num_variadic; ++i) {
-    const arrow::Buffer* bytes = buffers[i + 2].get();
-    BufferTable::Range range = {bytes, 0, bytes->size(), 0};
-    if (scan) range = {bytes, 0, used[i].end, std::min(used[i].begin, used[i].end)};
-    ARROW_ASSIGN_OR_RAISE(uint32_t index, buffers_.AddShared(range));
+  lists_.push_back(static_cast<uint32_t>(used.size()));
+  for (size_t i = 0; i < used.size(); ++i) {
+    ARROW_ASSIGN_OR_RAISE(
+        uint32_t index,
+        buffers_.AddShared({item.data.buffers[i + 2].get(), bases[i], used[i].end, used[i].begin}));
     lists_.push_back(index);
   }
   return Status::OK();
 }
 
 Status ArrayEncoder::AddDenseUnion(const Item& item) {
-  ARROW_RETURN_NOT_OK(AddStructure(item, 1, 8));
-  ARROW_RETURN_NOT_OK(AddStructure(item, 2, 32));
+  const auto& type = static_cast<const arrow::UnionType&>(item.type);
   const Window& rows = item.rows;
   const auto& children = item.data.child_data;
-  const bool is_empty = rows.first == rows.end;
-  std::vector<Extent> used(children.size());
-  if (!is_empty && IsPartOf(BufferOf(item.data, 1), rows.first, rows.end, 1)) {
-    const auto& type = static_cast<const arrow::UnionType&>(item.type);
+  std::vector<Extent> used(children.size(), Extent{0, 0});
+  if (rows.first < rows.end && IsPartOf(BufferOf(item.data, 1), rows.first, rows.end, 1)) {
     ARROW_ASSIGN_OR_RAISE(used, UsedByDenseUnion(type, item.data, {rows.first, rows.end}));
-  } else if (!is_empty) {
+  } else if (rows.first < rows.end) {
     for (size_t i = 0; i < used.size(); ++i) used[i] = {0, children[i]->length};
   }
+  std::vector<int64_t> bases(used.size());
+  int64_t unused = 0;
+  for (size_t i = 0; i < used.size(); ++i) {
+    if (WouldCopyAny(*children[i])) unused += bases[i] = used[i].begin;
+  }
+  ARROW_RETURN_NOT_OK(AddStructure(item, 1, 8));
+  if (ShouldRebase(item, 2, unused, sizeof(int32_t))) {
+    ARROW_ASSIGN_OR_RAISE(auto offsets,
+                          RebaseDenseUnion(type, item.data, {item.start, rows.end}, bases));
+    ARROW_ASSIGN_OR_RAISE(uint32_t index, buffers_.AddOwned(std::move(offsets)));
+    slots_.push_back(index);
+  } else {
+    bases.assign(used.size(), 0);
+    ARROW_RETURN_NOT_OK(AddStructure(item, 2, 32));
+  }
   for (uint32_t i = 0; i < item.layout.num_children; ++i) {
-    ARROW_RETURN_NOT_OK(AddChild(item, i, {0, used[i].end, std::min(used[i].begin, used[i].end)}));
+    ARROW_RETURN_NOT_OK(AddChild(item, i, {bases[i], used[i].end, used[i].begin}));
   }
   return Status::OK();
 }

@@ -2,7 +2,8 @@
 //
 // Each array is written as the slice that it is: its buffers are cut to the rows that it uses,
 // so that a slice neither pins nor copies its whole parent, and its offset says where it starts in
-// them. Nothing is rewritten. Part of the writer; one thread; arrays must outlive it unchanged.
+// them. Offsets are rewritten only where memory would otherwise have to be copied that nothing
+// uses. Part of the writer; one thread; arrays must outlive it unchanged.
 #pragma once
 
 #include <arrow/array/data.h>
@@ -14,6 +15,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "sipc/array_usage.h"
 #include "sipc/buffer_table.h"
 #include "sipc/format.h"
 #include "sipc/layout.h"
@@ -77,6 +79,10 @@ class ArrayEncoder {
   arrow::Status AddDenseUnion(const Item& item);
   arrow::Status AddDictionary(const Item& item);
   arrow::Status AddRunEndEncoded(const Item& item);
+  arrow::Status AddOffsets(const Item& item, int64_t extra_rows, int64_t base);
+  arrow::Result<std::vector<Extent>> FindUsedByViews(const Item& item) const;
+  bool ShouldRebase(const Item& item, size_t offsets, int64_t unused, int64_t offset_bytes) const;
+  bool WouldCopyAny(const arrow::ArrayData& data) const;
   arrow::Status AddSlot(const BufferTable::Range& range);
   arrow::Result<uint32_t> FindDictionary(const arrow::DataType& type, uint32_t layout,
                                          const std::shared_ptr<arrow::ArrayData>& values);

@@ -96,6 +96,16 @@ void Extent::Include(int64_t from, int64_t to) {
   end = std::max(end, to);
 }
 
+ViewRows::ViewRows(const arrow::ArrayData& data) {
+  if (data.buffers[0] && data.null_count.load() != 0) validity_ = data.buffers[0]->data();
+}
+
+bool ViewRows::PointsToBuffer(int64_t row, const View& view) const {
+  constexpr int32_t kMaxInlineSize = 12;
+  return view.size > kMaxInlineSize &&
+         (validity_ == nullptr || arrow::bit_util::GetBit(validity_, row));
+}
+
 arrow::Result<Extent> UsedByOffsets(const arrow::ArrayData& data, int64_t offset_bytes, Rows rows) {
   return offset_bytes == 4 ? ReadOffsets<int32_t>(data, rows) : ReadOffsets<int64_t>(data, rows);
 }
@@ -107,25 +117,15 @@ arrow::Result<Extent> UsedByListViews(const arrow::ArrayData& data, int64_t offs
 }
 
 arrow::Result<std::vector<Extent>> UsedByViews(const arrow::ArrayData& data, Rows rows) {
-  struct View {
-    int32_t size;
-    int32_t prefix;
-    int32_t buffer;
-    int32_t offset;
-  };
-  constexpr int32_t kMaxInlineSize = 12;
   std::vector<Extent> extents(data.buffers.size() - 2);
   ARROW_ASSIGN_OR_RAISE(auto views, Values<View>::Of(data, 1, rows.end));
-  const uint8_t* validity = nullptr;
   if (data.buffers[0] && data.null_count.load() != 0) {
-    ARROW_RETURN_NOT_OK(Values<uint8_t>::Of(data, 0, (rows.end + 7) / 8));
-    validity = data.buffers[0]->data();
+    ARROW_RETURN_NOT_OK(Values<uint8_t>::Of(data, 0, rows.end / 8 + (rows.end % 8 != 0)));
   }
+  const ViewRows which(data);
   for (int64_t i = rows.begin; i < rows.end; ++i) {
-    // What a null's view holds is undefined.
-    if (validity != nullptr && !arrow::bit_util::GetBit(validity, i)) continue;
     const View view = views[i];
-    if (view.size <= kMaxInlineSize) continue;
+    if (!which.PointsToBuffer(i, view)) continue;
     if (view.buffer < 0 || static_cast<size_t>(view.buffer) >= extents.size() || view.offset < 0) {
       return Status::Invalid("a view of ", data.type->ToString(), " points outside its buffers");
     }

@@ -30,6 +30,25 @@ struct Rows {
   int64_t end;
 };
 
+/// A value of a view array that is too long to be inside it.
+struct View {
+  int32_t size;
+  int32_t prefix;
+  int32_t buffer;
+  int32_t offset;
+};
+
+/// Tells which views say where something is: what a null's view holds is undefined.
+class ViewRows {
+ public:
+  /// The array's validity bitmap, if it has one, must hold all rows that are asked about.
+  explicit ViewRows(const arrow::ArrayData& data);
+  bool PointsToBuffer(int64_t row, const View& view) const;
+
+ private:
+  const uint8_t* validity_ = nullptr;
+};
+
 /// What the rows of a binary or list array cover, by the first and the last offset.
 arrow::Result<Extent> UsedByOffsets(const arrow::ArrayData& data, int64_t offset_bytes, Rows rows);
 

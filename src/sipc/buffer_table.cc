@@ -22,6 +22,15 @@ bool BufferTable::WouldCopy(const arrow::Buffer& buffer) const {
 }
 
 arrow::Result<uint32_t> BufferTable::Add(const Range& range) {
+  return AddRecord(range, /*may_refer=*/true);
+}
+
+arrow::Result<uint32_t> BufferTable::AddOwned(std::shared_ptr<arrow::Buffer> buffer) {
+  owned_.push_back(std::move(buffer));
+  return AddRecord({owned_.back().get(), 0, owned_.back()->size(), 0}, /*may_refer=*/false);
+}
+
+arrow::Result<uint32_t> BufferTable::AddRecord(const Range& range, bool may_refer) {
   if (range.buffer == nullptr) return kNone;
   if (!range.buffer->is_cpu()) return arrow::Status::Invalid("a buffer lies on a device");
   if (range.end > range.buffer->size()) {
@@ -37,7 +46,7 @@ arrow::Result<uint32_t> BufferTable::Add(const Range& range) {
   BufferRecord record = {
       .segment = 0, .reserved = 0, .offset = 0, .length = static_cast<uint64_t>(length)};
   std::optional<Reference> reference;
-  if (length > 0 && range.buffer->size() >= inline_below_bytes_) {
+  if (may_refer && length > 0 && range.buffer->size() >= inline_below_bytes_) {
     reference = addresses_.Find(begin, length);
   }
   if (reference) {

@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -43,6 +44,9 @@ class BufferTable {
   /// As Add, but the same range of memory gets the same record again.
   arrow::Result<uint32_t> AddShared(const Range& range);
 
+  /// Adds memory of the writer's own: it is copied wherever it lies, as it will be gone.
+  arrow::Result<uint32_t> AddOwned(std::shared_ptr<arrow::Buffer> buffer);
+
   /// True if Add would copy ranges of this buffer.
   bool WouldCopy(const arrow::Buffer& buffer) const;
 
@@ -74,6 +78,7 @@ class BufferTable {
     bool is_one_buffer;
   };
 
+  arrow::Result<uint32_t> AddRecord(const Range& range, bool may_refer);
   uint32_t SegmentIndex(const Reference& reference);
   std::vector<Region> MergeCopies();
 
@@ -86,6 +91,7 @@ class BufferTable {
   SegmentId last_segment_ = 0;
   uint32_t last_segment_index_ = 0;
   std::map<std::array<uintptr_t, 3>, uint32_t> shared_;  // address, length, unused head
+  std::vector<std::shared_ptr<arrow::Buffer>> owned_;
   std::vector<Copy> copies_;
   std::vector<Region> regions_;
   int64_t body_bytes_ = 0;
