@@ -26,7 +26,7 @@ struct RunOptions {
   int jobs = 0;                                   // functions at once; 0: the number of cores
   BackendKind backend = BackendKind::kAuto;
   bool strict = false;                    // a failed expectation fails the run
-  bool account = false;                   // compute duplicate_bytes
+  bool account = false;                   // compute duplicate_bytes and timings
   std::optional<std::string> output_dir;  // final models are written here as Parquet
   int64_t preview_rows = 0;               // rows of each previewed model to report; 0: none
   std::vector<std::string> preview;       // models to preview; empty: the final ones
@@ -52,6 +52,18 @@ struct RunError {
   std::string ToString() const;
 };
 
+/// Where a model's time went between its inputs' tables and its own (RunOptions::account). The
+/// worker's own figures are its claim.
+struct ModelTimings {
+  double open_s = 0;        // from published inputs to tables in the worker
+  double run_s = 0;         // the function
+  double encode_s = 0;      // looking up the output's buffers, writing its message
+  double exit_s = 0;        // from the answer until the last of its processes is gone
+  double exit_cpu_s = 0;    // of that, in the worker
+  double trim_cpu_s = 0;    // taking out of its chunks what isn't output
+  double freeze_cpu_s = 0;  // making them immutable
+};
+
 struct ModelReport {
   std::string name;
   ModelKind kind = ModelKind::kPython;
@@ -65,6 +77,7 @@ struct ModelReport {
   double wall_s = 0;
   double cpu_s = 0;
   int64_t peak_memory_bytes = 0;
+  std::optional<ModelTimings> timings;  // with --account, of a model that gave a table
   std::optional<RunError> error;
   std::optional<bool> expectation;  // what an expectation answered
 };

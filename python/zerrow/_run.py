@@ -104,7 +104,7 @@ def run(
         jobs: functions at once; the number of cores if None.
         backend: auto, memfd, copy or full-copy.
         strict: an expectation that isn't met fails the run.
-        account: compute duplicate_bytes.
+        account: compute duplicate_bytes and timings.
         output: a folder for the final models as Parquet files.
         check: raise if the run fails; otherwise look at the result's status.
         on_line: called with model, stream (1 or 2) and text of each line that a function prints;

@@ -78,7 +78,8 @@ class Task:
             compare_with=self._opened if self.body.get("account") else [],
         )
         _published.append(table)
-        self.timings["publish_s"] = time.perf_counter() - started
+        self.timings["encode_s"] = time.perf_counter() - started
+        self.timings["cpu_s"] = time.process_time()
         return Answer({"op": "output", **fields, "timings": self.timings}, [message])
 
     def _check_columns(self, table: pa.Table) -> None:

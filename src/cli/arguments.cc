@@ -108,8 +108,10 @@ void AddExecution(CLI::App* app, Raw* raw) {
                   "see zerrow info")
       ->option_text("BACKEND")
       ->check(CLI::IsMember({"auto", "memfd", "copy", "full-copy"}));
-  app->add_flag("--account", run.account,
-                "Find bytes that a library copied without changing them (duplicate bytes); slower");
+  app->add_flag(
+      "--account", run.account,
+      "Find bytes that a library copied without changing them (duplicate bytes), and report\n"
+      "with -O json where the time of each handover went; slower");
   AddFormat(app, raw);
   AddLogLevel(app, raw);
 }

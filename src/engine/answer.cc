@@ -47,7 +47,25 @@ Answer ReadFailure(const json& body) {
   return failure;
 }
 
-Answer ReadOutput(base::Message message) {
+double Seconds(const json& timings, const char* key) {
+  const auto value = timings.find(key);
+  return value != timings.end() && value->is_number() ? value->get<double>() : 0;
+}
+
+ModelTimings ReadTimings(const WorkerEnd& end) {
+  ModelTimings timings;
+  timings.exit_s = end.exit_s;
+  const auto told = end.message->body.find("timings");
+  if (told == end.message->body.end() || !told->is_object()) return timings;
+  timings.open_s = Seconds(*told, "open_s");
+  timings.run_s = Seconds(*told, "run_s");
+  timings.encode_s = Seconds(*told, "encode_s");
+  timings.exit_cpu_s = end.cpu_s - Seconds(*told, "cpu_s");
+  return timings;
+}
+
+Answer ReadOutput(WorkerEnd end) {
+  base::Message& message = *end.message;
   const json& body = message.body;
   OutputAnswer output;
   const std::string format = Text(body, "format", 32);
@@ -61,6 +79,7 @@ Answer ReadOutput(base::Message message) {
   output.bytes = *bytes;
   output.copied_bytes = Count(body, "copied_bytes").value_or(0);
   output.duplicate_bytes = Count(body, "duplicate_bytes");
+  output.timings = ReadTimings(end);
   output.message = std::move(message.fds.front());
   return output;
 }
@@ -83,7 +102,7 @@ Answer ReadAnswer(WorkerEnd end) {
   const std::string op = Text(body, "op", 32);
   if (op == "failed") return ReadFailure(body);
   if (WEXITSTATUS(end.wait_status) != 0) return ReadDeath(end.wait_status);
-  if (op == "output") return ReadOutput(std::move(*end.message));
+  if (op == "output") return ReadOutput(std::move(end));
   if (op == "result" && body.contains("value")) return ValueAnswer{body.at("value")};
   return Fail("the worker answered with something that isn't in the protocol");
 }

@@ -22,6 +22,7 @@ struct OutputAnswer {
   int64_t bytes = 0;
   int64_t copied_bytes = 0;
   std::optional<int64_t> duplicate_bytes;
+  ModelTimings timings;  // without what happens after publishing began
 };
 
 /// Anything but a table.

@@ -42,6 +42,8 @@ Status PublishReferences(PublishedTable& table, const std::vector<TablePtr>& inp
   Segments segments = InputSegments(inputs);
   ARROW_ASSIGN_OR_RAISE(const sipc::Summary summary, CheckMessage(table, segments, chunks));
   ARROW_ASSIGN_OR_RAISE(auto publication, memory.Publish(std::move(chunks), summary.references));
+  table.timings.trim_cpu_s = publication.trim_cpu_s;
+  table.timings.freeze_cpu_s = publication.freeze_cpu_s;
   table.rows = summary.num_rows;
   table.copied_bytes = summary.inline_bytes;
   Segments leases;
@@ -69,6 +71,7 @@ arrow::Result<TablePtr> PublishOutput(OutputAnswer output, const std::vector<Tab
   table->format = output.format;
   table->message = std::move(output.message);
   table->duplicate_bytes = output.duplicate_bytes;
+  table->timings = output.timings;
   ARROW_ASSIGN_OR_RAISE(table->message_bytes, base::FileSize(table->message.get()));
   if (table->format == PublishedTable::Format::kSipc) {
     if (memory == nullptr) {

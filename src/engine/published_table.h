@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "zerrow/run.h"
 
 namespace zerrow::shm {
 class Segment;
@@ -35,6 +36,7 @@ struct PublishedTable {
   int64_t reshared_bytes = 0;
   int64_t copied_bytes = 0;
   std::optional<int64_t> duplicate_bytes;
+  ModelTimings timings;
 };
 
 }  // namespace zerrow::engine

@@ -90,6 +90,16 @@ json ErrorJson(const RunError& error) {
           {"traceback", error.traceback}};
 }
 
+json TimingsJson(const ModelTimings& timings) {
+  return {{"open_s", timings.open_s},
+          {"run_s", timings.run_s},
+          {"encode_s", timings.encode_s},
+          {"exit_s", timings.exit_s},
+          {"exit_cpu_s", timings.exit_cpu_s},
+          {"trim_cpu_s", timings.trim_cpu_s},
+          {"freeze_cpu_s", timings.freeze_cpu_s}};
+}
+
 json ModelJson(const ModelReport& model) {
   json document = {{"name", model.name},
                    {"kind", ToString(model.kind)},
@@ -104,6 +114,7 @@ json ModelJson(const ModelReport& model) {
                    {"cpu_s", model.cpu_s},
                    {"peak_memory_bytes", model.peak_memory_bytes},
                    {"error", model.error ? ErrorJson(*model.error) : json(nullptr)}};
+  if (model.timings) document["timings"] = TimingsJson(*model.timings);
   if (model.kind == ModelKind::kExpectation) document["expectation"] = OrNull(model.expectation);
   return document;
 }

@@ -200,6 +200,7 @@ void RunLoop::OnPublished(size_t index, arrow::Result<TablePtr> published) {
   report.reshared_bytes = table.reshared_bytes;
   report.copied_bytes = table.copied_bytes;
   report.duplicate_bytes = table.duplicate_bytes;
+  if (settings_.options.account) report.timings = table.timings;
   tables_[node] = *published;
   EndTask(index, ModelStatus::kSuccess);
 }

@@ -98,6 +98,7 @@ struct WorkerPool::Worker {
   UniqueFd pidfd;                 // once forked
   WorkerHandlers handlers;
   std::optional<Message> answer;
+  std::chrono::steady_clock::time_point answered;
   std::string error;
   int messages = 0;
 };
@@ -254,6 +255,7 @@ WorkerPool::Taken WorkerPool::TakeMessage(Worker& worker) {
     worker.error = "it sent more than one answer";
   } else if (Text((*received)->body, "op") != "importing") {
     worker.answer = std::move(**received);
+    worker.answered = std::chrono::steady_clock::now();
   } else if (worker.handlers.on_importing) {
     worker.handlers.on_importing(Text((*received)->body, "file"));
   }
@@ -319,7 +321,9 @@ void WorkerPool::End(WorkerId id, int wait_status, double cpu_s, int64_t max_rss
     output.lines->Finish();
   }
   if (!worker->error.empty()) error = worker->error;
-  WorkerEnd end{std::move(worker->answer), wait_status, cpu_s, max_rss_bytes, std::move(error)};
+  const std::chrono::duration<double> exit = std::chrono::steady_clock::now() - worker->answered;
+  WorkerEnd end{std::move(worker->answer), wait_status, cpu_s, max_rss_bytes, exit.count(),
+                std::move(error)};
   const auto on_ended = std::move(worker->handlers.on_ended);
   Forget(id);
   on_ended(std::move(end));

@@ -35,6 +35,7 @@ struct WorkerEnd {
   int wait_status = 0;
   double cpu_s = 0;
   int64_t max_rss_bytes = 0;
+  double exit_s = 0;  // from its answer to its end
   std::string error;  // of the machinery: it couldn't be forked, the zygote died, bad message
 };
 
