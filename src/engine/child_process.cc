@@ -92,7 +92,7 @@ ChildProcess::ChildProcess(ChildProcess&& other) noexcept
 
 ChildProcess::~ChildProcess() { Wait(std::chrono::milliseconds(0)); }
 
-void ChildProcess::Kill() {
+void ChildProcess::Kill() const {
   if (!reaped_) ::kill(pid_, SIGKILL);  // not reaped yet, so the number is still its own
 }
 

@@ -37,7 +37,7 @@ class ChildProcess {
   /// Readable once the process has ended.
   int pidfd() const { return pidfd_.get(); }
 
-  void Kill();
+  void Kill() const;
   /// Waits for the end, kills after `patience`, reaps; the wait status. Idempotent.
   int Wait(std::chrono::milliseconds patience);
 

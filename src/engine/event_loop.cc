@@ -98,7 +98,7 @@ void EventLoop::Work() {
 }
 
 void EventLoop::CallDone() {
-  uint64_t count;
+  uint64_t count = 0;
   [[maybe_unused]] const auto got = ::read(finished_event_.get(), &count, sizeof(count));
   std::deque<Job> finished;
   {
