@@ -1,5 +1,6 @@
 #include "engine/publish_output.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -33,8 +34,9 @@ arrow::Result<sipc::Summary> CheckMessage(const PublishedTable& table, const Seg
   return sipc::Check({mapping.data(), static_cast<size_t>(mapping.size())}, granted);
 }
 
-Status PublishReferences(PublishedTable& table, const std::vector<TablePtr>& inputs,
-                         std::vector<shm::GrantedChunk> chunks, shm::SharedMemory& memory) {
+Status PublishReferences(PublishedTable& table, int64_t claimed_copied_bytes,
+                         const std::vector<TablePtr>& inputs, std::vector<shm::GrantedChunk> chunks,
+                         shm::SharedMemory& memory) {
   // Only a file that can't change any more may be checked once and believed afterwards.
   if (!base::IsSealed(table.message.get())) {
     return Status::SerializationError("the output's message isn't sealed");
@@ -45,7 +47,8 @@ Status PublishReferences(PublishedTable& table, const std::vector<TablePtr>& inp
   table.timings.trim_cpu_s = publication.trim_cpu_s;
   table.timings.freeze_cpu_s = publication.freeze_cpu_s;
   table.rows = summary.num_rows;
-  table.copied_bytes = summary.inline_bytes;
+  // The message's body also holds padding, which only the worker can tell from data.
+  table.copied_bytes = std::min(claimed_copied_bytes, summary.inline_bytes);
   Segments leases;
   for (const Reference& reference : summary.references) {
     const auto input = segments.find(reference.segment);
@@ -77,7 +80,8 @@ arrow::Result<TablePtr> PublishOutput(OutputAnswer output, const std::vector<Tab
     if (memory == nullptr) {
       return Status::SerializationError("an output by reference, which this backend doesn't have");
     }
-    ARROW_RETURN_NOT_OK(PublishReferences(*table, inputs, std::move(chunks), *memory));
+    ARROW_RETURN_NOT_OK(
+        PublishReferences(*table, output.copied_bytes, inputs, std::move(chunks), *memory));
     return table;
   }
   // Its writer is gone, so the seals can't fail unless somebody else holds it.
