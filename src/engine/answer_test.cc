@@ -16,7 +16,10 @@ constexpr int kExitedWith3 = 3 << 8;
 WorkerEnd End(json body, int wait_status = 0, bool with_fd = false) {
   base::Message message{std::move(body), {}};
   if (with_fd) message.fds.push_back(base::MakeSealedMemfd("test", "x").ValueOrDie());
-  return {std::move(message), wait_status, 0, 0, ""};
+  WorkerEnd end;
+  end.message = std::move(message);
+  end.wait_status = wait_status;
+  return end;
 }
 
 Failure Failed(WorkerEnd end) {
