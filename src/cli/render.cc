@@ -255,7 +255,8 @@ std::string RenderPreview(const Preview& preview, const Style& style) {
   }
   text += table.ToString(style.bold());
   const size_t more_columns = preview.columns.size() - shown;
-  if (more_columns > 0) text += fmt::format("… more columns: {}\n", FormatCount(more_columns));
+  if (more_columns > 0)
+    text += fmt::format("… more columns: {}\n", FormatCount(static_cast<int64_t>(more_columns)));
   const int64_t more_rows = preview.total_rows - static_cast<int64_t>(preview.rows.size());
   if (more_rows > 0) text += fmt::format("… more rows: {}\n", FormatCount(more_rows));
   return text;

@@ -63,7 +63,7 @@ void ChunkPool::Tick(TimePoint now) {
 
 int64_t ChunkPool::Shrink(int64_t bytes) {
   std::vector<Chunk> oldest;
-  int64_t freed_bytes;
+  int64_t freed_bytes = 0;
   {
     std::lock_guard lock(mutex_);
     const int64_t before = policy_.backed_bytes();

@@ -159,7 +159,7 @@ bool ReopenByHandle(const Target&) {
   alignas(file_handle) char space[sizeof(file_handle) + MAX_HANDLE_SZ];
   auto* handle = reinterpret_cast<file_handle*>(space);
   handle->handle_bytes = MAX_HANDLE_SZ;
-  int mount_id;
+  int mount_id = 0;
   if (::name_to_handle_at(kFd, "", handle, &mount_id, AT_EMPTY_PATH) != 0) return false;
   return WritesThrough(::open_by_handle_at(kFd, handle, O_RDWR | O_CLOEXEC));
 }

@@ -17,8 +17,10 @@ double ThreadCpuSeconds() {
 }
 
 std::span<const Reference> ReferencesTo(SegmentId id, std::span<const Reference> references) {
-  const auto range = std::ranges::equal_range(references, id, {}, &Reference::segment);
-  return {range.begin(), range.end()};
+  // Not ranges::equal_range: clang 14 can't compile its result.
+  const auto begin = std::ranges::lower_bound(references, id, {}, &Reference::segment);
+  const auto end = std::ranges::upper_bound(references, id, {}, &Reference::segment);
+  return {begin, end};
 }
 
 arrow::Status TrimChunk(const ChunkSource& source, const GrantedChunk& granted,

@@ -20,7 +20,7 @@ constexpr int kPatienceMs = 20'000;
 
 bool WaitReadable(int fd) {
   pollfd poller{fd, POLLIN, 0};
-  int ready;
+  int ready = 0;
   do {
     ready = ::poll(&poller, 1, kPatienceMs);
   } while (ready < 0 && errno == EINTR);
@@ -44,7 +44,7 @@ std::optional<zerrow_broker_reply> TestWorker::Receive(base::UniqueFd* fd) {
   if (!WaitReadable(socket_.get())) return std::nullopt;
   if (::recvmsg(socket_.get(), &header, MSG_CMSG_CLOEXEC) != sizeof(reply)) return std::nullopt;
   if (const cmsghdr* rights = CMSG_FIRSTHDR(&header)) {
-    int raw;
+    int raw = -1;
     std::memcpy(&raw, CMSG_DATA(rights), sizeof(raw));
     *fd = base::UniqueFd(raw);
   }
@@ -105,7 +105,7 @@ void TestSignal::Signal() {
 }
 
 bool TestSignal::Wait() {
-  char byte;
+  char byte = 0;
   return WaitReadable(read_.get()) && ::read(read_.get(), &byte, 1) == 1;
 }
 

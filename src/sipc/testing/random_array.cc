@@ -15,7 +15,8 @@ using arrow::Type;
 
 RandomTables::Buffer RandomTables::Bytes(int64_t size) {
   arrow::MemoryPool* pool =
-      options_.pools[static_cast<size_t>(Between(0, options_.pools.size() - 1))];
+      options_
+          .pools[static_cast<size_t>(Between(0, static_cast<int64_t>(options_.pools.size()) - 1))];
   // Buffers often start in the middle of somebody else's memory.
   const int64_t before = OneIn(4) ? 64 * Between(0, 4) : 0;
   const int64_t after = OneIn(4) ? Between(0, 200) : 0;

@@ -70,7 +70,7 @@ std::shared_ptr<arrow::Field> RandomTables::Field(const std::string& name, int d
 
 std::shared_ptr<arrow::DataType> RandomTables::FlatType() {
   using arrow::TimeUnit;
-  static const std::vector<std::shared_ptr<arrow::DataType>> kTypes = {
+  static const std::vector<std::shared_ptr<arrow::DataType>> types = {
       arrow::null(),
       arrow::boolean(),
       arrow::int8(),
@@ -111,7 +111,7 @@ std::shared_ptr<arrow::DataType> RandomTables::FlatType() {
       arrow::decimal32(9, 0),
       arrow::decimal64(18, 6),
   };
-  return kTypes[static_cast<size_t>(Between(0, static_cast<int64_t>(kTypes.size()) - 1))];
+  return types[static_cast<size_t>(Between(0, static_cast<int64_t>(types.size()) - 1))];
 }
 
 std::shared_ptr<arrow::DataType> RandomTables::Type(int depth) {
@@ -149,16 +149,16 @@ std::shared_ptr<arrow::DataType> RandomTables::NestedType(int depth) {
       while (values->id() == arrow::Type::DICTIONARY || values->id() == arrow::Type::EXTENSION) {
         values = Type(depth);
       }
-      static const std::vector<std::shared_ptr<arrow::DataType>> kIndices = {
+      static const std::vector<std::shared_ptr<arrow::DataType>> indices = {
           arrow::int8(),  arrow::int16(),  arrow::int32(),  arrow::int64(),
           arrow::uint8(), arrow::uint16(), arrow::uint32(), arrow::uint64()};
-      return arrow::dictionary(kIndices[static_cast<size_t>(Between(0, 7))], values, OneIn(4));
+      return arrow::dictionary(indices[static_cast<size_t>(Between(0, 7))], values, OneIn(4));
     }
     case 10: {
-      static const std::vector<std::shared_ptr<arrow::DataType>> kRunEnds = {
+      static const std::vector<std::shared_ptr<arrow::DataType>> run_ends = {
           arrow::int16(), arrow::int32(), arrow::int64()};
       // Deep down arrays get longer than 16 bits can count.
-      return arrow::run_end_encoded(kRunEnds[static_cast<size_t>(Between(depth > 2 ? 1 : 0, 2))],
+      return arrow::run_end_encoded(run_ends[static_cast<size_t>(Between(depth > 2 ? 1 : 0, 2))],
                                     Type(depth));
     }
     default: {
