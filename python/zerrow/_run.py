@@ -155,7 +155,10 @@ def _run_interruptibly(work: Callable[[], Any], cancel: Callable[[], None]) -> A
 
     threading.Thread(target=do, name="zerrow-run").start()
     try:
-        ended.wait()
+        # Libraries with a signal handler of their own (DataFusion's, for one) make the kernel go on
+        # with an interrupted wait, so that Ctrl-C would only be seen at its end.
+        while not ended.wait(timeout=0.1):
+            pass
     except BaseException:
         cancel()
         ended.wait()
