@@ -2,7 +2,8 @@
 
 `handover_s` is from the producer's return to the consumer's function being entered with its table:
 the producer's exit, trimming and freezing of its memory, scheduling, the fork of the consumer and
-opening. `beyond_smallest_s` is what the size adds to that. Warm: the last of three rounds.
+opening. `encode_s` to `freeze_cpu_s` are the producer's end, part by part, and `open_s` is from the
+published table to the consumer's. `beyond_smallest_s` is what the size adds to that. Warm: the last of three rounds.
 """
 
 from __future__ import annotations
@@ -18,6 +19,19 @@ SIZES = {
     "4 GB": 2**32,
 }
 
+FIGURES = (
+    "handover_s",
+    "encode_s",
+    "exit_s",
+    "exit_cpu_s",
+    "trim_cpu_s",
+    "freeze_cpu_s",
+    "open_s",
+    "sum_s",
+    "cpu_s",
+    "copied_bytes",
+)
+
 
 def main() -> None:
     parser = lib.arguments(__doc__.splitlines()[0], repeats=3, warmup=0)
@@ -28,9 +42,9 @@ def main() -> None:
 
     def run(size: int) -> lib.Figures:
         rounds_ = rounds.zerrow_rounds(
-            options.backend, size, options.rounds, table="integers", column="c0"
+            options.backend, size, options.rounds, table="integers", column="c0", account=True
         )
-        return {key: rounds_[-1][key] for key in ("handover_s", "sum_s", "cpu_s", "copied_bytes")}
+        return {key: rounds_[-1][key] for key in FIGURES}
 
     names = list(SIZES)[: list(SIZES).index(options.largest) + 1]
     arms = [lib.Arm(name, lambda name=name: run(SIZES[name])) for name in names]

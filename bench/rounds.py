@@ -69,9 +69,17 @@ def read_log(path: Path) -> Log:
 
 
 def zerrow_rounds(
-    backend: str, size: int, rounds: int, table: str = "mixed", column: str = "value"
+    backend: str,
+    size: int,
+    rounds: int,
+    table: str = "mixed",
+    column: str = "value",
+    account: bool = False,
 ) -> list[lib.Figures]:
-    """One run of `rounds` rounds with a table of workloads.py; the figures of each."""
+    """One run of `rounds` rounds with a table of workloads.py; the figures of each.
+
+    `account` adds the engine's and the workers' own timings of the handover's parts.
+    """
     after = [f'before: pa.Table = zerrow.Model("consume_{i - 1}"), ' for i in range(rounds)]
     after[0] = ""
     text = "".join(
@@ -87,7 +95,7 @@ def zerrow_rounds(
             "--param",
             f"log={log}",
         ]
-        report = lib.run_zerrow(project, *options)
+        report = lib.run_zerrow(project, *options, *(["--account"] if account else []))
         models = {model["name"]: model for model in report["models"]}
         figures = [_figures(read_log(log), i) for i in range(rounds)]
         for i, figure in enumerate(figures):
@@ -96,6 +104,10 @@ def zerrow_rounds(
             figure["consumer_cpu_s"] = consumed["cpu_s"]
             figure["copied_bytes"] = produced["copied_bytes"]
             figure["peak_bytes"] = report["figures"]["peak_bytes"]
+            if account:
+                figure["open_s"] = consumed["timings"]["open_s"]
+                for part in ("encode_s", "exit_s", "exit_cpu_s", "trim_cpu_s", "freeze_cpu_s"):
+                    figure[part] = produced["timings"][part]
         return figures
 
 

@@ -92,9 +92,20 @@ def test_parameters_are_set_and_checked(project):
     assert "rwos" in unknown.stderr
 
 
-def test_account_fills_in_duplicate_bytes(project):
-    report = project.json("run", "--account")
-    assert models_of(report)["same"]["duplicate_bytes"] is not None
+def test_account_fills_in_duplicate_bytes_and_timings(project):
+    same = models_of(project.json("run", "--account"))["same"]
+    assert same["duplicate_bytes"] is not None
+    assert set(same["timings"]) == {
+        "open_s",
+        "run_s",
+        "encode_s",
+        "exit_s",
+        "exit_cpu_s",
+        "trim_cpu_s",
+        "freeze_cpu_s",
+    }
+    assert same["timings"]["exit_s"] > 0
+    assert "timings" not in models_of(project.json("run"))["same"]
 
 
 def test_select_leaves_the_rest_out(project):
