@@ -3,7 +3,8 @@
 `handover_s` is from the producer's return to the consumer's function being entered with its table:
 the producer's exit, trimming and freezing of its memory, scheduling, the fork of the consumer and
 opening. `encode_s` to `freeze_cpu_s` are the producer's end, part by part, and `open_s` is from the
-published table to the consumer's. `beyond_smallest_s` is what the size adds to that. Warm: the last of three rounds.
+published table to the consumer's. `beyond_smallest_s` is what the size adds to `handover_s`.
+Warm: the last of three rounds.
 """
 
 from __future__ import annotations

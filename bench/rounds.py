@@ -72,6 +72,7 @@ def zerrow_rounds(
     backend: str,
     size: int,
     rounds: int,
+    *,
     table: str = "mixed",
     column: str = "value",
     account: bool = False,
