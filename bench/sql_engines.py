@@ -26,6 +26,7 @@ from typing import Any
 import lib
 import pyarrow as pa
 import pyarrow.parquet as pq
+from zerrow._tasks_sql import datafusion_session  # the configuration of a worker
 
 EXAMPLE = lib.ROOT / "examples" / "tpch"
 PARAMETERS = {"segment": "BUILDING", "region": "ASIA", "shipped_before": "1998-09-02"}
@@ -45,8 +46,6 @@ PLAIN = {
 }
 TEXTS = ("view", "string", "dictionary")
 ENGINES = ("datafusion", "duckdb")
-BATCH_ROWS = 65536  # as in a worker
-ROWS_PER_PARTITION = 1_000_000
 
 
 def queries() -> dict[str, str]:
@@ -94,13 +93,7 @@ def read_inputs(data: Path, sql: str, texts: str) -> dict[str, pa.Table]:
 
 
 def run_datafusion(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
-    from datafusion import SessionConfig, SessionContext
-
-    rows = sum(table.num_rows for table in inputs.values())
-    partitions = max(1, min(rows // ROWS_PER_PARTITION, len(os.sched_getaffinity(0))))
-    config = SessionConfig().with_batch_size(BATCH_ROWS).with_target_partitions(partitions)
-    config = config.with_repartition_joins(False)
-    context = SessionContext(config)
+    context = datafusion_session(inputs)
     for name, table in inputs.items():
         context.register_record_batches(name, [table.to_batches()])
     return context.sql(sql).to_arrow_table()

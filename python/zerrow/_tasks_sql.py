@@ -2,9 +2,13 @@
 
 import os
 import time
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from zerrow._tasks import Answer, Task, TaskError
+
+if TYPE_CHECKING:
+    from datafusion import SessionContext
 
 # Output buffers of DataFusion's default of 8192 rows are too small to be shared: at 65536 rows
 # nothing is copied on the way out, and queries took a third less CPU.
@@ -25,15 +29,22 @@ def run(task: Task) -> Answer:
     return task.publish(table)
 
 
-def _datafusion(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
-    from datafusion import SessionConfig, SessionContext, SQLOptions
+def datafusion_session(inputs: dict[str, pa.Table]) -> "SessionContext":
+    """An empty session, configured for queries over these inputs."""
+    from datafusion import SessionConfig, SessionContext
 
     rows = sum(table.num_rows for table in inputs.values())
     partitions = max(1, min(rows // _ROWS_PER_PARTITION, len(os.sched_getaffinity(0))))
     config = SessionConfig().with_batch_size(_BATCH_ROWS).with_target_partitions(partitions)
     # Shuffling both sides of a join by its key copies them: joins cost 2 to 5 times as much CPU.
     config = config.with_repartition_joins(False)
-    context = SessionContext(config)
+    return SessionContext(config)
+
+
+def _datafusion(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
+    from datafusion import SQLOptions
+
+    context = datafusion_session(inputs)
     for name, table in inputs.items():
         quoted = '"' + name.replace('"', '""') + '"'
         batches = table.to_batches() or [_empty_batch(table.schema)]
