@@ -4,10 +4,11 @@ Every function runs as a model of a pipeline and in a fresh plain process (which
 mapping an Arrow IPC file, and leaves its output in its heap). Shared: the bytes that are published
 by reference, of all of the output's. Duplicate: new bytes that equal an input's buffer. CPU and
 page faults are of the function's process alone, without imports: the plain process is forked from
-one that has imported everything, as the worker is. Every run goes through the functions twice and
-reports the second turn (warm: memory that the first one freed is used again), or the first one
-with --cold. Targets: >= 98 % shared; <= 2 % duplicate for
-pyarrow, DataFusion and polars; CPU at most 1.1 times the plain process's.
+one that has imported everything, as the worker is. Every run goes through the functions in turns
+and reports the last one. --turns 1 is cold: all memory is new. In the second, memory that earlier
+functions freed is used again, as far as it fits; after some turns the pool has all sizes.
+Targets: >= 98 % shared; <= 2 % duplicate for pyarrow, DataFusion and polars; CPU at most 1.1 times
+the plain process's.
 """
 
 from __future__ import annotations
@@ -137,9 +138,8 @@ def main() -> None:
     parser = lib.arguments(__doc__.splitlines()[0], repeats=3, warmup=0)
     parser.add_argument("--size", type=int, default=400_000_000, help="bytes of the input")
     parser.add_argument("--backend", default="memfd", help="'' for the plain processes only")
-    parser.add_argument("--cold", action="store_true", help="one turn in a new engine, not two")
+    parser.add_argument("--turns", type=int, default=4, help="the last one is reported; 1: cold")
     options = parser.parse_args()
-    turns = 1 if options.cold else 2
     library_functions.import_everything()
     names = list(library_functions.KINDS)
     ours = {name: lib.Arm(f"{name}, zerrow", dict) for name in names}
@@ -148,13 +148,13 @@ def main() -> None:
         for name, figures in plain_run(options.size).items():
             plain[name].samples.append(figures)
         if options.backend:
-            for name, figures in zerrow_run(options.size, options.backend, turns).items():
+            for name, figures in zerrow_run(options.size, options.backend, options.turns).items():
                 ours[name].samples.append(figures)
     arms = [arm for name in names for arm in (ours[name], plain[name])]
     lib.report(
         f"five libraries on {options.size:,} bytes",
         f"backend {options.backend}, "
-        + ("cold: a new engine's memory" if options.cold else "warm: the second turn of a run"),
+        + (f"warm: turn {options.turns} of a run" if options.turns > 1 else "cold: new memory"),
         arms,
         options,
     )

@@ -11,8 +11,10 @@
 
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "base/fd.h"
+#include "shm/trim.h"
 
 namespace zerrow::shm {
 
@@ -23,6 +25,9 @@ struct Chunk {
   base::UniqueFd readable;  // the way to descriptors for reading; invalid: by `writable`
   int64_t size_bytes = 0;
   bool dirty = false;  // may hold bytes of an earlier use
+  // Huge pages that trimming has broken into small ones: for the next user they are worth less
+  // than none, since each small page costs it a fault.
+  std::vector<ByteRange> broken;
 };
 
 class ChunkSource {
@@ -39,8 +44,8 @@ class ChunkSource {
   virtual arrow::Result<Chunk> Make(int64_t size_bytes) const = 0;
 
   /// Every use of this chunk has ended and it shall be granted again: its size and seals are
-  /// checked and repaired, its bytes stay (dirty). IOError: some process still holds it, or it
-  /// can't be used again; then drop it.
+  /// checked and repaired, its bytes stay (dirty) but for those of broken pages, which go. IOError:
+  /// some process still holds it, or it can't be used again; then drop it.
   virtual arrow::Status Reclaim(Chunk& chunk) const = 0;
 
   /// Makes the chunk immutable and returns the descriptor for readers. IOError: some process can

@@ -116,12 +116,31 @@ TEST_P(Conformance, TrimAgreesWithAModelForRandomReferences) {
     for (const Reference& r : references) {
       for (int64_t at = r.offset / 4096; at * 4096 < r.offset + r.length; ++at) pages[at] = true;
     }
-    // A huge page's place may be kept whole for an eighth of it.
+    // Huge pages may be kept whole for an eighth of what is referenced.
     const int64_t waste = huge() ? kSize / 8 : 0;
     EXPECT_LE(out.segments.at(0)->backed_bytes(), std::ranges::count(pages, true) * 4096 + waste);
     // Only now: to read a hole through a mapping puts a page behind it.
     ASSERT_EQ(Read(*out.segments.at(0), 0, kSize), model) << "seed " << seed;
   }
+}
+
+// Small pages would cost the next worker a fault each.
+TEST_P(Conformance, WhatTrimmingBrokeUpDoesNotComeBack) {
+  if (!recycles() || !huge()) GTEST_SKIP();
+  SegmentId id;
+  {
+    TestWorker worker = AddWorker(1);
+    TestWorker::Area* area = worker.Grant(8 * kMiB);
+    ASSERT_NE(area, nullptr);
+    std::memset(area->data(), 'x', 8 * kMiB);
+    id = area->id;
+  }
+  auto out = Publish(1, {{id, 0, 4 * kMiB}, {id, 5 * kMiB, 4096}}).ValueOrDie();
+  EXPECT_EQ(out.segments.at(0)->backed_bytes(), 4 * kMiB + 4096);
+  out.segments.clear();
+  memory_->reaper().Flush();
+  EXPECT_EQ(memory_->pool().stats().free_chunks, 1);
+  EXPECT_EQ(memory_->pool().stats().free_bytes, 4 * kMiB);
 }
 
 TEST_P(Conformance, MemoryComesBackAfterTheLastLease) {

@@ -23,14 +23,16 @@ std::span<const Reference> ReferencesTo(SegmentId id, std::span<const Reference>
   return {begin, end};
 }
 
-arrow::Status TrimChunk(const ChunkSource& source, const GrantedChunk& granted,
+arrow::Status TrimChunk(const ChunkSource& source, GrantedChunk& granted,
                         std::span<const Reference> references, Publication& out) {
   const double start_s = ThreadCpuSeconds();
   const int64_t size_bytes = granted.chunk.size_bytes;
   ARROW_ASSIGN_OR_RAISE(const auto uncovered, UncoveredRanges(references, size_bytes));
   const int64_t before_bytes = BackedBytes(granted.chunk);
   ARROW_ASSIGN_OR_RAISE(const base::UniqueFd fd, source.OpenForWriting(granted.chunk));
-  ARROW_RETURN_NOT_OK(Trim(fd.get(), PlanTrim(uncovered, size_bytes, source.huge_pages())));
+  TrimPlan plan = PlanTrim(uncovered, size_bytes, source.huge_pages());
+  ARROW_RETURN_NOT_OK(Trim(fd.get(), plan));
+  granted.chunk.broken = std::move(plan.broken);
   const int64_t after_bytes = BackedBytes(granted.chunk);
   out.trimmed_bytes += before_bytes - after_bytes;
   out.backed_bytes += after_bytes;

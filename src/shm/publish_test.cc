@@ -40,14 +40,27 @@ TEST(PlanTrim, WithoutHugePagesEverythingIsPunched) {
   EXPECT_TRUE(plan.zero.empty());
 }
 
-TEST(PlanTrim, AHugePageIsKeptWholeIfItIsNearlyAllOutput) {
+TEST(PlanTrim, HugePagesStayWholeForAnEighthOfWhatIsReferenced) {
   constexpr int64_t kPage = kHugePageBytes;
-  // Page 0: an eighth is uncovered, in two parts. Page 1: a byte more. Pages 2 and 3: all of it.
-  const std::vector<ByteRange> uncovered = {
-      {0, kPage / 16}, {kPage / 2, kPage / 16}, {kPage, kPage / 8 + 1}, {2 * kPage, 2 * kPage}};
-  const TrimPlan plan = PlanTrim(uncovered, 4 * kPage, /*huge=*/true);
-  EXPECT_EQ(plan.zero, (std::vector<ByteRange>{uncovered[0], uncovered[1]}));
-  EXPECT_EQ(plan.punch, (std::vector<ByteRange>{uncovered[2], uncovered[3]}));
+  // Of 8 pages 0 is half covered, 1 all but an eighth in two parts, 2 and 3 not at all.
+  const std::vector<ByteRange> uncovered = {{kPage / 2, kPage / 2},
+                                            {kPage, kPage / 16},
+                                            {kPage + kPage / 2, kPage / 16},
+                                            {2 * kPage, 2 * kPage}};
+  const TrimPlan plan = PlanTrim(uncovered, 8 * kPage, /*huge=*/true);
+  EXPECT_EQ(plan.zero, (std::vector<ByteRange>{uncovered[0], uncovered[1], uncovered[2]}));
+  EXPECT_EQ(plan.punch, (std::vector<ByteRange>{uncovered[3]}));
+  EXPECT_TRUE(plan.broken.empty());
+}
+
+TEST(PlanTrim, WhatWastesMostIsBrokenUpFirst) {
+  constexpr int64_t kPage = kHugePageBytes;
+  // Referenced: 2.25 pages, so that an eighth of it is enough for page 1 and not for page 0 too.
+  const std::vector<ByteRange> uncovered = {{kPage / 4, kPage / 2}, {kPage, kPage / 4}};
+  const TrimPlan plan = PlanTrim(uncovered, 3 * kPage, /*huge=*/true);
+  EXPECT_EQ(plan.zero, (std::vector<ByteRange>{uncovered[1]}));
+  EXPECT_EQ(plan.punch, (std::vector<ByteRange>{uncovered[0]}));
+  EXPECT_EQ(plan.broken, (std::vector<ByteRange>{{0, kPage}}));
 }
 
 TEST(PlanTrim, ARangeThatSpansPagesIsCutWhereTheyDiffer) {
@@ -55,6 +68,7 @@ TEST(PlanTrim, ARangeThatSpansPagesIsCutWhereTheyDiffer) {
   const std::vector<ByteRange> uncovered = {{kPage - 100, kPage + 200}};
   const TrimPlan plan = PlanTrim(uncovered, 3 * kPage, /*huge=*/true);
   EXPECT_EQ(plan.zero, (std::vector<ByteRange>{{kPage - 100, 100}, {2 * kPage, 100}}));
+  EXPECT_TRUE(plan.broken.empty());
   EXPECT_EQ(plan.punch, (std::vector<ByteRange>{{kPage, kPage}}));
 }
 

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <utility>
 
 #include "shm/chunk_source.h"
 #include "shm/file_hold.h"
@@ -53,6 +54,7 @@ class TmpfsSource : public ChunkSource {
     if (::ftruncate(fd.get(), chunk.size_bytes) != 0) {
       return base::ErrnoStatus(errno, "giving a chunk its size");
     }
+    ARROW_RETURN_NOT_OK(Punch(fd.get(), std::exchange(chunk.broken, {})));
     chunk.dirty = true;
     return arrow::Status::OK();
   }

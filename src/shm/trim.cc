@@ -13,7 +13,7 @@ namespace zerrow::shm {
 
 namespace {
 
-// At most one part in so many of a huge page may be kept for nothing.
+// What is kept for nothing is at most one part in so many of what is referenced.
 constexpr int64_t kWasteDivisor = 8;
 
 int64_t End(const ByteRange& range) { return range.offset + range.length; }
@@ -29,6 +29,26 @@ void ForEachPiece(std::span<const ByteRange> ranges, Visit&& visit) {
       at = end;
     }
   }
+}
+
+// Which huge pages aren't broken up though they are covered in part: those that waste least, as far
+// as the budget goes.
+std::vector<bool> KeptWhole(std::span<const int64_t> uncovered_bytes, int64_t size_bytes) {
+  std::vector<size_t> partly;
+  int64_t budget_bytes = size_bytes;
+  for (size_t page = 0; page < uncovered_bytes.size(); ++page) {
+    budget_bytes -= uncovered_bytes[page];
+    if (uncovered_bytes[page] > 0 && uncovered_bytes[page] < kHugePageBytes) partly.push_back(page);
+  }
+  budget_bytes /= kWasteDivisor;
+  std::ranges::sort(partly, {}, [&](size_t page) { return uncovered_bytes[page]; });
+  std::vector<bool> kept(uncovered_bytes.size());
+  for (const size_t page : partly) {
+    budget_bytes -= uncovered_bytes[page];
+    if (budget_bytes < 0) break;
+    kept[page] = true;
+  }
+  return kept;
 }
 
 arrow::Status PunchHole(int fd, const ByteRange& range) {
@@ -78,15 +98,23 @@ arrow::Result<std::vector<ByteRange>> UncoveredRanges(std::span<const Reference>
 }
 
 TrimPlan PlanTrim(std::span<const ByteRange> uncovered, int64_t size_bytes, bool huge) {
-  if (!huge) return {{uncovered.begin(), uncovered.end()}, {}};
+  if (!huge) return {{uncovered.begin(), uncovered.end()}, {}, {}};
   std::vector<int64_t> uncovered_bytes(static_cast<size_t>(size_bytes / kHugePageBytes + 1));
   ForEachPiece(uncovered,
                [&](size_t page, ByteRange piece) { uncovered_bytes[page] += piece.length; });
+  const std::vector<bool> kept = KeptWhole(uncovered_bytes, size_bytes);
   TrimPlan plan;
   ForEachPiece(uncovered, [&](size_t page, ByteRange piece) {
-    if (uncovered_bytes[page] <= kHugePageBytes / kWasteDivisor) {
+    const auto page_begin = static_cast<int64_t>(page) * kHugePageBytes;
+    if (kept[page]) {
       plan.zero.push_back(piece);
-    } else if (!plan.punch.empty() && End(plan.punch.back()) == piece.offset) {
+      return;
+    }
+    if (uncovered_bytes[page] < kHugePageBytes &&
+        (plan.broken.empty() || plan.broken.back().offset != page_begin)) {
+      plan.broken.push_back({page_begin, std::min(kHugePageBytes, size_bytes - page_begin)});
+    }
+    if (!plan.punch.empty() && End(plan.punch.back()) == piece.offset) {
       plan.punch.back().length += piece.length;
     } else {
       plan.punch.push_back(piece);
@@ -95,8 +123,13 @@ TrimPlan PlanTrim(std::span<const ByteRange> uncovered, int64_t size_bytes, bool
   return plan;
 }
 
+arrow::Status Punch(int fd, std::span<const ByteRange> ranges) {
+  for (const ByteRange& range : ranges) ARROW_RETURN_NOT_OK(PunchHole(fd, range));
+  return arrow::Status::OK();
+}
+
 arrow::Status Trim(int fd, const TrimPlan& plan) {
-  for (const ByteRange& range : plan.punch) ARROW_RETURN_NOT_OK(PunchHole(fd, range));
+  ARROW_RETURN_NOT_OK(Punch(fd, plan.punch));
   for (const ByteRange& range : plan.zero) ARROW_RETURN_NOT_OK(WriteZeros(fd, range));
   return arrow::Status::OK();
 }

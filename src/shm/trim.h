@@ -28,7 +28,8 @@ arrow::Result<std::vector<ByteRange>> UncoveredRanges(std::span<const Reference>
 
 struct TrimPlan {
   std::vector<ByteRange> punch;
-  std::vector<ByteRange> zero;  // in huge pages that stay whole
+  std::vector<ByteRange> zero;    // in huge pages that stay whole
+  std::vector<ByteRange> broken;  // huge pages of which a part is punched
 };
 
 constexpr int64_t kHugePageBytes = 2 << 20;
@@ -38,5 +39,8 @@ TrimPlan PlanTrim(std::span<const ByteRange> uncovered, int64_t size_bytes, bool
 
 /// `fd` is open for writing. IOError.
 arrow::Status Trim(int fd, const TrimPlan& plan);
+
+/// Frees the memory behind the ranges of a file that is open for writing. IOError.
+arrow::Status Punch(int fd, std::span<const ByteRange> ranges);
 
 }  // namespace zerrow::shm

@@ -184,6 +184,10 @@ uint32_t Heap::TakeGranules(uint32_t count, uint32_t headroom, size_t alignment)
       arena_.AllocateAt(first, wanted, /*joined=*/false);
     }
   } else {
+    // Buffers that begin and end inside a huge page would make trimming break it.
+    if (wanted * kGranuleBytes >= kHugePageBytes && alignment < kHugePageBytes) {
+      alignment = kHugePageBytes;
+    }
     const size_t unit = alignment > kGranuleBytes ? alignment / kGranuleBytes : 1;
     first = arena_.Allocate(wanted, static_cast<uint32_t>(unit));
     if (first == Arena::kNone && RequestChunk(kSlotBytes, /*dedicated=*/false) != nullptr) {

@@ -28,8 +28,6 @@ constinit Heap g_heap;
 
 // Smaller than this, what is left of a shrunk buffer moves to libc and frees its granules.
 constexpr size_t kKeepShrunkBytes = kMinMallocBytes / 2;
-// A buffer that has to grow by moving gets room to double: the pages beyond its end don't exist
-// until they are touched.
 constexpr size_t kDefaultAlignment = 16;
 
 size_t LibcUsableBytes(void* p) {
@@ -63,17 +61,21 @@ void* MoveTo(void* to, void* from, size_t size) {
   return to;
 }
 
+// What grows once grows again, and moving is dear where it is large. Where it is small, the room
+// that it never grows into costs more: it stands between the buffers of the output.
+size_t Headroom(size_t size) { return size < kMinHeadroomBytes ? 0 : size; }
+
 void* ReallocateOwned(void* p, size_t size) {
   if (size >= kKeepShrunkBytes && g_heap.ResizeInPlace(p, size)) return p;
   const size_t old_size = g_heap.UsableBytes(p);
   if (size <= old_size) return MoveTo(malloc(size), p, size);
-  void* to = g_heap.Allocate(size, kDefaultAlignment, /*zeroed=*/false, /*headroom_bytes=*/size);
+  void* to = g_heap.Allocate(size, kDefaultAlignment, /*zeroed=*/false, Headroom(size));
   return MoveTo(to != nullptr ? to : __libc_malloc(size), p, old_size);
 }
 
 void* ReallocateLibc(void* p, size_t size) {
   if (size < kMinMallocBytes || !g_heap.active()) return __libc_realloc(p, size);
-  void* to = g_heap.Allocate(size, kDefaultAlignment, /*zeroed=*/false, /*headroom_bytes=*/size);
+  void* to = g_heap.Allocate(size, kDefaultAlignment, /*zeroed=*/false, Headroom(size));
   if (to == nullptr) return __libc_realloc(p, size);
   const size_t old_size = LibcUsableBytes(p);
   return MoveTo(to, p, old_size < size ? old_size : size);

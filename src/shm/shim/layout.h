@@ -25,6 +25,9 @@ inline constexpr size_t kPymallocArenaBytes = size_t{1} << 20;
 // From here on a request gets a chunk of its own.
 inline constexpr size_t kDedicatedBytes = size_t{32} << 20;
 
+// A reallocated request of this size gets room to grow in place.
+inline constexpr size_t kMinHeadroomBytes = size_t{8} << 20;
+
 // Memory that the program has no use for is kept up to this, since it may have one again and fresh
 // pages are dear: wholly free chunks, and what was discarded. Beyond it goes back.
 inline constexpr size_t kKeepBytes = size_t{512} << 20;
