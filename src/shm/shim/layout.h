@@ -23,7 +23,7 @@ inline constexpr size_t kMinMmapBytes = size_t{256} << 10;
 // segments and never be part of an output.
 inline constexpr size_t kPymallocArenaBytes = size_t{1} << 20;
 // From here on a request gets a chunk of its own.
-inline constexpr size_t kDedicatedBytes = size_t{32} << 20;
+inline constexpr size_t kDedicatedBytes = size_t{8} << 20;
 
 // A reallocated request of this size gets room to grow in place.
 inline constexpr size_t kMinHeadroomBytes = size_t{8} << 20;
