@@ -17,6 +17,7 @@ import platform
 import select
 import signal
 import sys
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -35,6 +36,9 @@ _PRELOADED = {
     "duckdb": ["duckdb"],
     "datafusion": ["datafusion"],
 }
+# DataFusion's allocator gives the importing thread 32 MiB that can't be shared. If that were the
+# main thread, with which workers go on, outputs that fit in there would have to be copied.
+_PRELOADED_APART = {"datafusion"}
 # What nearly every worker needs; a broken one is an error at once.
 _OWN = ["zerrow._worker", "zerrow._discovery", "zerrow._tasks_native", "zerrow._tasks_python"]
 
@@ -87,12 +91,21 @@ def _run(channel_fd: int, isolation: Isolation) -> NoReturn:
 
 def _preload(names: str) -> None:
     for name in ["pyarrow", "numpy", *filter(None, names.split(","))]:
-        for module in _PRELOADED.get(name, []):
-            # Not installed, or broken: the function that imports it will say so.
-            with contextlib.suppress(Exception):
-                importlib.import_module(module)
+        if name in _PRELOADED_APART:
+            importing = threading.Thread(target=_import_library, args=[name])
+            importing.start()
+            importing.join()
+        else:
+            _import_library(name)
     for own in _OWN:
         importlib.import_module(own)
+
+
+def _import_library(name: str) -> None:
+    for module in _PRELOADED.get(name, []):
+        # Not installed, or broken: the function that imports it will say so.
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
 
 
 class Zygote:
