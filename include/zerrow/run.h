@@ -16,7 +16,7 @@
 namespace zerrow {
 
 /// How outputs become shared memory. kAuto takes the best that this machine offers.
-enum class BackendKind { kAuto, kMemfd, kCopy, kFullCopy };
+enum class BackendKind { kAuto, kKernelZero, kMemfd, kCopy, kFullCopy };
 std::string_view ToString(BackendKind kind);
 
 struct RunOptions {

@@ -49,8 +49,8 @@ class LineObserver : public RunObserver {
 };
 
 std::optional<BackendKind> ParseBackend(const std::string& name) {
-  for (const BackendKind kind :
-       {BackendKind::kAuto, BackendKind::kMemfd, BackendKind::kCopy, BackendKind::kFullCopy}) {
+  for (const BackendKind kind : {BackendKind::kAuto, BackendKind::kKernelZero, BackendKind::kMemfd,
+                                 BackendKind::kCopy, BackendKind::kFullCopy}) {
     if (name == ToString(kind)) return kind;
   }
   return std::nullopt;

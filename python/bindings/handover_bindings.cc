@@ -34,18 +34,25 @@ nb::object Open(Handover& handover, const std::string& format, int message,
   return WrapTable(ValueOrThrow(std::move(table)));
 }
 
-// (fields of the "output" message, descriptor of the message): the caller owns the descriptor.
-nb::object Publish(Handover& handover, nb::handle py_table, bool by_reference,
-                   const std::vector<nb::object>& compare_with) {
+arrow::Result<worker::Published> PublishBy(Handover& handover, const std::string& backend,
+                                           uint64_t segment, const arrow::Table& table) {
+  if (backend == "memfd") {
+    return handover.PublishByReference(table, worker::ShareableRanges(table));
+  }
+  if (backend == "kernelzero") return handover.PublishByMoving(table, segment);
+  return handover.PublishByCopy(table);
+}
+
+// (fields of the "output" message, descriptors of the message and of a segment, if one was made):
+// the caller owns the descriptors.
+nb::object Publish(Handover& handover, nb::handle py_table, const std::string& backend,
+                   uint64_t segment, const std::vector<nb::object>& compare_with) {
   const auto table = UnwrapTable(py_table);
   std::vector<std::shared_ptr<arrow::Table>> inputs;
   for (const auto& input : compare_with) inputs.push_back(UnwrapTable(input));
   auto result = [&]() -> arrow::Result<worker::Published> {
     nb::gil_scoped_release released;
-    ARROW_ASSIGN_OR_RAISE(auto published,
-                          by_reference
-                              ? handover.PublishByReference(*table, worker::ShareableRanges(*table))
-                              : handover.PublishByCopy(*table));
+    ARROW_ASSIGN_OR_RAISE(auto published, PublishBy(handover, backend, segment, *table));
     if (!inputs.empty()) {
       published.accounting.duplicate = worker::CountDuplicateBytes(*table, inputs);
     }
@@ -65,7 +72,9 @@ nb::object Publish(Handover& handover, nb::handle py_table, bool by_reference,
   } else {
     fields["duplicate_bytes"] = nb::none();
   }
-  return nb::make_tuple(fields, published.message.release());
+  std::vector<int> fds = {published.message.release()};
+  if (published.moved.valid()) fds.push_back(published.moved.release());
+  return nb::make_tuple(fields, fds);
 }
 
 }  // namespace
@@ -78,9 +87,10 @@ void BindHandover(nb::module_& module) {
       .def("open", &Open, nb::arg("format"), nb::arg("message"),
            nb::arg("segments") = std::vector<SegmentTuple>(),
            "The table of a message; segments are (id, size, fd). Borrows the descriptors.")
-      .def("publish", &Publish, nb::arg("table"), nb::arg("by_reference"),
+      .def("publish", &Publish, nb::arg("table"), nb::arg("backend"), nb::arg("segment") = 0,
            nb::arg("compare_with") = std::vector<nb::object>(),
-           "(fields, fd): what the engine is told, and a sealed memfd that the caller owns. "
+           "(fields, fds): what the engine is told, and descriptors that the caller owns: a sealed "
+           "memfd, and with kernelzero the file that became `segment`, if anything was moved. "
            "duplicate_bytes is counted against the tables in `compare_with`, if any.");
 
   module.def("shim_loaded", &worker::ShimLoaded);

@@ -102,7 +102,7 @@ def run(
         keep: models whose tables the result holds; "*" stands for all. What isn't kept is freed as
             soon as its last reader is done.
         jobs: functions at once; the number of cores if None.
-        backend: auto, memfd, copy or full-copy.
+        backend: auto, kernelzero, memfd, copy or full-copy.
         strict: an expectation that isn't met fails the run.
         account: compute duplicate_bytes and timings.
         output: a folder for the final models as Parquet files.

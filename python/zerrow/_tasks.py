@@ -72,15 +72,16 @@ class Task:
         """Hands the output over to the engine."""
         self._check_columns(table)
         started = time.perf_counter()
-        fields, message = self._handover.publish(
+        fields, fds = self._handover.publish(
             table,
-            by_reference=self.body.get("backend") == "memfd",
+            backend=self.body["backend"],
+            segment=self.body.get("segment") or 0,
             compare_with=self._opened if self.body.get("account") else [],
         )
         _published.append(table)
         self.timings["encode_s"] = time.perf_counter() - started
         self.timings["cpu_s"] = time.process_time()
-        return Answer({"op": "output", **fields, "timings": self.timings}, [message])
+        return Answer({"op": "output", **fields, "timings": self.timings}, fds)
 
     def _check_columns(self, table: pa.Table) -> None:
         declared = self.body.get("columns")

@@ -104,10 +104,10 @@ void AddExecution(CLI::App* app, Raw* raw) {
       ->option_text("N")
       ->check(CLI::Range(1, 4096));
   app->add_option("--backend", raw->backend,
-                  "How tables are handed over: auto (default), memfd, copy or full-copy; "
-                  "see zerrow info")
+                  "How tables are handed over: auto (default), kernelzero, memfd, copy or "
+                  "full-copy; see zerrow info")
       ->option_text("BACKEND")
-      ->check(CLI::IsMember({"auto", "memfd", "copy", "full-copy"}));
+      ->check(CLI::IsMember({"auto", "kernelzero", "memfd", "copy", "full-copy"}));
   app->add_flag(
       "--account", run.account,
       "Find bytes that a library copied without changing them (duplicate bytes), and report\n"
@@ -181,7 +181,8 @@ void AddOthers(CLI::App* app, Raw* raw) {
 }
 
 BackendKind ParseBackend(const std::string& name) {
-  for (const BackendKind kind : {BackendKind::kMemfd, BackendKind::kCopy, BackendKind::kFullCopy}) {
+  for (const BackendKind kind : {BackendKind::kKernelZero, BackendKind::kMemfd, BackendKind::kCopy,
+                                 BackendKind::kFullCopy}) {
     if (ToString(kind) == name) return kind;
   }
   return BackendKind::kAuto;

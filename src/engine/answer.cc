@@ -71,7 +71,8 @@ Answer ReadOutput(WorkerEnd end) {
   const std::string format = Text(body, "format", 32);
   const auto rows = Count(body, "rows");
   const auto bytes = Count(body, "bytes");
-  if ((format != "sipc" && format != "arrow_file") || !rows || !bytes || message.fds.size() != 1) {
+  if ((format != "sipc" && format != "arrow_file") || !rows || !bytes || message.fds.empty() ||
+      message.fds.size() > 2) {
     return Fail("the worker answered with a malformed output");
   }
   if (format == "arrow_file") output.format = PublishedTable::Format::kArrowFile;
@@ -81,6 +82,7 @@ Answer ReadOutput(WorkerEnd end) {
   output.duplicate_bytes = Count(body, "duplicate_bytes");
   output.timings = ReadTimings(end);
   output.message = std::move(message.fds.front());
+  if (message.fds.size() > 1) output.moved = std::move(message.fds[1]);
   return output;
 }
 

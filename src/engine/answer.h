@@ -18,6 +18,7 @@ namespace zerrow::engine {
 struct OutputAnswer {
   PublishedTable::Format format = PublishedTable::Format::kSipc;
   base::UniqueFd message;
+  base::UniqueFd moved;  // a segment that the worker made itself; invalid if it made none
   int64_t rows = 0;
   int64_t bytes = 0;
   int64_t copied_bytes = 0;

@@ -14,6 +14,7 @@
 #include "engine/run_loop.h"
 #include "engine/worker_pool.h"
 #include "shm/capabilities.h"
+#include "shm/kernelzero.h"
 #include "shm/shared_memory.h"
 
 namespace zerrow::engine {
@@ -61,6 +62,15 @@ BackendInfo DescribeMemfd(const EngineOptions& options) {
   return info;
 }
 
+BackendInfo DescribeKernelZero() {
+  const shm::Capability found = shm::ProbeKernelZero();
+  return {BackendKind::kKernelZero, found.available, found.detail};
+}
+
+bool SharesMemory(BackendKind backend) {
+  return backend == BackendKind::kMemfd || backend == BackendKind::kKernelZero;
+}
+
 // With iterators, as clang 14 can't compile the ranges' version.
 void AvailableFirst(std::vector<BackendInfo>& backends) {
   std::stable_partition(backends.begin(), backends.end(),
@@ -69,6 +79,7 @@ void AvailableFirst(std::vector<BackendInfo>& backends) {
 
 std::vector<BackendInfo> DescribeBackends(const EngineOptions& options) {
   std::vector<BackendInfo> backends = {
+      DescribeKernelZero(),
       DescribeMemfd(options),
       {BackendKind::kCopy, true, "Arrow IPC files in shared memory, mapped by their readers"},
       {BackendKind::kFullCopy, true, "Arrow IPC files in shared memory, copied by their readers"}};
@@ -183,19 +194,19 @@ arrow::Result<RunResult> Engine::Run(const RunOptions& options, RunObserver& obs
   RunSettings settings;
   ARROW_ASSIGN_OR_RAISE(settings.options, CheckOptions(options));
   ARROW_ASSIGN_OR_RAISE(settings.backend, ChooseBackend(state_->backends, options.backend));
-  if (settings.backend == BackendKind::kMemfd && !state_->memory) {
+  if (SharesMemory(settings.backend) && !state_->memory) {
     auto memory = shm::SharedMemory::Make();
     if (!memory.ok()) NoteUnavailable(state_->backends, settings.backend, memory.status());
     if (memory.ok()) state_->memory = std::move(*memory);
     // Another one if any will do, else the error.
     ARROW_ASSIGN_OR_RAISE(settings.backend, ChooseBackend(state_->backends, options.backend));
   }
-  const bool shared = settings.backend == BackendKind::kMemfd;
   settings.zygote = ZygoteOptionsFor(state_->options, GuessLibraries(settings.options.project_dir),
-                                     /*with_shim=*/shared);
+                                     settings.backend == BackendKind::kMemfd);
   settings.start_timeout = state_->options.start_timeout;
   settings.import_timeout = state_->options.import_timeout;
-  return RunLoop(std::move(settings), shared ? state_->memory : nullptr, observer, cancel).Run();
+  auto memory = SharesMemory(settings.backend) ? state_->memory : nullptr;
+  return RunLoop(std::move(settings), std::move(memory), observer, cancel).Run();
 }
 
 arrow::Result<Explanation> Engine::Explain(const RunOptions& options, const CancelToken& cancel) {

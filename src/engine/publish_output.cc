@@ -23,10 +23,10 @@ Segments InputSegments(const std::vector<TablePtr>& inputs) {
   return segments;
 }
 
-arrow::Result<sipc::Summary> CheckMessage(const PublishedTable& table, const Segments& inputs,
+arrow::Result<sipc::Summary> CheckMessage(const PublishedTable& table, const Segments& segments,
                                           const std::vector<shm::GrantedChunk>& chunks) {
   std::map<SegmentId, int64_t> granted;
-  for (const auto& [id, segment] : inputs) granted.emplace(id, segment->size_bytes());
+  for (const auto& [id, segment] : segments) granted.emplace(id, segment->size_bytes());
   for (const auto& chunk : chunks) granted.emplace(chunk.id, chunk.chunk.size_bytes);
   ARROW_ASSIGN_OR_RAISE(const auto mapping,
                         base::Mapping::Map(table.message.get(), table.message_bytes,
@@ -34,41 +34,71 @@ arrow::Result<sipc::Summary> CheckMessage(const PublishedTable& table, const Seg
   return sipc::Check({mapping.data(), static_cast<size_t>(mapping.size())}, granted);
 }
 
-Status PublishReferences(PublishedTable& table, int64_t claimed_copied_bytes,
+// What the worker has moved into a file itself. Null: nothing.
+arrow::Result<std::shared_ptr<const shm::Segment>> PublishMoved(base::UniqueFd file, SegmentId id,
+                                                                shm::SharedMemory& memory) {
+  if (!file.valid()) return nullptr;
+  // By whom it was made doesn't matter, only that nobody can change it any more.
+  if (id == 0 || !base::IsSealed(file.get())) {
+    return Status::SerializationError("a file that isn't immutable, or that nobody asked for");
+  }
+  ARROW_ASSIGN_OR_RAISE(const int64_t size_bytes, base::FileSize(file.get()));
+  return memory.PublishMemfd(id, std::move(file), size_bytes);
+}
+
+// Bytes by where they lie; takes leases on the segments that hold some.
+void Account(const sipc::Summary& summary, const Segments& inputs, const Segments& own,
+             int64_t claimed_copied_bytes, PublishedTable& table) {
+  Segments leases;
+  int64_t moved_bytes = 0;
+  for (const Reference& reference : summary.references) {
+    if (const auto input = inputs.find(reference.segment); input != inputs.end()) {
+      table.reshared_bytes += reference.length;
+      leases.insert(*input);
+      continue;
+    }
+    table.new_bytes += reference.length;
+    if (const auto moved = own.find(reference.segment); moved != own.end()) {
+      moved_bytes += reference.length;
+      leases.insert(*moved);
+    }
+  }
+  for (auto& [id, segment] : leases) table.segments.push_back(std::move(segment));
+  // The message's body also holds padding, and a moved file pages that had to be copied: only the
+  // worker can tell.
+  table.copied_bytes = std::min(claimed_copied_bytes, summary.inline_bytes + moved_bytes);
+  table.new_bytes -= std::max<int64_t>(0, table.copied_bytes - summary.inline_bytes);
+  table.bytes = table.new_bytes + table.reshared_bytes + table.copied_bytes;
+}
+
+Status PublishReferences(PublishedTable& table, OutputAnswer& output,
                          const std::vector<TablePtr>& inputs, std::vector<shm::GrantedChunk> chunks,
-                         shm::SharedMemory& memory) {
+                         SegmentId own_segment, shm::SharedMemory& memory) {
   // Only a file that can't change any more may be checked once and believed afterwards.
   if (!base::IsSealed(table.message.get())) {
     return Status::SerializationError("the output's message isn't sealed");
   }
-  Segments segments = InputSegments(inputs);
-  ARROW_ASSIGN_OR_RAISE(const sipc::Summary summary, CheckMessage(table, segments, chunks));
+  const Segments input_segments = InputSegments(inputs);
+  ARROW_ASSIGN_OR_RAISE(const auto moved,
+                        PublishMoved(std::move(output.moved), own_segment, memory));
+  Segments own;
+  if (moved) own.emplace(moved->id(), moved);
+  Segments granted = input_segments;
+  granted.insert(own.begin(), own.end());
+  ARROW_ASSIGN_OR_RAISE(const sipc::Summary summary, CheckMessage(table, granted, chunks));
   ARROW_ASSIGN_OR_RAISE(auto publication, memory.Publish(std::move(chunks), summary.references));
   table.timings.trim_cpu_s = publication.trim_cpu_s;
   table.timings.freeze_cpu_s = publication.freeze_cpu_s;
   table.rows = summary.num_rows;
-  // The message's body also holds padding, which only the worker can tell from data.
-  table.copied_bytes = std::min(claimed_copied_bytes, summary.inline_bytes);
-  Segments leases;
-  for (const Reference& reference : summary.references) {
-    const auto input = segments.find(reference.segment);
-    if (input == segments.end()) {
-      table.new_bytes += reference.length;
-    } else {
-      table.reshared_bytes += reference.length;
-      leases.insert(*input);
-    }
-  }
-  for (auto& segment : publication.segments) leases.emplace(segment->id(), segment);
-  for (auto& [id, segment] : leases) table.segments.push_back(std::move(segment));
-  table.bytes = table.new_bytes + table.reshared_bytes + table.copied_bytes;
+  table.segments = std::move(publication.segments);
+  Account(summary, input_segments, own, output.copied_bytes, table);
   return Status::OK();
 }
 
 }  // namespace
 
 arrow::Result<TablePtr> PublishOutput(OutputAnswer output, const std::vector<TablePtr>& inputs,
-                                      std::vector<shm::GrantedChunk> chunks,
+                                      std::vector<shm::GrantedChunk> chunks, SegmentId own_segment,
                                       shm::SharedMemory* memory) {
   auto table = std::make_shared<PublishedTable>();
   table->format = output.format;
@@ -81,7 +111,7 @@ arrow::Result<TablePtr> PublishOutput(OutputAnswer output, const std::vector<Tab
       return Status::SerializationError("an output by reference, which this backend doesn't have");
     }
     ARROW_RETURN_NOT_OK(
-        PublishReferences(*table, output.copied_bytes, inputs, std::move(chunks), *memory));
+        PublishReferences(*table, output, inputs, std::move(chunks), own_segment, *memory));
     return table;
   }
   // Its writer is gone, so the seals can't fail unless somebody else holds it.

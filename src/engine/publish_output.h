@@ -19,10 +19,11 @@ namespace zerrow::engine {
 
 using TablePtr = std::shared_ptr<const PublishedTable>;
 
+/// `own_segment`: the id that the worker was given for the file in output.moved; 0: for none.
 /// SerializationError: a message that refers to what wasn't granted, isn't sealed or is malformed;
 /// IOError: some process can still write to the output.
 arrow::Result<TablePtr> PublishOutput(OutputAnswer output, const std::vector<TablePtr>& inputs,
-                                      std::vector<shm::GrantedChunk> chunks,
+                                      std::vector<shm::GrantedChunk> chunks, SegmentId own_segment,
                                       shm::SharedMemory* memory);
 
 }  // namespace zerrow::engine

@@ -70,7 +70,7 @@ class PublishOutputTest : public ::testing::Test {
   TablePtr Published(uint64_t worker_id, int64_t first) {
     Worker worker(*memory_, worker_id);
     OutputAnswer output = worker.Encode(*worker.MakeTable(4096, first));
-    return PublishOutput(std::move(output), {}, worker.DieWithoutRelease(), memory_.get())
+    return PublishOutput(std::move(output), {}, worker.DieWithoutRelease(), 0, memory_.get())
         .ValueOrDie();
   }
 
@@ -112,7 +112,7 @@ TEST_F(PublishOutputTest, ReshareIsALeaseOnTheInputsSegment) {
   worker.addresses().Add(segment, buffer->data() - 4096, input->segments[0]->size_bytes());
   OutputAnswer output = worker.Encode(*opened);
   const TablePtr table =
-      PublishOutput(std::move(output), {input}, worker.DieWithoutRelease(), memory_.get())
+      PublishOutput(std::move(output), {input}, worker.DieWithoutRelease(), 0, memory_.get())
           .ValueOrDie();
   EXPECT_EQ(table->new_bytes, 0);
   EXPECT_EQ(table->reshared_bytes, kBytes);
@@ -134,14 +134,14 @@ TEST_F(PublishOutputTest, RefusesSegmentsThatWerentGranted) {
   OutputAnswer output = worker.Encode(*opened);
   // `foreign` exists, but wasn't an input of this worker.
   const auto status =
-      PublishOutput(std::move(output), {}, worker.DieWithoutRelease(), memory_.get()).status();
+      PublishOutput(std::move(output), {}, worker.DieWithoutRelease(), 0, memory_.get()).status();
   EXPECT_TRUE(status.IsSerializationError()) << status.ToString();
 }
 
 TEST_F(PublishOutputTest, RefusesChunksThatWereGivenBack) {
   Worker worker(*memory_, 1);
   OutputAnswer output = worker.Encode(*worker.MakeTable(0, 1));
-  const auto status = PublishOutput(std::move(output), {}, worker.Die(), memory_.get()).status();
+  const auto status = PublishOutput(std::move(output), {}, worker.Die(), 0, memory_.get()).status();
   EXPECT_TRUE(status.IsSerializationError()) << status.ToString();
 }
 
@@ -153,7 +153,7 @@ TEST_F(PublishOutputTest, RefusesMessagesThatCanChange) {
   output.message = base::MakeMemfd("test").ValueOrDie();
   ASSERT_TRUE(base::WriteAll(output.message.get(), encoded.message->ToString()).ok());
   const auto status =
-      PublishOutput(std::move(output), {}, worker.DieWithoutRelease(), memory_.get()).status();
+      PublishOutput(std::move(output), {}, worker.DieWithoutRelease(), 0, memory_.get()).status();
   EXPECT_TRUE(status.IsSerializationError()) << status.ToString();
 }
 
@@ -163,7 +163,7 @@ TEST_F(PublishOutputTest, RefusesOutputsThatSomebodyCanStillWrite) {
   // The engine believes that the worker is dead, but it still maps its chunk.
   auto chunks = memory_->broker().TakeWorker(1);
   const auto status =
-      PublishOutput(std::move(output), {}, std::move(chunks), memory_.get()).status();
+      PublishOutput(std::move(output), {}, std::move(chunks), 0, memory_.get()).status();
   EXPECT_TRUE(status.IsIOError()) << status.ToString();
 }
 
@@ -171,11 +171,67 @@ TEST_F(PublishOutputTest, RefusesGarbage) {
   for (const std::string& bytes : {std::string(), std::string("x"), std::string(4096, '\xff')}) {
     OutputAnswer output;
     output.message = base::MakeSealedMemfd("test", bytes).ValueOrDie();
-    EXPECT_FALSE(PublishOutput(std::move(output), {}, {}, memory_.get()).ok());
+    EXPECT_FALSE(PublishOutput(std::move(output), {}, {}, 0, memory_.get()).ok());
   }
   OutputAnswer output;
   output.message = base::UniqueFd(::dup(0));
-  EXPECT_FALSE(PublishOutput(std::move(output), {}, {}, memory_.get()).ok());
+  EXPECT_FALSE(PublishOutput(std::move(output), {}, {}, 0, memory_.get()).ok());
+}
+
+// As the kernelzero backend does it: the worker's own file is a segment.
+class PublishMovedTest : public PublishOutputTest {
+ protected:
+  static constexpr SegmentId kOwn = 77;
+
+  OutputAnswer Output(base::UniqueFd file) {
+    std::vector<int64_t> values(kRows, 5);
+    const auto* bytes = reinterpret_cast<const uint8_t*>(values.data());
+    sipc::AddressMap addresses;
+    addresses.Add(kOwn, bytes, kBytes);
+    auto data = arrow::ArrayData::Make(
+        arrow::int64(), kRows, {nullptr, std::make_shared<arrow::Buffer>(bytes, kBytes)}, 0);
+    const auto table = arrow::Table::Make(arrow::schema({arrow::field("x", arrow::int64())}),
+                                          {arrow::MakeArray(data)});
+    OutputAnswer output;
+    output.message = std::move(sipc::EncodeToMemfd("test", *table, addresses).ValueOrDie().fd);
+    output.moved = std::move(file);
+    return output;
+  }
+
+  static std::string Fives() {
+    const std::vector<int64_t> values(kRows, 5);
+    return {reinterpret_cast<const char*>(values.data()), static_cast<size_t>(kBytes)};
+  }
+};
+
+TEST_F(PublishMovedTest, TheWorkersFileIsASegment) {
+  OutputAnswer output = Output(base::MakeSealedMemfd("moved", Fives()).ValueOrDie());
+  output.copied_bytes = 100;  // of its pages
+  const TablePtr table = PublishOutput(std::move(output), {}, {}, kOwn, memory_.get()).ValueOrDie();
+  ASSERT_EQ(table->segments.size(), 1u);
+  EXPECT_EQ(table->segments[0]->id(), kOwn);
+  EXPECT_EQ(table->copied_bytes, 100);
+  EXPECT_EQ(table->new_bytes + table->copied_bytes, table->bytes);
+  EXPECT_NEAR(static_cast<double>(table->bytes), kBytes, 64) << "but for the message's padding";
+  EXPECT_EQ(First(*OpenTable(table).ValueOrDie()), 5);
+}
+
+TEST_F(PublishMovedTest, AFileThatCanChangeOrIsTooShortIsRefused) {
+  auto writable = base::MakeMemfd("moved", kBytes).ValueOrDie();
+  auto status = PublishOutput(Output(std::move(writable)), {}, {}, kOwn, memory_.get()).status();
+  EXPECT_TRUE(status.IsSerializationError()) << status;
+  auto brief = base::MakeSealedMemfd("moved", Fives().substr(1)).ValueOrDie();
+  status = PublishOutput(Output(std::move(brief)), {}, {}, kOwn, memory_.get()).status();
+  EXPECT_TRUE(status.IsSerializationError()) << status;
+}
+
+TEST_F(PublishMovedTest, AFileThatNobodyAskedForIsRefused) {
+  for (const SegmentId asked : {SegmentId{0}, kOwn + 1}) {
+    auto file = base::MakeSealedMemfd("moved", Fives()).ValueOrDie();
+    const auto status =
+        PublishOutput(Output(std::move(file)), {}, {}, asked, memory_.get()).status();
+    EXPECT_TRUE(status.IsSerializationError()) << status;
+  }
 }
 
 TEST(PublishFile, SealsTheMessageOfTheCopyBackends) {
@@ -185,7 +241,7 @@ TEST(PublishFile, SealsTheMessageOfTheCopyBackends) {
   ASSERT_TRUE(base::WriteAll(output.message.get(), "not really Arrow").ok());
   output.rows = 3;
   output.bytes = 16;
-  const TablePtr table = PublishOutput(std::move(output), {}, {}, nullptr).ValueOrDie();
+  const TablePtr table = PublishOutput(std::move(output), {}, {}, 0, nullptr).ValueOrDie();
   EXPECT_TRUE(base::IsSealed(table->message.get()));
   EXPECT_EQ(table->copied_bytes, 16);
   EXPECT_FALSE(OpenTable(table).ok());

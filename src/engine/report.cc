@@ -11,6 +11,8 @@ std::string_view ToString(BackendKind kind) {
   switch (kind) {
     case BackendKind::kAuto:
       return "auto";
+    case BackendKind::kKernelZero:
+      return "kernelzero";
     case BackendKind::kMemfd:
       return "memfd";
     case BackendKind::kCopy:

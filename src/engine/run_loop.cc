@@ -86,7 +86,7 @@ void RunLoop::CheckTime() {
 
 void RunLoop::OnReady(const ZygoteInfo& info) {
   ready_at_ = Now();
-  if (!memory_ || info.shim) return;
+  if (settings_.backend != BackendKind::kMemfd || info.shim) return;
   observer_.OnOutputLine("", 2,
                          "warning: the allocator shim isn't loaded in the workers' Python, so "
                          "that outputs are copied");

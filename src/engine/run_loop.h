@@ -39,7 +39,7 @@ struct RunSettings {
 
 class RunLoop {
  public:
-  /// `memory` is null for backends without shared chunks. All references outlive this.
+  /// `memory` is null for backends that copy. All references outlive this.
   RunLoop(RunSettings settings, std::shared_ptr<shm::SharedMemory> memory, RunObserver& observer,
           const CancelToken& cancel);
   ~RunLoop();
@@ -63,6 +63,7 @@ class RunLoop {
   struct Running {
     std::optional<WorkerId> worker;  // nullopt: it is gone, its output is being published
     uint64_t broker_id = 0;          // 0: it has no chunks
+    SegmentId segment = 0;           // for what it moves itself; 0: that isn't asked for
     pid_t pid = 0;
     double started = 0;
     std::optional<double> killed_at;

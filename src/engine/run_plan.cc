@@ -102,9 +102,13 @@ TaskMessage RunLoop::MessageFor(const Task& task) const {
 
 Status RunLoop::Launch(size_t index, Running& running) {
   const Task& task = tasks_[index];
-  const TaskMessage message = MessageFor(task);
+  TaskMessage message = MessageFor(task);
   base::UniqueFd broker;
-  if (memory_ && task.kind == Task::Kind::kNode) {
+  if (task.kind == Task::Kind::kNode && settings_.backend == BackendKind::kKernelZero) {
+    running.segment = memory_->ids().Next();
+    message.body["segment"] = running.segment;
+  }
+  if (task.kind == Task::Kind::kNode && settings_.backend == BackendKind::kMemfd) {
     running.broker_id = index + 1;
     ARROW_ASSIGN_OR_RAISE(broker, memory_->broker().AddWorker(running.broker_id));
   }
@@ -177,9 +181,9 @@ void RunLoop::OnOutput(size_t index, OutputAnswer output) {
     job->inputs.push_back(tables_[input.node]);
   }
   loop_->Post(
-      [job, memory = memory_] {
+      [job, memory = memory_, segment = running_[index].segment] {
         job->table = PublishOutput(std::move(job->output), job->inputs, std::move(job->chunks),
-                                   memory.get());
+                                   segment, memory.get());
         job->inputs.clear();
       },
       [this, index, job] { OnPublished(index, std::move(job->table)); });

@@ -245,11 +245,11 @@ TEST_P(Conformance, MemfdsOfOthersBecomeSegmentsWhenSealed) {
     const auto mapping =
         base::Mapping::Map(writable, 4096, base::Mapping::Access::kReadWrite).ValueOrDie();
     auto copy = base::Duplicate(writable).ValueOrDie();
-    EXPECT_TRUE(memory_->PublishMemfd(std::move(copy), 3 * 4096).status().IsIOError());
+    EXPECT_TRUE(memory_->PublishMemfd(7, std::move(copy), 3 * 4096).status().IsIOError());
   }
   auto copy = base::Duplicate(writable).ValueOrDie();
-  EXPECT_TRUE(memory_->PublishMemfd(std::move(copy), 4096).status().IsInvalid());
-  const auto segment = memory_->PublishMemfd(std::move(fd), 3 * 4096).ValueOrDie();
+  EXPECT_TRUE(memory_->PublishMemfd(7, std::move(copy), 4096).status().IsInvalid());
+  const auto segment = memory_->PublishMemfd(7, std::move(fd), 3 * 4096).ValueOrDie();
   EXPECT_TRUE(base::IsSealed(segment->fd()));
   EXPECT_EQ(segment->size_bytes(), 3 * 4096);
 }

@@ -40,9 +40,10 @@ arrow::Result<Publication> SharedMemory::Publish(std::vector<GrantedChunk> chunk
   return shm::Publish(std::move(chunks), references, pool_, *reaper_);
 }
 
-arrow::Result<std::shared_ptr<const Segment>> SharedMemory::PublishMemfd(base::UniqueFd fd,
+arrow::Result<std::shared_ptr<const Segment>> SharedMemory::PublishMemfd(SegmentId id,
+                                                                         base::UniqueFd fd,
                                                                          int64_t size_bytes) {
-  return Segment::FromMemfd(ids_->Next(), std::move(fd), size_bytes, *reaper_);
+  return Segment::FromMemfd(id, std::move(fd), size_bytes, *reaper_);
 }
 
 }  // namespace zerrow::shm

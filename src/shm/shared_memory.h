@@ -33,14 +33,16 @@ class SharedMemory {
 
   ChunkBroker& broker() { return *broker_; }
   ChunkPool& pool() { return *pool_; }
+  SegmentIds& ids() { return *ids_; }
   const Reaper& reaper() const { return *reaper_; }
 
   /// shm/publish.h
   arrow::Result<Publication> Publish(std::vector<GrantedChunk> chunks,
                                      std::span<const Reference> references);
 
-  /// Segment::FromMemfd under a new id: what the copy backends and messages are published with.
-  arrow::Result<std::shared_ptr<const Segment>> PublishMemfd(base::UniqueFd fd, int64_t size_bytes);
+  /// Segment::FromMemfd: files that workers made themselves, under an id of ids().
+  arrow::Result<std::shared_ptr<const Segment>> PublishMemfd(SegmentId id, base::UniqueFd fd,
+                                                             int64_t size_bytes);
 
  private:
   SharedMemory() = default;

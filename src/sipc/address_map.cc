@@ -4,14 +4,15 @@
 
 namespace zerrow::sipc {
 
-void AddressMap::Add(SegmentId segment, const uint8_t* address, int64_t size_bytes) {
+void AddressMap::Add(SegmentId segment, const uint8_t* address, int64_t size_bytes,
+                     int64_t offset) {
   if (size_bytes <= 0) return;
   const auto begin = reinterpret_cast<uintptr_t>(address);
   const uintptr_t end = begin + static_cast<uintptr_t>(size_bytes);
   std::erase_if(ranges_, [&](const Range& r) { return r.begin < end && begin < r.end; });
   auto at = std::upper_bound(ranges_.begin(), ranges_.end(), begin,
                              [](uintptr_t p, const Range& r) { return p < r.begin; });
-  ranges_.insert(at, Range{begin, end, segment});
+  ranges_.insert(at, Range{begin, end, segment, offset});
 }
 
 std::optional<Reference> AddressMap::Find(const uint8_t* p, int64_t length_bytes) const {
@@ -23,7 +24,8 @@ std::optional<Reference> AddressMap::Find(const uint8_t* p, int64_t length_bytes
   if (begin >= range.end || static_cast<uintptr_t>(length_bytes) > range.end - begin) {
     return std::nullopt;
   }
-  return Reference{range.segment, static_cast<int64_t>(begin - range.begin), length_bytes};
+  return Reference{range.segment, range.offset + static_cast<int64_t>(begin - range.begin),
+                   length_bytes};
 }
 
 }  // namespace zerrow::sipc

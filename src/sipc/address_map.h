@@ -16,9 +16,9 @@ namespace zerrow::sipc {
 
 class AddressMap {
  public:
-  /// Says that the `size_bytes` at `address` are the first ones of `segment`. What was added
-  /// before and overlaps is forgotten: an address can be only one thing at a time.
-  void Add(SegmentId segment, const uint8_t* address, int64_t size_bytes);
+  /// Says that the `size_bytes` at `address` are those of `segment` from `offset` on. What was
+  /// added before and overlaps is forgotten: an address can be only one thing at a time.
+  void Add(SegmentId segment, const uint8_t* address, int64_t size_bytes, int64_t offset = 0);
 
   /// Where the `length_bytes` at `p` are, if they lie within one added range. Zero bytes are found
   /// where their address is.
@@ -31,6 +31,7 @@ class AddressMap {
     uintptr_t begin = 0;
     uintptr_t end = 0;
     SegmentId segment = 0;
+    int64_t offset = 0;  // of `begin`
   };
   std::vector<Range> ranges_;  // sorted by begin, never overlapping
 };

@@ -18,7 +18,33 @@ int64_t RoundUp(int64_t value, int64_t multiple) {
 }  // namespace
 
 bool BufferTable::WouldCopy(const arrow::Buffer& buffer) const {
-  return buffer.size() < inline_below_bytes_ || !addresses_.Find(buffer.data(), buffer.size());
+  if (buffer.size() < inline_below_bytes_) return true;
+  const auto reference = addresses_.Find(buffer.data(), buffer.size());
+  return !reference || (movable_ != 0 && reference->segment == movable_);
+}
+
+arrow::Status BufferTable::Move(const MoveFunction& move) {
+  const auto index = segment_index_.find(movable_);
+  if (index == segment_index_.end()) return arrow::Status::OK();
+  const uint32_t segment = index->second + 1;
+  // A head has no place of its own once the bytes behind it are elsewhere: it moves along.
+  std::erase_if(heads_,
+                [&](const HeadRecord& head) { return records_[head.buffer].segment == segment; });
+  std::vector<Reference> ranges = References();
+  std::erase_if(ranges, [&](const Reference& range) { return range.segment != movable_; });
+  ARROW_ASSIGN_OR_RAISE(const std::vector<int64_t> offsets, move(ranges));
+  if (offsets.size() != ranges.size()) return arrow::Status::UnknownError("ranges weren't moved");
+  uint64_t& size_bytes = segments_[index->second].size_bytes;
+  size_bytes = 0;
+  for (BufferRecord& record : records_) {
+    if (record.segment != segment) continue;
+    const auto address = static_cast<int64_t>(record.offset);
+    const auto after = std::ranges::upper_bound(ranges, address, {}, &Reference::offset);
+    const auto range = static_cast<size_t>(after - ranges.begin()) - 1;
+    record.offset = static_cast<uint64_t>(offsets[range] + (address - ranges[range].offset));
+    size_bytes = std::max(size_bytes, record.offset + record.length);
+  }
+  return arrow::Status::OK();
 }
 
 arrow::Result<uint32_t> BufferTable::Add(const Range& range) {

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -32,8 +33,12 @@ class BufferTable {
     int64_t used_begin;
   };
 
-  BufferTable(const AddressMap& addresses, int64_t inline_below_bytes)
-      : addresses_(addresses), inline_below_bytes_(inline_below_bytes) {}
+  using MoveFunction =
+      std::function<arrow::Result<std::vector<int64_t>>(std::span<const Reference>)>;
+
+  /// References to `movable` are to addresses until Move; 0: there is no such segment.
+  BufferTable(const AddressMap& addresses, int64_t inline_below_bytes, SegmentId movable = 0)
+      : addresses_(addresses), inline_below_bytes_(inline_below_bytes), movable_(movable) {}
 
   void Reserve(uint64_t num_buffers) { records_.reserve(num_buffers); }
 
@@ -47,8 +52,13 @@ class BufferTable {
   /// Adds memory of the writer's own: it is copied wherever it lies, as it will be gone.
   arrow::Result<uint32_t> AddOwned(std::shared_ptr<arrow::Buffer> buffer);
 
-  /// True if Add would copy ranges of this buffer.
+  /// True if Add would copy ranges of this buffer, or they are going to be moved: either way what
+  /// is in front of the used bytes had better not be among them.
   bool WouldCopy(const arrow::Buffer& buffer) const;
+
+  /// Moves what is referred to in the movable segment, after the last Add. What `move` returns, or
+  /// UnknownError if that isn't an offset for each range.
+  arrow::Status Move(const MoveFunction& move);
 
   /// Call once, after the last Add: places copied bytes in a body that starts `body_offset` bytes
   /// into the message.
@@ -84,6 +94,7 @@ class BufferTable {
 
   const AddressMap& addresses_;
   int64_t inline_below_bytes_;
+  SegmentId movable_;
   std::vector<BufferRecord> records_;
   std::vector<HeadRecord> heads_;
   std::vector<SegmentRecord> segments_;

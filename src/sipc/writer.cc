@@ -45,7 +45,8 @@ class MessageBuilder {
                  const EncodeOptions& options)
       : table_(table),
         options_(options),
-        buffers_(addresses, options.inline_below_bytes),
+        buffers_(addresses, options.inline_below_bytes,
+                 options.movable ? options.movable->id : SegmentId{0}),
         arrays_(layouts_, &buffers_) {}
 
   arrow::Status Collect();
@@ -77,7 +78,8 @@ arrow::Status MessageBuilder::Collect() {
   arrays_.Reserve(columns_);
   ARROW_ASSIGN_OR_RAISE(schema_, arrow::ipc::SerializeSchema(*table_.schema()));
   ARROW_RETURN_NOT_OK(CollectColumns());
-  return arrays_.AddDictionaries();
+  ARROW_RETURN_NOT_OK(arrays_.AddDictionaries());
+  return options_.movable ? buffers_.Move(options_.movable->move) : arrow::Status::OK();
 }
 
 arrow::Status MessageBuilder::CollectColumns() {

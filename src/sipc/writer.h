@@ -16,7 +16,10 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "base/fd.h"
 #include "sipc/address_map.h"
@@ -24,10 +27,20 @@
 
 namespace zerrow::sipc {
 
+/// Memory that is in no segment yet but can be brought into one, once it is known what of it is
+/// needed.
+struct MovableSegment {
+  SegmentId id = 0;  // in the AddressMap with addresses for offsets
+  /// Brings ranges of this process's memory (sorted, disjoint, `offset` is the address) into the
+  /// segment; the offset of each there. Called at most once, before the message is written.
+  std::function<arrow::Result<std::vector<int64_t>>(std::span<const Reference> ranges)> move;
+};
+
 struct EncodeOptions {
   /// Buffers smaller than this are copied into the message even if they could be referred to: a
   /// reference to a few bytes pins a page and costs the engine more than the bytes do.
   int64_t inline_below_bytes = 4096;
+  std::optional<MovableSegment> movable;
   /// Makes the memory (64-byte aligned, zeroed or not) that the message is written to; its size is
   /// known exactly by then. Arrow's default pool if unset.
   std::function<arrow::Result<std::shared_ptr<arrow::Buffer>>(int64_t)> allocate;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/mapping.h"
+#include "shm/kernelzero.h"
 #include "sipc/address_map.h"
 #include "sipc/reader.h"
 #include "sipc/writer.h"
@@ -47,6 +48,20 @@ arrow::Result<std::shared_ptr<arrow::Buffer>> ReadIntoHeap(int fd, int64_t size_
     }
   }
   return buffer;
+}
+
+// Below this, moving costs more than copying: a call, and two page table updates and flushes.
+constexpr int64_t kMoveFromBytes = 32 * 1024;
+
+arrow::Result<std::vector<int64_t>> MoveRanges(const shm::KernelZero& kernelzero,
+                                               std::span<const shm::MemoryRange> ranges,
+                                               std::optional<shm::MovedFile>* file,
+                                               arrow::Status* status) {
+  auto moved = kernelzero.Move(ranges);
+  *status = moved.status();
+  ARROW_RETURN_NOT_OK(*status);
+  *file = std::move(*moved);
+  return (*file)->offsets;
 }
 
 arrow::Result<std::shared_ptr<arrow::Table>> ReadArrowFile(std::shared_ptr<arrow::Buffer> file) {
@@ -118,14 +133,10 @@ arrow::Result<std::shared_ptr<arrow::Table>> Handover::ReadSipc(
   return reader->ReadTable();
 }
 
-arrow::Result<Published> Handover::PublishByReference(const arrow::Table& table,
-                                                      std::span<const ShareableRange> shareable) {
-  sipc::AddressMap addresses;
-  for (const ShareableRange& range : shareable) {
-    addresses.Add(range.segment, range.address, range.size_bytes);
-  }
+arrow::Result<Published> Handover::Publish(const arrow::Table& table, sipc::AddressMap addresses,
+                                           const sipc::EncodeOptions& options) {
   for (const auto& [id, mapped] : segments_) addresses.Add(id, mapped->data(), mapped->size());
-  ARROW_ASSIGN_OR_RAISE(auto file, sipc::EncodeToMemfd("zerrow-table", table, addresses));
+  ARROW_ASSIGN_OR_RAISE(auto file, sipc::EncodeToMemfd("zerrow-table", table, addresses, options));
   Published published;
   published.format = Format::kSipc;
   published.message = std::move(file.fd);
@@ -136,6 +147,45 @@ arrow::Result<Published> Handover::PublishByReference(const arrow::Table& table,
     (segments_.contains(id) ? accounting.reshared : accounting.fresh) += bytes;
   }
   accounting.bytes = accounting.reshared + accounting.fresh + accounting.copied;
+  return published;
+}
+
+arrow::Result<Published> Handover::PublishByReference(const arrow::Table& table,
+                                                      std::span<const ShareableRange> shareable) {
+  sipc::AddressMap addresses;
+  for (const ShareableRange& range : shareable) {
+    addresses.Add(range.segment, range.address, range.size_bytes);
+  }
+  return Publish(table, std::move(addresses), {});
+}
+
+arrow::Result<Published> Handover::PublishByMoving(const arrow::Table& table, SegmentId segment) {
+  ARROW_ASSIGN_OR_RAISE(const auto kernelzero, shm::KernelZero::Open());
+  sipc::EncodeOptions options;
+  options.inline_below_bytes = kMoveFromBytes;
+  ARROW_ASSIGN_OR_RAISE(const auto movable, shm::MovableMemory(kMoveFromBytes));
+  sipc::AddressMap addresses;
+  for (const auto& [address, length] : movable) {
+    addresses.Add(segment, reinterpret_cast<const uint8_t*>(address), length,
+                  static_cast<int64_t>(address));
+  }
+  std::optional<shm::MovedFile> file;
+  arrow::Status moved;
+  options.movable = {segment, [&](std::span<const Reference> ranges) {
+                       std::vector<shm::MemoryRange> memory;
+                       for (const auto& [id, address, length] : ranges) {
+                         memory.push_back({static_cast<uintptr_t>(address), length});
+                       }
+                       return MoveRanges(kernelzero, memory, &file, &moved);
+                     }};
+  auto published = Publish(table, std::move(addresses), options);
+  // Locked memory, for instance, can't be moved: then all is copied.
+  if (!published.ok() && !moved.ok()) return Publish(table, {}, {});
+  if (!published.ok() || !file) return published;
+  Accounting& accounting = published->accounting;
+  accounting.fresh -= file->copied_bytes;
+  accounting.copied += file->copied_bytes;
+  published->moved = std::move(file->fd);
   return published;
 }
 

@@ -20,6 +20,11 @@
 #include "base/fd.h"
 #include "zerrow/reference.h"
 
+namespace zerrow::sipc {
+class AddressMap;
+struct EncodeOptions;
+}  // namespace zerrow::sipc
+
 namespace zerrow::worker {
 
 enum class Format {
@@ -56,6 +61,7 @@ struct Accounting {
 struct Published {
   Format format = Format::kSipc;
   base::UniqueFd message;  // a sealed memfd
+  base::UniqueFd moved;    // the segment made by PublishByMoving, if there is anything in it
   Accounting accounting;
 };
 
@@ -70,12 +76,19 @@ class Handover {
   arrow::Result<Published> PublishByReference(const arrow::Table& table,
                                               std::span<const ShareableRange> shareable);
 
+  /// Publishes by reference what lies in an opened segment; of the rest moves what is large into
+  /// `segment`, a file made by KernelZero, and copies what is small. Where memory can't be moved
+  /// all of the rest is copied. IOError: there is no KernelZero.
+  arrow::Result<Published> PublishByMoving(const arrow::Table& table, SegmentId segment);
+
   /// Publishes the whole table as an Arrow IPC file.
   arrow::Result<Published> PublishByCopy(const arrow::Table& table);
 
  private:
   arrow::Result<std::shared_ptr<arrow::Table>> ReadSipc(std::shared_ptr<arrow::Buffer> message,
                                                         std::span<const GrantedSegment> segments);
+  arrow::Result<Published> Publish(const arrow::Table& table, sipc::AddressMap addresses,
+                                   const sipc::EncodeOptions& options);
 
   std::map<SegmentId, std::shared_ptr<arrow::Buffer>> segments_;  // mapped, whole, read-only
 };

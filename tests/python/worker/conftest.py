@@ -53,7 +53,7 @@ class Worker:
         """Sends a task; `tables` are pairs of parameter and table, or whole input entries."""
         fds, inputs = [], []
         for parameter, table, *more in tables:
-            _, fd = _native.Handover().publish(table, by_reference=False)
+            _, (fd,) = _native.Handover().publish(table, backend="copy")
             inputs.append(
                 {
                     "parameter": parameter,

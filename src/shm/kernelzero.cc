@@ -1,0 +1,156 @@
+#include "shm/kernelzero.h"
+
+#include <fcntl.h>
+#include <kernelzero.h>
+#include <sys/ioctl.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cinttypes>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+namespace zerrow::shm {
+
+namespace {
+
+using arrow::Status;
+
+constexpr uintptr_t kPageBytes = 4096;
+
+// Ranges that the module copies a page for because they cover but a part of it.
+struct Edges {
+  int64_t pages = 0;
+  int64_t bytes = 0;
+};
+
+Edges EdgesOf(const MemoryRange& range) {
+  const uintptr_t begin = range.address;
+  const uintptr_t end = begin + static_cast<uintptr_t>(range.length);
+  const uintptr_t whole_begin = (begin + kPageBytes - 1) / kPageBytes * kPageBytes;
+  const uintptr_t whole_end = end / kPageBytes * kPageBytes;
+  if (whole_begin > whole_end) return {1, range.length};  // within one page
+  Edges edges;
+  edges.pages = (whole_begin > begin ? 1 : 0) + (end > whole_end ? 1 : 0);
+  edges.bytes = static_cast<int64_t>((whole_begin - begin) + (end - whole_end));
+  return edges;
+}
+
+arrow::Result<kz_version> AskVersion(int device) {
+  kz_version version = {};
+  version.size = sizeof(version);
+  if (::ioctl(device, KZ_VERSION, &version) != 0) {
+    return base::ErrnoStatus(errno, "asking " KZ_DEVICE " for its version");
+  }
+  if (version.abi != KZ_ABI_VERSION) {
+    return Status::IOError("the kernel module kernelzero has interface ", version.abi,
+                           ", this program needs ", KZ_ABI_VERSION);
+  }
+  return version;
+}
+
+// Why there is no device, and what would help.
+std::string ExplainMissing() {
+  utsname kernel = {};
+  ::uname(&kernel);
+  const std::string release = kernel.release;
+  std::error_code error;
+  if (!std::filesystem::exists("/proc/modules", error)) {
+    return "this kernel (" + release + ") doesn't load modules";
+  }
+  const std::filesystem::path modules = "/lib/modules/" + release;
+  for (const char* place : {"updates/dkms", "extra", "updates", "kernel/extra"}) {
+    if (std::filesystem::exists(modules / place / "kernelzero.ko", error)) {
+      return "the module is installed but not loaded: modprobe kernelzero";
+    }
+  }
+  return "the module isn't installed for this kernel (" + release + "): see kernel/README.md";
+}
+
+}  // namespace
+
+arrow::Result<KernelZero> KernelZero::Open() {
+  base::UniqueFd device(::open(KZ_DEVICE, O_RDWR | O_CLOEXEC));
+  if (!device.valid()) return base::ErrnoStatus(errno, "opening " KZ_DEVICE);
+  ARROW_RETURN_NOT_OK(AskVersion(device.get()));
+  return KernelZero(std::move(device));
+}
+
+arrow::Result<MovedFile> KernelZero::Move(std::span<const MemoryRange> ranges) const {
+  kz_create create = {};
+  create.size = sizeof(create);
+  if (::ioctl(device_.get(), KZ_CREATE, &create) != 0) {
+    return base::ErrnoStatus(errno, "making a file of " KZ_DEVICE);
+  }
+  MovedFile file;
+  file.fd = base::UniqueFd(create.fd);
+  std::vector<kz_range> moves;
+  Edges edges;
+  for (const MemoryRange& range : ranges) {
+    moves.push_back({range.address, static_cast<uint64_t>(range.length), 0, 0});
+    const Edges more = EdgesOf(range);
+    edges.pages += more.pages;
+    edges.bytes += more.bytes;
+  }
+  kz_move move = {};
+  move.size = sizeof(move);
+  move.flags = KZ_MOVE_EDGES;
+  move.fd = file.fd.get();
+  move.nr_ranges = static_cast<uint32_t>(moves.size());
+  move.ranges = reinterpret_cast<uintptr_t>(moves.data());
+  if (!moves.empty() && ::ioctl(device_.get(), KZ_MOVE, &move) != 0) {
+    return base::ErrnoStatus(errno, "moving memory into a file");
+  }
+  file.size_bytes = static_cast<int64_t>(move.file_size);
+  for (const kz_range& moved : moves) file.offsets.push_back(static_cast<int64_t>(moved.offset));
+  // Beyond the edges: pages that somebody else holds too.
+  const auto whole_pages = static_cast<int64_t>(move.copied_pages) - edges.pages;
+  file.copied_bytes = edges.bytes + whole_pages * static_cast<int64_t>(kPageBytes);
+  return file;
+}
+
+Capability ProbeKernelZero() {
+  const base::UniqueFd device(::open(KZ_DEVICE, O_RDWR | O_CLOEXEC));
+  if (!device.valid()) {
+    if (errno == EACCES || errno == EPERM) {
+      return {false, "no permission for " KZ_DEVICE ": its group may use it"};
+    }
+    return {false, ExplainMissing()};
+  }
+  const auto version = AskVersion(device.get());
+  if (!version.ok()) return {false, version.status().message()};
+  return {true, "private memory moved into files by the kernel module"};
+}
+
+arrow::Result<std::vector<MemoryRange>> MovableMemory(int64_t min_bytes) {
+  std::ifstream maps("/proc/self/maps");
+  if (!maps) return Status::IOError("/proc/self/maps can't be read");
+  std::vector<MemoryRange> found;
+  for (std::string line; std::getline(maps, line);) {
+    uintptr_t begin = 0, end = 0;
+    uint64_t inode = 0;
+    char rights[5] = {};
+    int name_at = 0;
+    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " %4s %*x %*s %" SCNu64 " %n", &begin,
+                    &end, rights, &inode, &name_at) < 4) {
+      return Status::IOError("/proc/self/maps has a line that isn't understood: ", line);
+    }
+    // Growing stacks and the kernel's own pages have names in brackets.
+    const std::string_view name = std::string_view(line).substr(static_cast<size_t>(name_at));
+    const bool plain = name.empty() || name == "[heap]" || name.starts_with("[anon:");
+    if (inode != 0 || std::string_view(rights) != "rw-p" || !plain) continue;
+    if (!found.empty() &&
+        found.back().address + static_cast<uintptr_t>(found.back().length) == begin) {
+      found.back().length += static_cast<int64_t>(end - begin);
+    } else {
+      found.push_back({begin, static_cast<int64_t>(end - begin)});
+    }
+  }
+  std::erase_if(found, [&](const MemoryRange& range) { return range.length < min_bytes; });
+  return found;
+}
+
+}  // namespace zerrow::shm

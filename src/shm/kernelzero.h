@@ -1,0 +1,57 @@
+// Moves memory of this process into a file by KernelZero, the kernel module (kernel/).
+//
+// The client of docs/formats/kernelzero_abi.md. What is moved can be read through the file from
+// then on and never changed by anybody: the file is immutable for its maker too, which keeps a
+// private view at the old addresses. Any thread; memory that is being moved must not be unmapped
+// meanwhile. A file lives as long as its descriptors and mappings, so nothing survives a crash.
+#pragma once
+
+#include <arrow/result.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/fd.h"
+#include "shm/capabilities.h"
+
+namespace zerrow::shm {
+
+struct MemoryRange {
+  uintptr_t address = 0;
+  int64_t length = 0;  // bytes
+
+  friend bool operator==(const MemoryRange&, const MemoryRange&) = default;
+};
+
+struct MovedFile {
+  base::UniqueFd fd;  // read-only, sealed
+  int64_t size_bytes = 0;
+  std::vector<int64_t> offsets;  // of each range's first byte
+  int64_t copied_bytes = 0;      // of the ranges; the others are the very pages that were there
+};
+
+class KernelZero {
+ public:
+  /// IOError: there is no such device, or no permission, or it speaks another version.
+  static arrow::Result<KernelZero> Open();
+
+  /// Moves ranges (of any alignment, not overlapping) into a new file. The bytes that share a page
+  /// with others are copied; no byte outside the ranges comes into the file. IOError: memory that
+  /// can't be moved; the ranges keep their contents.
+  arrow::Result<MovedFile> Move(std::span<const MemoryRange> ranges) const;
+
+ private:
+  explicit KernelZero(base::UniqueFd device) : device_(std::move(device)) {}
+
+  base::UniqueFd device_;
+};
+
+/// Whether the module can be used here and now; if not, what to do about it.
+Capability ProbeKernelZero();
+
+/// This process's private memory that no file backs, by address, pieces of at least `min_bytes`:
+/// what Move takes. IOError.
+arrow::Result<std::vector<MemoryRange>> MovableMemory(int64_t min_bytes);
+
+}  // namespace zerrow::shm

@@ -1,0 +1,179 @@
+// What is moved by the kernel module is there, immutable, and nothing else is. Runs where the
+// module is loaded (make test-kernel); is skipped elsewhere.
+#include "shm/kernelzero.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+#include <string>
+
+#include "base/channel.h"
+#include "base/mapping.h"
+#include "shm/hostile_reader.h"
+#include "shm/test_worker.h"
+
+namespace zerrow::shm {
+namespace {
+
+constexpr int64_t kMiB = 1 << 20;
+constexpr int64_t kPage = 4096;
+
+class KernelZeroTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const Capability found = ProbeKernelZero();
+    if (!found.available) GTEST_SKIP() << found.detail;
+    kernelzero_.emplace(KernelZero::Open().ValueOrDie());
+  }
+
+  static std::string Read(const MovedFile& file) {
+    const auto mapping =
+        base::Mapping::Map(file.fd.get(), file.size_bytes, base::Mapping::Access::kReadOnly)
+            .ValueOrDie();
+    return {reinterpret_cast<const char*>(mapping.data()), static_cast<size_t>(mapping.size())};
+  }
+
+  std::optional<KernelZero> kernelzero_;
+};
+
+// Private memory of this process.
+class Memory {
+ public:
+  explicit Memory(int64_t size_bytes)
+      : size_bytes_(static_cast<size_t>(size_bytes)),
+        data_(static_cast<char*>(::mmap(nullptr, size_bytes_, PROT_READ | PROT_WRITE,
+                                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))) {
+    std::mt19937_64 random(size_bytes_);
+    std::generate_n(data_, size_bytes_, [&] { return static_cast<char>(random()); });
+  }
+  ~Memory() { ::munmap(data_, size_bytes_); }
+  Memory(const Memory&) = delete;
+
+  char* data() { return data_; }
+  MemoryRange Range(int64_t offset, int64_t length) const {
+    return {reinterpret_cast<uintptr_t>(data_) + static_cast<uintptr_t>(offset), length};
+  }
+  std::string Bytes(int64_t offset, int64_t length) const {
+    return {data_ + offset, static_cast<size_t>(length)};
+  }
+
+ private:
+  size_t size_bytes_;
+  char* data_;
+};
+
+TEST_F(KernelZeroTest, WhatIsMovedIsReadThroughTheFile) {
+  Memory memory(16 * kMiB);
+  const std::vector<MemoryRange> ranges = {
+      memory.Range(0, 4 * kMiB), memory.Range(5 * kMiB + 17, 3 * kMiB),
+      memory.Range(10 * kMiB + 100, 200), memory.Range(12 * kMiB, 4 * kMiB)};
+  const std::string before = memory.Bytes(0, 16 * kMiB);
+  const MovedFile file = kernelzero_->Move(ranges).ValueOrDie();
+  ASSERT_EQ(file.offsets.size(), ranges.size());
+  const std::string all = Read(file);
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    const auto at =
+        static_cast<size_t>(ranges[i].address) - reinterpret_cast<size_t>(memory.data());
+    EXPECT_EQ(
+        all.compare(static_cast<size_t>(file.offsets[i]), static_cast<size_t>(ranges[i].length),
+                    before, at, static_cast<size_t>(ranges[i].length)),
+        0)
+        << i;
+    EXPECT_EQ(file.offsets[i] % kPage, static_cast<int64_t>(ranges[i].address % kPage));
+  }
+  EXPECT_TRUE(memory.Bytes(0, 16 * kMiB) == before) << "the owner sees what it saw";
+  EXPECT_EQ(file.copied_bytes, kPage - 17 + 17 + 200);
+}
+
+TEST_F(KernelZeroTest, NoByteOutsideTheRangesIsInTheFile) {
+  const std::string secret = "the-secret-of-the-freed-heap";
+  Memory memory(kMiB);
+  for (int64_t at = 0; at + 64 <= kMiB; at += 64) {
+    std::memcpy(memory.data() + at, secret.data(), secret.size());
+  }
+  std::memset(memory.data() + 100'000, 'p', 5'000);
+  std::memset(memory.data() + 200'123, 'q', 1);
+  const std::vector<MemoryRange> ranges = {memory.Range(100'000, 5'000), memory.Range(200'123, 1)};
+  const std::string all = Read(kernelzero_->Move(ranges).ValueOrDie());
+  EXPECT_EQ(all.find(secret.substr(0, 8)), std::string::npos);
+  EXPECT_EQ(std::ranges::count(all, 'p'), 5'000);
+  EXPECT_EQ(std::ranges::count_if(all, [](char c) { return c != '\0'; }), 5'001);
+}
+
+TEST_F(KernelZeroTest, WhatTheOwnerWritesAfterwardsIsItsOwn) {
+  Memory memory(4 * kMiB);
+  const std::string before = memory.Bytes(0, 4 * kMiB);
+  const auto file = kernelzero_->Move(std::vector{memory.Range(0, 4 * kMiB)}).ValueOrDie();
+  std::memset(memory.data(), 'H', 4 * kMiB);
+  const std::string all = Read(file);
+  EXPECT_TRUE(all.substr(static_cast<size_t>(file.offsets[0]), 4 * kMiB) == before);
+  EXPECT_EQ(memory.Bytes(0, 1), "H");
+}
+
+TEST_F(KernelZeroTest, AHostileReaderFindsNoWay) {
+  Memory memory(2 * kMiB);
+  memory.data()[0] = 'x';
+  const std::string before = memory.Bytes(0, 2 * kMiB);
+  const auto file = kernelzero_->Move(std::vector{memory.Range(0, 2 * kMiB)}).ValueOrDie();
+  EXPECT_TRUE(base::IsSealed(file.fd.get()));
+  for (const Confinement confinement : {Confinement::kNone, Confinement::kUserNamespace}) {
+    EXPECT_EQ(AttackSegment(file.fd.get(), file.size_bytes, confinement).ValueOrDie(), "");
+  }
+  EXPECT_TRUE(Read(file).substr(static_cast<size_t>(file.offsets[0])) == before);
+}
+
+TEST_F(KernelZeroTest, WhatCantBeMovedIsAnErrorAndStays) {
+  Memory memory(kMiB);
+  const std::string before = memory.Bytes(0, kMiB);
+  ASSERT_EQ(::mlock(memory.data(), kPage), 0);
+  const auto moved = kernelzero_->Move(std::vector{memory.Range(0, kMiB)});
+  EXPECT_TRUE(moved.status().IsIOError()) << moved.status();
+  EXPECT_TRUE(memory.Bytes(0, kMiB) == before);
+}
+
+TEST_F(KernelZeroTest, TheFileOutlivesItsMaker) {
+  auto [ours, theirs] = base::Channel::MakePair().ValueOrDie();
+  TestProcess maker([&] {
+    Memory memory(2 * kMiB);
+    const auto made = KernelZero::Open().ValueOrDie().Move(std::vector{memory.Range(0, 2 * kMiB)});
+    const int fd = made->fd.get();
+    return theirs.Send({{"op", "moved"}}, std::span(&fd, 1)).ok() ? 0 : 1;
+  });
+  ASSERT_EQ(maker.Wait(), 0);
+  const auto message = ours.Receive(std::chrono::seconds(10), 1).ValueOrDie();
+  const base::UniqueFd& fd = message->fds.at(0);
+  const auto size_bytes = base::FileSize(fd.get()).ValueOrDie();
+  const auto mapping =
+      base::Mapping::Map(fd.get(), size_bytes, base::Mapping::Access::kReadOnly).ValueOrDie();
+  const Memory same(2 * kMiB);
+  EXPECT_EQ(
+      std::memcmp(mapping.data() + size_bytes - 2 * kMiB, same.Bytes(0, 2 * kMiB).data(), 2 * kMiB),
+      0);
+}
+
+TEST(MovableMemory, IsPrivateAndAnonymousMemoryOnly) {
+  Memory memory(kMiB);
+  const auto mapped = base::MakeMemfd("mapped", kMiB).ValueOrDie();
+  const auto shared =
+      base::Mapping::Map(mapped.get(), kMiB, base::Mapping::Access::kReadWrite).ValueOrDie();
+  int on_stack = 0;
+  const auto found = MovableMemory(kPage).ValueOrDie();
+  const auto contains = [&](const void* p) {
+    const auto at = reinterpret_cast<uintptr_t>(p);
+    return std::ranges::any_of(found, [&](const MemoryRange& range) {
+      return range.address <= at && at - range.address < static_cast<uintptr_t>(range.length);
+    });
+  };
+  EXPECT_TRUE(contains(memory.data()));
+  EXPECT_TRUE(contains(memory.data() + kMiB - 1));
+  EXPECT_FALSE(contains(shared.data()));
+  EXPECT_FALSE(contains(&on_stack));
+  EXPECT_FALSE(contains("text"));
+  for (const MemoryRange& range : MovableMemory(kMiB).ValueOrDie()) EXPECT_GE(range.length, kMiB);
+}
+
+}  // namespace
+}  // namespace zerrow::shm
