@@ -120,7 +120,12 @@ TEST_F(KernelZeroTest, AHostileReaderFindsNoWay) {
   const auto file = kernelzero_->Move(std::vector{memory.Range(0, 2 * kMiB)}).ValueOrDie();
   EXPECT_TRUE(base::IsSealed(file.fd.get()));
   for (const Confinement confinement : {Confinement::kNone, Confinement::kUserNamespace}) {
-    EXPECT_EQ(AttackSegment(file.fd.get(), file.size_bytes, confinement).ValueOrDie(), "");
+    const auto through = AttackSegment(file.fd.get(), file.size_bytes, confinement);
+    if (through.ok()) {
+      EXPECT_EQ(*through, "");
+    } else {
+      EXPECT_EQ(confinement, Confinement::kUserNamespace) << through.status();
+    }
   }
   EXPECT_TRUE(Read(file).substr(static_cast<size_t>(file.offsets[0])) == before);
 }
