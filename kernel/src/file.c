@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The module's files: unlinked files of shmem whose operations are shmem's, but for a gate in front
+ * of pages that are still on their way, and a lock on everything that would write.
+ */
+#include <linux/cred.h>
+#include <linux/dcache.h>
+#include <linux/fcntl.h>
+#include <linux/file.h>
+#include <linux/module.h>
+#include <linux/refcount.h>
+#include <linux/sched/mm.h>
+#include <linux/shmem_fs.h>
+#include <linux/slab.h>
+#include <linux/uio.h>
+
+#include "compat.h"
+#include "kernelzero.h"
+
+/**
+ * struct kz_user - what a user's files hold together
+ * @list: in kz_users
+ * @uid: the files' maker
+ * @files: that count here; the last one frees the struct
+ * @bytes: of all of them
+ */
+struct kz_user {
+	struct list_head list;
+	kuid_t uid;
+	unsigned long files;
+	u64 bytes;
+};
+
+static LIST_HEAD(kz_users);
+static DEFINE_SPINLOCK(kz_users_lock);
+
+static atomic_long_t kz_nr_files = ATOMIC_LONG_INIT(0);
+static atomic_long_t kz_nr_pages = ATOMIC_LONG_INIT(0);
+
+/* Shmem's operations, and ours, which are theirs with some replaced. */
+static const struct file_operations *shmem_fops;
+static const struct vm_operations_struct *shmem_vm_ops;
+static struct file_operations kz_fops;
+static struct vm_operations_struct kz_vm_ops;
+static struct dentry_operations kz_dentry_ops;
+static DEFINE_MUTEX(kz_vm_ops_lock);
+
+/*
+ * An empty file that lends its size: shmem promises memory for a file's size (overcommit) when the
+ * size is set and takes the promise back with the inode. The calls that do only this aren't
+ * exported, and our files' sizes are sealed. So this file grows, and its size is handed on.
+ */
+static struct file *kz_promise;
+static DEFINE_MUTEX(kz_promise_lock);
+
+long kz_live_files(void)
+{
+	return atomic_long_read(&kz_nr_files);
+}
+
+long kz_live_pages(void)
+{
+	return atomic_long_read(&kz_nr_pages);
+}
+
+static struct kz_user *kz_user_get(kuid_t uid)
+{
+	struct kz_user *fresh = kzalloc(sizeof(*fresh), GFP_KERNEL_ACCOUNT);
+	struct kz_user *user;
+
+	if (!fresh)
+		return NULL;
+	spin_lock(&kz_users_lock);
+	list_for_each_entry(user, &kz_users, list) {
+		if (uid_eq(user->uid, uid))
+			goto found;
+	}
+	user = fresh;
+	fresh = NULL;
+	user->uid = uid;
+	list_add(&user->list, &kz_users);
+found:
+	user->files++;
+	spin_unlock(&kz_users_lock);
+	kfree(fresh);
+	return user;
+}
+
+static void kz_user_put(struct kz_user *user)
+{
+	bool last;
+
+	spin_lock(&kz_users_lock);
+	last = !--user->files;
+	if (last)
+		list_del(&user->list);
+	spin_unlock(&kz_users_lock);
+	if (last)
+		kfree(user);
+}
+
+static int kz_user_charge(struct kz_user *user, u64 bytes)
+{
+	u64 limit = READ_ONCE(kz_max_user_bytes);
+	int error = 0;
+
+	spin_lock(&kz_users_lock);
+	if (limit && (bytes > limit || user->bytes > limit - bytes))
+		error = -EDQUOT;
+	else
+		user->bytes += bytes;
+	spin_unlock(&kz_users_lock);
+	return error;
+}
+
+static void kz_user_uncharge(struct kz_user *user, u64 bytes)
+{
+	spin_lock(&kz_users_lock);
+	user->bytes -= bytes;
+	spin_unlock(&kz_users_lock);
+}
+
+static int kz_promise_resize(loff_t size)
+{
+	struct inode *inode = file_inode(kz_promise);
+	struct iattr attr = { .ia_valid = ATTR_SIZE, .ia_size = size };
+	int error;
+
+	inode_lock(inode);
+	error = kz_setattr(kz_promise->f_path.dentry, &attr);
+	inode_unlock(inode);
+	return error;
+}
+
+/* Makes the file longer, as far as overcommit allows. */
+static int kz_grow(struct kz_file *kf, u64 bytes)
+{
+	int error;
+
+	mutex_lock(&kz_promise_lock);
+	error = kz_promise_resize(bytes);
+	if (!error) {
+		i_size_write(file_inode(kz_promise), 0);
+		i_size_write(kf->inode, i_size_read(kf->inode) + bytes);
+	}
+	mutex_unlock(&kz_promise_lock);
+	return error;
+}
+
+/* Takes back what kz_grow() added. */
+static void kz_shrink(struct kz_file *kf, u64 bytes)
+{
+	mutex_lock(&kz_promise_lock);
+	i_size_write(kf->inode, i_size_read(kf->inode) - bytes);
+	i_size_write(file_inode(kz_promise), bytes);
+	WARN_ON_ONCE(kz_promise_resize(0));
+	mutex_unlock(&kz_promise_lock);
+}
+
+/**
+ * kz_file_reserve() - makes room at a file's end
+ * @kf: the file, append lock held
+ * @pages: where the new end is to be
+ * @steps: fault injection
+ *
+ * The pages are pending from now on: whoever faults them in waits. The size is set before the pages
+ * come, because the kernel throws away what a huge page that it splits has beyond the end.
+ *
+ * Return: 0, -EFBIG, -EDQUOT, or -ENOMEM; then nothing has changed.
+ */
+int kz_file_reserve(struct kz_file *kf, pgoff_t pages, struct kz_steps *steps)
+{
+	u64 size = (u64)pages << PAGE_SHIFT;
+	u64 bytes = size - kf->reserved;
+	int error;
+
+	if (size > MAX_LFS_FILESIZE || size > rlimit(RLIMIT_FSIZE))
+		return -EFBIG;
+	if (kz_step_fails(steps))
+		return -ENOMEM;
+	error = kz_user_charge(kf->user, bytes);
+	if (error)
+		return error;
+	WRITE_ONCE(kf->pending, pages);
+	error = kz_step_fails(steps) ? -ENOMEM : kz_grow(kf, bytes);
+	if (error) {
+		WRITE_ONCE(kf->pending, kf->ready);
+		kz_user_uncharge(kf->user, bytes);
+		wake_up_all(&kf->gate);
+		return error;
+	}
+	kf->reserved = size;
+	return 0;
+}
+
+/* Gives up the room that kz_file_reserve() made; no page may have come there. */
+void kz_file_cancel(struct kz_file *kf)
+{
+	u64 bytes = kf->reserved - ((u64)kf->ready << PAGE_SHIFT);
+
+	kz_shrink(kf, bytes);
+	kf->reserved -= bytes;
+	kz_user_uncharge(kf->user, bytes);
+	WRITE_ONCE(kf->pending, kf->ready);
+	wake_up_all(&kf->gate);
+}
+
+/* The pending pages are in the file: opens the gate. */
+void kz_file_publish(struct kz_file *kf)
+{
+	atomic_long_add(kf->pending - kf->ready, &kz_nr_pages);
+	/* Pairs with the acquire of those who come through the gate: they see the pages. */
+	smp_store_release(&kf->ready, kf->pending);
+	wake_up_all(&kf->gate);
+}
+
+static bool kz_is_pending(struct kz_file *kf, pgoff_t index)
+{
+	return index >= smp_load_acquire(&kf->ready) && index < READ_ONCE(kf->pending);
+}
+
+/* Waits until a page is in the file, without the mm's lock if the fault can be retried. */
+static vm_fault_t kz_wait_at_gate(struct kz_file *kf, struct vm_fault *vmf)
+{
+	struct file *file;
+	int killed;
+
+	if (READ_ONCE(kf->mover) == current)
+		return VM_FAULT_SIGBUS;
+	if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
+		return VM_FAULT_RETRY;
+	if (!fault_flag_allow_retry_first(vmf->flags)) {
+		killed = wait_event_killable(kf->gate, !kz_is_pending(kf, vmf->pgoff));
+		return killed ? VM_FAULT_SIGBUS : 0;
+	}
+	/* The VMA may go with the lock: nothing of it, nor of vmf, is used from here on. */
+	file = get_file(vmf->vma->vm_file);
+	{
+		pgoff_t index = vmf->pgoff;
+
+		kz_release_fault_lock(vmf);
+		wait_event_killable(kf->gate, !kz_is_pending(kf, index));
+	}
+	fput(file);
+	return VM_FAULT_RETRY;
+}
+
+static vm_fault_t kz_fault(struct vm_fault *vmf)
+{
+	struct kz_file *kf = kz_file_of(vmf->vma->vm_file);
+
+	if (kz_is_pending(kf, vmf->pgoff)) {
+		vm_fault_t result = kz_wait_at_gate(kf, vmf);
+
+		if (result)
+			return result;
+	}
+	return shmem_vm_ops->fault(vmf);
+}
+
+static vm_fault_t kz_map_pages(struct vm_fault *vmf, pgoff_t first, pgoff_t last)
+{
+	struct kz_file *kf = kz_file_of(vmf->vma->vm_file);
+	pgoff_t ready = smp_load_acquire(&kf->ready);
+
+	if (first >= ready)
+		return 0;
+	return shmem_vm_ops->map_pages(vmf, first, min(last, ready - 1));
+}
+
+static int kz_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct kz_file *kf = kz_file_of(file);
+	int error = shmem_fops->mmap(file, vma);
+
+	if (error)
+		return error;
+	/* Shmem doesn't export its vm_ops, but here they are. */
+	mutex_lock(&kz_vm_ops_lock);
+	if (!shmem_vm_ops) {
+		kz_vm_ops = *vma->vm_ops;
+		kz_vm_ops.fault = kz_fault;
+		kz_vm_ops.map_pages = kz_map_pages;
+		shmem_vm_ops = vma->vm_ops;
+	}
+	mutex_unlock(&kz_vm_ops_lock);
+	vma->vm_ops = &kz_vm_ops;
+	if (READ_ONCE(kf->mover) == current)
+		kz_vm_flags_set(vma, kf->view_flags);
+	return 0;
+}
+
+/* Nobody opens the file for writing, root neither. */
+static int kz_open(struct inode *inode, struct file *file)
+{
+	if (file->f_mode & FMODE_WRITE)
+		return -EPERM;
+	return shmem_fops->open ? shmem_fops->open(inode, file) : 0;
+}
+
+/* How many bytes from a position on are in the file for good. */
+static size_t kz_readable(struct file *file, loff_t position, size_t count)
+{
+	loff_t size = (loff_t)smp_load_acquire(&kz_file_of(file)->ready) << PAGE_SHIFT;
+
+	return position < size ? min_t(loff_t, size - position, count) : 0;
+}
+
+static ssize_t kz_read_iter(struct kiocb *iocb, struct iov_iter *to)
+{
+	size_t count = iov_iter_count(to);
+	size_t readable = kz_readable(iocb->ki_filp, iocb->ki_pos, count);
+	ssize_t result;
+
+	if (!readable)
+		return 0;
+	iov_iter_truncate(to, readable);
+	result = shmem_fops->read_iter(iocb, to);
+	iov_iter_reexpand(to, iov_iter_count(to) + count - readable);
+	return result;
+}
+
+static ssize_t kz_splice_read(struct file *file, loff_t *position, struct pipe_inode_info *pipe,
+			      size_t count, unsigned int flags)
+{
+	count = kz_readable(file, *position, count);
+	if (!count)
+		return 0;
+	return shmem_fops->splice_read(file, position, pipe, count, flags);
+}
+
+/*
+ * The dentry lets go of the inode: the last use of the file, however many descriptors, mappings and
+ * paths of it there were. The caller returns here after the module's reference is gone, which
+ * kz_files_exit() waits for.
+ */
+static void kz_iput(struct dentry *dentry, struct inode *inode)
+{
+	struct kz_file *kf = dentry->d_fsdata;
+
+	dentry->d_fsdata = NULL;
+	inode->i_fop = shmem_fops;
+	iput(inode);
+	kz_user_uncharge(kf->user, kf->reserved);
+	kz_user_put(kf->user);
+	mmdrop(kf->mm);
+	atomic_long_sub(kf->ready, &kz_nr_pages);
+	atomic_long_dec(&kz_nr_files);
+	kfree(kf);
+	module_put(THIS_MODULE);
+}
+
+/* The state of one of our files; NULL if it's another's. */
+struct kz_file *kz_file_of(struct file *file)
+{
+	struct dentry *dentry = file->f_path.dentry;
+
+	return dentry->d_op == &kz_dentry_ops ? dentry->d_fsdata : NULL;
+}
+
+/* Turns a new file of shmem into one of ours; from then on it takes its state with it. */
+static void kz_adopt(struct file *file, struct kz_file *kf)
+{
+	struct inode *inode = file_inode(file);
+	struct dentry *dentry = file->f_path.dentry;
+
+	kf->inode = inode;
+	mutex_init(&kf->append);
+	init_waitqueue_head(&kf->gate);
+	mmgrab(current->mm);
+	kf->mm = current->mm;
+	inode->i_mode = S_IFREG | 0444;
+	inode->i_fop = &kz_fops;
+	SHMEM_I(inode)->seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+	/* One reference of the dentry, one of this struct file, which fput() drops. */
+	__module_get(THIS_MODULE);
+	__module_get(THIS_MODULE);
+	file->f_op = &kz_fops;
+	dentry->d_fsdata = kf;
+	dentry->d_op = &kz_dentry_ops;
+	atomic_long_inc(&kz_nr_files);
+}
+
+/**
+ * kz_file_create() - a new file
+ * @steps: fault injection
+ *
+ * Return: a descriptor that isn't installed nowhere but in the caller's table, or an errno.
+ */
+int kz_file_create(struct kz_steps *steps)
+{
+	struct file *writable, *file;
+	struct kz_file *kf;
+	int fd, error = -ENOMEM;
+
+	kf = kz_step_fails(steps) ? NULL : kzalloc(sizeof(*kf), GFP_KERNEL_ACCOUNT);
+	if (!kf)
+		return -ENOMEM;
+	kf->user = kz_step_fails(steps) ? NULL : kz_user_get(current_euid());
+	if (!kf->user)
+		goto free;
+	writable = kz_step_fails(steps) ? ERR_PTR(-ENOMEM) : shmem_file_setup("kernelzero", 0, 0);
+	if (IS_ERR(writable)) {
+		error = PTR_ERR(writable);
+		goto put_user;
+	}
+	kz_adopt(writable, kf);
+
+	fd = kz_step_fails(steps) ? -ENOMEM : get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0) {
+		fput(writable);
+		return fd;
+	}
+	file = kz_step_fails(steps) ? ERR_PTR(-ENOMEM) :
+	       dentry_open(&writable->f_path, O_RDONLY | O_LARGEFILE, current_cred());
+	fput(writable);
+	if (IS_ERR(file)) {
+		put_unused_fd(fd);
+		return PTR_ERR(file);
+	}
+	fd_install(fd, file);
+	return fd;
+put_user:
+	kz_user_put(kf->user);
+free:
+	kfree(kf);
+	return error;
+}
+
+int kz_files_init(void)
+{
+	const struct dentry_operations *dentry_ops;
+
+	kz_promise = shmem_file_setup("kernelzero promise", 0, 0);
+	if (IS_ERR(kz_promise))
+		return PTR_ERR(kz_promise);
+	shmem_fops = kz_promise->f_op;
+	kz_fops = *shmem_fops;
+	kz_fops.owner = THIS_MODULE;
+	kz_fops.open = kz_open;
+	kz_fops.mmap = kz_mmap;
+	kz_fops.read_iter = kz_read_iter;
+	kz_fops.splice_read = kz_splice_read;
+	kz_fops.write_iter = NULL;
+	kz_fops.splice_write = NULL;
+	kz_fops.fallocate = NULL;
+
+	/* What has flags in the dentry mustn't change; d_iput has none. */
+	dentry_ops = kz_promise->f_path.dentry->d_op;
+	if (dentry_ops)
+		kz_dentry_ops = *dentry_ops;
+	if (WARN_ON(kz_dentry_ops.d_iput)) {
+		fput(kz_promise);
+		return -EOPNOTSUPP;
+	}
+	kz_dentry_ops.d_iput = kz_iput;
+	return 0;
+}
+
+void kz_files_exit(void)
+{
+	/* Whoever is still at the end of kz_iput() gets out of it. */
+	synchronize_rcu_tasks();
+	synchronize_rcu();
+	fput(kz_promise);
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* KernelZero's own header: what its files know of each other. */
+#ifndef KERNELZERO_H
+#define KERNELZERO_H
+
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/wait.h>
+
+#include "../include/uapi/kernelzero.h"
+
+struct kz_user;
+
+/**
+ * struct kz_file - one of the module's files
+ * @inode: of shmem. Its dentry's d_fsdata points here, so that every way to the file, also one
+ *	opened anew through /proc, leads to this state; it goes with the dentry.
+ * @mm: whose process made the file and may append to it; only compared, held with mmgrab()
+ * @user: whom the file's bytes count for
+ * @append: held while ranges are appended
+ * @ready: pages that are in the file for good. Only grows.
+ * @pending: pages that will be ready once the current append is through; else the same as @ready
+ * @gate: where those wait who fault in pages between @ready and @pending
+ * @mover: task that replaces its own mapping by one of the file right now. It must not wait at
+ *	the gate that it is to open.
+ * @view_flags: VMA flags that the mapping which @mover makes takes over from the old one
+ * @reserved: bytes up to the file's end, which count for @user and for overcommit
+ */
+struct kz_file {
+	struct inode *inode;
+	struct mm_struct *mm;
+	struct kz_user *user;
+	struct mutex append;
+	pgoff_t ready;
+	pgoff_t pending;
+	wait_queue_head_t gate;
+	struct task_struct *mover;
+	unsigned long view_flags;
+	u64 reserved;
+};
+
+/**
+ * struct kz_steps - fault injection of one call
+ * @left: steps that may fail until the one that does; 0: none does
+ */
+struct kz_steps {
+	unsigned int left;
+};
+
+/* VMA flags that an owner's view takes over from the anonymous memory that it replaces. */
+#define KZ_KEPT_VM_FLAGS (VM_DONTCOPY | VM_DONTDUMP | VM_SEQ_READ | VM_RAND_READ | \
+			  VM_HUGEPAGE | VM_NOHUGEPAGE)
+
+/* main.c */
+extern unsigned int kz_max_ranges;
+extern unsigned long kz_max_call_pages;
+extern unsigned long kz_max_user_bytes;
+extern bool kz_force_copy;
+bool kz_step_fails(struct kz_steps *steps);
+
+/* file.c */
+int kz_files_init(void);
+void kz_files_exit(void);
+int kz_file_create(struct kz_steps *steps);
+struct kz_file *kz_file_of(struct file *file);
+int kz_file_reserve(struct kz_file *kf, pgoff_t pages, struct kz_steps *steps);
+void kz_file_cancel(struct kz_file *kf);
+void kz_file_publish(struct kz_file *kf);
+long kz_live_files(void);
+long kz_live_pages(void);
+
+/* move.c */
+long kz_move(struct kz_move *move, void __user *header, size_t header_size,
+	     struct kz_steps *steps);
+
+/* steal.c */
+bool kz_steal(struct kz_file *kf, struct folio *folio, pgoff_t index, bool *drained);
+int kz_copy(struct kz_file *kf, struct page *from, pgoff_t index);
+void kz_split(struct page *page);
+
+/* query.c */
+long kz_query(struct kz_query *query);
+
+#endif
