@@ -40,11 +40,7 @@ static void *kz_lookup(const char *name)
 void kz_symbols_init(void)
 {
 	kz_symbols.free_swap = kz_lookup("folio_free_swap");
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
-	kz_symbols.split = kz_lookup("split_huge_page_to_list_to_order");
-#else
-	kz_symbols.split = kz_lookup("split_huge_page_to_list");
-#endif
+	kz_symbols.split = kz_lookup(KZ_SPLIT_NAME);
 	kz_symbols.drain = kz_lookup("lru_add_drain_all");
 	kz_symbols.drain_local = kz_lookup("lru_add_drain");
 }

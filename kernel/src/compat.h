@@ -35,6 +35,12 @@ struct kz_symbols {
 	void (*drain_local)(void);
 };
 
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+#define KZ_SPLIT_NAME "split_huge_page_to_list_to_order"
+#else
+#define KZ_SPLIT_NAME "split_huge_page_to_list"
+#endif
+
 extern struct kz_symbols kz_symbols;
 void kz_symbols_init(void);
 

@@ -8,7 +8,6 @@
 #include <linux/fcntl.h>
 #include <linux/file.h>
 #include <linux/module.h>
-#include <linux/refcount.h>
 #include <linux/sched/mm.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
@@ -214,14 +213,22 @@ void kz_file_publish(struct kz_file *kf)
 	wake_up_all(&kf->gate);
 }
 
+/* How many pages are in the file for good, and can be seen. */
+static pgoff_t kz_ready(struct kz_file *kf)
+{
+	/* Pairs with kz_file_publish(). */
+	return smp_load_acquire(&kf->ready);
+}
+
 static bool kz_is_pending(struct kz_file *kf, pgoff_t index)
 {
-	return index >= smp_load_acquire(&kf->ready) && index < READ_ONCE(kf->pending);
+	return index >= kz_ready(kf) && index < READ_ONCE(kf->pending);
 }
 
 /* Waits until a page is in the file, without the mm's lock if the fault can be retried. */
 static vm_fault_t kz_wait_at_gate(struct kz_file *kf, struct vm_fault *vmf)
 {
+	pgoff_t index = vmf->pgoff;
 	struct file *file;
 	int killed;
 
@@ -230,17 +237,13 @@ static vm_fault_t kz_wait_at_gate(struct kz_file *kf, struct vm_fault *vmf)
 	if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
 		return VM_FAULT_RETRY;
 	if (!fault_flag_allow_retry_first(vmf->flags)) {
-		killed = wait_event_killable(kf->gate, !kz_is_pending(kf, vmf->pgoff));
+		killed = wait_event_killable(kf->gate, !kz_is_pending(kf, index));
 		return killed ? VM_FAULT_SIGBUS : 0;
 	}
 	/* The VMA may go with the lock: nothing of it, nor of vmf, is used from here on. */
 	file = get_file(vmf->vma->vm_file);
-	{
-		pgoff_t index = vmf->pgoff;
-
-		kz_release_fault_lock(vmf);
-		wait_event_killable(kf->gate, !kz_is_pending(kf, index));
-	}
+	kz_release_fault_lock(vmf);
+	wait_event_killable(kf->gate, !kz_is_pending(kf, index));
 	fput(file);
 	return VM_FAULT_RETRY;
 }
@@ -261,7 +264,7 @@ static vm_fault_t kz_fault(struct vm_fault *vmf)
 static vm_fault_t kz_map_pages(struct vm_fault *vmf, pgoff_t first, pgoff_t last)
 {
 	struct kz_file *kf = kz_file_of(vmf->vma->vm_file);
-	pgoff_t ready = smp_load_acquire(&kf->ready);
+	pgoff_t ready = kz_ready(kf);
 
 	if (first >= ready)
 		return 0;
@@ -301,7 +304,7 @@ static int kz_open(struct inode *inode, struct file *file)
 /* How many bytes from a position on are in the file for good. */
 static size_t kz_readable(struct file *file, loff_t position, size_t count)
 {
-	loff_t size = (loff_t)smp_load_acquire(&kz_file_of(file)->ready) << PAGE_SHIFT;
+	loff_t size = (loff_t)kz_ready(kz_file_of(file)) << PAGE_SHIFT;
 
 	return position < size ? min_t(loff_t, size - position, count) : 0;
 }
@@ -385,7 +388,7 @@ static void kz_adopt(struct file *file, struct kz_file *kf)
  * kz_file_create() - a new file
  * @steps: fault injection
  *
- * Return: a descriptor that isn't installed nowhere but in the caller's table, or an errno.
+ * Return: a read-only descriptor, or an errno.
  */
 int kz_file_create(struct kz_steps *steps)
 {

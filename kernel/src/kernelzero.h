@@ -48,10 +48,6 @@ struct kz_steps {
 	unsigned int left;
 };
 
-/* VMA flags that an owner's view takes over from the anonymous memory that it replaces. */
-#define KZ_KEPT_VM_FLAGS (VM_DONTCOPY | VM_DONTDUMP | VM_SEQ_READ | VM_RAND_READ | \
-			  VM_HUGEPAGE | VM_NOHUGEPAGE)
-
 /* main.c */
 extern unsigned int kz_max_ranges;
 extern unsigned long kz_max_call_pages;

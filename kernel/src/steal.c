@@ -57,7 +57,7 @@ static int kz_store(struct kz_file *kf, struct folio *folio, pgoff_t index)
 			xas_set_err(&xas, -EEXIST);
 			goto unlock;
 		}
-		/* The first try may only find out which nodes to allocate: so the freeze is in here. */
+		/* In the loop, as the first try may only find out which nodes to allocate. */
 		if (!folio_ref_freeze(folio, held)) {
 			xas_set_err(&xas, -EBUSY);
 			goto unlock;
@@ -142,7 +142,8 @@ int kz_copy(struct kz_file *kf, struct page *from, pgoff_t index)
 			msleep(20);
 	} while (IS_ERR(to) && PTR_ERR(to) == -ENOMEM && ++tries < 50);
 	if (IS_ERR(to)) {
-		pr_err_ratelimited("kernelzero: page %lu of a file is lost: %ld\n", index, PTR_ERR(to));
+		pr_err_ratelimited("kernelzero: page %lu of a file is lost: %ld\n", index,
+				   PTR_ERR(to));
 		return -EIO;
 	}
 	lock_page(to);

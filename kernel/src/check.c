@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What KZ_MOVE refuses: everything that can be found wrong before anything moves. */
+#include <linux/mm.h>
+#include <linux/overflow.h>
+#include <linux/pkeys.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
+#include <linux/uaccess.h>
+#include <linux/userfaultfd_k.h>
+
+#include "move.h"
+
+/* A mapping's rights, and what its replacement takes over: throughout a range the same. */
+#define KZ_UNIFORM_VM_FLAGS (VM_READ | VM_WRITE | VM_EXEC | KZ_KEPT_VM_FLAGS)
+
+/* Mappings that anonymous memory which may move can't have. */
+#define KZ_REFUSED_VM_FLAGS (VM_SPECIAL | VM_HUGETLB | VM_LOCKED | VM_LOCKONFAULT | VM_SHARED | \
+			     VM_MAYSHARE | VM_GROWSDOWN | VM_GROWSUP | VM_WIPEONFORK)
+
+static int kz_check_range(const struct kz_range *range, u32 flags, u64 *pages)
+{
+	u64 end, spanned;
+
+	if (range->reserved || !range->length)
+		return -EINVAL;
+	if (check_add_overflow(range->addr, range->length, &end))
+		return -EOVERFLOW;
+	if (end > TASK_SIZE)
+		return -ENOMEM;
+	if (!(flags & KZ_MOVE_EDGES) && !PAGE_ALIGNED(range->addr | range->length))
+		return -EINVAL;
+	spanned = (PAGE_ALIGN(end) - (range->addr & PAGE_MASK)) >> PAGE_SHIFT;
+	if (check_add_overflow(*pages, spanned, pages))
+		return -EOVERFLOW;
+	return 0;
+}
+
+static int kz_compare_ranges(const void *left, const void *right)
+{
+	const struct kz_range *a = left, *b = right;
+
+	return a->addr < b->addr ? -1 : a->addr > b->addr;
+}
+
+static bool kz_overlap(u64 start, u64 length, u64 other, u64 other_length)
+{
+	return start < other + other_length && other < start + length;
+}
+
+/* Ranges mustn't overlap, nor, if they are to be given up, what tells about them lie in one. */
+static int kz_check_overlaps(const struct kz_move *move, const struct kz_range *ranges, u64 header,
+			     size_t header_size, struct kz_steps *steps)
+{
+	size_t bytes = array_size(move->nr_ranges, sizeof(*ranges));
+	struct kz_range *sorted;
+	int error = 0;
+	u32 i;
+
+	sorted = kz_step_fails(steps) ? NULL : kvmalloc(bytes, GFP_KERNEL_ACCOUNT);
+	if (!sorted)
+		return -ENOMEM;
+	memcpy(sorted, ranges, bytes);
+	sort(sorted, move->nr_ranges, sizeof(*sorted), kz_compare_ranges, NULL);
+	for (i = 0; i < move->nr_ranges && !error; i++) {
+		const struct kz_range *range = sorted + i;
+
+		if (i && range->addr < range[-1].addr + range[-1].length)
+			error = -EINVAL;
+		if ((move->flags & KZ_MOVE_UNMAP) &&
+		    (kz_overlap(range->addr, range->length, move->ranges, bytes) ||
+		     kz_overlap(range->addr, range->length, header, header_size)))
+			error = -EINVAL;
+	}
+	kvfree(sorted);
+	return error;
+}
+
+static bool kz_is_movable(struct vm_area_struct *vma)
+{
+	unsigned long refused = KZ_REFUSED_VM_FLAGS;
+
+#ifdef VM_DROPPABLE
+	refused |= VM_DROPPABLE;
+#endif
+#ifdef CONFIG_X86_USER_SHADOW_STACK
+	refused |= VM_SHADOW_STACK;
+#endif
+	return vma_is_anonymous(vma) && !(vma->vm_flags & refused) &&
+	       (vma->vm_flags & (VM_READ | VM_MAYWRITE)) == (VM_READ | VM_MAYWRITE) &&
+	       !vma_pkey(vma) && !userfaultfd_armed(vma);
+}
+
+/**
+ * kz_check_memory() - looks at every mapping of a range of pages
+ * @start: the first page's address
+ * @end: the last one's end
+ * @vm_flags: out: of all of them, as far as they must agree
+ *
+ * The mmap lock is held. Return: 0, -ENOMEM, or -EOPNOTSUPP.
+ */
+int kz_check_memory(unsigned long start, unsigned long end, unsigned long *vm_flags)
+{
+	struct mm_struct *mm = current->mm;
+	unsigned long reached = start;
+	struct vm_area_struct *vma;
+	struct vma_iterator vmi;
+
+	/* A mapping made under mlockall() is filled at once, before its gate can open. */
+	if (mm->def_flags & VM_LOCKED)
+		return -EOPNOTSUPP;
+	vma_iter_init(&vmi, mm, start);
+	for_each_vma_range(vmi, vma, end) {
+		if (vma->vm_start > reached)
+			return -ENOMEM;
+		if (!kz_is_movable(vma))
+			return -EOPNOTSUPP;
+		if (reached == start)
+			*vm_flags = vma->vm_flags & KZ_UNIFORM_VM_FLAGS;
+		else if ((vma->vm_flags & KZ_UNIFORM_VM_FLAGS) != *vm_flags)
+			return -EOPNOTSUPP;
+		reached = vma->vm_end;
+	}
+	return reached < end ? -ENOMEM : 0;
+}
+
+static int kz_check_all_memory(const struct kz_move *move, const struct kz_range *ranges)
+{
+	unsigned long vm_flags;
+	int error = 0;
+	u32 i;
+
+	if (mmap_read_lock_killable(current->mm))
+		return -EINTR;
+	for (i = 0; i < move->nr_ranges && !error; i++) {
+		const struct kz_range *range = ranges + i;
+
+		error = kz_check_memory(range->addr & PAGE_MASK,
+					PAGE_ALIGN(range->addr + range->length), &vm_flags);
+		if (!(i % 1024) && fatal_signal_pending(current))
+			error = -EINTR;
+	}
+	mmap_read_unlock(current->mm);
+	return error;
+}
+
+/**
+ * kz_check() - all that can be found wrong before anything moves
+ * @call: of the ranges
+ * @ranges: a copy of the caller's
+ * @header: where the caller's struct is
+ * @header_size: of it, bytes
+ *
+ * Return: 0, or an errno.
+ */
+long kz_check(struct kz_call *call, struct kz_range *ranges, void __user *header,
+	      size_t header_size)
+{
+	struct kz_move *move = call->move;
+	u64 pages = 0;
+	long error;
+	u32 i;
+
+	for (i = 0; i < move->nr_ranges; i++) {
+		error = kz_check_range(ranges + i, move->flags, &pages);
+		if (error)
+			return error;
+		ranges[i].offset = 0;
+	}
+	if (pages > READ_ONCE(kz_max_call_pages))
+		return -E2BIG;
+	error = kz_check_overlaps(move, ranges, (unsigned long)header, header_size, call->steps);
+	if (error)
+		return error;
+	/* The offsets must find their way out, too. */
+	if (copy_to_user(u64_to_user_ptr(move->ranges), ranges,
+			 array_size(move->nr_ranges, sizeof(*ranges))))
+		return -EFAULT;
+	return kz_check_all_memory(move, ranges);
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Pins the pages of a range, so that they stay where they are, and splits huge pages it cuts. */
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/rmap.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "compat.h"
+#include "move.h"
+
+#define KZ_PIN_BATCH 512
+
+/*
+ * Whether pages may be others' as well: a forked child's or parent's, or KSM's. Only then it is
+ * worth looking which of them pinning has to copy.
+ */
+static bool kz_may_be_shared(unsigned long start, unsigned long end)
+{
+	struct vm_area_struct *vma;
+	struct vma_iterator vmi;
+
+	vma_iter_init(&vmi, current->mm, start);
+	for_each_vma_range(vmi, vma, end) {
+		struct anon_vma *anon_vma = READ_ONCE(vma->anon_vma);
+
+		if (vma->vm_flags & VM_MERGEABLE)
+			return true;
+		if (anon_vma && (anon_vma->root != anon_vma || anon_vma->num_children > 1))
+			return true;
+	}
+	return false;
+}
+
+/* Which pages there are before pinning may replace some; NULL for those that hold no data. */
+static long kz_note_pages(unsigned long start, long count, struct page **before)
+{
+	long got = kz_get_user_pages(start, count, FOLL_FORCE, before), i;
+
+	for (i = 0; i < got; i++) {
+		struct page *page = before[i];
+
+		/* What isn't anonymous here is the page of zeros, or of the huge one. */
+		if (!PageAnon(page))
+			before[i] = NULL;
+		put_page(page);
+	}
+	return got;
+}
+
+/*
+ * Pins the span's whole pages as if to write to them: that reads them in from swap and breaks
+ * copy-on-write, and from then on fork() copies them for the child, and reclaim, migration and KSM
+ * leave them alone. So they stay the pages that the owner's page table maps, until that goes.
+ * (Plain references don't do: with them a fork between here and then lost writes.) Mmap lock held.
+ */
+static int kz_pin(struct kz_call *call, struct kz_span *span)
+{
+	struct page **before = NULL;
+	int error = 0;
+
+	if (kz_may_be_shared(span->inner, span->inner_end)) {
+		before = kmalloc_array(KZ_PIN_BATCH, sizeof(*before), GFP_KERNEL);
+		if (!before)
+			return -ENOMEM;
+	}
+	while (span->pinned < span->count) {
+		unsigned long start = span->inner + (span->pinned << PAGE_SHIFT);
+		long batch = min_t(long, span->count - span->pinned, KZ_PIN_BATCH);
+		long got, i;
+
+		error = kz_step_fails(call->steps) ? -ENOMEM : 0;
+		if (fatal_signal_pending(current))
+			error = -EINTR;
+		if (error)
+			break;
+		if (before) {
+			got = kz_note_pages(start, batch, before);
+			if (got > 0)
+				batch = got;
+		}
+		got = kz_pin_user_pages(start, batch, FOLL_WRITE | FOLL_FORCE,
+					span->pages + span->pinned);
+		if (got <= 0) {
+			error = got ? got : -EFAULT;
+			break;
+		}
+		for (i = 0; before && i < got; i++)
+			span->broken += before[i] && before[i] != span->pages[span->pinned + i];
+		span->pinned += got;
+		cond_resched();
+	}
+	kfree(before);
+	return error;
+}
+
+/* Lets go of the pages; those that went into the file are its own then. */
+void kz_unpin(struct kz_span *span)
+{
+	unpin_user_pages(span->pages, span->pinned);
+	span->pinned = 0;
+	span->broken = 0;
+}
+
+/* Whether the folio from @page on is in the span as a whole, and can be in the file as one. */
+bool kz_is_whole(const struct kz_span *span, unsigned long page)
+{
+	struct folio *folio = page_folio(span->pages[page]);
+	unsigned long pages = folio_nr_pages(folio), i;
+
+	if (page + pages > span->count || !IS_ALIGNED((span->inner >> PAGE_SHIFT) + page, pages))
+		return false;
+	for (i = 0; i < pages; i++)
+		if (span->pages[page + i] != folio_page(folio, i))
+			return false;
+	return true;
+}
+
+/* Splits the huge pages that the span has only parts of. Return: whether it tried any. */
+static bool kz_split_parts(struct kz_span *span)
+{
+	unsigned long i = 0, nr = 0;
+	unsigned long *parts;
+	bool large = false;
+
+	if (!kz_symbols.split)
+		return false;
+	for (i = 0; i < span->count && !large; i++)
+		large = PageTransCompound(span->pages[i]);
+	if (!large)
+		return false;
+	/* One address of each; the pins must go before. They're found in the order of addresses. */
+	parts = kvmalloc_array(span->count, sizeof(*parts), GFP_KERNEL_ACCOUNT);
+	if (!parts)
+		return false;
+	for (i = 0; i < span->count;) {
+		struct folio *folio = page_folio(span->pages[i]);
+
+		if (!folio_test_large(folio)) {
+			i++;
+		} else if (kz_is_whole(span, i)) {
+			i += folio_nr_pages(folio);
+		} else {
+			parts[nr++] = span->inner + (i << PAGE_SHIFT);
+			while (++i < span->count && page_folio(span->pages[i]) == folio)
+				;
+		}
+	}
+	if (nr)
+		kz_unpin(span);
+	for (i = 0; i < nr; i++) {
+		struct page *page;
+
+		if (kz_get_user_pages(parts[i], 1, FOLL_WRITE | FOLL_FORCE, &page) != 1)
+			continue;
+		kz_split(page);
+		put_page(page);
+		cond_resched();
+	}
+	kvfree(parts);
+	return nr;
+}
+
+/**
+ * kz_pin_whole() - pins a span's pages, of which the huge ones are whole, as far as they can split
+ * @call: of the span
+ * @span: gets pages, and what is known of their mapping
+ *
+ * Return: 0, or an errno; the pages that were pinned are the caller's to let go of in both cases.
+ */
+int kz_pin_whole(struct kz_call *call, struct kz_span *span)
+{
+	unsigned long vm_flags = 0;
+	int error;
+
+	if (mmap_read_lock_killable(current->mm))
+		return -EINTR;
+	/* Once more: it's long ago that all ranges were looked at. */
+	error = kz_check_memory(span->first, span->first + (span->total << PAGE_SHIFT), &vm_flags);
+	if (!error)
+		error = kz_pin(call, span);
+	if (!error && kz_split_parts(span))
+		error = kz_pin(call, span);
+	mmap_read_unlock(current->mm);
+	span->view_flags = vm_flags & KZ_KEPT_VM_FLAGS;
+	span->prot = (vm_flags & VM_READ ? PROT_READ : 0) | (vm_flags & VM_WRITE ? PROT_WRITE : 0) |
+		     (vm_flags & VM_EXEC ? PROT_EXEC : 0);
+	return error;
+}
