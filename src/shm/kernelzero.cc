@@ -7,10 +7,9 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cinttypes>
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <string>
 
 namespace zerrow::shm {
@@ -132,16 +131,17 @@ arrow::Result<std::vector<MemoryRange>> MovableMemory(int64_t min_bytes) {
   for (std::string line; std::getline(maps, line);) {
     uintptr_t begin = 0, end = 0;
     uint64_t inode = 0;
-    char rights[5] = {};
-    int name_at = 0;
-    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " %4s %*x %*s %" SCNu64 " %n", &begin,
-                    &end, rights, &inode, &name_at) < 4) {
+    char dash = 0;
+    std::string rights, offset, device, name;
+    std::istringstream fields(line);
+    fields >> std::hex >> begin >> dash >> end >> rights >> offset >> device >> std::dec >> inode;
+    if (!fields) {
       return Status::IOError("/proc/self/maps has a line that isn't understood: ", line);
     }
+    fields >> name;
     // Growing stacks and the kernel's own pages have names in brackets.
-    const std::string_view name = std::string_view(line).substr(static_cast<size_t>(name_at));
     const bool plain = name.empty() || name == "[heap]" || name.starts_with("[anon:");
-    if (inode != 0 || std::string_view(rights) != "rw-p" || !plain) continue;
+    if (inode != 0 || rights != "rw-p" || !plain) continue;
     if (!found.empty() &&
         found.back().address + static_cast<uintptr_t>(found.back().length) == begin) {
       found.back().length += static_cast<int64_t>(end - begin);
