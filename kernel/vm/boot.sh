@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# boot.sh VMLINUZ INITRD LOG SECONDS [NAME=VALUE...]: boots a machine without network that sees this
+# one's files read-only, until it powers off or SECONDS are over. init gets the NAMEs as its
+# environment. The console goes to LOG; what happened is in its last line.
+set -euo pipefail
+vmlinuz=$1 initrd=$2 log=$3 seconds=$4
+shift 4
+append="console=ttyS0 loglevel=4 nowatchdog oops=panic panic=-1 hung_task_panic=0"
+for variable in "$@"; do
+  append+=" ${variable%%=*}=\"${variable#*=}\""
+done
+
+machine=
+trap '[[ -z $machine ]] || kill "$machine" 2>/dev/null || true' EXIT
+trap 'exit 130' INT TERM
+# No KVM: it isn't there in most machines that build this, and emulation takes other races.
+timeout -k 5 "$seconds" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m "${MEMORY:-1G}" \
+  -nodefaults -no-user-config -display none -no-reboot -serial stdio -nic none \
+  -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
+  -kernel "$vmlinuz" -initrd "$initrd" -append "$append" </dev/null >"$log" 2>&1 &
+machine=$!
+status=0
+wait "$machine" || status=$?
+machine=
+[[ $status -ne 124 ]] || echo "ZERROW VM: failed: not done within $seconds s" >>"$log"
