@@ -154,7 +154,7 @@ arrow::Result<Published> Handover::PublishByReference(const arrow::Table& table,
                                                       std::span<const ShareableRange> shareable) {
   sipc::AddressMap addresses;
   for (const ShareableRange& range : shareable) {
-    addresses.Add(range.segment, range.address, range.size_bytes);
+    addresses.Add(range.segment, range.address, range.size_bytes, range.offset);
   }
   return Publish(table, std::move(addresses), {});
 }

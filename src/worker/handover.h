@@ -46,6 +46,7 @@ struct ShareableRange {
   SegmentId segment = 0;
   const uint8_t* address = nullptr;
   int64_t size_bytes = 0;
+  int64_t offset = 0;  // of `address` in the segment
 };
 
 /// What became of the output's bytes. Each byte of a buffer counts once, however often it is used.

@@ -2,6 +2,9 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
+#include <span>
+
 #include "shm/shim/shim.h"
 #include "worker/table_buffers.h"
 
@@ -31,7 +34,7 @@ std::vector<ShareableRange> List(ListRanges* list) {
   ranges.reserve(count);
   for (size_t i = 0; i < count; ++i) {
     ranges.push_back({raw[i].segment, reinterpret_cast<const uint8_t*>(raw[i].address),
-                      static_cast<int64_t>(raw[i].size_bytes)});
+                      static_cast<int64_t>(raw[i].size_bytes), 0});
   }
   return ranges;
 }
@@ -40,15 +43,33 @@ bool Contains(const ShareableRange& range, const uint8_t* address) {
   return address >= range.address && address < range.address + range.size_bytes;
 }
 
-// Leaves only those ranges in which every buffer of the table is as the chunk's file has it.
-void DropPrivate(const arrow::Table& table, std::vector<ShareableRange>* ranges) {
+// Of chunks that are in part the process's own, after a fork: the buffers of the table that are as
+// the chunk's file has them. Those that overlap or touch are one range, so that slices of a buffer
+// are found as well.
+std::vector<ShareableRange> UnchangedBuffers(const arrow::Table& table,
+                                             std::span<const ShareableRange> chunks) {
   auto* shareable = FindInShim<decltype(zerrow_shim_shareable)>("zerrow_shim_shareable");
+  std::vector<ShareableRange> found;
   ForEachBuffer(table, [&](const arrow::Buffer& buffer) {
-    std::erase_if(*ranges, [&](const ShareableRange& range) {
-      return Contains(range, buffer.data()) &&
-             shareable(buffer.data(), static_cast<size_t>(buffer.size())) == 0;
-    });
+    const auto chunk = std::ranges::find_if(
+        chunks, [&](const ShareableRange& range) { return Contains(range, buffer.data()); });
+    if (chunk == chunks.end()) return;
+    if (shareable(buffer.data(), static_cast<size_t>(buffer.size())) == 0) return;
+    found.push_back({chunk->segment, buffer.data(), buffer.size(), buffer.data() - chunk->address});
   });
+  std::ranges::sort(found, {}, &ShareableRange::address);
+  std::vector<ShareableRange> merged;
+  for (const ShareableRange& next : found) {
+    const bool apart = merged.empty() || merged.back().segment != next.segment ||
+                       merged.back().address + merged.back().size_bytes < next.address;
+    if (apart) {
+      merged.push_back(next);
+    } else {
+      const int64_t end = next.address + next.size_bytes - merged.back().address;
+      merged.back().size_bytes = std::max(merged.back().size_bytes, end);
+    }
+  }
+  return merged;
 }
 
 }  // namespace
@@ -64,10 +85,11 @@ arrow::Status StartShim(base::UniqueFd broker) {
 }
 
 std::vector<ShareableRange> ShareableRanges(const arrow::Table& table) {
-  auto partial = List(FindInShim<ListRanges>("zerrow_shim_partial_ranges"));
-  if (!partial.empty()) DropPrivate(table, &partial);
   auto ranges = List(FindInShim<ListRanges>("zerrow_shim_ranges"));
-  ranges.insert(ranges.end(), partial.begin(), partial.end());
+  const auto partial = List(FindInShim<ListRanges>("zerrow_shim_partial_ranges"));
+  if (partial.empty()) return ranges;
+  const auto unchanged = UnchangedBuffers(table, partial);
+  ranges.insert(ranges.end(), unchanged.begin(), unchanged.end());
   return ranges;
 }
 

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 MODELS = Path(__file__).with_name("forking_models.py")
 FORKS = int(os.environ.get("ZERROW_TEST_FORKS", "40"))
 LIBRARIES = ("numpy", "pyarrow", "pandas", "polars", "duckdb", "datafusion")
@@ -37,3 +39,39 @@ def test_many_forks_give_what_plain_processes_give(zerrow, project):
         if kind in LIBRARIES:
             copied = {o["name"]: o["copied_bytes"] for o in outputs}
             assert all(o["copied_bytes"] <= 0.02 * o["bytes"] for o in outputs), copied
+
+
+WRITES_AFTER_A_FORK = """\
+import os
+import numpy as np, pyarrow as pa, zerrow
+
+
+@zerrow.model()
+def pair() -> pa.Table:
+    # Small enough to lie in one chunk
+    kept, changed = np.arange(500_000), np.arange(500_000)
+    if os.fork() == 0:
+        os._exit(0)
+    os.wait()
+    changed[250_000] = -1
+    return pa.table({"kept": kept, "changed": changed})
+
+
+@zerrow.model()
+def seen(pair: pa.Table = zerrow.Model("pair")) -> pa.Table:
+    kept, at = (pair[name][250_000].as_py() for name in ("kept", "changed"))
+    return pa.table({"at": [at], "kept": [kept]})
+"""
+
+
+def test_what_is_written_after_a_fork_is_copied_and_the_rest_is_not(zerrow, project):
+    folder = project({"models.py": WRITES_AFTER_A_FORK})
+    words = ("run", "-p", folder, "--backend", "memfd", "--output", folder / "out", "-O", "json")
+    outcome = zerrow(*words)
+    assert outcome.code == 0, outcome
+    pair = outcome.models["pair"]
+    assert pair["new_bytes"] == 4_000_000
+    assert 4_000_000 <= pair["copied_bytes"] < 4_001_000
+    assert pq.read_table(folder / "out" / "seen.parquet").to_pylist() == [
+        {"at": -1, "kept": 250_000}
+    ]
