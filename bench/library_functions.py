@@ -80,10 +80,11 @@ def datafusion_projection(table: Any) -> Any:
 
 
 def converter(name: str) -> Callable[[Any], Any]:
-    """What makes a plain process's table into the frame that the function expects."""
+    """What makes a plain process's table into the frame that a worker gets, in the same form."""
     kind = KINDS[name]
     if kind == "pd.DataFrame":
-        return lambda table: table.to_pandas(split_blocks=True)
+        pandas = importlib.import_module("pandas")
+        return lambda table: table.to_pandas(types_mapper=pandas.ArrowDtype)
     if kind == "pl.DataFrame":
         return lambda table: importlib.import_module("polars").from_arrow(table)
     if kind == "duckdb.DuckDBPyRelation":
