@@ -37,6 +37,7 @@ class Server:
                 "LD_PRELOAD": str(shim),
                 "ARROW_DEFAULT_MEMORY_POOL": "system",
                 "MIMALLOC_ARENA_RESERVE": "32MiB",
+                "_RJEM_MALLOC_CONF": "retain:false",
             }
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("page_kinds_server.py"))],

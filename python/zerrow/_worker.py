@@ -37,7 +37,12 @@ def main(task_fd: int, broker_fd: int | None) -> int:
 def _settle() -> None:
     """Undoes what a process shouldn't inherit from the zygote."""
     # Programs that the user's function starts are not workers.
-    for name in ("ARROW_DEFAULT_MEMORY_POOL", "MIMALLOC_ARENA_RESERVE", "ZERROW_ISOLATION"):
+    for name in (
+        "ARROW_DEFAULT_MEMORY_POOL",
+        "MIMALLOC_ARENA_RESERVE",
+        "_RJEM_MALLOC_CONF",
+        "ZERROW_ISOLATION",
+    ):
         os.environ.pop(name, None)
     preloaded = os.environ.pop("LD_PRELOAD", "").replace(":", " ").split()
     if others := [path for path in preloaded if "zerrow_shim" not in os.path.basename(path)]:

@@ -38,17 +38,26 @@ void Prepend(std::string& list, const std::string& item) {
   list = list.empty() ? item : item + ":" + list;
 }
 
-std::vector<std::string> ZygoteEnvironment(const ZygoteOptions& options) {
-  auto variables = Environment();
-  for (auto path = options.python_path.rbegin(); path != options.python_path.rend(); ++path) {
-    Prepend(variables["PYTHONPATH"], *path);
-  }
-  if (!options.shim_path.empty()) Prepend(variables["LD_PRELOAD"], options.shim_path);
+// Preloads the shim and makes allocators ask it for what they need when they need it.
+void SetShim(const std::string& path, std::map<std::string, std::string>& variables) {
+  Prepend(variables["LD_PRELOAD"], path);
   // pyarrow's other allocators get their memory in ways that the shim doesn't see.
   variables["ARROW_DEFAULT_MEMORY_POOL"] = "system";
   // mimalloc (in DataFusion) would reserve 1 GiB while it is imported, before the shim is awake,
   // and serve the workers from that. 32 MiB is the least it takes.
   variables["MIMALLOC_ARENA_RESERVE"] = "32MiB";
+  // jemalloc (in polars) would map ever larger pieces than it was asked for and keep them: sizes
+  // that fit nobody else's chunks. What the user has set comes later, so that it holds.
+  std::string& jemalloc = variables["_RJEM_MALLOC_CONF"];
+  jemalloc = jemalloc.empty() ? "retain:false" : "retain:false," + jemalloc;
+}
+
+std::vector<std::string> ZygoteEnvironment(const ZygoteOptions& options) {
+  auto variables = Environment();
+  for (auto path = options.python_path.rbegin(); path != options.python_path.rend(); ++path) {
+    Prepend(variables["PYTHONPATH"], *path);
+  }
+  if (!options.shim_path.empty()) SetShim(options.shim_path, variables);
   variables["ZERROW_ZYGOTE_FD"] = std::to_string(kZygoteChannelFd);
   variables["ZERROW_PRELOAD"] = options.preload;
   std::vector<std::string> environment;

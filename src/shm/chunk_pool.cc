@@ -4,9 +4,20 @@
 
 namespace zerrow::shm {
 
+namespace {
+
+PoolOptions WithResizable(PoolOptions options, const ChunkSource& source) {
+  options.resizable = source.resizable();
+  return options;
+}
+
+}  // namespace
+
 ChunkPool::ChunkPool(std::unique_ptr<ChunkSource> source, PoolOptions options,
                      Reaper::Handle reaper)
-    : source_(std::move(source)), reaper_(std::move(reaper)), policy_(options) {}
+    : source_(std::move(source)),
+      reaper_(std::move(reaper)),
+      policy_(WithResizable(options, *source_)) {}
 
 ChunkPool::~ChunkPool() {
   std::vector<Chunk> all;
@@ -15,15 +26,20 @@ ChunkPool::~ChunkPool() {
 }
 
 arrow::Result<Chunk> ChunkPool::Take(int64_t size_bytes) {
-  {
-    std::lock_guard lock(mutex_);
-    if (const auto key = policy_.Take(size_bytes)) {
-      ++stats_.chunks_reused;
-      return std::move(free_.extract(*key).mapped());
-    }
-    ++stats_.chunks_made;
+  std::optional<Chunk> found = TakeFree(size_bytes);
+  if (!found) return source_->Make(size_bytes);
+  if (!PoolPolicy::Fits(found->size_bytes, size_bytes)) {
+    ARROW_RETURN_NOT_OK(source_->Resize(*found, size_bytes));
   }
-  return source_->Make(size_bytes);
+  return std::move(*found);
+}
+
+std::optional<Chunk> ChunkPool::TakeFree(int64_t size_bytes) {
+  std::lock_guard lock(mutex_);
+  const auto key = policy_.Take(size_bytes);
+  ++(key ? stats_.chunks_reused : stats_.chunks_made);
+  if (!key) return std::nullopt;
+  return std::move(free_.extract(*key).mapped());
 }
 
 arrow::Status ChunkPool::TryGive(Chunk& chunk, TimePoint now) {

@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "shm/chunk_source.h"
@@ -37,7 +38,8 @@ class ChunkPool {
 
   const ChunkSource& source() const { return *source_; }
 
-  /// The free chunk that fits best, else a fresh one; at least `size_bytes` long. IOError.
+  /// The free chunk that saves most memory, resized if need be, else a fresh one; at least
+  /// `size_bytes` long. IOError.
   arrow::Result<Chunk> Take(int64_t size_bytes);
 
   /// A chunk that nobody uses any more comes back. If some process holds it in spite of that, it
@@ -56,6 +58,7 @@ class ChunkPool {
   PoolStats stats() const;
 
  private:
+  std::optional<Chunk> TakeFree(int64_t size_bytes);
   std::vector<Chunk> Extract(const std::vector<PoolPolicy::Key>& keys);  // holds mutex_
   void Free(std::vector<Chunk> chunks) const;
 

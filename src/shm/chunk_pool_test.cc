@@ -47,6 +47,28 @@ TEST_F(Pool, KeepsWhatComesBackAndItsMemory) {
   EXPECT_EQ(pool->stats().chunks_reused, 1);
 }
 
+TEST_F(Pool, GivesAChunkTheSizeThatIsAskedFor) {
+  auto source = MakeTmpfsSource();
+  if (!source.ok()) GTEST_SKIP() << source.status().message();
+  ChunkPool pool(std::move(*source), {.limit_bytes = 64 * kMiB}, reaper_.handle());
+  Chunk chunk = pool.Take(4 * kMiB).ValueOrDie();
+  Touch(pool.source(), chunk, 4 * kMiB);
+  pool.Give(std::move(chunk), start_);
+  Chunk longer = pool.Take(8 * kMiB).ValueOrDie();
+  EXPECT_EQ(longer.size_bytes, 8 * kMiB);
+  EXPECT_TRUE(longer.dirty);
+  EXPECT_EQ(BackedBytes(longer), 4 * kMiB);
+  Touch(pool.source(), longer, 8 * kMiB);
+  pool.Give(std::move(longer), start_);
+  const Chunk shorter = pool.Take(6 * kMiB).ValueOrDie();
+  EXPECT_EQ(shorter.size_bytes, 6 * kMiB);
+  EXPECT_EQ(BackedBytes(shorter), 6 * kMiB);
+  const auto reader = pool.source().Freeze(shorter).ValueOrDie();
+  EXPECT_TRUE(CheckSize(reader.get(), 6 * kMiB).ok());
+  EXPECT_EQ(pool.stats().chunks_made, 1);
+  EXPECT_EQ(pool.stats().chunks_reused, 2);
+}
+
 TEST_F(Pool, HoldsItsLimitByTheMemoryThatIsThere) {
   const auto pool = Make({.limit_bytes = 10 * kMiB});
   for (int i = 0; i < 5; ++i) {

@@ -40,6 +40,9 @@ class ChunkSource {
   /// Whether a published chunk can be granted again after its last lease.
   virtual bool recycles_published() const = 0;
 
+  /// Whether Resize works.
+  virtual bool resizable() const = 0;
+
   /// A new chunk of zeros; no memory is behind it yet. IOError.
   virtual arrow::Result<Chunk> Make(int64_t size_bytes) const = 0;
 
@@ -47,6 +50,10 @@ class ChunkSource {
   /// checked and repaired, its bytes stay (dirty) but for those of broken pages, which go. IOError:
   /// some process still holds it, or it can't be used again; then drop it.
   virtual arrow::Status Reclaim(Chunk& chunk) const = 0;
+
+  /// Gives a chunk that nobody uses another size: it ends in a hole, or what is beyond goes.
+  /// IOError; NotImplemented.
+  virtual arrow::Status Resize(Chunk& chunk, int64_t size_bytes) const = 0;
 
   /// Makes the chunk immutable and returns the descriptor for readers. IOError: some process can
   /// still write to it.

@@ -22,6 +22,7 @@ class MemfdSource : public ChunkSource {
   std::string_view name() const override { return "memfd"; }
   bool huge_pages() const override { return false; }
   bool recycles_published() const override { return false; }
+  bool resizable() const override { return false; }
 
   arrow::Result<Chunk> Make(int64_t size_bytes) const override {
     ARROW_ASSIGN_OR_RAISE(const base::UniqueFd fd, base::MakeMemfd("zerrow-chunk", size_bytes));
@@ -43,6 +44,10 @@ class MemfdSource : public ChunkSource {
     if ((seals & kSpoilingSeals) != 0) return arrow::Status::IOError("a chunk that was sealed");
     chunk.dirty = true;
     return arrow::Status::OK();
+  }
+
+  arrow::Status Resize(Chunk& /*chunk*/, int64_t /*size_bytes*/) const override {
+    return arrow::Status::NotImplemented("a memfd chunk's size is sealed");
   }
 
   arrow::Result<base::UniqueFd> Freeze(const Chunk& chunk) const override {

@@ -30,13 +30,13 @@ std::vector<PoolPolicy::Key> PoolPolicy::Add(Key key, int64_t size_bytes, int64_
 
 std::optional<PoolPolicy::Key> PoolPolicy::Take(int64_t size_bytes) {
   auto best = entries_.end();
+  int64_t most = 1;
   for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
-    if (entry->size_bytes < size_bytes || entry->size_bytes - size_bytes > size_bytes / 4) continue;
+    const int64_t savings = Savings(*entry, size_bytes);
     // >=: of equals the one that comes later here is the latest, whose pages are warmest.
-    if (best == entries_.end() || entry->size_bytes < best->size_bytes ||
-        (entry->size_bytes == best->size_bytes && entry->backed_bytes >= best->backed_bytes)) {
-      best = entry;
-    }
+    if (savings < most) continue;
+    best = entry;
+    most = savings;
   }
   if (best == entries_.end()) return std::nullopt;
   const Key key = best->key;
@@ -58,6 +58,15 @@ std::vector<PoolPolicy::Key> PoolPolicy::Shrink(int64_t bytes) {
   std::vector<Key> out;
   while (!entries_.empty() && backed_bytes_ > goal) out.push_back(RemoveOldest());
   return out;
+}
+
+// Memory that the chunk spares, less what resizing it gives up.
+int64_t PoolPolicy::Savings(const Entry& entry, int64_t size_bytes) const {
+  const bool fits = Fits(entry.size_bytes, size_bytes);
+  if (!fits && !options_.resizable) return 0;
+  const int64_t useful = std::min(entry.backed_bytes, size_bytes);
+  const int64_t excess = entry.backed_bytes - useful;
+  return useful - excess + (fits ? std::max<int64_t>(1, size_bytes / 4) : 0);
 }
 
 PoolPolicy::Key PoolPolicy::RemoveOldest() {

@@ -15,6 +15,7 @@ struct PoolOptions {
   int64_t limit_bytes = 0;     // of memory behind free chunks; 0: nothing is kept
   int64_t limit_chunks = 256;  // each takes up to two descriptors
   std::chrono::milliseconds idle = std::chrono::seconds(10);
+  bool resizable = false;  // chunks can be given another size
 
   /// An eighth of this machine's memory, at most 4 GiB.
   static PoolOptions ForThisMachine();
@@ -32,9 +33,15 @@ class PoolPolicy {
   /// the oldest ones.
   std::vector<Key> Add(Key key, int64_t size_bytes, int64_t backed_bytes, TimePoint now);
 
-  /// Best fit: the smallest chunk that holds `size_bytes` without wasting more than a quarter; of
-  /// equals the one with most memory behind it, of these the latest. It leaves the policy.
+  /// The chunk that saves most: memory behind it that `size_bytes` can use counts for it, what is
+  /// beyond that against it, and a quarter of `size_bytes` for a chunk that fits as it is, that is
+  /// neither too small nor larger by more than a quarter; others can be taken only if they are
+  /// resizable, and if they save anything. Of equals the latest. It leaves the policy.
   std::optional<Key> Take(int64_t size_bytes);
+  /// Whether a chunk needn't be resized to serve `size_bytes`.
+  static bool Fits(int64_t chunk_bytes, int64_t size_bytes) {
+    return chunk_bytes >= size_bytes && chunk_bytes - size_bytes <= size_bytes / 4;
+  }
 
   /// What has been free for at least the idle time.
   std::vector<Key> Expire(TimePoint now);
@@ -53,6 +60,7 @@ class PoolPolicy {
     TimePoint since;
   };
   Key RemoveOldest();
+  int64_t Savings(const Entry& entry, int64_t size_bytes) const;
 
   PoolOptions options_;
   std::vector<Entry> entries_;  // oldest first

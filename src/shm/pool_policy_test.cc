@@ -14,16 +14,30 @@ using Keys = std::vector<PoolPolicy::Key>;
 
 PoolPolicy::TimePoint At(int64_t ms) { return PoolPolicy::TimePoint(milliseconds(ms)); }
 
-TEST(PoolPolicy, TakesTheSmallestThatFits) {
+TEST(PoolPolicy, TakesWhatFitsAndSavesMost) {
   PoolPolicy policy({.limit_bytes = 10000});
   policy.Add(1, 110, 110, At(0));
   policy.Add(2, 101, 10, At(0));
   policy.Add(3, 99, 99, At(0));
   policy.Add(4, 1000, 1000, At(0));
-  EXPECT_EQ(policy.Take(100), 2u);
   EXPECT_EQ(policy.Take(100), 1u);
-  EXPECT_EQ(policy.Take(100), std::nullopt) << "99 is too small, 1000 a waste";
+  EXPECT_EQ(policy.Take(100), 2u);
+  EXPECT_EQ(policy.Take(100), std::nullopt) << "99 is too small, 1000 too large";
   EXPECT_EQ(policy.backed_bytes(), 1099);
+}
+
+TEST(PoolPolicy, ResizableChunksServeOtherSizes) {
+  PoolPolicy policy({.limit_bytes = 10000, .resizable = true});
+  policy.Add(1, 1000, 60, At(0));
+  policy.Add(2, 70, 70, At(0));
+  policy.Add(3, 150, 150, At(0));
+  policy.Add(4, 300, 200, At(0));
+  policy.Add(5, 100, 50, At(0));
+  EXPECT_EQ(policy.Take(100), 5u) << "50, and 25 as it needn't be resized";
+  EXPECT_EQ(policy.Take(100), 2u) << "70";
+  EXPECT_EQ(policy.Take(100), 1u) << "60";
+  EXPECT_EQ(policy.Take(100), 3u) << "100, less the 50 that it loses";
+  EXPECT_EQ(policy.Take(100), std::nullopt) << "it would lose what it saves";
 }
 
 TEST(PoolPolicy, OfEqualsTheOneWithMostMemoryThenTheLatest) {
@@ -77,7 +91,11 @@ TEST(PoolPolicy, HoldsItsInvariantsInAnyOrderOfCalls) {
     std::mt19937 random(seed);
     const auto below = [&](int64_t n) { return static_cast<int64_t>(random() % n); };
     const int64_t limit = below(5000);
-    PoolPolicy policy({.limit_bytes = limit, .limit_chunks = 20, .idle = milliseconds(100)});
+    const bool resizable = below(2) == 0;
+    PoolPolicy policy({.limit_bytes = limit,
+                       .limit_chunks = 20,
+                       .idle = milliseconds(100),
+                       .resizable = resizable});
     struct Model {
       int64_t size, backed, since;
     };
@@ -100,14 +118,17 @@ TEST(PoolPolicy, HoldsItsInvariantsInAnyOrderOfCalls) {
         case 2:
           if (const auto taken = policy.Take(size)) {
             const Model entry = model.at(*taken);
-            ASSERT_GE(entry.size, size);
-            ASSERT_LE(entry.size - size, size / 4);
-            for (const auto& [other, m] : model)
-              ASSERT_FALSE(m.size >= size && m.size < entry.size);
+            ASSERT_TRUE(resizable || PoolPolicy::Fits(entry.size, size)) << "seed " << seed;
+            ASSERT_TRUE(PoolPolicy::Fits(entry.size, size) || entry.backed < 2 * size);
+            for (const auto& [other, m] : model) {
+              const bool as_good = m.size == entry.size && m.backed <= size;
+              ASSERT_FALSE(as_good && m.backed > entry.backed) << "seed " << seed;
+            }
             remove({*taken});
           } else {
             for (const auto& [other, m] : model) {
-              ASSERT_FALSE(m.size >= size && m.size - size <= size / 4);
+              ASSERT_FALSE(PoolPolicy::Fits(m.size, size)) << "seed " << seed;
+              ASSERT_FALSE(resizable && m.backed > 0 && m.backed <= size) << "seed " << seed;
             }
           }
           break;

@@ -23,6 +23,7 @@ class TmpfsSource : public ChunkSource {
   std::string_view name() const override { return "tmpfs"; }
   bool huge_pages() const override { return tmpfs_.huge; }
   bool recycles_published() const override { return true; }
+  bool resizable() const override { return true; }
 
   arrow::Result<Chunk> Make(int64_t size_bytes) const override {
     const std::string name = std::to_string(next_name_.fetch_add(1, std::memory_order_relaxed));
@@ -41,9 +42,7 @@ class TmpfsSource : public ChunkSource {
     if (::unlinkat(dir, name.c_str(), 0) != 0) return base::ErrnoStatus(errno, "unlinking a chunk");
     if (!chunk.writable.valid()) return base::ErrnoStatus(writable_error, "opening a chunk");
     if (!chunk.readable.valid()) return base::ErrnoStatus(readable_error, "opening a chunk");
-    if (::ftruncate(file.get(), size_bytes) != 0) {
-      return base::ErrnoStatus(errno, "giving a chunk its size");
-    }
+    ARROW_RETURN_NOT_OK(SetSize(file.get(), size_bytes));
     return chunk;
   }
 
@@ -51,11 +50,16 @@ class TmpfsSource : public ChunkSource {
     ARROW_ASSIGN_OR_RAISE(const base::UniqueFd fd, OpenForWriting(chunk));
     ARROW_RETURN_NOT_OK(CheckNoOtherUsers(fd.get()));
     // A worker may have resized it, or put pages behind its end.
-    if (::ftruncate(fd.get(), chunk.size_bytes) != 0) {
-      return base::ErrnoStatus(errno, "giving a chunk its size");
-    }
+    ARROW_RETURN_NOT_OK(SetSize(fd.get(), chunk.size_bytes));
     ARROW_RETURN_NOT_OK(Punch(fd.get(), std::exchange(chunk.broken, {})));
     chunk.dirty = true;
+    return arrow::Status::OK();
+  }
+
+  arrow::Status Resize(Chunk& chunk, int64_t size_bytes) const override {
+    ARROW_ASSIGN_OR_RAISE(const base::UniqueFd fd, OpenForWriting(chunk));
+    ARROW_RETURN_NOT_OK(SetSize(fd.get(), size_bytes));
+    chunk.size_bytes = size_bytes;
     return arrow::Status::OK();
   }
 
@@ -67,6 +71,11 @@ class TmpfsSource : public ChunkSource {
   }
 
  private:
+  static arrow::Status SetSize(int fd, int64_t size_bytes) {
+    if (::ftruncate(fd, size_bytes) == 0) return arrow::Status::OK();
+    return base::ErrnoStatus(errno, "giving a chunk its size");
+  }
+
   const PrivateTmpfs tmpfs_;
   mutable std::atomic<uint64_t> next_name_{0};
 };

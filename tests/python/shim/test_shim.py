@@ -21,7 +21,10 @@ FORKS = int(os.environ.get("ZERROW_TEST_FORKS", "50"))
 def run_workers(kind: str, count: int, preload: bool):
     # As the engine starts its zygote.
     environment = dict(
-        os.environ, ARROW_DEFAULT_MEMORY_POOL="system", MIMALLOC_ARENA_RESERVE="32MiB"
+        os.environ,
+        ARROW_DEFAULT_MEMORY_POOL="system",
+        MIMALLOC_ARENA_RESERVE="32MiB",
+        _RJEM_MALLOC_CONF="retain:false",
     )
     if preload:
         environment["LD_PRELOAD"] = str(SHIM)
