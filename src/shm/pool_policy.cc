@@ -65,6 +65,8 @@ int64_t PoolPolicy::Savings(const Entry& entry, int64_t size_bytes) const {
   const bool fits = Fits(entry.size_bytes, size_bytes);
   if (!fits && !options_.resizable) return 0;
   const int64_t useful = std::min(entry.backed_bytes, size_bytes);
+  // Who asks for this much more is likely to touch but little of it.
+  if (!fits && useful < size_bytes / 8) return 0;
   const int64_t excess = entry.backed_bytes - useful;
   return useful - excess + (fits ? std::max<int64_t>(1, size_bytes / 4) : 0);
 }

@@ -36,7 +36,7 @@ class PoolPolicy {
   /// The chunk that saves most: memory behind it that `size_bytes` can use counts for it, what is
   /// beyond that against it, and a quarter of `size_bytes` for a chunk that fits as it is, that is
   /// neither too small nor larger by more than a quarter; others can be taken only if they are
-  /// resizable, and if they save anything. Of equals the latest. It leaves the policy.
+  /// resizable and save something, an eighth at least. Of equals the latest. It leaves the policy.
   std::optional<Key> Take(int64_t size_bytes);
   /// Whether a chunk needn't be resized to serve `size_bytes`.
   static bool Fits(int64_t chunk_bytes, int64_t size_bytes) {
