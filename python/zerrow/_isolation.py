@@ -4,6 +4,7 @@ What must happen before threads exist (entering a user namespace) is done with `
 alone, before any library is imported. Without permission for namespaces the zygote runs without.
 """
 
+import errno
 import os
 import signal
 import socket
@@ -89,8 +90,18 @@ def _enter(level: Isolation, supervisor: socket.socket) -> None:
         supervisor.send(b"unshared")
         if supervisor.recv(16) != b"mapped":
             raise PermissionError("identity maps")
-    # Mounts made here stay here.
-    _process.mount(None, "/", None, _process.MS_REC | _process.MS_PRIVATE)
+    _keep_mounts_here()
+
+
+def _keep_mounts_here() -> None:
+    """Mounts made here don't show in the namespace that this one was copied from."""
+    try:
+        _process.mount(None, "/", None, _process.MS_REC | _process.MS_PRIVATE)
+    except OSError as problem:
+        if problem.errno != errno.EINVAL:
+            raise
+        # In a chroot / is no mount; /proc is the one that is mounted over.
+        _process.mount(None, "/proc", None, _process.MS_PRIVATE)
 
 
 def _hold(

@@ -57,10 +57,15 @@ const char* EnterNamespaces(const IdMaps& maps, Outcome& outcome) {
   return nullptr;
 }
 
+// What is mounted here doesn't show elsewhere. In a chroot / is no mount (EINVAL): then it is enough
+// for the one that is mounted over.
+bool KeepMountsHere() {
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0) return true;
+  return errno == EINVAL && ::mount(nullptr, kMountPoint, nullptr, MS_PRIVATE, nullptr) == 0;
+}
+
 const char* MountTwice(int (&dirs)[2], Outcome& outcome) {
-  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
-    return "making the mounts private";
-  }
+  if (!KeepMountsHere()) return "making the mounts private";
   // The size limit is a backstop: beyond it a write is a SIGBUS in the worker, not the OOM killer.
   outcome.huge =
       ::mount("zerrow", kMountPoint, "tmpfs", kMountFlags, "mode=0700,size=100%,huge=advise") == 0;
