@@ -121,7 +121,22 @@ WorkerPool::~WorkerPool() {
   while (!workers_.empty()) Forget(workers_.begin()->first);
   // End of file is the zygote's order to end everything and leave.
   { const Channel closing = std::move(zygote_.channel); }
-  zygote_.process.Wait(kZygotePatience);
+  // One that still imports has no workers, and wouldn't notice.
+  zygote_.process.Wait(ready_ ? kZygotePatience : milliseconds(0));
+  AwaitZygotesProcesses();
+}
+
+// Where the zygote was killed its other processes die a little later. The last one of them closes
+// the pipe for what they print.
+void WorkerPool::AwaitZygotesProcesses() {
+  const auto deadline = std::chrono::steady_clock::now() + kZygotePatience;
+  pollfd poller{zygote_.output.get(), POLLIN, 0};
+  while (std::chrono::steady_clock::now() < deadline) {
+    std::array<char, 64 * 1024> buffer;
+    const auto bytes = ReadSome(zygote_.output.get(), buffer);
+    if (bytes && bytes->empty()) return;
+    if (!bytes) ::poll(&poller, 1, static_cast<int>(kZygotePatience.count()));
+  }
 }
 
 arrow::Status WorkerPool::Watch() {
@@ -211,6 +226,7 @@ void WorkerPool::OnZygoteMessage() {
 
 void WorkerPool::OnReady(const json& body) {
   ZygoteInfo info;
+  ready_ = true;
   info.python_version = Text(body, "python");
   info.shim = Flag(body, "shim");
   const auto isolation = body.find("isolation");

@@ -86,6 +86,7 @@ class WorkerPool {
   Taken TakeMessage(Worker& worker);
   void Forget(WorkerId id);
   void KillWorkersAndWait();
+  void AwaitZygotesProcesses();
   void OnZygoteMessage();
   void OnReady(const nlohmann::json& body);
   void OnForked(WorkerId id, std::vector<base::UniqueFd> fds);
@@ -102,6 +103,7 @@ class WorkerPool {
   std::vector<EventLoop::WatchId> watches_;
   std::map<WorkerId, std::unique_ptr<Worker>> workers_;
   WorkerId next_id_ = 1;
+  bool ready_ = false;
   bool lost_ = false;
   std::function<void(const ZygoteInfo&)> on_ready_;
   std::function<void(const std::string&)> on_lost_;
