@@ -213,6 +213,17 @@ size_t same_frames(const void *address, size_t count, const uint64_t *frames);
 /* Writes pages to swap; how many of them are there afterwards. */
 size_t swap_out(void *address, size_t length);
 
+/*
+ * What must not change when a call fails: mappings, page tables and bytes of a piece of memory, a
+ * file's size, the process's descriptors, and what the module has.
+ */
+struct kz_snapshot;
+struct kz_snapshot *take_snapshot(const void *address, size_t length, int fd);
+
+/* Fails if anything is different, and frees the snapshot. */
+void check_unchanged(const char *file, int line, struct kz_snapshot *before);
+#define CHECK_UNCHANGED(before) check_unchanged(__FILE__, __LINE__, before)
+
 /* Random numbers that a seed determines. */
 uint64_t kz_random(uint64_t *state);
 
