@@ -14,7 +14,6 @@
 
 #include "kz_test.h"
 
-#define EXIT_SKIPPED 77
 #define CHILD_SECONDS 60
 
 struct kz_options kz_options;

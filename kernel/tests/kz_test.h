@@ -58,6 +58,8 @@ int kz_run(int argc, char **argv, const struct kz_case *cases, size_t count);
 void kz_fail(const char *file, int line, int error, const char *format, ...)
 	__attribute__((noreturn, format(printf, 4, 5)));
 
+#define EXIT_SKIPPED 77
+
 /* Ends the case as skipped: the kernel lacks what it tests. */
 void kz_skip(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
@@ -167,7 +169,10 @@ long long read_field(const char *path, const char *key);
 
 /* Memory */
 
-/* Private anonymous memory of 4 KiB pages, with a gap at both ends; not touched yet. */
+/* Private anonymous memory, with a gap at both ends; not touched yet. */
+char *map_aligned(size_t length, size_t align);
+
+/* The same of 4 KiB pages. */
 char *map_pages(size_t length);
 
 /* The same as huge pages, filled with zeros. The case is skipped if the kernel gives none. */
