@@ -22,8 +22,7 @@ uint64_t kz_random(uint64_t *state)
 	return mixed ^ (mixed >> 31);
 }
 
-/* Memory of @length, aligned, without neighbours. */
-static char *map_aligned(size_t length, size_t align)
+char *map_aligned(size_t length, size_t align)
 {
 	size_t reserved = length + 2 * align;
 	char *map = mmap(NULL, reserved, PROT_READ | PROT_WRITE,
