@@ -176,7 +176,6 @@ static const char *run_case(const struct kz_case *test)
 	pid_t child;
 	int status;
 
-	fflush(stdout);
 	child = kz_fork();
 	if (!child) {
 		setpgid(0, 0);
@@ -236,6 +235,7 @@ int kz_run(int argc, char **argv, const struct kz_case *cases, size_t count)
 	char failed[1024] = "";
 	size_t i, passed = 0;
 
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	parse_options(argc, argv);
 	printf("# %s, seed %llu\n", program, (unsigned long long)kz_options.seed);
 	for (i = 0; i < count; i++) {
