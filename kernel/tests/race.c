@@ -123,8 +123,16 @@ static void note_written(struct race *race, size_t page, size_t count, uint64_t 
 			noted[i][writer] = race->written[writer][page + i];
 }
 
+/* A part of @count pages: of whole huge pages, if @unit is that many. */
+static size_t random_part(struct thread *thread, size_t count, size_t unit)
+{
+	size_t part = (1 + kz_random(&thread->random) % count + unit - 1) / unit * unit;
+
+	return part < count ? part : count;
+}
+
 /* Moves pages in one call of a few ranges. */
-static void move_part(struct thread *thread, size_t page, size_t count)
+static void move_part(struct thread *thread, size_t page, size_t count, size_t unit)
 {
 	static __thread uint64_t before[MAX_PAGES][WRITERS], after[MAX_PAGES][WRITERS];
 	struct race *race = thread->race;
@@ -134,10 +142,9 @@ static void move_part(struct thread *thread, size_t page, size_t count)
 	int result;
 
 	while (at < count) {
-		size_t length = 1 + kz_random(&thread->random) % (count - at);
+		size_t length = nr < MAX_RANGES - 1 ? random_part(thread, count - at, unit) :
+			count - at;
 
-		if (nr == MAX_RANGES - 1)
-			length = count - at;
 		ranges[nr++] = range_of(race->memory + (page + at) * PAGE, length * PAGE);
 		at += length;
 	}
@@ -173,15 +180,13 @@ static void *moves(void *argument)
 	struct thread *thread = argument;
 	size_t share = thread->race->pages / thread->setup->movers;
 	size_t page = share * thread->writer, end = page + share;
-	size_t most = kz_random(&thread->random) % 2 ? share : 1 + share / 8;
+	size_t unit = kz_random(&thread->random) % 2 ? HUGE / PAGE : 1;
 
 	while (page < end) {
-		size_t count = kz_random(&thread->random) % 2 ? most :
-			       1 + kz_random(&thread->random) % most;
+		size_t count = random_part(thread, end - page, unit);
 
-		count = count < end - page ? count : end - page;
 		kz_sleep_ms(kz_random(&thread->random) % 4);
-		move_part(thread, page, count);
+		move_part(thread, page, count, unit);
 		page += count;
 	}
 	return NULL;

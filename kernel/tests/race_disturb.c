@@ -143,6 +143,7 @@ void reads_file(struct race *race)
 			FAIL("the file has changed");
 		memcpy(first + seen, again + seen, (size_t)got - seen);
 		seen = (size_t)got;
+		kz_sleep_ms(2);
 	}
 	munmap(map, limit);
 	munmap(first, limit);
