@@ -41,8 +41,11 @@ struct kz_options {
 
 extern struct kz_options kz_options;
 
-/* Seconds that each case may take, unless the program sets something else. */
+/* Seconds that each case may take beyond those of the command line. */
 extern unsigned int kz_case_seconds;
+
+/* How much slower than usual the kernel is, by the environment's SLOWNESS: a factor of all limits. */
+extern unsigned int kz_slowness;
 
 int kz_run(int argc, char **argv, const struct kz_case *cases, size_t count);
 
@@ -104,13 +107,13 @@ void kz_skip(const char *format, ...) __attribute__((noreturn, format(printf, 1,
 		result_;						\
 	})
 
-/* Waits, at most 30 s, until a condition holds. */
+/* Waits, at most 30 s (times kz_slowness), until a condition holds. */
 #define CHECK_SOON(condition)						\
 	do {								\
 		int tries_ = 0;						\
 									\
 		while (!(condition)) {					\
-			if (tries_++ == 3000)				\
+			if (tries_++ == 3000 * (int)kz_slowness)	\
 				kz_fail(__FILE__, __LINE__, 0, "never: %s", #condition); \
 			kz_sleep_ms(10);				\
 		}							\
