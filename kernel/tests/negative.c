@@ -232,9 +232,9 @@ static void bad_one_among_many(void)
 	for (bad = 0; bad < ARRAY_SIZE(ranges); bad++) {
 		for (i = 0; i < ARRAY_SIZE(ranges); i++)
 			ranges[i] = range_of(setting.memory + 2 * i * PAGE, PAGE);
-		ranges[bad].length = 1UL << 40;
+		ranges[bad].addr = 0;
 		refuse_ranges(__FILE__, __LINE__, &setting, KZ_MOVE_UNMAP, ranges,
-			      ARRAY_SIZE(ranges), bad == 7 ? ENOMEM : EINVAL);
+			      ARRAY_SIZE(ranges), ENOMEM);
 	}
 }
 
