@@ -7,8 +7,6 @@
  * line tells the median wall time (least..most), the median CPU time and page faults, and how many
  * times as long as the first way it took. In an emulated machine only these ratios mean anything.
  */
-#define _GNU_SOURCE /* memfd_create */
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -22,8 +22,7 @@ uint64_t kz_random(uint64_t *state)
 	return mixed ^ (mixed >> 31);
 }
 
-/* Memory of @length, aligned, without neighbours. */
-static char *map_aligned(size_t length, size_t align)
+char *map_aligned(size_t length, size_t align)
 {
 	size_t reserved = length + 2 * align;
 	char *map = mmap(NULL, reserved, PROT_READ | PROT_WRITE,
@@ -166,20 +165,22 @@ bool is_mapped(const void *address)
 
 /* Frames */
 
-static uint64_t read_entry(const char *path, uint64_t index)
+static void read_entries(const char *path, uint64_t index, uint64_t *entries, size_t count)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	uint64_t entry;
+	ssize_t length = (ssize_t)(count * sizeof(*entries));
 
-	if (fd == -1 || pread(fd, &entry, sizeof(entry), (off_t)(index * 8)) != sizeof(entry))
+	if (fd == -1 || pread(fd, entries, (size_t)length, (off_t)(index * 8)) != length)
 		kz_fail(__FILE__, __LINE__, errno, "%s", path);
 	close(fd);
-	return entry;
 }
 
 uint64_t page_entry(const void *address)
 {
-	return read_entry("/proc/self/pagemap", (uintptr_t)address / PAGE);
+	uint64_t entry;
+
+	read_entries("/proc/self/pagemap", (uintptr_t)address / PAGE, &entry, 1);
+	return entry;
 }
 
 bool is_swapped(const void *address)
@@ -187,25 +188,48 @@ bool is_swapped(const void *address)
 	return page_entry(address) & PAGEMAP_SWAPPED;
 }
 
+/* Reads the pages in; whether all were there when the entries were read. */
+static bool try_frames(const char *address, size_t count, uint64_t *frames)
+{
+	size_t i, present = 0;
+
+	for (i = 0; i < count; i++)
+		(void)*(const volatile char *)(address + i * PAGE);
+	read_entries("/proc/self/pagemap", (uintptr_t)address / PAGE, frames, count);
+	for (i = 0; i < count; i++) {
+		present += frames[i] & PAGEMAP_PRESENT ? 1 : 0;
+		frames[i] &= PAGEMAP_FRAME;
+	}
+	return present == count;
+}
+
+uint64_t *frames_of(const void *address, size_t count)
+{
+	uint64_t *frames = calloc(count, sizeof(*frames));
+	int tries = 0;
+
+	CHECK(frames);
+	/* Between the touching and the looking one may be taken out again. */
+	while (!try_frames(address, count, frames))
+		if (++tries == 100)
+			FAIL("no frames at %p", address);
+	return frames;
+}
+
 uint64_t frame_of(const void *address)
 {
-	int tries;
+	uint64_t *frames = frames_of(address, 1), frame = *frames;
 
-	/* Between the reading and the looking it may be taken out again. */
-	for (tries = 0; tries < 100; tries++) {
-		uint64_t entry;
-
-		(void)*(const volatile char *)address;
-		entry = page_entry(address);
-		if (entry & PAGEMAP_PRESENT)
-			return entry & PAGEMAP_FRAME;
-	}
-	FAIL("no frame at %p", address);
+	free(frames);
+	return frame;
 }
 
 uint64_t frame_flags(uint64_t frame)
 {
-	return read_entry("/proc/kpageflags", frame);
+	uint64_t flags;
+
+	read_entries("/proc/kpageflags", frame, &flags, 1);
+	return flags;
 }
 
 bool is_huge(const void *address)
@@ -213,35 +237,35 @@ bool is_huge(const void *address)
 	return frame_flags(frame_of(address)) & (1ULL << KPF_THP);
 }
 
-uint64_t *frames_of(const void *address, size_t count)
-{
-	uint64_t *frames = calloc(count, sizeof(*frames));
-	size_t i;
-
-	CHECK(frames);
-	for (i = 0; i < count; i++)
-		frames[i] = frame_of((const char *)address + i * PAGE);
-	return frames;
-}
-
 size_t same_frames(const void *address, size_t count, const uint64_t *frames)
 {
+	uint64_t *now = frames_of(address, count);
 	size_t i, same = 0;
 
 	for (i = 0; i < count; i++)
-		same += frame_of((const char *)address + i * PAGE) == frames[i];
+		same += now[i] == frames[i];
+	free(now);
 	return same;
+}
+
+/* How many pages are in swap. */
+static size_t swapped_pages(const char *address, size_t length)
+{
+	size_t i, swapped = 0;
+
+	for (i = 0; i < length; i += PAGE)
+		swapped += is_swapped(address + i);
+	return swapped;
 }
 
 size_t swap_out(void *address, size_t length)
 {
-	size_t i, swapped = 0;
+	size_t swapped = 0;
 	int tries;
 
 	for (tries = 0; tries < 20 && swapped < length / PAGE; tries++) {
 		CHECK_OK(madvise(address, length, MADV_PAGEOUT));
-		for (i = swapped = 0; i < length; i += PAGE)
-			swapped += is_swapped((char *)address + i);
+		swapped = swapped_pages(address, length);
 	}
 	return swapped;
 }

@@ -41,8 +41,11 @@ struct kz_options {
 
 extern struct kz_options kz_options;
 
-/* Seconds that each case may take, unless the program sets something else. */
+/* Seconds that each case may take beyond those of the command line. */
 extern unsigned int kz_case_seconds;
+
+/* How much slower than usual the kernel is, by the environment's SLOWNESS: a factor of all limits. */
+extern unsigned int kz_slowness;
 
 int kz_run(int argc, char **argv, const struct kz_case *cases, size_t count);
 
@@ -57,6 +60,8 @@ int kz_run(int argc, char **argv, const struct kz_case *cases, size_t count);
 /* Ends the process as failed, after saying why; errno is told if it isn't 0. */
 void kz_fail(const char *file, int line, int error, const char *format, ...)
 	__attribute__((noreturn, format(printf, 4, 5)));
+
+#define EXIT_SKIPPED 77
 
 /* Ends the case as skipped: the kernel lacks what it tests. */
 void kz_skip(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
@@ -102,13 +107,13 @@ void kz_skip(const char *format, ...) __attribute__((noreturn, format(printf, 1,
 		result_;						\
 	})
 
-/* Waits, at most 30 s, until a condition holds. */
+/* Waits, at most 30 s (times kz_slowness), until a condition holds. */
 #define CHECK_SOON(condition)						\
 	do {								\
 		int tries_ = 0;						\
 									\
 		while (!(condition)) {					\
-			if (tries_++ == 3000)				\
+			if (tries_++ == 3000 * (int)kz_slowness)	\
 				kz_fail(__FILE__, __LINE__, 0, "never: %s", #condition); \
 			kz_sleep_ms(10);				\
 		}							\
@@ -167,7 +172,10 @@ long long read_field(const char *path, const char *key);
 
 /* Memory */
 
-/* Private anonymous memory of 4 KiB pages, with a gap at both ends; not touched yet. */
+/* Private anonymous memory, with a gap at both ends; not touched yet. */
+char *map_aligned(size_t length, size_t align);
+
+/* The same of 4 KiB pages. */
 char *map_pages(size_t length);
 
 /* The same as huge pages, filled with zeros. The case is skipped if the kernel gives none. */
@@ -212,6 +220,17 @@ size_t same_frames(const void *address, size_t count, const uint64_t *frames);
 
 /* Writes pages to swap; how many of them are there afterwards. */
 size_t swap_out(void *address, size_t length);
+
+/*
+ * What must not change when a call fails: mappings, page tables and bytes of a piece of memory, a
+ * file's size, the process's descriptors, and what the module has.
+ */
+struct kz_snapshot;
+struct kz_snapshot *take_snapshot(const void *address, size_t length, int fd);
+
+/* Fails if anything is different, and frees the snapshot. */
+void check_unchanged(const char *file, int line, struct kz_snapshot *before);
+#define CHECK_UNCHANGED(before) check_unchanged(__FILE__, __LINE__, before)
 
 /* Random numbers that a seed determines. */
 uint64_t kz_random(uint64_t *state);
