@@ -25,4 +25,4 @@ if [[ $(id -u) -ne 0 ]]; then
 fi
 echo "Installing ${missing[*]}"
 "${root[@]}" apt-get update -qq
-"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"
+"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -o DPkg::Lock::Timeout=300 -qq -y --no-install-recommends "${missing[@]}"

@@ -7,6 +7,7 @@
 #include <linux/dcache.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
+#include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/sched/mm.h>
 #include <linux/shmem_fs.h>
@@ -14,7 +15,7 @@
 #include <linux/uio.h>
 
 #include "compat.h"
-#include "kernelzero.h"
+#include "move.h"
 
 /**
  * struct kz_user - what a user's files hold together
@@ -162,8 +163,8 @@ static void kz_shrink(struct kz_file *kf, u64 bytes)
  * @pages: where the new end is to be
  * @steps: fault injection
  *
- * The pages are pending from now on: whoever faults them in waits. The size is set before the pages
- * come, because the kernel throws away what a huge page that it splits has beyond the end.
+ * The size is set before the pages come, because the kernel throws away what a huge page that it
+ * splits has beyond the end. Whoever looks there still finds nothing.
  *
  * Return: 0, -EFBIG, -EDQUOT, or -ENOMEM; then nothing has changed.
  */
@@ -180,12 +181,9 @@ int kz_file_reserve(struct kz_file *kf, pgoff_t pages, struct kz_steps *steps)
 	error = kz_user_charge(kf->user, bytes);
 	if (error)
 		return error;
-	WRITE_ONCE(kf->pending, pages);
 	error = kz_step_fails(steps) ? -ENOMEM : kz_grow(kf, bytes);
 	if (error) {
-		WRITE_ONCE(kf->pending, kf->ready);
 		kz_user_uncharge(kf->user, bytes);
-		wake_up_all(&kf->gate);
 		return error;
 	}
 	kf->reserved = size;
@@ -200,17 +198,30 @@ void kz_file_cancel(struct kz_file *kf)
 	kz_shrink(kf, bytes);
 	kf->reserved -= bytes;
 	kz_user_uncharge(kf->user, bytes);
+}
+
+/* From now on whoever faults in what kz_file_reserve() made room for waits. */
+void kz_file_close_gate(struct kz_file *kf)
+{
+	WRITE_ONCE(kf->pending, kf->reserved >> PAGE_SHIFT);
+}
+
+/* Lets those who wait go without. */
+void kz_file_open_gate(struct kz_file *kf)
+{
 	WRITE_ONCE(kf->pending, kf->ready);
 	wake_up_all(&kf->gate);
 }
 
-/* The pending pages are in the file: opens the gate. */
+/* What kz_file_reserve() made room for is in the file. */
 void kz_file_publish(struct kz_file *kf)
 {
-	atomic_long_add(kf->pending - kf->ready, &kz_nr_pages);
+	pgoff_t pages = kf->reserved >> PAGE_SHIFT;
+
+	atomic_long_add(pages - kf->ready, &kz_nr_pages);
 	/* Pairs with the acquire of those who come through the gate: they see the pages. */
-	smp_store_release(&kf->ready, kf->pending);
-	wake_up_all(&kf->gate);
+	smp_store_release(&kf->ready, pages);
+	kz_file_open_gate(kf);
 }
 
 /* How many pages are in the file for good, and can be seen. */
@@ -232,13 +243,14 @@ static vm_fault_t kz_wait_at_gate(struct kz_file *kf, struct vm_fault *vmf)
 	struct file *file;
 	int killed;
 
+	/* Only if the kernel fills the view at once, which has to wait for the data. */
 	if (READ_ONCE(kf->mover) == current)
 		return VM_FAULT_SIGBUS;
 	if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
 		return VM_FAULT_RETRY;
 	if (!fault_flag_allow_retry_first(vmf->flags)) {
 		killed = wait_event_killable(kf->gate, !kz_is_pending(kf, index));
-		return killed ? VM_FAULT_SIGBUS : 0;
+		return killed || index >= kz_ready(kf) ? VM_FAULT_SIGBUS : 0;
 	}
 	/* The VMA may go with the lock: nothing of it, nor of vmf, is used from here on. */
 	file = get_file(vmf->vma->vm_file);
@@ -252,9 +264,11 @@ static vm_fault_t kz_fault(struct vm_fault *vmf)
 {
 	struct kz_file *kf = kz_file_of(vmf->vma->vm_file);
 
-	if (kz_is_pending(kf, vmf->pgoff)) {
-		vm_fault_t result = kz_wait_at_gate(kf, vmf);
+	if (vmf->pgoff >= kz_ready(kf)) {
+		vm_fault_t result = VM_FAULT_SIGBUS;
 
+		if (kz_is_pending(kf, vmf->pgoff))
+			result = kz_wait_at_gate(kf, vmf);
 		if (result)
 			return result;
 	}
@@ -288,9 +302,31 @@ static int kz_mmap(struct file *file, struct vm_area_struct *vma)
 	}
 	mutex_unlock(&kz_vm_ops_lock);
 	vma->vm_ops = &kz_vm_ops;
-	if (READ_ONCE(kf->mover) == current)
-		kz_vm_flags_set(vma, kf->view_flags);
+	if (READ_ONCE(kf->mover) == current) {
+		kz_vm_flags_set(vma, kf->replaced->vm_flags & KZ_KEPT_VM_FLAGS);
+		/* Before anyone can see the view. */
+		kz_file_close_gate(kf);
+	}
 	return 0;
+}
+
+/*
+ * Where a mapping goes is asked for with the mm's lock held, and if it goes to a fixed place this
+ * is the last moment before what was there goes.
+ */
+static unsigned long kz_get_unmapped_area(struct file *file, unsigned long address,
+					  unsigned long length, unsigned long offset,
+					  unsigned long flags)
+{
+	struct kz_file *kf = kz_file_of(file);
+
+	if (READ_ONCE(kf->mover) == current && !(flags & MAP_FIXED_NOREPLACE)) {
+		int error = kz_confirm(kf->replaced);
+
+		if (error)
+			return error;
+	}
+	return shmem_fops->get_unmapped_area(file, address, length, offset, flags);
 }
 
 /* Nobody opens the file for writing, root neither. */
@@ -442,6 +478,7 @@ int kz_files_init(void)
 	kz_fops.owner = THIS_MODULE;
 	kz_fops.open = kz_open;
 	kz_fops.mmap = kz_mmap;
+	kz_fops.get_unmapped_area = kz_get_unmapped_area;
 	kz_fops.read_iter = kz_read_iter;
 	kz_fops.splice_read = kz_splice_read;
 	kz_fops.write_iter = NULL;

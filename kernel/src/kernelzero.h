@@ -10,6 +10,7 @@
 
 #include "../include/uapi/kernelzero.h"
 
+struct kz_span;
 struct kz_user;
 
 /**
@@ -21,10 +22,10 @@ struct kz_user;
  * @append: held while ranges are appended
  * @ready: pages that are in the file for good. Only grows.
  * @pending: pages that will be ready once the current append is through; else the same as @ready
- * @gate: where those wait who fault in pages between @ready and @pending
- * @mover: task that replaces its own mapping by one of the file right now. It must not wait at
- *	the gate that it is to open.
- * @view_flags: VMA flags that the mapping which @mover makes takes over from the old one
+ * @gate: where those wait who fault in pages between @ready and @pending. They may hold the mmap
+ *	lock, so who is to open the gate never takes it while the gate is closed.
+ * @mover: task that replaces its own mapping by one of the file right now
+ * @replaced: what @mover replaces
  * @reserved: bytes up to the file's end, which count for @user and for overcommit
  */
 struct kz_file {
@@ -36,7 +37,7 @@ struct kz_file {
 	pgoff_t pending;
 	wait_queue_head_t gate;
 	struct task_struct *mover;
-	unsigned long view_flags;
+	struct kz_span *replaced;
 	u64 reserved;
 };
 
@@ -62,6 +63,8 @@ int kz_file_create(struct kz_steps *steps);
 struct kz_file *kz_file_of(struct file *file);
 int kz_file_reserve(struct kz_file *kf, pgoff_t pages, struct kz_steps *steps);
 void kz_file_cancel(struct kz_file *kf);
+void kz_file_close_gate(struct kz_file *kf);
+void kz_file_open_gate(struct kz_file *kf);
 void kz_file_publish(struct kz_file *kf);
 long kz_live_files(void);
 long kz_live_pages(void);

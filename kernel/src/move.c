@@ -20,6 +20,9 @@
 #include "compat.h"
 #include "move.h"
 
+/* Of a range whose pages other threads keep replacing, and of a view that finds no memory. */
+#define KZ_MAX_TRIES 16
+
 static int kz_copy_edge(struct kz_call *call, struct kz_span *span, struct kz_edge *edge,
 			unsigned long start, unsigned long end)
 {
@@ -77,16 +80,35 @@ static pgoff_t kz_place(const struct kz_span *span, pgoff_t end)
 
 /* Replace */
 
-/* Whether the range still is what it was, after replacing it has failed. */
+/* Whether the owner still has the pages, after replacing their mapping has failed. */
 static bool kz_is_untouched(const struct kz_span *span)
 {
-	unsigned long vm_flags;
-	bool untouched;
+	unsigned long i;
 
-	mmap_read_lock(current->mm);
-	untouched = !kz_check_memory(span->inner, span->inner_end, &vm_flags);
-	mmap_read_unlock(current->mm);
-	return untouched;
+	for (i = 0; i < span->count; i++)
+		if (page_mapped(span->pages[i]))
+			return true;
+	return false;
+}
+
+/* Puts the view in the memory's place; if @again, where there is nothing any more. */
+static unsigned long kz_map_view(struct kz_call *call, struct kz_span *span, bool again)
+{
+	unsigned long offset = (span->base << PAGE_SHIFT) + (span->inner - span->first);
+	unsigned long prot = (span->vm_flags & VM_READ ? PROT_READ : 0) |
+			     (span->vm_flags & VM_WRITE ? PROT_WRITE : 0) |
+			     (span->vm_flags & VM_EXEC ? PROT_EXEC : 0);
+	struct kz_file *kf = call->kf;
+	unsigned long mapped;
+
+	kf->replaced = span;
+	WRITE_ONCE(kf->mover, current);
+	mapped = vm_mmap(call->file, span->inner, span->inner_end - span->inner, prot,
+			 MAP_PRIVATE | (again ? MAP_FIXED_NOREPLACE : MAP_FIXED), offset);
+	WRITE_ONCE(kf->mover, NULL);
+	if (IS_ERR_VALUE(mapped))
+		kz_file_open_gate(kf);
+	return mapped;
 }
 
 /*
@@ -98,9 +120,6 @@ static bool kz_is_untouched(const struct kz_span *span)
  */
 static long kz_replace(struct kz_call *call, struct kz_span *span, bool *gone)
 {
-	unsigned long length = span->inner_end - span->inner;
-	unsigned long offset = (span->base << PAGE_SHIFT) + (span->inner - span->first);
-	struct kz_file *kf = call->kf;
 	unsigned long mapped;
 	int tries = 0;
 	long error;
@@ -109,23 +128,21 @@ static long kz_replace(struct kz_call *call, struct kz_span *span, bool *gone)
 	if (kz_step_fails(call->steps))
 		return -ENOMEM;
 	if (call->move->flags & KZ_MOVE_UNMAP) {
-		error = vm_munmap(span->inner, length);
+		error = vm_munmap(span->inner, span->inner_end - span->inner);
 		*gone = !error;
+		if (*gone)
+			kz_file_close_gate(call->kf);
 		return error;
 	}
 	do {
-		kf->view_flags = span->view_flags;
-		WRITE_ONCE(kf->mover, current);
-		mapped = vm_mmap(call->file, span->inner, length, span->prot,
-				 MAP_PRIVATE | MAP_FIXED, offset);
-		WRITE_ONCE(kf->mover, NULL);
+		mapped = kz_map_view(call, span, *gone);
 		if (!IS_ERR_VALUE(mapped)) {
 			*gone = true;
 			return 0;
 		}
 		*gone = *gone || !kz_is_untouched(span);
-	} while (*gone && ++tries < 8);
-	return mapped;
+	} while (*gone && ++tries < KZ_MAX_TRIES);
+	return *gone ? -ENOMEM : mapped;
 }
 
 /* Commit */
@@ -183,6 +200,36 @@ static void kz_span_init(struct kz_span *span, const struct kz_range *range)
 	span->count = (span->inner_end - span->inner) >> PAGE_SHIFT;
 }
 
+/* Return: as kz_move_range(), or -EAGAIN if the pages changed meanwhile; then nothing has moved. */
+static long kz_move_pages(struct kz_call *call, struct kz_span *span, struct kz_range *range)
+{
+	bool gone = true;
+	long error;
+	int lost;
+
+	error = kz_pin_whole(call, span);
+	if (error)
+		goto unpin;
+	span->base = kz_place(span, call->kf->ready);
+	error = kz_file_reserve(call->kf, span->base + span->total, call->steps);
+	if (error)
+		goto unpin;
+	if (span->count)
+		error = kz_replace(call, span, &gone);
+	if (!gone) {
+		kz_file_cancel(call->kf);
+		goto unpin;
+	}
+	lost = kz_commit(call, span);
+	kz_file_publish(call->kf);
+	error = error ?: lost;
+	range->offset = (span->base << PAGE_SHIFT) + (span->start - span->first);
+	call->move->done++;
+unpin:
+	kz_unpin(span);
+	return error;
+}
+
 /*
  * Moves one range. Return: 0, or an errno; the range counts as done if move->done does, also with
  * an errno.
@@ -190,9 +237,8 @@ static void kz_span_init(struct kz_span *span, const struct kz_range *range)
 static long kz_move_range(struct kz_call *call, struct kz_range *range)
 {
 	struct kz_span span = {};
-	bool gone = true;
+	int tries = 0, i;
 	long error;
-	int lost;
 
 	kz_span_init(&span, range);
 	span.pages = kz_step_fails(call->steps) ? NULL :
@@ -200,30 +246,14 @@ static long kz_move_range(struct kz_call *call, struct kz_range *range)
 	if (!span.pages)
 		return -ENOMEM;
 	error = kz_copy_edges(call, &span);
-	if (!error)
-		error = kz_pin_whole(call, &span);
-	if (error)
-		goto release;
-	span.base = kz_place(&span, call->kf->ready);
-	error = kz_file_reserve(call->kf, span.base + span.total, call->steps);
-	if (error)
-		goto release;
-	if (span.count)
-		error = kz_replace(call, &span, &gone);
-	if (!gone) {
-		kz_file_cancel(call->kf);
-		goto release;
+	if (!error) {
+		do {
+			error = kz_move_pages(call, &span, range);
+		} while (error == -EAGAIN && ++tries < KZ_MAX_TRIES);
 	}
-	lost = kz_commit(call, &span);
-	kz_file_publish(call->kf);
-	error = error ?: lost;
-	range->offset = (span.base << PAGE_SHIFT) + (span.start - span.first);
-	call->move->done++;
-release:
-	kz_unpin(&span);
-	for (lost = 0; lost < ARRAY_SIZE(span.edges); lost++)
-		if (span.edges[lost].copy)
-			__free_page(span.edges[lost].copy);
+	for (i = 0; i < ARRAY_SIZE(span.edges); i++)
+		if (span.edges[i].copy)
+			__free_page(span.edges[i].copy);
 	kvfree(span.pages);
 	return error;
 }

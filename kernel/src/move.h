@@ -42,7 +42,7 @@ struct kz_edge {
  * @total: pages, edges among them
  * @pages: the whole ones, @count of them, of which @pinned are pinned
  * @broken: how many of those are copies that pinning has made, as others have the page too
- * @view_flags, @prot: of the mapping that is replaced
+ * @vm_flags: of the mapping that is replaced, as far as its view takes them over
  * @base: the first page's index in the file
  * @edges: head and tail
  */
@@ -53,7 +53,7 @@ struct kz_span {
 	unsigned long total;
 	struct page **pages;
 	unsigned long count, pinned, broken;
-	unsigned long view_flags, prot;
+	unsigned long vm_flags;
 	pgoff_t base;
 	struct kz_edge edges[2];
 };
@@ -65,6 +65,7 @@ int kz_check_memory(unsigned long start, unsigned long end, unsigned long *vm_fl
 
 /* pin.c */
 int kz_pin_whole(struct kz_call *call, struct kz_span *span);
+int kz_confirm(struct kz_span *span);
 bool kz_is_whole(const struct kz_span *span, unsigned long page);
 void kz_unpin(struct kz_span *span);
 

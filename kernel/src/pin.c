@@ -11,6 +11,7 @@
 #include "move.h"
 
 #define KZ_PIN_BATCH 512
+#define KZ_CONFIRM_BATCH 32
 
 /*
  * Whether pages may be others' as well: a forked child's or parent's, or KSM's. Only then it is
@@ -100,7 +101,6 @@ void kz_unpin(struct kz_span *span)
 {
 	unpin_user_pages(span->pages, span->pinned);
 	span->pinned = 0;
-	span->broken = 0;
 }
 
 /* Whether the folio from @page on is in the span as a whole, and can be in the file as one. */
@@ -171,20 +171,64 @@ static bool kz_split_parts(struct kz_span *span)
  */
 int kz_pin_whole(struct kz_call *call, struct kz_span *span)
 {
-	unsigned long vm_flags = 0;
 	int error;
 
 	if (mmap_read_lock_killable(current->mm))
 		return -EINTR;
 	/* Once more: it's long ago that all ranges were looked at. */
-	error = kz_check_memory(span->first, span->first + (span->total << PAGE_SHIFT), &vm_flags);
+	error = kz_check_memory(span->first, span->first + (span->total << PAGE_SHIFT),
+				&span->vm_flags);
 	if (!error)
 		error = kz_pin(call, span);
 	if (!error && kz_split_parts(span))
 		error = kz_pin(call, span);
 	mmap_read_unlock(current->mm);
-	span->view_flags = vm_flags & KZ_KEPT_VM_FLAGS;
-	span->prot = (vm_flags & VM_READ ? PROT_READ : 0) | (vm_flags & VM_WRITE ? PROT_WRITE : 0) |
-		     (vm_flags & VM_EXEC ? PROT_EXEC : 0);
 	return error;
+}
+
+/* How many pages from one on are those that are pinned; at least one is looked at. */
+static long kz_still_mapped(const struct kz_span *span, unsigned long page)
+{
+	unsigned long start = span->inner + (page << PAGE_SHIFT);
+	struct page *found[KZ_CONFIRM_BATCH];
+	long count = min_t(long, span->count - page, KZ_CONFIRM_BATCH), got, same = 0, i;
+
+	/* What this doesn't find may be in somebody's hands just now: then under the table's lock. */
+	got = get_user_pages_fast_only(start, count, 0, found);
+	if (got <= 0)
+		got = kz_get_user_pages(start, 1, FOLL_FORCE, found);
+	for (i = 0; i < got; i++) {
+		same += same == i && found[i] == span->pages[page + i];
+		put_page(found[i]);
+	}
+	return same;
+}
+
+/**
+ * kz_confirm() - looks whether a span is still what it was when its pages were pinned
+ * @span: whose mapping is about to go; the mmap lock is held for writing
+ *
+ * Since then other threads may have changed its rights, or have discarded or moved its pages; then
+ * those that are pinned aren't the ones that have been written to.
+ *
+ * Return: 0, -EAGAIN if it isn't, -ENOMEM, or -EOPNOTSUPP.
+ */
+int kz_confirm(struct kz_span *span)
+{
+	unsigned long vm_flags, page = 0;
+	int error = kz_check_memory(span->inner, span->inner_end, &vm_flags);
+
+	if (error)
+		return error;
+	if (vm_flags != span->vm_flags)
+		return -EAGAIN;
+	while (page < span->count) {
+		long same = kz_still_mapped(span, page);
+
+		if (!same)
+			return -EAGAIN;
+		page += same;
+		cond_resched();
+	}
+	return 0;
 }

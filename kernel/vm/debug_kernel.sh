@@ -19,6 +19,11 @@ if [[ ! -e $tree/done ]]; then
     make -s tinyconfig
     scripts/kconfig/merge_config.sh -m .config "$here/debug.config"
     make -s olddefconfig
+    # What depends on something that is missing is dropped without a word
+    if grep '^CONFIG_' "$here/debug.config" | grep -vxF -f .config; then
+      echo "These options didn't get into the kernel's configuration"
+      exit 1
+    fi
     nice -n 19 make -s -j "$(nproc)" bzImage modules
   ) >"$tree/log" 2>&1 || { tail -20 "$tree/log" >&2; exit 1; }
   touch "$tree/done"

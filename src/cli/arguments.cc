@@ -25,6 +25,11 @@ constexpr std::string_view kMainFooter = R"(Examples:
   zerrow show late_flights                   look at one model's rows
   zerrow COMMAND --help                      options and examples of a command
 
+Environment:
+  ZERROW_PYTHON                              the interpreter that functions run in
+  ZERROW_START_TIMEOUT_S                     how long importing libraries may take (default: 60)
+  ZERROW_IMPORT_TIMEOUT_S                    how long importing the project may take (default: 60)
+
 Exit codes: 0 success, 1 failed, 2 wrong usage, 130 interrupted.)";
 
 constexpr std::string_view kRunFooter = R"(Examples:

@@ -126,15 +126,19 @@ arrow::Result<RunOptions> CheckOptions(RunOptions options) {
   return options;
 }
 
-arrow::Result<std::chrono::milliseconds> ImportTimeout() {
-  const char* configured = std::getenv("ZERROW_IMPORT_TIMEOUT_S");
-  if (configured == nullptr || *configured == '\0') return std::chrono::seconds(60);
+// What the environment says if the option is unset.
+Status SetTimeout(std::chrono::milliseconds& timeout, const char* variable) {
+  if (timeout.count() != 0) return Status::OK();
+  timeout = std::chrono::seconds(60);
+  const char* configured = std::getenv(variable);
+  if (configured == nullptr || *configured == '\0') return Status::OK();
   char* end = nullptr;
   const long seconds = std::strtol(configured, &end, 10);
   if (*end != '\0' || seconds < 1 || seconds > 1'000'000) {
-    return Status::Invalid("ZERROW_IMPORT_TIMEOUT_S must be a number of seconds, not ", configured);
+    return Status::Invalid(variable, " must be a number of seconds, not ", configured);
   }
-  return std::chrono::seconds(seconds);
+  timeout = std::chrono::seconds(seconds);
+  return Status::OK();
 }
 
 ZygoteOptions ZygoteOptionsFor(const EngineOptions& engine, const std::string& preload,
@@ -156,9 +160,8 @@ arrow::Result<std::unique_ptr<Engine>> Engine::Make(EngineOptions options) {
   if (!options.shim_path.empty() && ::access(options.shim_path.c_str(), R_OK) != 0) {
     return Status::Invalid("the allocator shim ", options.shim_path, " can't be read");
   }
-  if (options.import_timeout.count() == 0) {
-    ARROW_ASSIGN_OR_RAISE(options.import_timeout, ImportTimeout());
-  }
+  ARROW_RETURN_NOT_OK(SetTimeout(options.start_timeout, "ZERROW_START_TIMEOUT_S"));
+  ARROW_RETURN_NOT_OK(SetTimeout(options.import_timeout, "ZERROW_IMPORT_TIMEOUT_S"));
   AllowManyDescriptors();
   auto state = std::make_unique<State>();
   state->backends = DescribeBackends(options);

@@ -26,7 +26,8 @@ struct EngineOptions {
   std::string python;     // interpreter of the workers; empty: $ZERROW_PYTHON, else python3
   std::string shim_path;  // libzerrow_shim.so; empty: the memfd backend isn't offered
   std::vector<std::string> python_path;  // put before the workers' PYTHONPATH
-  std::chrono::milliseconds start_timeout = std::chrono::seconds(60);  // of the zygote
+  // Of the zygote, which imports libraries. Zero: $ZERROW_START_TIMEOUT_S, else 60 s.
+  std::chrono::milliseconds start_timeout{0};
   // Of reading the project, which imports its code. Zero: $ZERROW_IMPORT_TIMEOUT_S, else 60 s.
   std::chrono::milliseconds import_timeout{0};
 };
@@ -55,7 +56,7 @@ struct RunResult {
 
 class Engine {
  public:
-  /// Invalid: an interpreter or shim that isn't there, a malformed $ZERROW_IMPORT_TIMEOUT_S.
+  /// Invalid: an interpreter or shim that isn't there, a malformed $ZERROW_..._TIMEOUT_S.
   static arrow::Result<std::unique_ptr<Engine>> Make(EngineOptions options);
   ~Engine();
 

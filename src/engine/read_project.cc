@@ -25,7 +25,8 @@ void RunLoop::CheckDiscoveryTime() {
   };
   if (!ready_at_ && Now() > seconds(settings_.start_timeout)) {
     return workers_->Abandon("it wasn't ready after " +
-                             std::to_string(settings_.start_timeout.count() / 1000) + " s");
+                             std::to_string(settings_.start_timeout.count() / 1000) +
+                             " s; $ZERROW_START_TIMEOUT_S gives it more");
   }
   if (ready_at_ && !import_timed_out_ && Now() - *ready_at_ > seconds(settings_.import_timeout)) {
     import_timed_out_ = true;

@@ -152,6 +152,19 @@ def test_an_import_that_hangs(project, monkeypatch, statement, said):
     project.expect_nothing_left(0)
 
 
+def test_a_zygote_that_does_not_start_in_time(project, monkeypatch, tmp_path):
+    monkeypatch.setenv("ZERROW_START_TIMEOUT_S", "1")
+    folder = tmp_path / "path"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("import time\ntime.sleep(1000)\n")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    run = project.run()
+    assert run.code == 1
+    [error] = run.report["errors"]
+    assert "ZERROW_START_TIMEOUT_S" in error["message"]
+    project.expect_nothing_left()
+
+
 def test_descendants_are_gone_before_the_output_is_published(project):
     project.models(
         """

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What it costs to bring buffers into a file that others can map: KZ_MOVE against write() and
+ * memcpy() into a memfd.
+ *
+ * The ways take turns, each time in another order, and each gets memory that was just filled. A
+ * line tells the median wall time (least..most), the median CPU time and page faults, and how many
+ * times as long as the first way it took. In an emulated machine only these ratios mean anything.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kz_test.h"
+
+#define MAX_ROUNDS 25
+#define MAX_WAYS 4
+#define ROUND_BYTES (64 * MIB)
+#define KIB 1024UL
+
+/* Buffers of so many whole pages, each alone on its own, @offset bytes into the first of them. */
+struct buffers {
+	size_t count, size, offset;
+	bool huge;
+	char *memory;
+};
+
+struct way {
+	const char *name;
+	int (*publish)(const struct buffers *buffers);	/* the file */
+	bool packed;	/* in the file buffers follow each other at once; else lie as in memory */
+};
+
+struct cost {
+	double wall_us, cpu_us, faults;
+};
+
+static size_t stride(const struct buffers *buffers)
+{
+	return (buffers->offset + buffers->size + PAGE - 1) & -PAGE;
+}
+
+static const char *buffer_at(const struct buffers *buffers, size_t i)
+{
+	return buffers->memory + i * stride(buffers) + buffers->offset;
+}
+
+/* The ways */
+
+static void move(int fd, const struct buffers *buffers, size_t first, size_t count,
+		 unsigned int flags)
+{
+	static struct kz_range ranges[1000];
+	struct kz_move account;
+	size_t i, edges = buffers->offset ? 2 : 0;	/* of each */
+
+	CHECK(count <= ARRAY_SIZE(ranges));
+	for (i = 0; i < count; i++)
+		ranges[i] = range_of(buffer_at(buffers, first + i), buffers->size);
+	CHECK_OK(kz_move(fd, flags | KZ_MOVE_EDGES, ranges, count, &account));
+	CHECK_EQ(account.copied_pages, count * edges);
+}
+
+static int move_together(const struct buffers *buffers)
+{
+	int fd = CHECK_OK(kz_create());
+
+	move(fd, buffers, 0, buffers->count, 0);
+	return fd;
+}
+
+static int move_and_unmap(const struct buffers *buffers)
+{
+	int fd = CHECK_OK(kz_create());
+
+	move(fd, buffers, 0, buffers->count, KZ_MOVE_UNMAP);
+	return fd;
+}
+
+static int move_one_by_one(const struct buffers *buffers)
+{
+	int fd = CHECK_OK(kz_create());
+	size_t i;
+
+	for (i = 0; i < buffers->count; i++)
+		move(fd, buffers, i, 1, 0);
+	return fd;
+}
+
+static int write_all(const struct buffers *buffers)
+{
+	int fd = CHECK_OK(memfd_create("bench", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+	size_t i;
+
+	for (i = 0; i < buffers->count; i++)
+		CHECK_EQ(write(fd, buffer_at(buffers, i), buffers->size), buffers->size);
+	return fd;
+}
+
+static int copy_all(const struct buffers *buffers)
+{
+	int fd = CHECK_OK(memfd_create("bench", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+	size_t i, length = buffers->count * buffers->size;
+	char *map;
+
+	CHECK_OK(ftruncate(fd, (off_t)length));
+	map = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK_OK(map);
+	for (i = 0; i < buffers->count; i++)
+		memcpy(map + i * buffers->size, buffer_at(buffers, i), buffers->size);
+	CHECK_OK(munmap(map, length));
+	return fd;
+}
+
+/* Measuring */
+
+static double microseconds(clockid_t clock)
+{
+	struct timespec time;
+
+	CHECK_OK(clock_gettime(clock, &time));
+	return (double)time.tv_sec * 1e6 + (double)time.tv_nsec * 1e-3;
+}
+
+static double faults(void)
+{
+	struct rusage usage;
+
+	CHECK_OK(getrusage(RUSAGE_SELF, &usage));
+	return (double)(usage.ru_minflt + usage.ru_majflt);
+}
+
+/* The file has the buffers' bytes, as far as the first and the last page of each tell. */
+static void check_file(const struct buffers *buffers, int fd, const struct way *way)
+{
+	size_t i, last = buffers->size - PAGE;
+
+	for (i = 0; i < buffers->count; i++) {
+		off_t at = way->packed ? (off_t)(i * buffers->size) :
+					 buffer_at(buffers, i) - buffers->memory;
+
+		CHECK_EQ(file_differing(fd, at, PAGE, i, 0), 0);
+		CHECK_EQ(file_differing(fd, at + (off_t)last, PAGE, i, last), 0);
+	}
+}
+
+static struct cost measure(struct buffers *buffers, const struct way *way)
+{
+	size_t i, length = buffers->count * stride(buffers);
+	struct cost cost;
+	int fd;
+
+	buffers->memory = buffers->huge ? map_huge(length) : map_pages(length);
+	for (i = 0; i < buffers->count; i++)
+		fill((char *)buffer_at(buffers, i), buffers->size, i);
+	cost.faults = faults();
+	cost.cpu_us = microseconds(CLOCK_PROCESS_CPUTIME_ID);
+	cost.wall_us = microseconds(CLOCK_MONOTONIC);
+	fd = way->publish(buffers);
+	cost.wall_us = microseconds(CLOCK_MONOTONIC) - cost.wall_us;
+	cost.cpu_us = microseconds(CLOCK_PROCESS_CPUTIME_ID) - cost.cpu_us;
+	cost.faults = faults() - cost.faults;
+	check_file(buffers, fd, way);
+	CHECK_OK(close(fd));
+	CHECK_OK(munmap(buffers->memory, length));
+	return cost;
+}
+
+static int compare(const void *a, const void *b)
+{
+	double left = *(const double *)a, right = *(const double *)b;
+
+	return (left > right) - (left < right);
+}
+
+struct spread {
+	double least, median, most;
+};
+
+/* Of one figure of all costs, which lies @field bytes into each. */
+static struct spread spread_of(const struct cost *costs, size_t rounds, size_t field)
+{
+	double values[MAX_ROUNDS];
+	size_t i;
+
+	for (i = 0; i < rounds; i++)
+		memcpy(values + i, (const char *)(costs + i) + field, sizeof(*values));
+	qsort(values, rounds, sizeof(*values), compare);
+	return (struct spread){ values[0], values[rounds / 2], values[rounds - 1] };
+}
+
+/* @costs has MAX_ROUNDS for each way. */
+static void print_costs(const struct way *ways, size_t count, const struct cost *costs,
+			size_t rounds)
+{
+	struct spread first = spread_of(costs, rounds, offsetof(struct cost, wall_us));
+	size_t i;
+
+	for (i = 0; i < count; i++, costs += MAX_ROUNDS) {
+		struct spread wall = spread_of(costs, rounds, offsetof(struct cost, wall_us));
+		struct spread cpu = spread_of(costs, rounds, offsetof(struct cost, cpu_us));
+		struct spread faulted = spread_of(costs, rounds, offsetof(struct cost, faults));
+
+		printf("  %-17s %9.0f us (%.0f..%.0f), CPU %9.0f us, %6.0f faults, %6.2f\n",
+		       ways[i].name, wall.median, wall.least, wall.most, cpu.median,
+		       faulted.median, wall.median / first.median);
+	}
+}
+
+static void compare_ways(struct buffers buffers, const struct way *ways, size_t count)
+{
+	static struct cost costs[MAX_WAYS][MAX_ROUNDS];
+	static uint64_t random;
+	size_t rounds = ROUND_BYTES * 5 / (buffers.count * stride(&buffers));
+	size_t round, i;
+
+	random = random ? random : kz_options.seed;
+	rounds = rounds < 5 ? 5 : rounds > MAX_ROUNDS ? MAX_ROUNDS : rounds;
+	printf("%zu x %zu KiB at %zu, %s pages:\n", buffers.count, buffers.size / KIB,
+	       buffers.offset, buffers.huge ? "huge" : "4 KiB");
+	for (round = 0; round < rounds; round++) {
+		size_t order[MAX_WAYS];
+
+		for (i = 0; i < count; i++) {
+			size_t other = kz_random(&random) % (i + 1);
+
+			order[i] = order[other];
+			order[other] = i;
+		}
+		for (i = 0; i < count; i++)
+			costs[order[i]][round] = measure(&buffers, ways + order[i]);
+	}
+	print_costs(ways, count, costs[0], rounds);
+}
+
+/* The cases */
+
+static const struct way sizes_ways[] = {
+	{ "move", move_together, false },
+	{ "move and unmap", move_and_unmap, false },
+	{ "write()", write_all, true },
+	{ "memcpy()", copy_all, true },
+};
+
+/* One buffer, by size. */
+static void sizes(void)
+{
+	size_t size;
+
+	for (size = 4 * KIB; size <= 256 * MIB; size *= 4)
+		compare_ways((struct buffers){ .count = 1, .size = size }, sizes_ways,
+			     ARRAY_SIZE(sizes_ways));
+	for (size = 4 * MIB; size <= 256 * MIB; size *= 4)
+		compare_ways((struct buffers){ .count = 1, .size = size, .huge = true },
+			     sizes_ways, ARRAY_SIZE(sizes_ways));
+}
+
+static const struct way buffers_ways[] = {
+	{ "move", move_together, false },
+	{ "move one by one", move_one_by_one, false },
+	{ "write()", write_all, true },
+	{ "memcpy()", copy_all, true },
+};
+
+/* Many buffers, in one call and in a call each. */
+static void buffers(void)
+{
+	size_t count;
+
+	for (count = 10; count <= 1000; count *= 10)
+		compare_ways((struct buffers){ .count = count, .size = 256 * KIB }, buffers_ways,
+			     ARRAY_SIZE(buffers_ways));
+}
+
+static const struct way threshold_ways[] = {
+	{ "move", move_together, false },
+	{ "memcpy()", copy_all, true },
+};
+
+/* From which size on a buffer of many had better be moved; malloc's begin 64 bytes into a page. */
+static void threshold(void)
+{
+	size_t size;
+
+	for (size = 4 * KIB; size <= 256 * KIB; size *= 2) {
+		compare_ways((struct buffers){ .count = 100, .size = size }, threshold_ways,
+			     ARRAY_SIZE(threshold_ways));
+		compare_ways((struct buffers){ .count = 100, .size = size, .offset = 64 },
+			     threshold_ways, ARRAY_SIZE(threshold_ways));
+	}
+}
+
+static const struct kz_case cases[] = {
+	{ "sizes", sizes }, { "buffers", buffers }, { "threshold", threshold },
+};
+
+int main(int argc, char **argv)
+{
+	kz_case_seconds = 900;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	return kz_run(argc, argv, cases, ARRAY_SIZE(cases));
+}

@@ -1,0 +1,99 @@
+"""The flights demo with the kernel module: the same tables as with other backends, nothing left.
+
+    python flights.py [BACKEND...]      kernelzero and what it is compared with (memfd copy)
+
+Runs in the virtual machine of `make test-kernel`, which judges by the last line.
+"""
+
+import gc
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zerrow
+
+PROJECT = Path(__file__).resolve().parents[2] / "examples" / "flights"
+PARAMETERS = Path("/sys/module/kernelzero/parameters")
+FINAL = {"delay_by_plane_age", "delays_by_weather", "headlines", "worst_days"}
+
+
+def live_files() -> int:
+    """How many files the module has."""
+    return int((PARAMETERS / "live_files").read_text())
+
+
+def sum_up(report: dict[str, Any], what: str) -> int:
+    """A figure of all models together."""
+    return sum(model[what] or 0 for model in report["models"])
+
+
+def run(backend: str) -> dict[str, pa.Table]:
+    """Every model's table, and the final ones as they were written to Parquet."""
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as output:
+        result = zerrow.run(PROJECT, backend=backend, output=output)
+        written = {path.stem: pq.read_table(path) for path in Path(output).glob("*.parquet")}
+    report = result.report
+    assert report["backend"] == backend, report["backend"]
+    assert set(written) == FINAL, written
+    mib = {what: sum_up(report, f"{what}_bytes") / 2**20 for what in ("new", "reshared", "copied")}
+    print(
+        f"{backend}: new {mib['new']:.1f} MiB, reshared {mib['reshared']:.1f} MiB, "
+        f"copied_bytes {sum_up(report, 'copied_bytes')}, files of the module {live_files()}, "
+        f"{time.monotonic() - begin:.0f} s"
+    )
+    if backend == "kernelzero":
+        assert live_files() > 0, "the module was not used"
+        assert mib["new"] > 20, mib
+        assert mib["copied"] < 1, mib
+    else:
+        assert live_files() == 0, "another backend used the module"
+    tables = {name: result.table(name) for name in result.tables}
+    return {**tables, **{f"{name}.parquet": table for name, table in written.items()}}
+
+
+def check_same(name: str, table: pa.Table, other: pa.Table) -> None:
+    """The same rows; of floating point numbers, which are summed up in any order, nearly so."""
+    if table.equals(other):
+        return
+    assert table.schema.equals(other.schema), name
+    assert table.num_rows == other.num_rows, name
+    order = [(column, "ascending") for column in table.column_names]
+    table, other = table.sort_by(order), other.sort_by(order)
+    for column in table.column_names:
+        left, right = table[column], other[column]
+        if pa.types.is_floating(left.type):
+            close = np.allclose(left.to_numpy(), right.to_numpy(), rtol=1e-9, equal_nan=True)
+            assert close, f"{name}.{column}"
+        else:
+            assert left.equals(right), f"{name}.{column}"
+
+
+def main() -> None:
+    """Runs with each backend and compares every table with those of kernelzero."""
+    # Libraries are imported by a processor that is emulated.
+    for variable in ("ZERROW_START_TIMEOUT_S", "ZERROW_IMPORT_TIMEOUT_S"):
+        os.environ[variable] = "300"
+    files_before = live_files()
+    assert files_before == 0, f"{files_before} files of the module before the first run"
+    others = {backend: run(backend) for backend in sys.argv[1:] or ("memfd", "copy")}
+    tables = run("kernelzero")
+    for backend, expected in others.items():
+        assert tables.keys() == expected.keys(), backend
+        for name, table in tables.items():
+            check_same(f"{backend}: {name}", table, expected[name])
+    print(f"{len(tables)} tables are the same")
+    del tables, table, name
+    gc.collect()
+    assert live_files() == 0, f"{live_files()} files of the module are left"
+    print("OK flights")
+
+
+if __name__ == "__main__":
+    main()

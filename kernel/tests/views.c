@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What becomes of moved memory: its owner's view is a private mapping of a file like any. */
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "kz_test.h"
+
+#define LENGTH (8 * PAGE)
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+/* Moves memory; its bytes are of seed 1. */
+static char *new_view(int *fd)
+{
+	char *memory = map_pages(LENGTH);
+
+	*fd = CHECK_OK(kz_create());
+	fill(memory, LENGTH, 1);
+	CHECK_EQ(kz_move_one(*fd, 0, memory, LENGTH, NULL), 0);
+	return memory;
+}
+
+static void check_file(int fd)
+{
+	CHECK_EQ(file_differing(fd, 0, LENGTH, 1, 0), 0);
+}
+
+/* Whether the mapping of an address has a flag, by its two letters in /proc/self/smaps. */
+static bool has_flag(const void *address, const char *flag)
+{
+	FILE *file = fopen("/proc/self/smaps", "re");
+	bool here = false, found = false;
+	char line[512];
+
+	CHECK(file);
+	while (fgets(line, sizeof(line), file)) {
+		uintptr_t from, to;
+
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+			here = (uintptr_t)address >= from && (uintptr_t)address < to;
+		else if (here && !strncmp(line, "VmFlags:", 8))
+			found = strstr(line + 8, flag) != NULL;
+	}
+	fclose(file);
+	return found;
+}
+
+static void unmapping_a_part(void)
+{
+	int fd;
+	char *view = new_view(&fd);
+
+	CHECK_OK(munmap(view + 3 * PAGE, 2 * PAGE));
+	CHECK(!is_mapped(view + 3 * PAGE));
+	CHECK_EQ(differing(view, 3 * PAGE, 1, 0), 0);
+	CHECK_EQ(differing(view + 5 * PAGE, 3 * PAGE, 1, 5 * PAGE), 0);
+	check_file(fd);
+	CHECK_OK(munmap(view, LENGTH));
+	check_file(fd);
+}
+
+static void remapping(void)
+{
+	int fd;
+	char *view = new_view(&fd), *moved;
+
+	view[0] ^= 1;
+	moved = mremap(view, LENGTH, LENGTH, MREMAP_MAYMOVE | MREMAP_FIXED, map_pages(LENGTH));
+	CHECK_OK(moved);
+	CHECK(!is_mapped(view));
+	moved[0] ^= 1;
+	CHECK_EQ(differing(moved, LENGTH, 1, 0), 0);
+	CHECK_OK(mremap(moved, LENGTH, 2 * PAGE, 0));
+	CHECK_EQ(differing(moved, 2 * PAGE, 1, 0), 0);
+	moved = mremap(moved, 2 * PAGE, 4 * LENGTH, MREMAP_MAYMOVE);
+	CHECK_OK(moved);
+	CHECK_EQ(differing(moved, LENGTH, 1, 0), 0);
+	/* Nothing is behind the file's end. */
+	CHECK(!is_readable(moved + LENGTH));
+	check_file(fd);
+}
+
+static void protecting(void)
+{
+	int fd;
+	char *view = new_view(&fd);
+
+	CHECK_OK(mprotect(view, LENGTH, PROT_NONE));
+	CHECK(!is_readable(view));
+	CHECK_OK(mprotect(view, LENGTH, PROT_READ));
+	CHECK_EQ(differing(view, LENGTH, 1, 0), 0);
+	CHECK_OK(mprotect(view, LENGTH, PROT_READ | PROT_WRITE));
+	memset(view, 3, LENGTH);
+	check_file(fd);
+}
+
+/* Rights and what was advised before the move are the view's. */
+static void kept(void)
+{
+	static const struct {
+		int advice;
+		const char *flag;
+	} kept[] = {
+		{ MADV_DONTFORK, " dc" }, { MADV_DONTDUMP, " dd" }, { MADV_SEQUENTIAL, " sr" },
+		{ MADV_RANDOM, " rr" }, { MADV_HUGEPAGE, " hg" }, { MADV_NOHUGEPAGE, " nh" },
+	};
+	int fd = CHECK_OK(kz_create());
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(kept); i++) {
+		char *memory = map_pages(2 * PAGE);
+
+		CHECK_OK(madvise(memory, 2 * PAGE, kept[i].advice));
+		memory[0] = 1;
+		CHECK_OK(mprotect(memory, 2 * PAGE, PROT_READ));
+		CHECK_OK(kz_move_one(fd, 0, memory, 2 * PAGE, NULL));
+		CHECK(has_flag(memory, kept[i].flag));
+		CHECK(!has_flag(memory, " wr"));
+	}
+}
+
+static void code_goes_on(void)
+{
+	static const unsigned char code[] = { 0xb8, 0x2a, 0, 0, 0, 0xc3 }; /* mov $42, %eax; ret */
+	char *memory = map_pages(PAGE);
+	int fd = CHECK_OK(kz_create());
+
+	memcpy(memory, code, sizeof(code));
+	CHECK_OK(mprotect(memory, PAGE, PROT_READ | PROT_EXEC));
+	CHECK_EQ(((int (*)(void))memory)(), 42);
+	CHECK_EQ(kz_move_one(fd, 0, memory, PAGE, NULL), 0);
+	CHECK_EQ(((int (*)(void))memory)(), 42);
+	CHECK(!has_flag(memory, " wr"));
+}
+
+static void dont_need(void)
+{
+	int fd;
+	char *view = new_view(&fd);
+
+	memset(view + PAGE, 3, 2 * PAGE);
+	CHECK_OK(madvise(view, LENGTH, MADV_DONTNEED));
+	CHECK_EQ(differing(view, LENGTH, 1, 0), 0);
+	check_file(fd);
+}
+
+static void other_advice(void)
+{
+	int fd;
+	char *view = new_view(&fd);
+
+	CHECK_ERRNO(madvise(view, LENGTH, MADV_FREE), EINVAL);
+	CHECK_ERRNO(madvise(view, LENGTH, MADV_WIPEONFORK), EINVAL);
+	CHECK_EQ(madvise(view, LENGTH, MADV_REMOVE), -1);
+	CHECK_OK(madvise(view, LENGTH, MADV_POPULATE_READ));
+	CHECK_OK(madvise(view, LENGTH, MADV_COLD));
+	CHECK_OK(madvise(view, LENGTH, MADV_WILLNEED));
+	CHECK_OK(mlock(view, LENGTH));
+	CHECK_EQ(differing(view, LENGTH, 1, 0), 0);
+	CHECK_OK(munlock(view, LENGTH));
+	check_file(fd);
+}
+
+/* The kernel may make a huge page of the file's small ones. */
+static void collapsing(void)
+{
+	char *memory = map_huge(HUGE), *map;
+	int fd = CHECK_OK(kz_create());
+
+	CHECK_OK(munmap(memory, HUGE));
+	CHECK_EQ(mmap(memory, HUGE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), memory);
+	CHECK_OK(madvise(memory, HUGE, MADV_NOHUGEPAGE));
+	fill(memory, HUGE, 1);
+	CHECK_EQ(kz_move_one(fd, 0, memory, HUGE, NULL), 0);
+	map = mmap(memory, HUGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
+	CHECK_OK(map);
+	if (!madvise(map, HUGE, MADV_COLLAPSE))
+		CHECK(is_huge(map));
+	CHECK_EQ(differing(map, HUGE, 1, 0), 0);
+	CHECK_EQ(file_differing(fd, 0, HUGE, 1, 0), 0);
+}
+
+static void userfaultfd(void)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register registration = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	int fd, faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	char *view = new_view(&fd);
+
+	if (faults == -1)
+		kz_skip("the kernel has no userfaultfd");
+	CHECK_OK(ioctl(faults, UFFDIO_API, &api));
+	registration.range.start = (uintptr_t)view;
+	registration.range.len = LENGTH;
+	CHECK_EQ(ioctl(faults, UFFDIO_REGISTER, &registration), -1);
+	registration.mode = UFFDIO_REGISTER_MODE_WP;
+	CHECK_EQ(ioctl(faults, UFFDIO_REGISTER, &registration), -1);
+	CHECK_EQ(differing(view, LENGTH, 1, 0), 0);
+}
+
+static int futex(uint32_t *word, int operation, uint32_t value)
+{
+	return (int)syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
+}
+
+static void *wait_for_wake(void *word)
+{
+	return (void *)(intptr_t)futex(word, FUTEX_WAIT, 7);
+}
+
+static void private_futex(void)
+{
+	char *memory = map_pages(PAGE);
+	uint32_t *word = (uint32_t *)memory;
+	int fd = CHECK_OK(kz_create());
+	pthread_t waiter;
+	void *result;
+
+	*word = 7;
+	CHECK_EQ(pthread_create(&waiter, NULL, wait_for_wake, word), 0);
+	kz_sleep_ms(200);
+	CHECK_EQ(kz_move_one(fd, 0, memory, PAGE, NULL), 0);
+	CHECK_SOON(futex(word, FUTEX_WAKE, 1) == 1);
+	CHECK_EQ(pthread_join(waiter, &result), 0);
+	CHECK_EQ((intptr_t)result, 0);
+}
+
+static void compaction(void)
+{
+	int fd, i;
+	char *view = new_view(&fd), *map = map_file(fd, 0, LENGTH);
+
+	for (i = 0; i < 3; i++) {
+		CHECK_OK(write_text("/proc/sys/vm/compact_memory", "1"));
+		CHECK_EQ(differing(view, LENGTH, 1, 0), 0);
+		CHECK_EQ(differing(map, LENGTH, 1, 0), 0);
+	}
+	check_file(fd);
+}
+
+static const struct kz_case cases[] = {
+	{ "unmapping_a_part", unmapping_a_part },
+	{ "remapping", remapping },
+	{ "protecting", protecting },
+	{ "kept", kept },
+	{ "code_goes_on", code_goes_on },
+	{ "dont_need", dont_need },
+	{ "other_advice", other_advice },
+	{ "collapsing", collapsing },
+	{ "userfaultfd", userfaultfd },
+	{ "private_futex", private_futex },
+	{ "compaction", compaction },
+};
+
+KZ_MAIN(cases)
