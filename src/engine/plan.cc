@@ -255,12 +255,15 @@ class Planner {
       if (selected.contains(description_.models[index].name)) AddModel(description_.models[index]);
     }
     NameSources();
-    for (auto& node : plan_.nodes) {
-      node.final_model = node.kind != ModelKind::kSource && node.has_table() &&
-                         std::ranges::none_of(node.consumers, [&](size_t consumer) {
-                           return plan_.nodes[consumer].has_table();
-                         });
-    }
+    for (auto& node : plan_.nodes) node.final_model = IsFinal(node);
+  }
+
+  bool IsFinal(const PlanNode& node) const {
+    if (node.kind == ModelKind::kSource || !node.has_table()) return false;
+    if (std::ranges::find(options_.select, node.name) != options_.select.end()) return true;
+    return std::ranges::none_of(node.consumers, [&](size_t consumer) {
+      return plan_.nodes[consumer].has_table();
+    });
   }
 
   void AddModel(const ModelDescription& model) {

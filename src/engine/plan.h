@@ -29,7 +29,8 @@ struct PlanNode {
   ModelKind kind = ModelKind::kPython;
   std::vector<PlanInput> inputs;
   std::vector<size_t> consumers;  // ascending
-  bool final_model = false;       // not a source or expectation, and no model consumes it
+  // Not a source or expectation, and either selected by its name or consumed by no model.
+  bool final_model = false;
 
   // Sources: what is read. Columns and filter null: all.
   SourceDescription source;

@@ -120,6 +120,11 @@ TEST(Plan, SelectTakesAncestorsOnly) {
   auto result = MakePlan(project, options);
   EXPECT_EQ(Names(result.plan), (Texts{"flights", "mid"}));
   EXPECT_TRUE(result.plan.nodes[1].final_model);
+  options.select = {"mid", "last"};
+  result = MakePlan(project, options);
+  EXPECT_EQ(Names(result.plan), (Texts{"flights", "mid", "last"}));
+  EXPECT_TRUE(result.plan.nodes[1].final_model) << "asked for, though another one consumes it";
+  EXPECT_TRUE(result.plan.nodes[2].final_model);
   options.select = {"midd"};
   options.preview = {"other"};
   EXPECT_EQ(Errors(MakePlan(project, options)),
