@@ -250,7 +250,7 @@ static vm_fault_t kz_wait_at_gate(struct kz_file *kf, struct vm_fault *vmf)
 		return VM_FAULT_RETRY;
 	if (!fault_flag_allow_retry_first(vmf->flags)) {
 		killed = wait_event_killable(kf->gate, !kz_is_pending(kf, index));
-		return killed || index >= kz_ready(kf) ? VM_FAULT_SIGBUS : 0;
+		return killed ? VM_FAULT_SIGBUS : 0;
 	}
 	/* The VMA may go with the lock: nothing of it, nor of vmf, is used from here on. */
 	file = get_file(vmf->vma->vm_file);
@@ -264,14 +264,15 @@ static vm_fault_t kz_fault(struct vm_fault *vmf)
 {
 	struct kz_file *kf = kz_file_of(vmf->vma->vm_file);
 
-	if (vmf->pgoff >= kz_ready(kf)) {
-		vm_fault_t result = VM_FAULT_SIGBUS;
+	if (kz_is_pending(kf, vmf->pgoff)) {
+		vm_fault_t result = kz_wait_at_gate(kf, vmf);
 
-		if (kz_is_pending(kf, vmf->pgoff))
-			result = kz_wait_at_gate(kf, vmf);
 		if (result)
 			return result;
 	}
+	/* After the gate was looked at: what was behind it a moment ago may be ready by now. */
+	if (vmf->pgoff >= kz_ready(kf))
+		return VM_FAULT_SIGBUS;
 	return shmem_vm_ops->fault(vmf);
 }
 

@@ -172,7 +172,7 @@ static bool is_settled(const struct live *before)
 static const char *reason_of(int status)
 {
 	if (status == -1)
-		return ": took too long";
+		return "took too long";
 	if (WIFSIGNALED(status))
 		return strsignal(WTERMSIG(status));
 	return "";
@@ -183,6 +183,7 @@ static bool run_case(const struct kz_case *test, bool *skipped)
 {
 	struct live before = live_now();
 	double start = now();
+	const char *reason;
 	bool passed;
 	pid_t child;
 	int status;
@@ -202,8 +203,9 @@ static bool run_case(const struct kz_case *test, bool *skipped)
 	kz_set_parameter("fail_step", 0);
 	kz_set_parameter("force_copy", 0);
 	passed = is_settled(&before) && passed;
-	printf("%s %s (%.1f s) %s\n", !passed ? "failed" : *skipped ? "skipped" : "ok", test->name,
-	       now() - start, reason_of(status));
+	reason = reason_of(status);
+	printf("%s %s (%.1f s)%s%s\n", !passed ? "failed" : *skipped ? "skipped" : "ok",
+	       test->name, now() - start, *reason ? ": " : "", reason);
 	return passed;
 }
 
