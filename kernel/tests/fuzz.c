@@ -153,14 +153,15 @@ static void start_worker(struct worker *worker, uint64_t *random, double end)
 	fuzz_wild(worker->seed, seconds);
 }
 
-static void print_file(const char *path)
+void print_file(const char *path)
 {
 	char text[4096];
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t got = fd == -1 ? 0 : read(fd, text, sizeof(text) - 1);
+	ssize_t got;
 
-	if (got > 0)
-		dprintf(STDOUT_FILENO, "%s\n%.*s", path, (int)got, text);
+	dprintf(STDOUT_FILENO, "%s\n", path);
+	while (fd != -1 && (got = read(fd, text, sizeof(text))) > 0)
+		dprintf(STDOUT_FILENO, "%.*s", (int)got, text);
 	close(fd);
 }
 

@@ -202,7 +202,8 @@ static void remap(struct region *region)
 	void *moved;
 	char *to;
 
-	if (next_run(region, &first, region->pages) < region->pages)
+	/* Remapping ends a registration with userfaultfd. */
+	if (region->kind == REFUSED || next_run(region, &first, region->pages) < region->pages)
 		return;
 	/* Only possible if it is one mapping. */
 	to = map_aligned(length, PAGE);
