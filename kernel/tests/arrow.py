@@ -128,7 +128,7 @@ def read_table(table: pa.Table, moved: Moved) -> pa.Table:
 
 def main() -> None:
     """Ends with the line that kernel/vm/init judges by."""
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 30_000
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     table, expected = make_table(rows), make_table(rows)
     ranges = ranges_of(table)
     whole = sum(max(0, (a + n) // PAGE - -(-a // PAGE)) for a, n in ranges)

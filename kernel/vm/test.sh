@@ -26,7 +26,7 @@ for source in "$repo"/kernel/tests/[a-z]*.c; do
 done
 
 failed=0
-run 2 450 "${programs[@]}" race:-t:1 fuzz:-t:10 conformance arrow || failed=1
+run 2 450 "${programs[@]}" race:-t:1 conformance arrow || failed=1
 run 1 120 cgroup swap || failed=1
 awk -v machines_failed="$failed" '
   { passed += $1; failed += $2 }
