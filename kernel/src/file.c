@@ -7,6 +7,7 @@
 #include <linux/dcache.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
+#include <linux/huge_mm.h>
 #include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/sched/mm.h>
@@ -313,7 +314,7 @@ static int kz_mmap(struct file *file, struct vm_area_struct *vma)
 
 /*
  * Where a mapping goes is asked for with the mm's lock held, and if it goes to a fixed place this
- * is the last moment before what was there goes.
+ * is the last moment before what was there goes. Others go where huge pages can be mapped whole.
  */
 static unsigned long kz_get_unmapped_area(struct file *file, unsigned long address,
 					  unsigned long length, unsigned long offset,
@@ -327,7 +328,8 @@ static unsigned long kz_get_unmapped_area(struct file *file, unsigned long addre
 		if (error)
 			return error;
 	}
-	return shmem_fops->get_unmapped_area(file, address, length, offset, flags);
+	/* Not shmem's, which takes no other files than its own. */
+	return thp_get_unmapped_area(file, address, length, offset, flags);
 }
 
 /* Nobody opens the file for writing, root neither. */
