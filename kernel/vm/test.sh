@@ -22,7 +22,7 @@ run() {
 programs=()
 for source in "$repo"/kernel/tests/[a-z]*.c; do
   name=$(basename "$source" .c)
-  [[ $name == *_* || $name == race || $name == fuzz ]] || programs+=("$name")
+  [[ $name == *_* || $name == race || $name == fuzz || $name == bench ]] || programs+=("$name")
 done
 
 failed=0

@@ -261,9 +261,8 @@ class Planner {
   bool IsFinal(const PlanNode& node) const {
     if (node.kind == ModelKind::kSource || !node.has_table()) return false;
     if (std::ranges::find(options_.select, node.name) != options_.select.end()) return true;
-    return std::ranges::none_of(node.consumers, [&](size_t consumer) {
-      return plan_.nodes[consumer].has_table();
-    });
+    return std::ranges::none_of(node.consumers,
+                                [&](size_t consumer) { return plan_.nodes[consumer].has_table(); });
   }
 
   void AddModel(const ModelDescription& model) {

@@ -128,7 +128,7 @@ WorkerPool::~WorkerPool() {
 
 // Where the zygote was killed its other processes die a little later. The last one of them closes
 // the pipe for what they print.
-void WorkerPool::AwaitZygotesProcesses() {
+void WorkerPool::AwaitZygotesProcesses() const {
   const auto deadline = std::chrono::steady_clock::now() + kZygotePatience;
   pollfd poller{zygote_.output.get(), POLLIN, 0};
   while (std::chrono::steady_clock::now() < deadline) {

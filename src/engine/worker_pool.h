@@ -86,7 +86,7 @@ class WorkerPool {
   Taken TakeMessage(Worker& worker);
   void Forget(WorkerId id);
   void KillWorkersAndWait();
-  void AwaitZygotesProcesses();
+  void AwaitZygotesProcesses() const;
   void OnZygoteMessage();
   void OnReady(const nlohmann::json& body);
   void OnForked(WorkerId id, std::vector<base::UniqueFd> fds);

@@ -57,8 +57,8 @@ const char* EnterNamespaces(const IdMaps& maps, Outcome& outcome) {
   return nullptr;
 }
 
-// What is mounted here doesn't show elsewhere. In a chroot / is no mount (EINVAL): then it is enough
-// for the one that is mounted over.
+// What is mounted here doesn't show elsewhere. In a chroot / is no mount (EINVAL): then it is
+// enough for the one that is mounted over.
 bool KeepMountsHere() {
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0) return true;
   return errno == EINVAL && ::mount(nullptr, kMountPoint, nullptr, MS_PRIVATE, nullptr) == 0;

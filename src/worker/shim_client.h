@@ -20,8 +20,8 @@ bool ShimLoaded();
 /// owns the socket afterwards. NotImplemented if the shim isn't loaded; IOError.
 arrow::Status StartShim(base::UniqueFd broker);
 
-/// The memory that `table` may be published from; none without the shim: chunks, and of those that a
-/// fork() has left partly private to this process the table's buffers that are still the shared ones.
+/// The memory that `table` may be published from; none without the shim: chunks, and of those that
+/// a fork() has left partly private to this process the table's buffers that are still shared.
 std::vector<ShareableRange> ShareableRanges(const arrow::Table& table);
 
 }  // namespace zerrow::worker
