@@ -56,6 +56,15 @@ extern unsigned long kz_max_user_bytes;
 extern bool kz_force_copy;
 bool kz_step_fails(struct kz_steps *steps);
 
+/* account.c */
+extern struct file *kz_promise;
+struct kz_user *kz_user_get(kuid_t uid);
+void kz_user_put(struct kz_user *user);
+int kz_user_charge(struct kz_user *user, u64 bytes);
+void kz_user_uncharge(struct kz_user *user, u64 bytes);
+int kz_grow(struct inode *inode, u64 bytes);
+void kz_shrink(struct inode *inode, u64 bytes);
+
 /* file.c */
 int kz_files_init(void);
 void kz_files_exit(void);

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Runs the module's tests in a virtual machine with Debian's kernel, with memory cgroups of version
-# 2 and then, those to which it matters, with version 1. Prints a line for each program, what failed
-# in full, and at the end "N passed, N failed". The consoles are kept in build/kernel/debian/.
+# test.sh debian|debug: runs the module's tests in a virtual machine with that kernel, with memory
+# cgroups of version 2 and then, those to which it matters, with version 1. Prints a line for each
+# program, what failed in full, and at the end "N passed, N failed". The consoles are kept in
+# build/kernel/KERNEL/.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repo=$(cd "$here/../.." && pwd)
-logs=$repo/build/kernel/debian
+kernel=$1
+logs=$repo/build/kernel/$kernel
 totals=$(mktemp)
 trap 'rm -f "$totals"' EXIT
 
@@ -13,8 +15,8 @@ trap 'rm -f "$totals"' EXIT
 run() {
   local cgroup=$1 seconds=$2 status=0
   shift 2
-  echo "== Debian's kernel, memory cgroups of version $cgroup"
-  CGROUP=$cgroup "$here/run.sh" debian "$seconds" "$@" | awk -f "$here/report.awk" -v totals="$totals" || status=$?
+  echo "== The $kernel kernel, memory cgroups of version $cgroup"
+  CGROUP=$cgroup "$here/run.sh" "$kernel" "$seconds" "$@" | awk -f "$here/report.awk" -v totals="$totals" || status=$?
   cp "$logs/log" "$logs/cgroup$cgroup.log"
   return "$status"
 }
