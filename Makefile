@@ -15,7 +15,7 @@ CC_HEADERS := $(shell find include src python/bindings -name '*.h')
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: all help demo test test-cc test-py lint lint-cc lint-py format bench test-asan test-tsan fuzz docs clean
+.PHONY: all help demo test test-cc test-py lint lint-cc lint-py format bench test-asan test-tsan test-kernel fuzz docs clean
 .DELETE_ON_ERROR:
 all: $(INSTALLED)
 
@@ -107,6 +107,10 @@ test-asan test-tsan: build/.packages build/.requirements  ## the C++ tests under
 	cmake --preset $(@:test-%=%) -DPython_EXECUTABLE=$(abspath $(BIN))/python >/dev/null
 	cmake --build build/$(@:test-%=%) -j $(JOBS)
 	ctest --test-dir build/$(@:test-%=%) --output-on-failure --timeout 600 --label-exclude no_$(@:test-%=%)
+
+test-kernel: build/.packages-test-kernel $(INSTALLED)  ## the kernel module's tests, in a virtual machine
+	@cmake --build build/dev -j $(JOBS) --target shm_test
+	@kernel/vm/test.sh
 
 fuzz: build/.packages-fuzz build/.requirements  ## each fuzz target for FUZZ_SECONDS (60)
 	cmake --preset fuzz -DPython_EXECUTABLE=$(abspath $(BIN))/python >/dev/null

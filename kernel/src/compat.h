@@ -16,6 +16,9 @@
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
 #error "KernelZero needs Linux 6.1"
 #endif
+#ifndef CONFIG_TRANSPARENT_HUGEPAGE
+#error "KernelZero needs transparent huge pages"
+#endif
 
 /**
  * struct kz_symbols - functions that modules can't link to, looked up at load

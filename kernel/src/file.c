@@ -250,7 +250,7 @@ static vm_fault_t kz_wait_at_gate(struct kz_file *kf, struct vm_fault *vmf)
 		return VM_FAULT_RETRY;
 	if (!fault_flag_allow_retry_first(vmf->flags)) {
 		killed = wait_event_killable(kf->gate, !kz_is_pending(kf, index));
-		return killed || index >= kz_ready(kf) ? VM_FAULT_SIGBUS : 0;
+		return killed ? VM_FAULT_SIGBUS : 0;
 	}
 	/* The VMA may go with the lock: nothing of it, nor of vmf, is used from here on. */
 	file = get_file(vmf->vma->vm_file);
@@ -264,14 +264,15 @@ static vm_fault_t kz_fault(struct vm_fault *vmf)
 {
 	struct kz_file *kf = kz_file_of(vmf->vma->vm_file);
 
-	if (vmf->pgoff >= kz_ready(kf)) {
-		vm_fault_t result = VM_FAULT_SIGBUS;
+	if (kz_is_pending(kf, vmf->pgoff)) {
+		vm_fault_t result = kz_wait_at_gate(kf, vmf);
 
-		if (kz_is_pending(kf, vmf->pgoff))
-			result = kz_wait_at_gate(kf, vmf);
 		if (result)
 			return result;
 	}
+	/* After the gate was looked at: what was behind it a moment ago may be ready by now. */
+	if (vmf->pgoff >= kz_ready(kf))
+		return VM_FAULT_SIGBUS;
 	return shmem_vm_ops->fault(vmf);
 }
 
@@ -312,7 +313,7 @@ static int kz_mmap(struct file *file, struct vm_area_struct *vma)
 
 /*
  * Where a mapping goes is asked for with the mm's lock held, and if it goes to a fixed place this
- * is the last moment before what was there goes.
+ * is the last moment before what was there goes. Others go where huge pages can be mapped whole.
  */
 static unsigned long kz_get_unmapped_area(struct file *file, unsigned long address,
 					  unsigned long length, unsigned long offset,
@@ -326,7 +327,8 @@ static unsigned long kz_get_unmapped_area(struct file *file, unsigned long addre
 		if (error)
 			return error;
 	}
-	return shmem_fops->get_unmapped_area(file, address, length, offset, flags);
+	/* Not shmem's, which takes no other files than its own. */
+	return thp_get_unmapped_area(file, address, length, offset, flags);
 }
 
 /* Nobody opens the file for writing, root neither. */

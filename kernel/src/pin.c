@@ -193,7 +193,7 @@ static long kz_still_mapped(const struct kz_span *span, unsigned long page)
 	struct page *found[KZ_CONFIRM_BATCH];
 	long count = min_t(long, span->count - page, KZ_CONFIRM_BATCH), got, same = 0, i;
 
-	/* What this doesn't find may be in somebody's hands just now: then under the table's lock. */
+	/* What this doesn't find may be in somebody's hands just now: then with the lock. */
 	got = get_user_pages_fast_only(start, count, 0, found);
 	if (got <= 0)
 		got = kz_get_user_pages(start, 1, FOLL_FORCE, found);

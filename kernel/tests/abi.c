@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Structs that begin with their size, command numbers, and what a device's descriptor is good for. */
+/* Structs that begin with their size, command numbers, and whom a device's descriptor serves. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,15 +73,15 @@ static void longer_struct_stays(void)
 		struct kz_version known;
 		uint64_t unknown[4];
 	} version = { .known.size = sizeof(version) };
-	char *page = map_pages(2 * PAGE);
+	char *page = map_pages(2 * PAGE), *at = page + PAGE - sizeof(struct kz_version);
 
 	CHECK_OK(ioctl(kz_device(), KZ_VERSION, &version));
 	CHECK_EQ(version.known.abi, KZ_ABI_VERSION);
 	CHECK_EQ(not_zero(version.unknown, sizeof(version.unknown)), 0);
 	/* And what it claims to have must be there. */
 	CHECK_OK(munmap(page + PAGE, PAGE));
-	*(uint32_t *)(page + PAGE - sizeof(struct kz_version)) = sizeof(struct kz_version) + 8;
-	CHECK_ERRNO(ioctl(kz_device(), KZ_VERSION, page + PAGE - sizeof(struct kz_version)), EFAULT);
+	*(uint32_t *)at = sizeof(struct kz_version) + 8;
+	CHECK_ERRNO(ioctl(kz_device(), KZ_VERSION, at), EFAULT);
 }
 
 static void commands(void)

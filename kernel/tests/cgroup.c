@@ -33,7 +33,7 @@ static void await(int end)
 		CHECK(about_ <= (size_t)(expected) + GROUP_SLACK);	\
 	} while (0)
 
-/* In the group: fills memory, moves it, hands the file over, ends. Each time it is told to go on. */
+/* In the group: fills memory, moves it, hands the file over, ends; each when it is told to. */
 static pid_t start_owner(const struct kz_group *group, bool huge, unsigned int flags)
 {
 	pid_t owner;

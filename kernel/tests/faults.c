@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Every step that can fail does, one after the other: ranges before it have moved, all others are as
- * they were, nothing is lost, and the same call goes through the next time.
+ * Every step that can fail does, one after the other: ranges before it have moved, all others are
+ * as they were, nothing is lost, and the same call goes through the next time.
  */
 #include <stdlib.h>
 #include <sys/mman.h>

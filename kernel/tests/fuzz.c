@@ -74,8 +74,8 @@ static void set_up(void)
 		{ DEBUG "fail_page_alloc/verbose", "0" },
 		{ KSM "sleep_millisecs", "20" },
 		{ KSM "run", "1" },
-		{ THP "khugepaged/scan_sleep_millisecs", "10" },
-		{ THP "khugepaged/alloc_sleep_millisecs", "10" },
+		{ THP "khugepaged/scan_sleep_millisecs", "100" },
+		{ THP "khugepaged/alloc_sleep_millisecs", "100" },
 		{ CGROUP "/cgroup.procs", "0" },
 	};
 	size_t i;
@@ -136,7 +136,7 @@ static void perturb(uint64_t *random)
 
 static void start_worker(struct worker *worker, uint64_t *random, double end)
 {
-	double now = fuzz_now(), seconds = 1 + (double)below(random, 5000) * 1e-3;
+	double now = fuzz_now(), seconds = (1 + (double)below(random, 5000) * 1e-3) * kz_slowness;
 
 	*worker = (struct worker){ .seed = kz_random(random), .is_model = one_in(random, 2) };
 	if (seconds > end - now)
@@ -153,14 +153,15 @@ static void start_worker(struct worker *worker, uint64_t *random, double end)
 	fuzz_wild(worker->seed, seconds);
 }
 
-static void print_file(const char *path)
+void print_file(const char *path)
 {
 	char text[4096];
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t got = fd == -1 ? 0 : read(fd, text, sizeof(text) - 1);
+	ssize_t got;
 
-	if (got > 0)
-		dprintf(STDOUT_FILENO, "%s\n%.*s", path, (int)got, text);
+	dprintf(STDOUT_FILENO, "%s\n", path);
+	while (fd != -1 && (got = read(fd, text, sizeof(text))) > 0)
+		dprintf(STDOUT_FILENO, "%.*s", (int)got, text);
 	close(fd);
 }
 
@@ -237,12 +238,13 @@ static void fuzz(void)
 			}
 			alive += worker[i].process != 0;
 		}
-		perturb(&random);
+		if (one_in(&random, 5 * kz_slowness))
+			perturb(&random);
 		kz_sleep_ms(20);
 	}
 	tear_down();
 	dprintf(STDOUT_FILENO,
-		"  %lu workers, %lu operations, %lu forks; %lu moves, %lu of them refused and %lu without memory; %lu queries; pages: %lu moved, %lu of huge ones, %lu copied, %lu compared\n",
+		"  %lu workers, %lu operations, %lu forks; %lu moves, %lu of them refused and %lu for lack of memory; %lu queries; pages: %lu moved, %lu of huge ones, %lu copied, %lu compared\n",
 		workers, fuzz_counts->ops, fuzz_counts->forks, fuzz_counts->calls,
 		fuzz_counts->refused, fuzz_counts->failed, fuzz_counts->queries, fuzz_counts->moved,
 		fuzz_counts->huge, fuzz_counts->copied, fuzz_counts->checked);

@@ -39,6 +39,7 @@ void fail_allocation(unsigned int nth);
 int fuzz_create(void);
 
 double fuzz_now(void);
+void print_file(const char *path);
 
 /* A number below @bound. */
 static inline size_t below(uint64_t *random, size_t bound)

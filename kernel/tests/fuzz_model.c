@@ -101,21 +101,34 @@ static void map_region(struct model *model, struct region *region)
 	region->kind = (enum kind)below(&model->random, REFUSED + 1);
 	region->pages = region->kind == REFUSED ? 1 + below(&model->random, 16) :
 			region->kind == PAGES ? 1 + below(&model->random, 300) :
-			512 + below(&model->random, MAX_PAGES - 512);
+			512 + below(&model->random, MAX_PAGES - 512 + 1);
 	region->start = region->kind == REFUSED ? map_refused(model, region->pages * PAGE) :
 			map_movable(region, region->pages * PAGE);
 	for (i = 0; i < region->pages; i++)
 		region->page[i] = (struct page){ .writable = true };
 }
 
+/*
+ * The first page from *@first on that isn't gone, and how many follow it before @end; what is gone
+ * may be another's memory by now.
+ */
+static size_t next_run(const struct region *region, size_t *first, size_t end)
+{
+	size_t last;
+
+	while (*first < end && region->page[*first].state == GONE)
+		++*first;
+	for (last = *first; last < end && region->page[last].state != GONE; last++)
+		;
+	return last - *first;
+}
+
 static void unmap_region(struct region *region)
 {
-	size_t i;
+	size_t first = 0, count;
 
-	/* By page: what is gone may be another's by now. */
-	for (i = 0; i < region->pages; i++)
-		if (region->page[i].state != GONE)
-			CHECK_OK(munmap(region->start + i * PAGE, PAGE));
+	for (; (count = next_run(region, &first, region->pages)); first += count)
+		CHECK_OK(munmap(region->start + first * PAGE, count * PAGE));
 }
 
 /* What a thread does to its memory */
@@ -143,20 +156,20 @@ static void write_pages(struct model *model, struct region *region, size_t first
 		close(memory);
 }
 
-static void discard_pages(struct region *region, size_t first, size_t count)
+static void discard_pages(struct region *region, size_t first, size_t end)
 {
-	size_t i;
+	size_t count, i;
 
 	if (region->kind == REFUSED)
 		return;
-	for (i = first; i < first + count; i++) {
-		struct page *page = region->page + i;
+	for (; (count = next_run(region, &first, end)); first += count) {
+		CHECK_OK(madvise(region->start + first * PAGE, count * PAGE, MADV_DONTNEED));
+		for (i = first; i < first + count; i++) {
+			struct page *page = region->page + i;
 
-		if (page->state == GONE)
-			continue;
-		CHECK_OK(madvise(region->start + i * PAGE, PAGE, MADV_DONTNEED));
-		page->id = page->state == VIEW ? page->file_id : 0;
-		page->changed = false;
+			page->id = page->state == VIEW ? page->file_id : 0;
+			page->changed = false;
+		}
 	}
 }
 
@@ -170,29 +183,28 @@ static void advise(struct model *model, struct region *region, size_t first, siz
 		advice[below(&model->random, ARRAY_SIZE(advice))]);
 }
 
-static void protect(struct model *model, struct region *region, size_t first, size_t count)
+static void protect(struct model *model, struct region *region, size_t first, size_t end)
 {
 	bool writable = !one_in(&model->random, 3);
-	size_t i;
+	size_t count, i;
 
-	for (i = first; i < first + count; i++) {
-		if (region->page[i].state == GONE)
-			continue;
-		CHECK_OK(mprotect(region->start + i * PAGE, PAGE,
+	for (; (count = next_run(region, &first, end)); first += count) {
+		CHECK_OK(mprotect(region->start + first * PAGE, count * PAGE,
 				  writable ? PROT_READ | PROT_WRITE : PROT_READ));
-		region->page[i].writable = writable;
+		for (i = first; i < first + count; i++)
+			region->page[i].writable = writable;
 	}
 }
 
 static void remap(struct region *region)
 {
-	size_t length = region->pages * PAGE, i;
+	size_t length = region->pages * PAGE, first = 0;
 	void *moved;
 	char *to;
 
-	for (i = 0; i < region->pages; i++)
-		if (region->page[i].state == GONE)
-			return;
+	/* Remapping ends a registration with userfaultfd. */
+	if (region->kind == REFUSED || next_run(region, &first, region->pages) < region->pages)
+		return;
 	/* Only possible if it is one mapping. */
 	to = map_aligned(length, PAGE);
 	moved = mremap(region->start, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, to);
@@ -230,13 +242,13 @@ static void fork_child(struct model *model)
 	*child = kz_fork();
 	if (*child)
 		return;
-	for (i = 0; i < 2; i++) {
-		size_t r;
+	for (i = 0; i < 2 * REGIONS; i++) {
+		struct region *region = model->regions + i % REGIONS;
+		size_t first = below(&model->random, region->pages);
 
-		for (r = 0; r < REGIONS; r++)
-			if (model->regions[r].kind != REFUSED)
-				check_region(model->regions + r, 0, model->regions[r].pages);
-		kz_sleep_ms((unsigned int)below(&model->random, 50));
+		if (region->kind != REFUSED)
+			check_region(region, first, (region->pages - first + 1) / 2);
+		kz_sleep_ms((unsigned int)below(&model->random, 10));
 	}
 	_exit(EXIT_SUCCESS);
 }
@@ -285,11 +297,11 @@ static void step(struct model *model)
 	else if (what < 40)
 		check_region(region, first, count);
 	else if (what < 45)
-		discard_pages(region, first, count);
+		discard_pages(region, first, first + count);
 	else if (what < 55)
 		advise(model, region, first, count);
 	else if (what < 60)
-		protect(model, region, first, count);
+		protect(model, region, first, first + count);
 	else if (what < 62)
 		remap(region);
 	else if (what < 65)

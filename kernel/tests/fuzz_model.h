@@ -8,7 +8,7 @@
 #define REGIONS 6
 #define FILES 3
 #define MAX_RANGES 4
-#define MAX_PAGES 1100
+#define MAX_PAGES 700
 #define PUBLISHED 2048
 #define CHILDREN 2
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Calls of which is known what they must do. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -143,6 +144,21 @@ static void check_account(const struct kz_move *account, const struct part *part
 	fuzz_counts->copied += account->copied_pages;
 }
 
+static void __attribute__((noreturn))
+fail_as_unexpected(const struct part *parts, size_t nr, int error, int refused)
+{
+	size_t i;
+
+	for (i = 0; i < nr; i++)
+		dprintf(STDOUT_FILENO, "%p: %zx to %zx, kind %d, state %d, writable %d: %s\n",
+			(void *)parts[i].region->start, parts[i].start, parts[i].end,
+			parts[i].region->kind, parts[i].region->page[parts[i].first].state,
+			parts[i].region->page[parts[i].first].writable,
+			strerror(refusal_of(parts + i)));
+	print_file("/proc/self/maps");
+	FAIL("KZ_MOVE: %s instead of %s", strerror(error), strerror(refused));
+}
+
 void move_ranges(struct model *model)
 {
 	static const unsigned int all_flags[] = { 0, 0, KZ_MOVE_UNMAP, KZ_MOVE_EDGES,
@@ -167,7 +183,7 @@ void move_ranges(struct model *model)
 	fail_allocation(0);
 	/* Some step may have been told to fail, and a user's files may be limited. */
 	if (error != refused && (refused || error != EDQUOT) && error != ENOMEM)
-		FAIL("KZ_MOVE: %s instead of %s", strerror(error), strerror(refused));
+		fail_as_unexpected(parts, nr, error, refused);
 	CHECK(!refused || !account.done);
 	CHECK(error || account.done == nr);
 	for (i = 0; i < account.done; i++) {

@@ -280,7 +280,10 @@ static void move(struct wild *wild)
 		fail_allocation(1 + (unsigned int)below(&wild->random, 80));
 	fuzz_counts->calls++;
 	if (ioctl(kz_device(), KZ_MOVE, header)) {
-		fuzz_counts->refused++;
+		if (errno == ENOMEM)
+			fuzz_counts->failed++;
+		else
+			fuzz_counts->refused++;
 		if (!is_documented(errno))
 			kz_fail(__FILE__, __LINE__, errno, "KZ_MOVE");
 	}

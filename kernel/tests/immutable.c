@@ -74,7 +74,7 @@ static void through_descriptor(void)
 	check_bytes(fd);
 }
 
-/* The kernel lets nobody turn a descriptor of a link into one of a name, nor into a writable one. */
+/* The links of /proc lead to the file past its name, and past no lock. */
 static void by_opening_anew(void)
 {
 	static const int modes[] = { 0444, 0666, 0777, 0000, 06777 };

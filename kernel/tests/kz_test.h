@@ -44,7 +44,7 @@ extern struct kz_options kz_options;
 /* Seconds that each case may take beyond those of the command line. */
 extern unsigned int kz_case_seconds;
 
-/* How much slower than usual the kernel is, by the environment's SLOWNESS: a factor of all limits. */
+/* How much slower than usual the kernel is, by the environment's SLOWNESS: a factor of limits. */
 extern unsigned int kz_slowness;
 
 int kz_run(int argc, char **argv, const struct kz_case *cases, size_t count);

@@ -72,7 +72,10 @@ static void max_ranges(void)
 static void with_few_pages(void)
 {
 	char *memory = map_pages(16 * PAGE);
-	struct kz_range ranges[] = { range_of(memory, 4 * PAGE), range_of(memory + 8 * PAGE, 5 * PAGE) };
+	struct kz_range ranges[] = {
+		range_of(memory, 4 * PAGE),
+		range_of(memory + 8 * PAGE, 5 * PAGE),
+	};
 	struct kz_range edges = range_of(memory + 1, 8 * PAGE);
 	int fd = CHECK_OK(kz_create());
 	struct kz_snapshot *before;
@@ -95,8 +98,11 @@ static void max_call_pages(void)
 static void with_few_bytes(void)
 {
 	char *memory = map_pages(16 * PAGE);
-	struct kz_range ranges[] = { range_of(memory, 3 * PAGE), range_of(memory + 3 * PAGE, 2 * PAGE),
-				     range_of(memory + 5 * PAGE, 2 * PAGE) };
+	struct kz_range ranges[] = {
+		range_of(memory, 3 * PAGE),
+		range_of(memory + 3 * PAGE, 2 * PAGE),
+		range_of(memory + 5 * PAGE, 2 * PAGE),
+	};
 	int fd = CHECK_OK(kz_create()), second = CHECK_OK(kz_create());
 	struct kz_snapshot *rest;
 	struct kz_move account;
@@ -152,7 +158,7 @@ static pid_t start_user(unsigned int user, size_t length, int expected, int sock
 
 static void users_apart(void)
 {
-	int sockets[2], first, other;
+	int sockets[2], first, other, own;
 
 	CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
 	reap(start_user(1001, 5 * PAGE, 0, sockets[1]));
@@ -162,7 +168,8 @@ static void users_apart(void)
 	close(receive_fd(sockets[0]));
 	reap(start_user(1002, 6 * PAGE, 0, sockets[1]));
 	other = receive_fd(sockets[0]);
-	CHECK_EQ(kz_move_one((int)CHECK_OK(kz_create()), 0, map_pages(6 * PAGE), 6 * PAGE, NULL), 0);
+	own = CHECK_OK(kz_create());
+	CHECK_EQ(kz_move_one(own, 0, map_pages(6 * PAGE), 6 * PAGE, NULL), 0);
 	close(first);
 	reap(start_user(1001, 6 * PAGE, 0, sockets[1]));
 	close(receive_fd(sockets[0]));
@@ -183,7 +190,10 @@ static void file_size(void)
 {
 	struct rlimit limit = { 4 * PAGE, RLIM_INFINITY };
 	char *memory = map_pages(8 * PAGE);
-	struct kz_range ranges[] = { range_of(memory, 3 * PAGE), range_of(memory + 3 * PAGE, 2 * PAGE) };
+	struct kz_range ranges[] = {
+		range_of(memory, 3 * PAGE),
+		range_of(memory + 3 * PAGE, 2 * PAGE),
+	};
 	int fd = CHECK_OK(kz_create());
 	struct kz_snapshot *rest;
 	struct kz_move account;

@@ -198,7 +198,8 @@ static void many_ranges(void)
 	CHECK_EQ(account.done, COUNT);
 	for (i = 0; i < COUNT; i++) {
 		CHECK_EQ(ranges[i].offset, expected);
-		CHECK_EQ(file_differing(fd, (off_t)expected, ranges[i].length, COUNT - 1 - i, 0), 0);
+		CHECK_EQ(file_differing(fd, (off_t)expected, ranges[i].length, COUNT - 1 - i, 0),
+			 0);
 		CHECK_EQ(differing(memory + i * 4 * PAGE, 4 * PAGE, i, 0), 0);
 		expected += ranges[i].length;
 	}

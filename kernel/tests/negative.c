@@ -33,7 +33,8 @@ static void refuse_ranges(const char *file, int line, const struct setting *sett
 	int result = kz_move(setting->fd, flags, ranges, count, &account);
 
 	if (result != -1 || errno != expected)
-		kz_fail(file, line, result ? errno : 0, "result %d, not errno %d", result, expected);
+		kz_fail(file, line, result ? errno : 0, "result %d, not errno %d", result,
+			expected);
 	CHECK_EQ(account.done, 0);
 	CHECK_EQ(account.moved_pages + account.copied_pages + account.huge_pages, 0);
 	check_unchanged(file, line, before);
@@ -41,7 +42,7 @@ static void refuse_ranges(const char *file, int line, const struct setting *sett
 
 #define REFUSE(setting, flags, expected, ...)						\
 	refuse_ranges(__FILE__, __LINE__, setting, flags, (struct kz_range[]){ __VA_ARGS__ },	\
-		      sizeof((struct kz_range[]){ __VA_ARGS__ }) / sizeof(struct kz_range), expected)
+		      ARRAY_SIZE(((struct kz_range[]){ __VA_ARGS__ })), expected)
 
 static void flags_and_reserved(void)
 {

@@ -23,12 +23,14 @@
  * @disturb: what goes on meanwhile
  * @movers: threads that move parts of the memory
  * @apart: pages that the writers leave alone
+ * @filled: all pages are filled, apart from the counters, with what never changes
+ * @copied: every page is copied
  * @refusable: the disturbance may make a call fail: memory isn't there, or isn't of one kind
  */
 struct setup {
 	disturbance disturb[MAX_DISTURBANCES];
 	size_t movers, apart;
-	bool refusable;
+	bool filled, copied, refusable;
 };
 
 struct totals {
@@ -196,7 +198,7 @@ static void *moves(void *argument)
 
 static void race_init(struct race *race, int fd, bool huge, const struct setup *setup)
 {
-	size_t length;
+	size_t length, page;
 
 	memset(race, 0, sizeof(*race));
 	race->pages = huge ? MAX_PAGES : MAX_PAGES / 2;
@@ -207,6 +209,8 @@ static void race_init(struct race *race, int fd, bool huge, const struct setup *
 	/* Small pages are read in by whoever comes first. */
 	if (huge)
 		memset(race->memory, 0, length);
+	for (page = 0; setup->filled && page < race->pages; page++)
+		fill(race->memory + page * PAGE + UNUSED_BYTE, UNUSED_BYTES, page);
 	race->published = map_pages(length);
 	race->fd = fd;
 	memset(race->in_file, -1, sizeof(race->in_file));
@@ -294,6 +298,7 @@ static void run_race(const struct setup *setup)
 	uint64_t random = kz_options.seed;
 	struct totals totals = {};
 
+	CHECK_OK(kz_set_parameter("force_copy", setup->copied));
 	/* Both kinds of pages at least once. */
 	while (now() < end || totals.rounds < 2)
 		run_round(setup, totals.rounds % 2, &random, &totals);
@@ -316,6 +321,11 @@ RACE(alone, .movers = 1)
 RACE(forked, .movers = 1, .disturb = { forks })
 RACE(paged_out, .movers = 1, .disturb = { pages_out })
 RACE(collapsed, .movers = 1, .disturb = { collapses })
+RACE(copied_collapsed, .movers = 1, .disturb = { collapses }, .copied = true)
+RACE(read_collapsed, .movers = 1, .apart = 511, .disturb = { collapses, reads_memory },
+     .filled = true)
+RACE(read_copied_collapsed, .movers = 1, .apart = 511, .disturb = { collapses, reads_memory },
+     .filled = true, .copied = true)
 RACE(collapsed_by_two, .movers = 2, .disturb = { collapses, queries })
 RACE(queried, .movers = 1, .disturb = { queries, pages_out })
 RACE(merged, .movers = 1, .disturb = { merges })
@@ -418,6 +428,9 @@ static const struct kz_case cases[] = {
 	{ "forked", forked },
 	{ "paged_out", paged_out },
 	{ "collapsed", collapsed },
+	{ "copied_collapsed", copied_collapsed },
+	{ "read_collapsed", read_collapsed },
+	{ "read_copied_collapsed", read_copied_collapsed },
 	{ "collapsed_by_two", collapsed_by_two },
 	{ "queried", queried },
 	{ "merged", merged },

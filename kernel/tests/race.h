@@ -46,7 +46,8 @@ static inline _Atomic uint64_t *counter_of(const void *page, size_t writer, bool
 }
 
 /* Bytes of a page that no counter is in. */
-#define UNUSED_BYTE 2048
+#define UNUSED_BYTE 1024
+#define UNUSED_BYTES 2048
 
 /* race_disturb.c; the second part of them uses the pages that the writers don't. */
 void forks(struct race *race);
@@ -55,6 +56,7 @@ void collapses(struct race *race);
 void protects(struct race *race);
 void queries(struct race *race);
 void merges(struct race *race);
+void reads_memory(struct race *race);
 void reads_file(struct race *race);
 void reads_beyond(struct race *race);
 void handles_faults(struct race *race);

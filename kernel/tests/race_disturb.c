@@ -128,6 +128,18 @@ void merges(struct race *race)
 	CHECK_OK(write_text(KSM "run", "2"));
 }
 
+/* What was there before is there all the time. */
+void reads_memory(struct race *race)
+{
+	size_t page;
+
+	while (!race->stop) {
+		for (page = 0; page < race->pages; page++)
+			if (differing(race->memory + page * PAGE + UNUSED_BYTE, UNUSED_BYTES, page, 0))
+				FAIL("page %zu has changed", page);
+	}
+}
+
 /* What can be read of the file never changes. */
 void reads_file(struct race *race)
 {

@@ -13,9 +13,10 @@
 
 #include "kz_test.h"
 
-/* Makes a piece of memory that doesn't move, of at least a page; NULL if the kernel has none. */
-typedef char *maker(size_t *length);
-
+/*
+ * Each of these makes a piece of memory that doesn't move, of at least a page; NULL if the kernel
+ * has none.
+ */
 static char *map(size_t length, int protection, int flags, int fd)
 {
 	return (char *)CHECK_OK(mmap(NULL, length, protection, flags, fd, 0));
@@ -182,7 +183,7 @@ static char *with_userfaultfd(size_t *length)
 }
 
 /* The memory lies between two ranges that could move. */
-static void refuse(maker *make)
+static void refuse(char *(*make)(size_t *length))
 {
 	size_t length = 4 * PAGE;
 	char *memory = make(&length), *good = map_pages(8 * PAGE);

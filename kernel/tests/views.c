@@ -49,7 +49,7 @@ static bool has_flag(const void *address, const char *flag)
 		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
 			here = (uintptr_t)address >= from && (uintptr_t)address < to;
 		else if (here && !strncmp(line, "VmFlags:", 8))
-			found = strstr(line + 8, flag) != NULL;
+			found = !!strstr(line + 8, flag);
 	}
 	fclose(file);
 	return found;

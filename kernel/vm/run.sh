@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # run.sh debian|debug SECONDS [TEST[:ARGUMENT...]...]: builds the module and its tests for a kernel and
 # runs them in a virtual machine, or all but bench if none is named. CGROUP=1 and MEMORY are as in
-# init and boot.sh. The console is kept in build/kernel/KERNEL/log.
+# init and boot.sh. The console is shown, and kept in build/kernel/KERNEL/log.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repo=$(cd "$here/../.." && pwd)
@@ -29,7 +29,12 @@ tests=("$@")
 if [[ $# -eq 0 ]]; then
   mapfile -t tests < <(cd "$build/tests" && find . -type f -perm -u+x -not -name bench -printf '%f\n' | sort)
 fi
+: >"$build/log"
 "$here/boot.sh" "$vmlinuz" "$build/initrd" "$build/log" "$seconds" REPO="$repo" BUILD="$build" \
-  TESTS="${tests[*]}" CGROUP="${CGROUP:-2}" SLOWNESS="$slowness"
-tr -d '\r' <"$build/log"
+  TESTS="${tests[*]}" CGROUP="${CGROUP:-2}" SLOWNESS="$slowness" &
+machine=$!
+trap 'kill "$machine" 2>/dev/null || true' EXIT
+tail --pid="$machine" -s 0.3 -n +1 -f "$build/log" | sed -u 's/\r//g'
+wait "$machine"
+trap - EXIT
 grep -q '^ZERROW VM: ok' "$build/log"

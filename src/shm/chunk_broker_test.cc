@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/statvfs.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -86,7 +87,10 @@ TEST_P(Broker, ClaimedSizesAllocateNothing) {
     EXPECT_EQ(worker.Grant(size), nullptr);
     EXPECT_EQ(worker.error(), static_cast<uint32_t>(ENOMEM)) << size;
   }
-  EXPECT_NE(worker.Grant(1ULL << 33), nullptr) << "8 GiB of address space, and no memory";
+  struct sysinfo machine;
+  ASSERT_EQ(::sysinfo(&machine), 0);
+  EXPECT_NE(worker.Grant(uint64_t{machine.totalram} * machine.mem_unit), nullptr)
+      << "as many addresses as there is memory, and no memory";
   EXPECT_EQ(memory_->broker().BackedBytes(1), 0);
 }
 

@@ -18,7 +18,7 @@
 
 /* What this module on this kernel can do. */
 #define KZ_CAP_HUGE		(1 << 0)	/* huge pages move whole */
-#define KZ_CAP_SPLIT_HUGE	(1 << 1)	/* huge pages that a range cuts are split, not copied */
+#define KZ_CAP_SPLIT_HUGE	(1 << 1)	/* huge pages that a range cuts are split */
 #define KZ_CAP_SWAP_CACHE	(1 << 2)	/* pages that keep a copy in swap move */
 #define KZ_CAP_DIRECT_SWAP	(1 << 3)	/* swapped-out pages move without being read in */
 
