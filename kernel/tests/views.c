@@ -141,6 +141,12 @@ static void advised_in_part(void)
 	CHECK_EQ(differing(memory, 4 * PAGE, 1, 0), 0);
 	CHECK(!has_flag(memory, " hg"));
 	CHECK(!has_flag(memory, " nh"));
+	memory = map_pages(4 * PAGE);
+	fill(memory, 4 * PAGE, 2);
+	CHECK_OK(madvise(memory + PAGE, 3 * PAGE, MADV_HUGEPAGE));
+	CHECK_OK(kz_move_one(fd, KZ_MOVE_EDGES, memory + 16, 4 * PAGE - 32, NULL));
+	CHECK_EQ(differing(memory, 4 * PAGE, 2, 0), 0);
+	CHECK(has_flag(memory + PAGE, " hg"));
 	/* What isn't a mere hint must not get lost. */
 	memory = map_pages(4 * PAGE);
 	CHECK_OK(madvise(memory + PAGE, 3 * PAGE, MADV_DONTFORK));
