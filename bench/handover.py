@@ -43,7 +43,12 @@ def main() -> None:
 
     def run(size: int) -> lib.Figures:
         rounds_ = rounds.zerrow_rounds(
-            options.backend, size, options.rounds, table="integers", column="c0", account=True
+            options.backend,
+            size,
+            options.rounds,
+            table="integers(size)",
+            total='sum_of(table, "c0")',
+            account=True,
         )
         return {key: rounds_[-1][key] for key in FIGURES}
 

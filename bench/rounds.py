@@ -42,7 +42,7 @@ ROUND = """\
 @zerrow.model()
 def produce_{i}({after}size: int = zerrow.Parameter("size"), log: str = zerrow.Parameter("log")):
     note(log, "begin", {i})
-    table = workloads.{table}(size)
+    table = workloads.{table}
     note(log, "produced", {i})
     return table
 
@@ -50,7 +50,7 @@ def produce_{i}({after}size: int = zerrow.Parameter("size"), log: str = zerrow.P
 @zerrow.model()
 def consume_{i}(table: pa.Table = zerrow.Model("produce_{i}"), log: str = zerrow.Parameter("log")):
     note(log, "have", {i})
-    total = workloads.sum_of(table, "{column}")
+    total = workloads.{total}
     note(log, "summed", {i})
     return pa.table({{"total": [total]}})
 """
@@ -73,18 +73,18 @@ def zerrow_rounds(
     size: int,
     rounds: int,
     *,
-    table: str = "mixed",
-    column: str = "value",
+    table: str = "mixed(size)",
+    total: str = 'sum_of(table, "value")',
     account: bool = False,
 ) -> list[lib.Figures]:
-    """One run of `rounds` rounds with a table of workloads.py; the figures of each.
+    """One run of `rounds` rounds with calls of workloads.py; the figures of each.
 
     `account` adds the engine's and the workers' own timings of the handover's parts.
     """
     after = [f'before: pa.Table = zerrow.Model("consume_{i - 1}"), ' for i in range(rounds)]
     after[0] = ""
     text = "".join(
-        ROUND.format(i=i, after=after[i], table=table, column=column) for i in range(rounds)
+        ROUND.format(i=i, after=after[i], table=table, total=total) for i in range(rounds)
     )
     with lib.project({"zerrow_project.yml": PROJECT, "models.py": COMMON + text}) as project:
         log = project / "log"
@@ -156,6 +156,7 @@ def plain_rounds(
 def _figures(log: Log, i: int) -> lib.Figures:
     return {
         "whole_s": log["summed", i] - log["begin", i],
+        "make_s": log["produced", i] - log["begin", i],
         "handover_s": log["have", i] - log["produced", i],
         "sum_s": log["summed", i] - log["have", i],
         "open_and_sum_s": log["summed", i] - log["opened", i] if ("opened", i) in log else None,

@@ -11,8 +11,11 @@
 
 #include "move.h"
 
-/* A mapping's rights, and what its replacement takes over: throughout a range the same. */
-#define KZ_UNIFORM_VM_FLAGS (VM_READ | VM_WRITE | VM_EXEC | KZ_KEPT_VM_FLAGS)
+/* A mapping's rights, and what its replacement takes over. */
+#define KZ_NOTED_VM_FLAGS (VM_READ | VM_WRITE | VM_EXEC | KZ_KEPT_VM_FLAGS)
+
+/* Of these, what may differ within a range, as it often does: only what all of it has is kept. */
+#define KZ_HINT_VM_FLAGS (VM_SEQ_READ | VM_RAND_READ | VM_HUGEPAGE | VM_NOHUGEPAGE)
 
 /* Mappings that anonymous memory which may move can't have. */
 #define KZ_REFUSED_VM_FLAGS (VM_SPECIAL | VM_HUGETLB | VM_LOCKED | VM_LOCKONFAULT | VM_SHARED | \
@@ -95,7 +98,7 @@ static bool kz_is_movable(struct vm_area_struct *vma)
  * kz_check_memory() - looks at every mapping of a range of pages
  * @start: the first page's address
  * @end: the last one's end
- * @vm_flags: out: of all of them, as far as they must agree
+ * @vm_flags: out: what all of them have
  *
  * The mmap lock is held. Return: 0, -ENOMEM, or -EOPNOTSUPP.
  */
@@ -116,9 +119,10 @@ int kz_check_memory(unsigned long start, unsigned long end, unsigned long *vm_fl
 		if (!kz_is_movable(vma))
 			return -EOPNOTSUPP;
 		if (reached == start)
-			*vm_flags = vma->vm_flags & KZ_UNIFORM_VM_FLAGS;
-		else if ((vma->vm_flags & KZ_UNIFORM_VM_FLAGS) != *vm_flags)
+			*vm_flags = vma->vm_flags & KZ_NOTED_VM_FLAGS;
+		else if ((vma->vm_flags ^ *vm_flags) & KZ_NOTED_VM_FLAGS & ~KZ_HINT_VM_FLAGS)
 			return -EOPNOTSUPP;
+		*vm_flags &= vma->vm_flags;
 		reached = vma->vm_end;
 	}
 	return reached < end ? -ENOMEM : 0;

@@ -178,6 +178,9 @@ int kz_pin_whole(struct kz_call *call, struct kz_span *span)
 	/* Once more: it's long ago that all ranges were looked at. */
 	error = kz_check_memory(span->first, span->first + (span->total << PAGE_SHIFT),
 				&span->vm_flags);
+	/* What the view takes over is what the pages have that it replaces, without the edges. */
+	if (!error && span->count)
+		error = kz_check_memory(span->inner, span->inner_end, &span->vm_flags);
 	if (!error)
 		error = kz_pin(call, span);
 	if (!error && kz_split_parts(span))

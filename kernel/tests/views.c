@@ -129,6 +129,30 @@ static void kept(void)
 	}
 }
 
+/* NumPy advises all of an array but the page that it begins in. */
+static void advised_in_part(void)
+{
+	int fd = CHECK_OK(kz_create());
+	char *memory = map_pages(4 * PAGE);
+
+	fill(memory, 4 * PAGE, 1);
+	CHECK_OK(madvise(memory + PAGE, 3 * PAGE, MADV_HUGEPAGE));
+	CHECK_EQ(kz_move_one(fd, 0, memory, 4 * PAGE, NULL), 0);
+	CHECK_EQ(differing(memory, 4 * PAGE, 1, 0), 0);
+	CHECK(!has_flag(memory, " hg"));
+	CHECK(!has_flag(memory, " nh"));
+	memory = map_pages(4 * PAGE);
+	fill(memory, 4 * PAGE, 2);
+	CHECK_OK(madvise(memory + PAGE, 3 * PAGE, MADV_HUGEPAGE));
+	CHECK_OK(kz_move_one(fd, KZ_MOVE_EDGES, memory + 16, 4 * PAGE - 32, NULL));
+	CHECK_EQ(differing(memory, 4 * PAGE, 2, 0), 0);
+	CHECK(has_flag(memory + PAGE, " hg"));
+	/* What isn't a mere hint must not get lost. */
+	memory = map_pages(4 * PAGE);
+	CHECK_OK(madvise(memory + PAGE, 3 * PAGE, MADV_DONTFORK));
+	CHECK_ERRNO(kz_move_one(fd, 0, memory, 4 * PAGE, NULL), EOPNOTSUPP);
+}
+
 static void code_goes_on(void)
 {
 	static const unsigned char code[] = { 0xb8, 0x2a, 0, 0, 0, 0xc3 }; /* mov $42, %eax; ret */
@@ -253,7 +277,7 @@ static const struct kz_case cases[] = {
 	{ "unmapping_a_part", unmapping_a_part },
 	{ "remapping", remapping },
 	{ "protecting", protecting },
-	{ "kept", kept },
+	{ "kept", kept }, { "advised_in_part", advised_in_part },
 	{ "code_goes_on", code_goes_on },
 	{ "dont_need", dont_need },
 	{ "other_advice", other_advice },

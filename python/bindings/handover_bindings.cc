@@ -72,6 +72,7 @@ nb::object Publish(Handover& handover, nb::handle py_table, const std::string& b
   } else {
     fields["duplicate_bytes"] = nb::none();
   }
+  fields["not_moved"] = published.not_moved.message();
   std::vector<int> fds = {published.message.release()};
   if (published.moved.valid()) fds.push_back(published.moved.release());
   return nb::make_tuple(fields, fds);
@@ -91,7 +92,8 @@ void BindHandover(nb::module_& module) {
            nb::arg("compare_with") = std::vector<nb::object>(),
            "(fields, fds): what the engine is told, and descriptors that the caller owns: a sealed "
            "memfd, and with kernelzero the file that became `segment`, if anything was moved. "
-           "duplicate_bytes is counted against the tables in `compare_with`, if any.");
+           "duplicate_bytes is counted against the tables in `compare_with`, if any; not_moved is "
+           "why kernelzero copied everything, empty if it didn't.");
 
   module.def("shim_loaded", &worker::ShimLoaded);
   module.def(

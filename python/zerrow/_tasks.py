@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -78,6 +79,8 @@ class Task:
             segment=self.body.get("segment") or 0,
             compare_with=self._opened if self.body.get("account") else [],
         )
+        if reason := fields.pop("not_moved"):
+            sys.stderr.write(f"zerrow: the output was copied, not moved: {reason}\n")
         _published.append(table)
         self.timings["encode_s"] = time.perf_counter() - started
         self.timings["cpu_s"] = time.process_time()

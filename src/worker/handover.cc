@@ -180,7 +180,11 @@ arrow::Result<Published> Handover::PublishByMoving(const arrow::Table& table, Se
                      }};
   auto published = Publish(table, std::move(addresses), options);
   // Locked memory, for instance, can't be moved: then all is copied.
-  if (!published.ok() && !moved.ok()) return Publish(table, {}, {});
+  if (!published.ok() && !moved.ok()) {
+    published = Publish(table, {}, {});
+    if (published.ok()) published->not_moved = moved;
+    return published;
+  }
   if (!published.ok() || !file) return published;
   Accounting& accounting = published->accounting;
   accounting.fresh -= file->copied_bytes;

@@ -61,8 +61,9 @@ struct Accounting {
 
 struct Published {
   Format format = Format::kSipc;
-  base::UniqueFd message;  // a sealed memfd
-  base::UniqueFd moved;    // the segment made by PublishByMoving, if there is anything in it
+  base::UniqueFd message;   // a sealed memfd
+  base::UniqueFd moved;     // the segment made by PublishByMoving, if there is anything in it
+  arrow::Status not_moved;  // why PublishByMoving has copied everything, if it has
   Accounting accounting;
 };
 
