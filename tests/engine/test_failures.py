@@ -128,9 +128,10 @@ def test_an_import_that_fails(project, statement, said):
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
-        ("", "still being imported"),
+        # The engine's own limit comes a little later, on a slow machine perhaps first.
+        ("", ("still being imported", "hangs")),
         # What Python can't interrupt is the engine's to end.
-        ("signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())", "hangs"),
+        ("signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())", ("hangs",)),
     ],
 )
 def test_an_import_that_hangs(project, monkeypatch, statement, said):
@@ -148,7 +149,7 @@ def test_an_import_that_hangs(project, monkeypatch, statement, said):
     run = project.run()
     [error] = run.report["errors"]
     assert error["file"] == "models/m.py"
-    assert said in error["message"]
+    assert any(text in error["message"] for text in said)
     project.expect_nothing_left(0)
 
 
