@@ -1,8 +1,8 @@
 """The paper's table: ten columns of integers, handed over with both copies, one and none.
 
-`writer_s` is making the table and handing it over, `encode_s` the latter alone: writing all bytes to a
-file (full-copy and copy), or moving its pages into one (kernelzero). `reader_s` is from there to the
-sum of all columns. Warm: the last of the rounds.
+`writer_s` is making the table and handing it over, `encode_s` the latter alone: writing all bytes
+to a file (full-copy and copy), or moving its pages into one (kernelzero). `reader_s` is from there
+to the sum of all columns. Warm: the last of the rounds.
 """
 
 from __future__ import annotations
