@@ -28,7 +28,7 @@ for source in "$repo"/kernel/tests/[a-z]*.c; do
 done
 
 failed=0
-run 2 450 "${programs[@]}" race:-t:1 conformance arrow || failed=1
+run 2 600 "${programs[@]}" race:-t:1 conformance arrow flights || failed=1
 run 1 120 cgroup swap || failed=1
 awk -v machines_failed="$failed" '
   { passed += $1; failed += $2 }
