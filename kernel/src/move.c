@@ -210,7 +210,7 @@ static long kz_move_pages(struct kz_call *call, struct kz_span *span, struct kz_
 	error = kz_pin_whole(call, span);
 	if (error)
 		goto unpin;
-	span->base = kz_place(span, call->kf->ready);
+	span->base = kz_place(span, kz_file_end(call->kf));
 	error = kz_file_reserve(call->kf, span->base + span->total, call->steps);
 	if (error)
 		goto unpin;
@@ -226,6 +226,7 @@ static long kz_move_pages(struct kz_call *call, struct kz_span *span, struct kz_
 	range->offset = (span->base << PAGE_SHIFT) + (span->start - span->first);
 	call->move->done++;
 unpin:
+	kz_file_guard(call->kf, NULL, 0);
 	kz_unpin(span);
 	return error;
 }

@@ -295,7 +295,7 @@ static void run_round(const struct setup *setup, bool huge, uint64_t *random, st
 static void run_race(const struct setup *setup)
 {
 	double end = now() + (kz_options.seconds ? kz_options.seconds : 2);
-	uint64_t random = kz_options.seed;
+	uint64_t random = kz_options.seed ^ (uintptr_t)setup->disturb[0] ^ setup->movers << 32;
 	struct totals totals = {};
 
 	CHECK_OK(kz_set_parameter("force_copy", setup->copied));
