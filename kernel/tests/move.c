@@ -129,6 +129,7 @@ static void huge_behind_pages(void)
 	struct kz_move account;
 	int fd = CHECK_OK(kz_create());
 	struct stat status;
+	char hole[PAGE];
 
 	fill(small, 3 * PAGE, 1);
 	fill(large, 2 * HUGE, 2);
@@ -138,8 +139,13 @@ static void huge_behind_pages(void)
 	CHECK_EQ(account.file_size, 3 * HUGE);
 	CHECK_EQ(account.huge_pages, 1024);
 	CHECK_EQ(account.moved_pages, 1027);
+	CHECK_EQ(kz_parameter("live_pages"), 3 * 512);
+	/* Reading the hole puts no page there, */
+	CHECK_EQ(pread(fd, hole, PAGE, 100 * PAGE), PAGE);
+	CHECK_EQ(not_zero(hole, PAGE), 0);
 	CHECK_OK(fstat(fd, &status));
 	CHECK_EQ(status.st_blocks, 1027 * (PAGE / 512));
+	/* mapping it may. */
 	map = map_file(fd, 0, 3 * HUGE);
 	CHECK_EQ(differing(map, 3 * PAGE, 1, 0), 0);
 	CHECK_EQ(not_zero(map + 3 * PAGE, HUGE - 3 * PAGE), 0);

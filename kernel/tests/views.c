@@ -129,6 +129,20 @@ static void kept(void)
 	}
 }
 
+/* What the view, as a file's mapping, can't have or isn't given. */
+static void not_kept(void)
+{
+	char *memory = map_pages(2 * PAGE);
+	int fd = CHECK_OK(kz_create());
+
+	memory[0] = 1;
+	if (madvise(memory, 2 * PAGE, MADV_MERGEABLE))
+		kz_skip("the kernel has no KSM");
+	CHECK(has_flag(memory, " mg"));
+	CHECK_EQ(kz_move_one(fd, 0, memory, 2 * PAGE, NULL), 0);
+	CHECK(!has_flag(memory, " mg"));
+}
+
 static void code_goes_on(void)
 {
 	static const unsigned char code[] = { 0xb8, 0x2a, 0, 0, 0, 0xc3 }; /* mov $42, %eax; ret */
@@ -254,6 +268,7 @@ static const struct kz_case cases[] = {
 	{ "remapping", remapping },
 	{ "protecting", protecting },
 	{ "kept", kept },
+	{ "not_kept", not_kept },
 	{ "code_goes_on", code_goes_on },
 	{ "dont_need", dont_need },
 	{ "other_advice", other_advice },
