@@ -229,11 +229,8 @@ static int kz_mmap(struct file *file, struct vm_area_struct *vma)
 	}
 	mutex_unlock(&kz_vm_ops_lock);
 	vma->vm_ops = &kz_vm_ops;
-	if (READ_ONCE(kf->mover) == current) {
+	if (READ_ONCE(kf->mover) == current)
 		kz_vm_flags_set(vma, kf->replaced->vm_flags & KZ_KEPT_VM_FLAGS);
-		/* Before anyone can see the view. */
-		kz_file_close_gate(kf);
-	}
 	return 0;
 }
 
@@ -247,11 +244,17 @@ static unsigned long kz_get_unmapped_area(struct file *file, unsigned long addre
 {
 	struct kz_file *kf = kz_file_of(file);
 
-	if (READ_ONCE(kf->mover) == current && !(flags & MAP_FIXED_NOREPLACE)) {
-		int error = kz_confirm(kf->replaced);
+	if (READ_ONCE(kf->mover) == current) {
+		int error = flags & MAP_FIXED_NOREPLACE ? 0 : kz_confirm(kf->replaced);
 
 		if (error)
 			return error;
+		kf->replaced->confirmed = true;
+		/*
+		 * Before anyone can see the view. Not in kz_mmap(), which isn't called if the view
+		 * becomes a part of the one next to it.
+		 */
+		kz_file_close_gate(kf);
 	}
 	/* Not shmem's, which takes no other files than its own. */
 	return thp_get_unmapped_area(file, address, length, offset, flags);

@@ -129,6 +129,25 @@ static void kept(void)
 	}
 }
 
+/* The kernel would merge the second view with the first, behind which it lies in the file, too. */
+static void kept_beside_another(void)
+{
+	char *memory = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			    -1, 0);
+	int fd = CHECK_OK(kz_create());
+
+	CHECK_OK(memory);
+	fill(memory, 4 * PAGE, 1);
+	CHECK_OK(madvise(memory + 2 * PAGE, PAGE, MADV_DONTFORK));
+	CHECK_EQ(kz_move_one(fd, 0, memory, 2 * PAGE, NULL), 0);
+	CHECK_EQ(kz_move_one(fd, 0, memory + 2 * PAGE, PAGE, NULL), 2 * PAGE);
+	CHECK_EQ(kz_move_one(fd, 0, memory + 3 * PAGE, PAGE, NULL), 3 * PAGE);
+	CHECK(!has_flag(memory, " dc"));
+	CHECK(has_flag(memory + 2 * PAGE, " dc"));
+	CHECK(!has_flag(memory + 3 * PAGE, " dc"));
+	CHECK_EQ(differing(memory, 4 * PAGE, 1, 0), 0);
+}
+
 /* What the view, as a file's mapping, can't have or isn't given. */
 static void not_kept(void)
 {
@@ -268,6 +287,7 @@ static const struct kz_case cases[] = {
 	{ "remapping", remapping },
 	{ "protecting", protecting },
 	{ "kept", kept },
+	{ "kept_beside_another", kept_beside_another },
 	{ "not_kept", not_kept },
 	{ "code_goes_on", code_goes_on },
 	{ "dont_need", dont_need },
