@@ -39,6 +39,51 @@ long kz_live_pages(void)
 }
 
 /**
+ * kz_file_guard() - keeps the kernel from making a huge page of pages that are being appended to
+ * @kf: the file, append lock held
+ * @page: one of its pages, with a reference that goes over; or NULL: lets go of the last one
+ * @index: of the page
+ *
+ * MADV_COLLAPSE and khugepaged fill up with zeros what isn't there yet, and map the whole. They
+ * can't while one of the pages is held. What is moved is pinned anyway; so it's enough to hold one
+ * page where the append begins, and one of those that are copied.
+ */
+void kz_file_guard(struct kz_file *kf, struct page *page, pgoff_t index)
+{
+	if (page && kf->guard && index / HPAGE_PMD_NR == kf->guard_index / HPAGE_PMD_NR) {
+		put_page(page);
+		return;
+	}
+	if (kf->guard)
+		put_page(kf->guard);
+	kf->guard = page;
+	kf->guard_index = index;
+}
+
+/**
+ * kz_file_end() - where to append
+ * @kf: the file, append lock held
+ *
+ * Return: index of the first page behind the file's end that no huge page lies across. The last
+ * page is guarded then.
+ */
+pgoff_t kz_file_end(struct kz_file *kf)
+{
+	struct address_space *mapping = kf->inode->i_mapping;
+	struct page *last;
+	pgoff_t end;
+
+	if (IS_ALIGNED(kf->ready, HPAGE_PMD_NR))
+		return kf->ready;
+	last = shmem_read_mapping_page_gfp(mapping, kf->ready - 1, mapping_gfp_mask(mapping));
+	if (IS_ERR(last))
+		return ALIGN(kf->ready, HPAGE_PMD_NR);
+	end = folio_next_index(page_folio(last));
+	kz_file_guard(kf, last, kf->ready - 1);
+	return end;
+}
+
+/**
  * kz_file_reserve() - makes room at a file's end
  * @kf: the file, append lock held
  * @pages: where the new end is to be
@@ -184,11 +229,8 @@ static int kz_mmap(struct file *file, struct vm_area_struct *vma)
 	}
 	mutex_unlock(&kz_vm_ops_lock);
 	vma->vm_ops = &kz_vm_ops;
-	if (READ_ONCE(kf->mover) == current) {
+	if (READ_ONCE(kf->mover) == current)
 		kz_vm_flags_set(vma, kf->replaced->vm_flags & KZ_KEPT_VM_FLAGS);
-		/* Before anyone can see the view. */
-		kz_file_close_gate(kf);
-	}
 	return 0;
 }
 
@@ -202,11 +244,17 @@ static unsigned long kz_get_unmapped_area(struct file *file, unsigned long addre
 {
 	struct kz_file *kf = kz_file_of(file);
 
-	if (READ_ONCE(kf->mover) == current && !(flags & MAP_FIXED_NOREPLACE)) {
-		int error = kz_confirm(kf->replaced);
+	if (READ_ONCE(kf->mover) == current) {
+		int error = flags & MAP_FIXED_NOREPLACE ? 0 : kz_confirm(kf->replaced);
 
 		if (error)
 			return error;
+		kf->replaced->confirmed = true;
+		/*
+		 * Before anyone can see the view. Not in kz_mmap(), which isn't called if the view
+		 * becomes a part of the one next to it.
+		 */
+		kz_file_close_gate(kf);
 	}
 	/* Not shmem's, which takes no other files than its own. */
 	return thp_get_unmapped_area(file, address, length, offset, flags);
