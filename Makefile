@@ -17,7 +17,7 @@ CC_HEADERS := $(shell find include src python/bindings -name '*.h')
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: all help demo test test-cc test-py lint lint-cc lint-py format bench test-asan test-tsan test-kernel \
-        test-kernel-debug fuzz-kernel fuzz docs clean
+        test-kernel-zerrow test-kernel-debug fuzz-kernel fuzz docs clean
 .DELETE_ON_ERROR:
 all: $(INSTALLED)
 
@@ -113,6 +113,10 @@ test-asan test-tsan: build/.packages build/.requirements  ## the C++ tests under
 test-kernel: build/.packages-test-kernel $(INSTALLED)  ## the kernel module's tests, in a virtual machine
 	@cmake --build build/dev -j $(JOBS) --target shm_test
 	@kernel/vm/test.sh debian
+
+test-kernel-zerrow: build/.packages-test-kernel $(INSTALLED)  ## the flights demo on the module, compared with other backends (slow)
+	@$(BIN)/python examples/flights/prepare.py
+	@kernel/vm/run.sh debian 3600 flights
 
 test-kernel-debug: build/.packages-test-kernel-debug  ## the same with a kernel that checks itself (slow)
 	@kernel/vm/test.sh debug
