@@ -2,7 +2,7 @@
 
     python flights.py [BACKEND...]      kernelzero and what it is compared with (memfd copy)
 
-Runs in the virtual machine of `make test-kernel`, which judges by the last line.
+Runs in the virtual machine of `make test-kernel-zerrow`, which judges by the last line.
 """
 
 import gc
