@@ -43,9 +43,11 @@ std::vector<std::string> ZygoteEnvironment(const ZygoteOptions& options) {
   for (auto path = options.python_path.rbegin(); path != options.python_path.rend(); ++path) {
     Prepend(variables["PYTHONPATH"], *path);
   }
-  if (!options.shim_path.empty()) Prepend(variables["LD_PRELOAD"], options.shim_path);
-  // pyarrow's other allocators get their memory in ways that the shim doesn't see.
-  variables["ARROW_DEFAULT_MEMORY_POOL"] = "system";
+  if (!options.shim_path.empty()) {
+    Prepend(variables["LD_PRELOAD"], options.shim_path);
+    // pyarrow's other allocators get their memory in ways that the shim doesn't see.
+    variables["ARROW_DEFAULT_MEMORY_POOL"] = "system";
+  }
   // mimalloc (in DataFusion) would reserve 1 GiB while it is imported, before the shim is awake,
   // and serve the workers from that. 32 MiB is the least it takes.
   variables["MIMALLOC_ARENA_RESERVE"] = "32MiB";
