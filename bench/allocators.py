@@ -1,8 +1,8 @@
 """What allocators leave to copy at the edges of buffers when kernelzero moves them.
 
 Each policy is the environment of the zygote, which workers' allocators have from it.
-`copied_percent` is what of a function's output had to be copied: bytes that share a page with others,
-and pages that the zygote has as well.
+`copied_percent` is what of a function's output had to be copied: bytes that share a page with
+others, and pages that the zygote has as well.
 """
 
 from __future__ import annotations
