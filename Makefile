@@ -3,6 +3,7 @@
 PYTHON ?= python3
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
+SECONDS ?= 1800
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +16,8 @@ CC_HEADERS := $(shell find include src python/bindings -name '*.h')
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: all help demo test test-cc test-py lint lint-cc lint-py format bench test-asan test-tsan test-kernel fuzz docs clean
+.PHONY: all help demo test test-cc test-py lint lint-cc lint-py format bench test-asan test-tsan test-kernel \
+        test-kernel-debug fuzz-kernel fuzz docs clean
 .DELETE_ON_ERROR:
 all: $(INSTALLED)
 
@@ -110,7 +112,14 @@ test-asan test-tsan: build/.packages build/.requirements  ## the C++ tests under
 
 test-kernel: build/.packages-test-kernel $(INSTALLED)  ## the kernel module's tests, in a virtual machine
 	@cmake --build build/dev -j $(JOBS) --target shm_test
-	@kernel/vm/test.sh
+	@$(BIN)/python examples/flights/prepare.py
+	@kernel/vm/test.sh debian
+
+test-kernel-debug: build/.packages-test-kernel-debug  ## the same with a kernel that checks itself (slow)
+	@kernel/vm/test.sh debug
+
+fuzz-kernel: build/.packages-test-kernel-debug  ## the module's fuzzer on that kernel, for SECONDS (1800)
+	@kernel/vm/run.sh debug $$((2 * $(SECONDS) + 1800)) fuzz:-t:$(SECONDS)
 
 fuzz: build/.packages-fuzz build/.requirements  ## each fuzz target for FUZZ_SECONDS (60)
 	cmake --preset fuzz -DPython_EXECUTABLE=$(abspath $(BIN))/python >/dev/null

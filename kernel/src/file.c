@@ -17,23 +17,6 @@
 #include "compat.h"
 #include "move.h"
 
-/**
- * struct kz_user - what a user's files hold together
- * @list: in kz_users
- * @uid: the files' maker
- * @files: that count here; the last one frees the struct
- * @bytes: of all of them
- */
-struct kz_user {
-	struct list_head list;
-	kuid_t uid;
-	unsigned long files;
-	u64 bytes;
-};
-
-static LIST_HEAD(kz_users);
-static DEFINE_SPINLOCK(kz_users_lock);
-
 static atomic_long_t kz_nr_files = ATOMIC_LONG_INIT(0);
 static atomic_long_t kz_nr_pages = ATOMIC_LONG_INIT(0);
 
@@ -45,14 +28,6 @@ static struct vm_operations_struct kz_vm_ops;
 static struct dentry_operations kz_dentry_ops;
 static DEFINE_MUTEX(kz_vm_ops_lock);
 
-/*
- * An empty file that lends its size: shmem promises memory for a file's size (overcommit) when the
- * size is set and takes the promise back with the inode. The calls that do only this aren't
- * exported, and our files' sizes are sealed. So this file grows, and its size is handed on.
- */
-static struct file *kz_promise;
-static DEFINE_MUTEX(kz_promise_lock);
-
 long kz_live_files(void)
 {
 	return atomic_long_read(&kz_nr_files);
@@ -63,98 +38,49 @@ long kz_live_pages(void)
 	return atomic_long_read(&kz_nr_pages);
 }
 
-static struct kz_user *kz_user_get(kuid_t uid)
+/**
+ * kz_file_guard() - keeps the kernel from making a huge page of pages that are being appended to
+ * @kf: the file, append lock held
+ * @page: one of its pages, with a reference that goes over; or NULL: lets go of the last one
+ * @index: of the page
+ *
+ * MADV_COLLAPSE and khugepaged fill up with zeros what isn't there yet, and map the whole. They
+ * can't while one of the pages is held. What is moved is pinned anyway; so it's enough to hold one
+ * page where the append begins, and one of those that are copied.
+ */
+void kz_file_guard(struct kz_file *kf, struct page *page, pgoff_t index)
 {
-	struct kz_user *fresh = kzalloc(sizeof(*fresh), GFP_KERNEL_ACCOUNT);
-	struct kz_user *user;
-
-	if (!fresh)
-		return NULL;
-	spin_lock(&kz_users_lock);
-	list_for_each_entry(user, &kz_users, list) {
-		if (uid_eq(user->uid, uid))
-			goto found;
+	if (page && kf->guard && index / HPAGE_PMD_NR == kf->guard_index / HPAGE_PMD_NR) {
+		put_page(page);
+		return;
 	}
-	user = fresh;
-	fresh = NULL;
-	user->uid = uid;
-	list_add(&user->list, &kz_users);
-found:
-	user->files++;
-	spin_unlock(&kz_users_lock);
-	kfree(fresh);
-	return user;
+	if (kf->guard)
+		put_page(kf->guard);
+	kf->guard = page;
+	kf->guard_index = index;
 }
 
-static void kz_user_put(struct kz_user *user)
+/**
+ * kz_file_end() - where to append
+ * @kf: the file, append lock held
+ *
+ * Return: index of the first page behind the file's end that no huge page lies across. The last
+ * page is guarded then.
+ */
+pgoff_t kz_file_end(struct kz_file *kf)
 {
-	bool last;
+	struct address_space *mapping = kf->inode->i_mapping;
+	struct page *last;
+	pgoff_t end;
 
-	spin_lock(&kz_users_lock);
-	last = !--user->files;
-	if (last)
-		list_del(&user->list);
-	spin_unlock(&kz_users_lock);
-	if (last)
-		kfree(user);
-}
-
-static int kz_user_charge(struct kz_user *user, u64 bytes)
-{
-	u64 limit = READ_ONCE(kz_max_user_bytes);
-	int error = 0;
-
-	spin_lock(&kz_users_lock);
-	if (limit && (bytes > limit || user->bytes > limit - bytes))
-		error = -EDQUOT;
-	else
-		user->bytes += bytes;
-	spin_unlock(&kz_users_lock);
-	return error;
-}
-
-static void kz_user_uncharge(struct kz_user *user, u64 bytes)
-{
-	spin_lock(&kz_users_lock);
-	user->bytes -= bytes;
-	spin_unlock(&kz_users_lock);
-}
-
-static int kz_promise_resize(loff_t size)
-{
-	struct inode *inode = file_inode(kz_promise);
-	struct iattr attr = { .ia_valid = ATTR_SIZE, .ia_size = size };
-	int error;
-
-	inode_lock(inode);
-	error = kz_setattr(kz_promise->f_path.dentry, &attr);
-	inode_unlock(inode);
-	return error;
-}
-
-/* Makes the file longer, as far as overcommit allows. */
-static int kz_grow(struct kz_file *kf, u64 bytes)
-{
-	int error;
-
-	mutex_lock(&kz_promise_lock);
-	error = kz_promise_resize(bytes);
-	if (!error) {
-		i_size_write(file_inode(kz_promise), 0);
-		i_size_write(kf->inode, i_size_read(kf->inode) + bytes);
-	}
-	mutex_unlock(&kz_promise_lock);
-	return error;
-}
-
-/* Takes back what kz_grow() added. */
-static void kz_shrink(struct kz_file *kf, u64 bytes)
-{
-	mutex_lock(&kz_promise_lock);
-	i_size_write(kf->inode, i_size_read(kf->inode) - bytes);
-	i_size_write(file_inode(kz_promise), bytes);
-	WARN_ON_ONCE(kz_promise_resize(0));
-	mutex_unlock(&kz_promise_lock);
+	if (IS_ALIGNED(kf->ready, HPAGE_PMD_NR))
+		return kf->ready;
+	last = shmem_read_mapping_page_gfp(mapping, kf->ready - 1, mapping_gfp_mask(mapping));
+	if (IS_ERR(last))
+		return ALIGN(kf->ready, HPAGE_PMD_NR);
+	end = folio_next_index(page_folio(last));
+	kz_file_guard(kf, last, kf->ready - 1);
+	return end;
 }
 
 /**
@@ -181,7 +107,7 @@ int kz_file_reserve(struct kz_file *kf, pgoff_t pages, struct kz_steps *steps)
 	error = kz_user_charge(kf->user, bytes);
 	if (error)
 		return error;
-	error = kz_step_fails(steps) ? -ENOMEM : kz_grow(kf, bytes);
+	error = kz_step_fails(steps) ? -ENOMEM : kz_grow(kf->inode, bytes);
 	if (error) {
 		kz_user_uncharge(kf->user, bytes);
 		return error;
@@ -195,7 +121,7 @@ void kz_file_cancel(struct kz_file *kf)
 {
 	u64 bytes = kf->reserved - ((u64)kf->ready << PAGE_SHIFT);
 
-	kz_shrink(kf, bytes);
+	kz_shrink(kf->inode, bytes);
 	kf->reserved -= bytes;
 	kz_user_uncharge(kf->user, bytes);
 }
@@ -303,11 +229,8 @@ static int kz_mmap(struct file *file, struct vm_area_struct *vma)
 	}
 	mutex_unlock(&kz_vm_ops_lock);
 	vma->vm_ops = &kz_vm_ops;
-	if (READ_ONCE(kf->mover) == current) {
+	if (READ_ONCE(kf->mover) == current)
 		kz_vm_flags_set(vma, kf->replaced->vm_flags & KZ_KEPT_VM_FLAGS);
-		/* Before anyone can see the view. */
-		kz_file_close_gate(kf);
-	}
 	return 0;
 }
 
@@ -321,11 +244,17 @@ static unsigned long kz_get_unmapped_area(struct file *file, unsigned long addre
 {
 	struct kz_file *kf = kz_file_of(file);
 
-	if (READ_ONCE(kf->mover) == current && !(flags & MAP_FIXED_NOREPLACE)) {
-		int error = kz_confirm(kf->replaced);
+	if (READ_ONCE(kf->mover) == current) {
+		int error = flags & MAP_FIXED_NOREPLACE ? 0 : kz_confirm(kf->replaced);
 
 		if (error)
 			return error;
+		kf->replaced->confirmed = true;
+		/*
+		 * Before anyone can see the view. Not in kz_mmap(), which isn't called if the view
+		 * becomes a part of the one next to it.
+		 */
+		kz_file_close_gate(kf);
 	}
 	/* Not shmem's, which takes no other files than its own. */
 	return thp_get_unmapped_area(file, address, length, offset, flags);

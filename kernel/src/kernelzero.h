@@ -24,6 +24,7 @@ struct kz_user;
  * @pending: pages that will be ready once the current append is through; else the same as @ready
  * @gate: where those wait who fault in pages between @ready and @pending. They may hold the mmap
  *	lock, so who is to open the gate never takes it while the gate is closed.
+ * @guard: a page of the file that the current append holds, at index @guard_index, see kz_file_guard()
  * @mover: task that replaces its own mapping by one of the file right now
  * @replaced: what @mover replaces
  * @reserved: bytes up to the file's end, which count for @user and for overcommit
@@ -36,6 +37,8 @@ struct kz_file {
 	pgoff_t ready;
 	pgoff_t pending;
 	wait_queue_head_t gate;
+	struct page *guard;
+	pgoff_t guard_index;
 	struct task_struct *mover;
 	struct kz_span *replaced;
 	u64 reserved;
@@ -56,11 +59,22 @@ extern unsigned long kz_max_user_bytes;
 extern bool kz_force_copy;
 bool kz_step_fails(struct kz_steps *steps);
 
+/* account.c */
+extern struct file *kz_promise; /* a file of shmem, and nothing in it */
+struct kz_user *kz_user_get(kuid_t uid);
+void kz_user_put(struct kz_user *user);
+int kz_user_charge(struct kz_user *user, u64 bytes);
+void kz_user_uncharge(struct kz_user *user, u64 bytes);
+int kz_grow(struct inode *inode, u64 bytes);
+void kz_shrink(struct inode *inode, u64 bytes);
+
 /* file.c */
 int kz_files_init(void);
 void kz_files_exit(void);
 int kz_file_create(struct kz_steps *steps);
 struct kz_file *kz_file_of(struct file *file);
+pgoff_t kz_file_end(struct kz_file *kf);
+void kz_file_guard(struct kz_file *kf, struct page *page, pgoff_t index);
 int kz_file_reserve(struct kz_file *kf, pgoff_t pages, struct kz_steps *steps);
 void kz_file_cancel(struct kz_file *kf);
 void kz_file_close_gate(struct kz_file *kf);

@@ -80,19 +80,22 @@ static pgoff_t kz_place(const struct kz_span *span, pgoff_t end)
 
 /* Replace */
 
-/* Whether the owner still has the pages, after replacing their mapping has failed. */
-static bool kz_is_untouched(const struct kz_span *span)
+/*
+ * What the view maps. If the kernel makes one mapping of two views that lie side by side, then with
+ * the flags of the first; but only if both map the same struct file.
+ */
+static struct file *kz_view_file(struct kz_call *call, const struct kz_span *span)
 {
-	unsigned long i;
-
-	for (i = 0; i < span->count; i++)
-		if (page_mapped(span->pages[i]))
-			return true;
-	return false;
+	if (!(span->vm_flags & KZ_KEPT_VM_FLAGS))
+		return get_file(call->file);
+	if (kz_step_fails(call->steps))
+		return ERR_PTR(-ENOMEM);
+	return dentry_open(&call->file->f_path, O_RDONLY | O_LARGEFILE, current_cred());
 }
 
 /* Puts the view in the memory's place; if @again, where there is nothing any more. */
-static unsigned long kz_map_view(struct kz_call *call, struct kz_span *span, bool again)
+static unsigned long kz_map_view(struct kz_call *call, struct kz_span *span, struct file *file,
+				 bool again)
 {
 	unsigned long offset = (span->base << PAGE_SHIFT) + (span->inner - span->first);
 	unsigned long prot = (span->vm_flags & VM_READ ? PROT_READ : 0) |
@@ -101,9 +104,10 @@ static unsigned long kz_map_view(struct kz_call *call, struct kz_span *span, boo
 	struct kz_file *kf = call->kf;
 	unsigned long mapped;
 
+	span->confirmed = false;
 	kf->replaced = span;
 	WRITE_ONCE(kf->mover, current);
-	mapped = vm_mmap(call->file, span->inner, span->inner_end - span->inner, prot,
+	mapped = vm_mmap(file, span->inner, span->inner_end - span->inner, prot,
 			 MAP_PRIVATE | (again ? MAP_FIXED_NOREPLACE : MAP_FIXED), offset);
 	WRITE_ONCE(kf->mover, NULL);
 	if (IS_ERR_VALUE(mapped))
@@ -121,6 +125,7 @@ static unsigned long kz_map_view(struct kz_call *call, struct kz_span *span, boo
 static long kz_replace(struct kz_call *call, struct kz_span *span, bool *gone)
 {
 	unsigned long mapped;
+	struct file *file;
 	int tries = 0;
 	long error;
 
@@ -134,15 +139,17 @@ static long kz_replace(struct kz_call *call, struct kz_span *span, bool *gone)
 			kz_file_close_gate(call->kf);
 		return error;
 	}
+	file = kz_view_file(call, span);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
 	do {
-		mapped = kz_map_view(call, span, *gone);
-		if (!IS_ERR_VALUE(mapped)) {
-			*gone = true;
-			return 0;
-		}
-		*gone = *gone || !kz_is_untouched(span);
-	} while (*gone && ++tries < KZ_MAX_TRIES);
-	return *gone ? -ENOMEM : mapped;
+		mapped = kz_map_view(call, span, file, *gone);
+		error = IS_ERR_VALUE(mapped) ? (long)mapped : 0;
+		/* Without confirmation it is somebody else that has taken it away. */
+		*gone = *gone || !error || (span->confirmed && !kz_is_untouched(span));
+	} while (error && *gone && ++tries < KZ_MAX_TRIES);
+	fput(file);
+	return error && *gone ? -ENOMEM : error;
 }
 
 /* Commit */
@@ -210,7 +217,7 @@ static long kz_move_pages(struct kz_call *call, struct kz_span *span, struct kz_
 	error = kz_pin_whole(call, span);
 	if (error)
 		goto unpin;
-	span->base = kz_place(span, call->kf->ready);
+	span->base = kz_place(span, kz_file_end(call->kf));
 	error = kz_file_reserve(call->kf, span->base + span->total, call->steps);
 	if (error)
 		goto unpin;
@@ -226,6 +233,7 @@ static long kz_move_pages(struct kz_call *call, struct kz_span *span, struct kz_
 	range->offset = (span->base << PAGE_SHIFT) + (span->start - span->first);
 	call->move->done++;
 unpin:
+	kz_file_guard(call->kf, NULL, 0);
 	kz_unpin(span);
 	return error;
 }

@@ -43,6 +43,7 @@ struct kz_edge {
  * @pages: the whole ones, @count of them, of which @pinned are pinned
  * @broken: how many of those are copies that pinning has made, as others have the page too
  * @vm_flags: of the mapping that is replaced, as far as its view takes them over
+ * @confirmed: the mapping was as expected when it was about to be replaced
  * @base: the first page's index in the file
  * @edges: head and tail
  */
@@ -54,6 +55,7 @@ struct kz_span {
 	struct page **pages;
 	unsigned long count, pinned, broken;
 	unsigned long vm_flags;
+	bool confirmed;
 	pgoff_t base;
 	struct kz_edge edges[2];
 };
@@ -66,6 +68,7 @@ int kz_check_memory(unsigned long start, unsigned long end, unsigned long *vm_fl
 /* pin.c */
 int kz_pin_whole(struct kz_call *call, struct kz_span *span);
 int kz_confirm(struct kz_span *span);
+bool kz_is_untouched(const struct kz_span *span);
 bool kz_is_whole(const struct kz_span *span, unsigned long page);
 void kz_unpin(struct kz_span *span);
 

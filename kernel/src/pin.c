@@ -235,3 +235,21 @@ int kz_confirm(struct kz_span *span)
 	}
 	return 0;
 }
+
+/**
+ * kz_is_untouched() - looks whether the owner still has pages of a span
+ * @span: replacing whose mapping has failed
+ *
+ * Not their mapcounts: parts of huge pages may be mapped elsewhere.
+ */
+bool kz_is_untouched(const struct kz_span *span)
+{
+	unsigned long page;
+	bool untouched = false;
+
+	mmap_read_lock(current->mm);
+	for (page = 0; page < span->count && !untouched; page++)
+		untouched = kz_still_mapped(span, page);
+	mmap_read_unlock(current->mm);
+	return untouched;
+}

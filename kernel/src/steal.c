@@ -151,7 +151,7 @@ int kz_copy(struct kz_file *kf, struct page *from, pgoff_t index)
 	flush_dcache_page(to);
 	set_page_dirty(to);
 	unlock_page(to);
-	put_page(to);
+	kz_file_guard(kf, to, index);
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 /* Workers that know what must be in memory and in the files. */
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -341,12 +342,22 @@ static void *live(void *argument)
 	return NULL;
 }
 
+static void on_fault(int signal, siginfo_t *info, void *context)
+{
+	(void)context;
+	print_file("/proc/self/maps");
+	FAIL("%s at %p", strsignal(signal), info->si_addr);
+}
+
 void fuzz_model(uint64_t seed, double seconds)
 {
+	struct sigaction faulted = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
 	struct file shared = { .shared = true };
 	pthread_t threads[FUZZ_THREADS];
 	size_t i;
 
+	CHECK_OK(sigaction(SIGSEGV, &faulted, NULL));
+	CHECK_OK(sigaction(SIGBUS, &faulted, NULL));
 	open_file(&shared);
 	for (i = 0; i < FUZZ_THREADS; i++) {
 		struct model *model = calloc(1, sizeof(*model));

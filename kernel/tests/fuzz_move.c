@@ -129,6 +129,21 @@ static size_t choose_parts(struct model *model, struct part *parts, unsigned int
 	return nr;
 }
 
+/*
+ * Whether a range that counts as done has no view: there was no memory for one, and another
+ * thread's memory may be there by now.
+ */
+static bool has_no_view(const struct file *file, const struct part *part)
+{
+	size_t whole = part->first + (part->start % PAGE != 0);
+	struct kz_extent extent = { .addr = (uintptr_t)(part->region->start + whole * PAGE),
+				    .length = PAGE };
+
+	if ((whole + 1) * PAGE > part->end)
+		return false;
+	return CHECK_OK(kz_query(&extent, 1)) != 1 || extent.inode != file->inode;
+}
+
 /* The account of what is done adds up. */
 static void check_account(const struct kz_move *account, const struct part *parts)
 {
@@ -189,10 +204,8 @@ void move_ranges(struct model *model)
 	for (i = 0; i < account.done; i++) {
 		bool gone = flags & KZ_MOVE_UNMAP;
 
-		/* The one exception: no memory for the view of the last one. */
-		if (error && i == account.done - 1 && parts[i].end - parts[i].start >= 2 * PAGE)
-			gone = gone || !is_mapped(parts[i].region->start +
-						  (parts[i].first + 1) * PAGE);
+		if (error && i == account.done - 1)
+			gone = gone || has_no_view(file, parts + i);
 		check_in_file(file, parts + i, ranges[i].offset);
 		publish(model, file, parts + i, ranges[i].offset);
 		note_moved(file, parts + i, ranges[i].offset, gone);

@@ -227,13 +227,17 @@ static bool is_documented(int error)
 	return false;
 }
 
-static struct kz_range random_range(struct wild *wild, bool edges)
+static struct kz_range random_range(struct wild *wild, bool edges, bool fresh)
 {
 	static const uint64_t odd[] = { 0, 1, 4095, 1ULL << 47, -4096ULL, ~0ULL, 1ULL << 63 };
 	size_t length;
 	char *start = somewhere(wild, &length);
 	struct kz_range range = range_of(start, length);
 
+	/* Most memory of the arena is of no use, after a while. */
+	if (fresh && one_in(&wild->random, 2))
+		mmap(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		     -1, 0);
 	if (edges) {
 		range.addr += below(&wild->random, PAGE);
 		range.length -= below(&wild->random, PAGE);
@@ -254,14 +258,14 @@ static void move(struct wild *wild)
 	struct kz_range own[MAX_RANGES], *ranges = own;
 	struct kz_move own_move, *header = &own_move, move = {
 		.size = sizeof(move), .fd = files[below(&wild->random, FILES)].fd,
-		.nr_ranges = 1 + (uint32_t)below(&wild->random, MAX_RANGES),
+		.nr_ranges = 1 + (uint32_t)below(&wild->random, one_in(&wild->random, 4) ? MAX_RANGES : 2),
 		.flags = all_flags[below(&wild->random, ARRAY_SIZE(all_flags))],
 	};
 	size_t length;
 	uint32_t i;
 
 	for (i = 0; i < move.nr_ranges; i++)
-		own[i] = random_range(wild, move.flags & KZ_MOVE_EDGES);
+		own[i] = random_range(wild, move.flags & KZ_MOVE_EDGES, true);
 	/* The structs may lie where anything can happen to them. */
 	if (one_in(&wild->random, 10))
 		ranges = (void *)(somewhere(wild, &length) + below(&wild->random, PAGE));
@@ -301,7 +305,7 @@ static void query(struct wild *wild)
 	size_t i;
 
 	for (i = 0; i < MAX_RANGES; i++) {
-		struct kz_range range = random_range(wild, true);
+		struct kz_range range = random_range(wild, true, false);
 
 		extents[i] = (struct kz_extent){ .addr = range.addr, .length = range.length };
 	}

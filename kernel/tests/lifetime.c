@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Files and views through fork, exec, exit and kill; and the module, which stays while they do. */
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,7 +79,40 @@ static void owners_exit(void)
 	CHECK_ERRNO(kz_move_one(fd, 0, map_pages(PAGE), PAGE, NULL), EPERM);
 }
 
-/* After exec this program reads the file from a descriptor, or finds itself without one. */
+/* What a process moves that goes on until it ends: each page tells where in the file it is. */
+static void *move_for_ever(void *file)
+{
+	size_t pages = 0, count = 1;
+
+	for (;; count = count % 37 + 1) {
+		char *memory = map_pages(2 * count * PAGE);
+		struct kz_range ranges[] = { range_of(memory, count * PAGE),
+					     range_of(memory + count * PAGE, count * PAGE) };
+		size_t i;
+
+		for (i = 0; i < 2 * count; i++)
+			fill(memory + i * PAGE, PAGE, pages + i);
+		CHECK_OK(kz_move(*(int *)file, pages % 4 ? KZ_MOVE_UNMAP : 0, ranges, 2, NULL));
+		pages += 2 * count;
+		CHECK_OK(munmap(memory, 2 * count * PAGE));
+	}
+	return NULL;
+}
+
+/* Whatever is in such a file is there as a whole. */
+static void check_pages(int fd)
+{
+	struct stat status;
+	size_t page;
+
+	CHECK_OK(fstat(fd, &status));
+	CHECK_EQ(status.st_size, kz_parameter("live_pages") * (long)PAGE);
+	CHECK_EQ(status.st_blocks, status.st_size / 512);
+	for (page = 0; page < (size_t)status.st_size / PAGE; page++)
+		CHECK_EQ(file_differing(fd, (off_t)(page * PAGE), PAGE, page, 0), 0);
+}
+
+/* After exec this program looks at the descriptors that it finds. */
 #define AFTER_EXEC "KZ_AFTER_EXEC"
 
 static void after_exec(const char *fds)
@@ -91,6 +125,10 @@ static void after_exec(const char *fds)
 		FAIL("%s", fds);
 	if (file == -1) {
 		CHECK_EQ(kz_parameter("live_files"), 0);
+		_exit(0);
+	}
+	if (device == -1) {
+		check_pages(file);
 		_exit(0);
 	}
 	CHECK_EQ(file_differing(file, 0, LENGTH, 1, 0), 0);
@@ -124,6 +162,28 @@ static void exec_with_descriptors(void)
 
 	new_view(&fd);
 	exec_with(dup(fd), device);
+}
+
+/* Another thread's call goes on until exec ends it. */
+static void exec_in_a_call(void)
+{
+	uint64_t state = kz_options.seed;
+	int round;
+
+	for (round = 0; round < 10; round++) {
+		pid_t child = kz_fork();
+		pthread_t mover;
+		int fd;
+
+		if (!child) {
+			fd = CHECK_OK(kz_create());
+			CHECK_EQ(pthread_create(&mover, NULL, move_for_ever, &fd), 0);
+			kz_sleep_ms(10 + kz_random(&state) % 60);
+			exec_with(dup(fd), -1);
+		}
+		kz_random(&state);
+		reap(child);
+	}
 }
 
 /* Whatever is the file's last use, it isn't gone before that, and it is then. */
@@ -162,26 +222,6 @@ static void last_uses(void)
 	CHECK_EQ(differing(map, PAGE, 1, 0), 0);
 }
 
-/* A process that moves until it is killed. Its file is the parent's as well. */
-static void move_for_ever(int fd)
-{
-	size_t pages = 0, count = 1;
-
-	for (;; count = count % 37 + 1) {
-		char *memory = map_pages(2 * count * PAGE);
-		struct kz_range ranges[] = { range_of(memory, count * PAGE),
-					     range_of(memory + count * PAGE, count * PAGE) };
-		size_t i;
-
-		/* Each page tells where it is to be in the file. */
-		for (i = 0; i < 2 * count; i++)
-			fill(memory + i * PAGE, PAGE, pages + i);
-		CHECK_OK(kz_move(fd, pages % 2 ? KZ_MOVE_UNMAP : 0, ranges, 2, NULL));
-		pages += 2 * count;
-		CHECK_OK(munmap(memory, 2 * count * PAGE));
-	}
-}
-
 static void killed_in_a_call(void)
 {
 	uint64_t state = kz_options.seed;
@@ -189,8 +229,6 @@ static void killed_in_a_call(void)
 
 	for (round = 0; round < 60; round++) {
 		int sockets[2], fd;
-		struct stat status;
-		size_t page;
 		pid_t mover;
 
 		CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
@@ -198,18 +236,13 @@ static void killed_in_a_call(void)
 		if (!mover) {
 			fd = CHECK_OK(kz_create());
 			send_fd(sockets[1], fd);
-			move_for_ever(fd);
+			move_for_ever(&fd);
 		}
 		fd = receive_fd(sockets[0]);
 		kz_sleep_ms(kz_random(&state) % 60);
 		CHECK_OK(kill(mover, SIGKILL));
 		CHECK_EQ(kz_wait(mover), SIGKILL);
-		/* Whatever is in the file is there as a whole. */
-		CHECK_OK(fstat(fd, &status));
-		CHECK_EQ(status.st_size, kz_parameter("live_pages") * (long)PAGE);
-		CHECK_EQ(status.st_blocks, status.st_size / 512);
-		for (page = 0; page < (size_t)status.st_size / PAGE; page++)
-			CHECK_EQ(file_differing(fd, (off_t)(page * PAGE), PAGE, page, 0), 0);
+		check_pages(fd);
 		close(fd);
 		close(sockets[0]);
 		close(sockets[1]);
@@ -223,8 +256,7 @@ static int unload(void)
 
 static void check_in_use(void)
 {
-	CHECK_EQ(unload(), -1);
-	CHECK(errno == EBUSY || errno == EAGAIN);
+	CHECK_ERRNO(unload(), EAGAIN);
 }
 
 static void unloading_is_refused(void)
@@ -296,6 +328,7 @@ static const struct kz_case cases[] = {
 	{ "owners_exit", owners_exit },
 	{ "exec_drops_views", exec_drops_views },
 	{ "exec_with_descriptors", exec_with_descriptors },
+	{ "exec_in_a_call", exec_in_a_call },
 	{ "last_uses", last_uses },
 	{ "killed_in_a_call", killed_in_a_call },
 	{ "unloading_is_refused", unloading_is_refused },

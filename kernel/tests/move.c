@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What moves: the pages themselves, whole huge ones among them, and nothing beside the range. */
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -129,6 +131,7 @@ static void huge_behind_pages(void)
 	struct kz_move account;
 	int fd = CHECK_OK(kz_create());
 	struct stat status;
+	char hole[PAGE];
 
 	fill(small, 3 * PAGE, 1);
 	fill(large, 2 * HUGE, 2);
@@ -138,8 +141,13 @@ static void huge_behind_pages(void)
 	CHECK_EQ(account.file_size, 3 * HUGE);
 	CHECK_EQ(account.huge_pages, 1024);
 	CHECK_EQ(account.moved_pages, 1027);
+	CHECK_EQ(kz_parameter("live_pages"), 3 * 512);
+	/* Reading the hole puts no page there, */
+	CHECK_EQ(pread(fd, hole, PAGE, 100 * PAGE), PAGE);
+	CHECK_EQ(not_zero(hole, PAGE), 0);
 	CHECK_OK(fstat(fd, &status));
 	CHECK_EQ(status.st_blocks, 1027 * (PAGE / 512));
+	/* mapping it may. */
 	map = map_file(fd, 0, 3 * HUGE);
 	CHECK_EQ(differing(map, 3 * PAGE, 1, 0), 0);
 	CHECK_EQ(not_zero(map + 3 * PAGE, HUGE - 3 * PAGE), 0);
@@ -264,6 +272,49 @@ static void over_mappings(void)
 	CHECK_EQ(file_differing(fd, 0, length, 1, 0), 0);
 }
 
+/* A thread that reads all the time what is moved piece by piece, one behind the other. */
+struct reading {
+	const char *memory;
+	size_t length;
+	atomic_bool stop;
+};
+
+static void *keep_reading(void *argument)
+{
+	struct reading *reading = argument;
+
+	while (!reading->stop)
+		CHECK_EQ(differing(reading->memory, reading->length, 1, 0), 0);
+	return NULL;
+}
+
+static void read_meanwhile(void)
+{
+	size_t length = 256 * PAGE, at;
+	struct reading reading = { .length = length };
+	pthread_t reader;
+	int turn;
+
+	for (turn = 0; turn < 10; turn++) {
+		int fd = CHECK_OK(kz_create());
+		/* Without advice: then the views become one mapping. */
+		char *memory = mmap(NULL, length, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		CHECK_OK(memory);
+		fill(memory, length, 1);
+		reading.memory = memory;
+		reading.stop = false;
+		CHECK_EQ(pthread_create(&reader, NULL, keep_reading, &reading), 0);
+		for (at = 0; at < length; at += 2 * PAGE)
+			CHECK_OK(kz_move_one(fd, 0, memory + at, 2 * PAGE, NULL));
+		reading.stop = true;
+		CHECK_EQ(pthread_join(reader, NULL), 0);
+		CHECK_OK(munmap(memory, length));
+		close(fd);
+	}
+}
+
 /* malloc goes on with memory that was moved under its feet. */
 static void heap(void)
 {
@@ -329,6 +380,7 @@ static const struct kz_case cases[] = {
 	{ "appended", appended },
 	{ "untouched_are_zeros", untouched_are_zeros },
 	{ "over_mappings", over_mappings },
+	{ "read_meanwhile", read_meanwhile },
 	{ "heap", heap },
 	{ "read_in_all_ways", read_in_all_ways },
 };

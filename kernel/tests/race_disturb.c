@@ -68,6 +68,7 @@ void pages_out(struct race *race)
 /* Makes huge pages of small ones; whether it can is the kernel's to say. */
 void collapses(struct race *race)
 {
+	CHECK_OK(madvise(race->memory, race->pages * PAGE, MADV_HUGEPAGE));
 	while (!race->stop) {
 		madvise(race->memory, race->pages * PAGE, MADV_COLLAPSE);
 		kz_sleep_ms(1);

@@ -13,6 +13,8 @@
 
 #include "kz_test.h"
 
+#define SYS_MSEAL 462
+
 /*
  * Each of these makes a piece of memory that doesn't move, of at least a page; NULL if the kernel
  * has none.
@@ -131,11 +133,14 @@ static char *growing(size_t *length)
 		   -1);
 }
 
-/* Of its uppermost page, where nothing happens. */
+/* A page of it so deep down that nothing happens there. */
 static char *main_stack(size_t *length)
 {
+	uintptr_t deep = ((uintptr_t)__builtin_frame_address(0) - 64 * PAGE) & -PAGE;
+
 	*length = PAGE;
-	return (char *)(getauxval(AT_EXECFN) & -PAGE);
+	*(volatile char *)deep = 1;
+	return (char *)deep;
 }
 
 static char *wiped_on_fork(size_t *length)
@@ -155,6 +160,14 @@ static char *with_protection_key(size_t *length)
 		return NULL;
 	CHECK_OK(pkey_mprotect(memory, *length, PROT_READ | PROT_WRITE, key));
 	return memory;
+}
+
+/* Memory that the kernel may throw away; since Linux 6.11. */
+static char *droppable(size_t *length)
+{
+	char *memory = mmap(NULL, *length, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | 8, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
 }
 
 static void register_userfaultfd(char *memory, size_t length)
@@ -231,6 +244,7 @@ REFUSED(executable_only)
 REFUSED(growing)
 REFUSED(main_stack)
 REFUSED(wiped_on_fork)
+REFUSED(droppable)
 REFUSED(with_protection_key)
 REFUSED(with_userfaultfd)
 
@@ -268,6 +282,29 @@ static void mlockall_future(void)
 	CHECK_EQ(differing(memory, 4 * PAGE, 1, 0), 0);
 }
 
+/* That a mapping must not change, since Linux 6.10, is found when it is about to. */
+static void sealed(void)
+{
+	char *memory = map_pages(8 * PAGE);
+	struct kz_range ranges[] = { range_of(memory, 4 * PAGE),
+				     range_of(memory + 4 * PAGE, 4 * PAGE) };
+	int fd = CHECK_OK(kz_create());
+	struct kz_snapshot *before;
+	struct kz_move account;
+
+	fill(memory, 8 * PAGE, 1);
+	if (syscall(SYS_MSEAL, memory + 4 * PAGE, 4 * PAGE, 0))
+		kz_skip("the kernel has no mseal");
+	before = take_snapshot(memory + 4 * PAGE, 4 * PAGE, -1);
+	CHECK_ERRNO(kz_move(fd, 0, ranges + 1, 1, NULL), EPERM);
+	CHECK_ERRNO(kz_move(fd, KZ_MOVE_UNMAP, ranges + 1, 1, NULL), EPERM);
+	CHECK_UNCHANGED(before);
+	CHECK_ERRNO(kz_move(fd, 0, ranges, 2, &account), EPERM);
+	CHECK_EQ(account.done, 1);
+	CHECK_EQ(account.file_size, 4 * PAGE);
+	CHECK_EQ(differing(memory, 8 * PAGE, 1, 0), 0);
+}
+
 static void userfaultfd_elsewhere(void)
 {
 	char *memory = map_pages(4 * PAGE);
@@ -298,9 +335,11 @@ static const struct kz_case cases[] = {
 	CASE(growing),
 	CASE(main_stack),
 	CASE(wiped_on_fork),
+	CASE(droppable),
 	CASE(with_protection_key),
 	CASE(with_userfaultfd),
 	{ "mlockall_future", mlockall_future },
+	{ "sealed", sealed },
 	{ "userfaultfd_elsewhere", userfaultfd_elsewhere },
 };
 

@@ -129,6 +129,7 @@ static void kept(void)
 	}
 }
 
+<<<<<<< HEAD
 /* NumPy advises all of an array but the page that it begins in. */
 static void advised_in_part(void)
 {
@@ -151,6 +152,39 @@ static void advised_in_part(void)
 	memory = map_pages(4 * PAGE);
 	CHECK_OK(madvise(memory + PAGE, 3 * PAGE, MADV_DONTFORK));
 	CHECK_ERRNO(kz_move_one(fd, 0, memory, 4 * PAGE, NULL), EOPNOTSUPP);
+=======
+/* The kernel would merge the second view with the first, behind which it lies in the file, too. */
+static void kept_beside_another(void)
+{
+	char *memory = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			    -1, 0);
+	int fd = CHECK_OK(kz_create());
+
+	CHECK_OK(memory);
+	fill(memory, 4 * PAGE, 1);
+	CHECK_OK(madvise(memory + 2 * PAGE, PAGE, MADV_DONTFORK));
+	CHECK_EQ(kz_move_one(fd, 0, memory, 2 * PAGE, NULL), 0);
+	CHECK_EQ(kz_move_one(fd, 0, memory + 2 * PAGE, PAGE, NULL), 2 * PAGE);
+	CHECK_EQ(kz_move_one(fd, 0, memory + 3 * PAGE, PAGE, NULL), 3 * PAGE);
+	CHECK(!has_flag(memory, " dc"));
+	CHECK(has_flag(memory + 2 * PAGE, " dc"));
+	CHECK(!has_flag(memory + 3 * PAGE, " dc"));
+	CHECK_EQ(differing(memory, 4 * PAGE, 1, 0), 0);
+}
+
+/* What the view, as a file's mapping, can't have or isn't given. */
+static void not_kept(void)
+{
+	char *memory = map_pages(2 * PAGE);
+	int fd = CHECK_OK(kz_create());
+
+	memory[0] = 1;
+	if (madvise(memory, 2 * PAGE, MADV_MERGEABLE))
+		kz_skip("the kernel has no KSM");
+	CHECK(has_flag(memory, " mg"));
+	CHECK_EQ(kz_move_one(fd, 0, memory, 2 * PAGE, NULL), 0);
+	CHECK(!has_flag(memory, " mg"));
+>>>>>>> kernel-tests
 }
 
 static void code_goes_on(void)
@@ -277,7 +311,13 @@ static const struct kz_case cases[] = {
 	{ "unmapping_a_part", unmapping_a_part },
 	{ "remapping", remapping },
 	{ "protecting", protecting },
+<<<<<<< HEAD
 	{ "kept", kept }, { "advised_in_part", advised_in_part },
+=======
+	{ "kept", kept },
+	{ "kept_beside_another", kept_beside_another },
+	{ "not_kept", not_kept },
+>>>>>>> kernel-tests
 	{ "code_goes_on", code_goes_on },
 	{ "dont_need", dont_need },
 	{ "other_advice", other_advice },

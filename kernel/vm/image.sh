@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
-# Prints three lines: the vmlinuz to boot, the folder of its modules ("-" if it has none) and the
-# tree to build modules against. Debian's kernel of the installed headers, or with `debug` the one
-# of debug_kernel.sh.
+# image.sh debian|debug|RELEASE: prints three lines: the vmlinuz to boot, the folder of its modules
+# ("-" if it has none) and the tree to build modules against. Debian's kernel of linux-headers-amd64,
+# the one of debug_kernel.sh, or another of Debian's whose headers are installed.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/cache.sh"
 
-if [[ ${1:-} == debug ]]; then
+release=${1:-debian}
+if [[ $release == debug ]]; then
   tree=$("$here/debug_kernel.sh")
   printf '%s\n' "$tree/arch/x86/boot/bzImage" - "$tree"
-else
+  exit
+fi
+if [[ $release == debian ]]; then
   headers=$(dpkg-query -W -f '${Depends}' linux-headers-amd64 | grep -o 'linux-headers-[^ ,]*' | head -1)
   release=${headers#linux-headers-}
-  image=$(unpacked "linux-image-$release")
-  [[ -e $image/lib/modules/$release/modules.dep ]] || /sbin/depmod -b "$image" "$release"
-  printf '%s\n' "$image/boot/vmlinuz-$release" "$image/lib/modules/$release" "/lib/modules/$release/build"
 fi
+image=$(unpacked "linux-image-$release")
+[[ -e $image/lib/modules/$release/modules.dep ]] || /sbin/depmod -b "$image" "$release"
+printf '%s\n' "$image/boot/vmlinuz-$release" "$image/lib/modules/$release" "/lib/modules/$release/build"

@@ -20,5 +20,6 @@ if [[ $modules != - ]]; then
     number=$((number + 1))
     cp "$file" "$root/modules/$number-$(basename "$file")"
   done < <(awk '$1 == "insmod" && !seen[$2]++' <<<"$needed")
+  find "$root/modules" -name '*.xz' -exec xz -d {} +
 fi
 (cd "$root" && find . | cpio --quiet -o -H newc -R 0:0 | gzip -1) >"$out"

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Runs the module's tests in a virtual machine with Debian's kernel, with memory cgroups of version
-# 2 and then, those to which it matters, with version 1. Prints a line for each program, what failed
-# in full, and at the end "N passed, N failed". The consoles are kept in build/kernel/debian/.
+# test.sh debian|debug: runs the module's tests in a virtual machine with that kernel, with memory
+# cgroups of version 2 and then, those to which it matters, with version 1. Prints a line for each
+# program, what failed in full, and at the end "N passed, N failed". The consoles are kept in
+# build/kernel/KERNEL/.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repo=$(cd "$here/../.." && pwd)
-logs=$repo/build/kernel/debian
+kernel=$1
+logs=$repo/build/kernel/$kernel
 totals=$(mktemp)
 trap 'rm -f "$totals"' EXIT
 
@@ -13,8 +15,8 @@ trap 'rm -f "$totals"' EXIT
 run() {
   local cgroup=$1 seconds=$2 status=0
   shift 2
-  echo "== Debian's kernel, memory cgroups of version $cgroup"
-  CGROUP=$cgroup "$here/run.sh" debian "$seconds" "$@" | awk -f "$here/report.awk" -v totals="$totals" || status=$?
+  echo "== The $kernel kernel, memory cgroups of version $cgroup"
+  CGROUP=$cgroup "$here/run.sh" "$kernel" "$seconds" "$@" | awk -f "$here/report.awk" -v totals="$totals" || status=$?
   cp "$logs/log" "$logs/cgroup$cgroup.log"
   return "$status"
 }
@@ -22,12 +24,18 @@ run() {
 programs=()
 for source in "$repo"/kernel/tests/[a-z]*.c; do
   name=$(basename "$source" .c)
-  [[ $name == *_* || $name == race || $name == fuzz ]] || programs+=("$name")
+  [[ $name == *_* || $name == race || $name == fuzz || $name == bench ]] || programs+=("$name")
 done
 
 failed=0
-run 2 450 "${programs[@]}" race:-t:1 conformance arrow || failed=1
-run 1 120 cgroup swap || failed=1
+if [[ $kernel == debug ]]; then
+  run 2 7200 "${programs[@]}" race:-t:5 fuzz:-t:120 || failed=1
+  run 1 1800 cgroup swap || failed=1
+else
+  run 2 450 "${programs[@]}" race:-t:1 conformance arrow || failed=1
+  run 1 120 cgroup swap || failed=1
+  run 2 450 flights:copy || failed=1
+fi
 awk -v machines_failed="$failed" '
   { passed += $1; failed += $2 }
   END {
