@@ -54,6 +54,7 @@ def run(backend: str) -> dict[str, pa.Table]:
         assert mib["copied"] < 1, mib
     else:
         assert live_files() == 0, "another backend used the module"
+    print(f"ok runs_with_{backend.replace('-', '_')}")
     tables = {name: result.table(name) for name in result.tables}
     return {**tables, **{f"{name}.parquet": table for name, table in written.items()}}
 
@@ -88,11 +89,11 @@ def main() -> None:
         assert tables.keys() == expected.keys(), backend
         for name, table in tables.items():
             check_same(f"{backend}: {name}", table, expected[name])
-    print(f"{len(tables)} tables are the same")
+    print(f"{len(tables)} tables are the same\nok same_tables")
     del tables, table, name
     gc.collect()
     assert live_files() == 0, f"{live_files()} files of the module are left"
-    print("OK flights")
+    print("ok nothing_left\nOK flights")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # run.sh debian|debug|RELEASE SECONDS [TEST[:ARGUMENT...]...]: builds the module and its tests for a
-# kernel (see image.sh) and runs them in a virtual machine, or all but bench if none is named. CGROUP=1
-# and MEMORY are as in init and boot.sh. The console is shown, and kept in build/kernel/KERNEL/log.
+# kernel (see image.sh) and runs them in a virtual machine, or all but bench if none is named.
+# CGROUP=1, MEMORY and COUNTED=1 are as in init and boot.sh. The console is shown, and kept in
+# build/kernel/KERNEL/log.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repo=$(cd "$here/../.." && pwd)
