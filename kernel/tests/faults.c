@@ -14,6 +14,9 @@
 #define SMALL (8 * PAGE)
 #define LARGE (2 * HUGE)
 
+/* Of the file: 4 pages, a hole up to the huge one, that, 20 pages, 3 pages. */
+#define FILE_SIZE (2 * HUGE + 23 * PAGE)
+
 /* One call with a bit of everything. */
 struct plan {
 	char *small, *large;
@@ -126,6 +129,7 @@ static bool move_with_failure(long step, unsigned int flags)
 			 COUNT - account.done, &rest));
 	for (i = 0; i < COUNT; i++)
 		check_done(&plan, plan.ranges + i, flags);
+	CHECK_EQ(rest.file_size, FILE_SIZE);
 	rest.moved_pages += account.moved_pages;
 	rest.copied_pages += account.copied_pages;
 	check_file_size(&plan, &rest);
@@ -143,13 +147,18 @@ static long every_step(unsigned int flags)
 	return step - 1;
 }
 
-/* In a group, so that it can be seen that failures leave nothing behind, not a page. */
+/*
+ * In a group, so that it can be seen that failures leave nothing behind, not a page; and the user
+ * may have no more than the file needs, so that not a byte stays counted.
+ */
 static void sweep(unsigned int flags)
 {
 	struct kz_group group = new_group("faults");
+	long long committed = read_field("/proc/meminfo", "Committed_AS");
 	pid_t owner = kz_fork();
 
 	if (!owner) {
+		CHECK_OK(kz_set_parameter("max_user_bytes", FILE_SIZE));
 		enter_group(&group);
 		/* Each range has at least its array, the pins, the size, the replacement. */
 		CHECK(every_step(flags) >= 4 * COUNT);
@@ -158,6 +167,7 @@ static void sweep(unsigned int flags)
 		_exit(0);
 	}
 	reap(owner);
+	CHECK_SOON(read_field("/proc/meminfo", "Committed_AS") < committed + 1024);
 	CHECK_SOON(group_anonymous(&group) == 0);
 	CHECK_SOON(group_shmem(&group) == 0);
 	CHECK_SOON(group_charge(&group) < MIB);
