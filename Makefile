@@ -17,7 +17,7 @@ CC_HEADERS := $(shell find include src python/bindings -name '*.h')
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: all help demo test test-cc test-py lint lint-cc lint-py format bench test-asan test-tsan test-kernel \
-        test-kernel-zerrow test-kernel-debug fuzz-kernel fuzz docs clean
+        bench-kernel test-kernel-zerrow test-kernel-debug fuzz-kernel fuzz docs clean
 .DELETE_ON_ERROR:
 all: $(INSTALLED)
 
@@ -104,6 +104,9 @@ bench: $(INSTALLED)  ## all benchmarks
 
 bench-%: $(INSTALLED)  ## one of bench/*.py, its options in ARGS
 	@$(BIN)/python bench/$*.py $(ARGS)
+
+bench-kernel: build/.packages-test-kernel $(INSTALLED)  ## the kernel module's figures, in a virtual machine (half an hour)
+	@COUNTED=1 MEMORY=3G kernel/vm/run.sh debian 7200 bench figures:--repeats:1
 
 test-asan test-tsan: build/.packages build/.requirements  ## the C++ tests under a sanitizer
 	cmake --preset $(@:test-%=%) -DPython_EXECUTABLE=$(abspath $(BIN))/python >/dev/null
