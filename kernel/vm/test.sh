@@ -32,8 +32,8 @@ if [[ $kernel == debug ]]; then
   run 2 7200 "${programs[@]}" race:-t:5 fuzz:-t:120 || failed=1
   run 1 1800 cgroup swap || failed=1
 else
-  run 2 450 "${programs[@]}" race:-t:1 conformance arrow || failed=1
-  run 1 120 cgroup swap || failed=1
+  run 2 900 "${programs[@]}" race:-t:1 conformance arrow || failed=1
+  run 1 300 cgroup swap || failed=1
 fi
 awk -v machines_failed="$failed" '
   { passed += $1; failed += $2 }
