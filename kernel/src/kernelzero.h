@@ -24,7 +24,8 @@ struct kz_user;
  * @pending: pages that will be ready once the current append is through; else the same as @ready
  * @gate: where those wait who fault in pages between @ready and @pending. They may hold the mmap
  *	lock, so who is to open the gate never takes it while the gate is closed.
- * @guard: a page of the file that the current append holds, at index @guard_index, see kz_file_guard()
+ * @guard: a page of the file that the current append holds, at index @guard_index, see
+ *	kz_file_guard()
  * @mover: task that replaces its own mapping by one of the file right now
  * @replaced: what @mover replaces
  * @reserved: bytes up to the file's end, which count for @user and for overcommit

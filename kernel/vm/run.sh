@@ -23,7 +23,7 @@ cp -u "$repo"/kernel/src/*.[ch] "$module/src"
 cp -u "$repo"/kernel/include/uapi/*.h "$module/include/uapi"
 make -s -C "$tree" M="$module" CONFIG_DEBUG_INFO_BTF_MODULES= modules >&2
 cp "$module/kernelzero.ko" "$build"
-make -s -C "$repo/kernel/tests" OUT="$build/tests"
+make -s -j "$(nproc)" -C "$repo/kernel/tests" OUT="$build/tests"
 "$here/initrd.sh" "$build/initrd" "$modules"
 
 tests=("$@")
