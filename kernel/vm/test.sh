@@ -29,7 +29,7 @@ done
 
 failed=0
 if [[ $kernel == debug ]]; then
-  run 2 7200 "${programs[@]}" race:-t:5 fuzz:-t:120 || failed=1
+  run 2 10800 "${programs[@]}" race:-t:5 fuzz:-t:120 || failed=1
   run 1 1800 cgroup swap || failed=1
 else
   # Only against hanging: on an idle machine all of it takes less than half of that.
