@@ -58,19 +58,29 @@ static void forking(void)
 	CHECK_EQ(file_differing(fd, 0, LENGTH, 1, 0), 0);
 }
 
-static void owners_exit(void)
+/* The file of a process that sends it and ends at once. */
+static int file_of_other(pid_t *owner)
 {
 	int sockets[2], fd;
-	pid_t owner;
 
 	CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
-	owner = kz_fork();
-	if (!owner) {
+	*owner = kz_fork();
+	if (!*owner) {
 		new_view(&fd);
 		send_fd(sockets[1], fd);
 		_exit(0);
 	}
 	fd = receive_fd(sockets[0]);
+	close(sockets[0]);
+	close(sockets[1]);
+	return fd;
+}
+
+static void owners_exit(void)
+{
+	pid_t owner;
+	int fd = file_of_other(&owner);
+
 	reap(owner);
 	CHECK_EQ(file_differing(fd, 0, LENGTH, 1, 0), 0);
 	CHECK_EQ(differing(map_file(fd, 0, LENGTH), LENGTH, 1, 0), 0);
@@ -303,17 +313,9 @@ static void unloading_behind_the_last_file(void)
 	snprintf(path, sizeof(path), "%s/kernelzero.ko", build);
 	module = CHECK_OK(open(path, O_RDONLY));
 	for (round = 0; round < 10; round++) {
-		int fd, sockets[2];
 		pid_t owner;
+		int fd = file_of_other(&owner);
 
-		CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
-		owner = kz_fork();
-		if (!owner) {
-			new_view(&fd);
-			send_fd(sockets[1], fd);
-			_exit(0);
-		}
-		fd = receive_fd(sockets[0]);
 		check_in_use();
 		close(fd);
 		CHECK_SOON(!unload());

@@ -4,20 +4,11 @@
 
 namespace zerrow::shm {
 
-namespace {
-
-PoolOptions WithResizable(PoolOptions options, const ChunkSource& source) {
-  options.resizable = source.resizable();
-  return options;
-}
-
-}  // namespace
-
 ChunkPool::ChunkPool(std::unique_ptr<ChunkSource> source, PoolOptions options,
                      Reaper::Handle reaper)
     : source_(std::move(source)),
       reaper_(std::move(reaper)),
-      policy_(WithResizable(options, *source_)) {}
+      policy_(options, source_->resizable()) {}
 
 ChunkPool::~ChunkPool() {
   std::vector<Chunk> all;

@@ -63,7 +63,7 @@ std::vector<PoolPolicy::Key> PoolPolicy::Shrink(int64_t bytes) {
 // Memory that the chunk spares, less what resizing it gives up.
 int64_t PoolPolicy::Savings(const Entry& entry, int64_t size_bytes) const {
   const bool fits = Fits(entry.size_bytes, size_bytes);
-  if (!fits && !options_.resizable) return 0;
+  if (!fits && !resizable_) return 0;
   const int64_t useful = std::min(entry.backed_bytes, size_bytes);
   // Who asks for this much more is likely to touch but little of it.
   if (!fits && useful < size_bytes / 8) return 0;

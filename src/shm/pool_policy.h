@@ -15,7 +15,6 @@ struct PoolOptions {
   int64_t limit_bytes = 0;     // of memory behind free chunks; 0: nothing is kept
   int64_t limit_chunks = 256;  // each takes up to two descriptors
   std::chrono::milliseconds idle = std::chrono::seconds(10);
-  bool resizable = false;  // chunks can be given another size
 
   /// An eighth of this machine's memory, at most 4 GiB.
   static PoolOptions ForThisMachine();
@@ -26,7 +25,9 @@ class PoolPolicy {
   using TimePoint = std::chrono::steady_clock::time_point;
   using Key = uint64_t;
 
-  explicit PoolPolicy(PoolOptions options) : options_(options) {}
+  /// `resizable`: chunks can be given another size.
+  explicit PoolPolicy(PoolOptions options, bool resizable = false)
+      : options_(options), resizable_(resizable) {}
 
   /// A chunk became free. Returns the keys to free so that the limits hold: `key` itself if it is
   /// larger than the limit or has no memory behind it, which is all that keeping would save; else
@@ -63,6 +64,7 @@ class PoolPolicy {
   int64_t Savings(const Entry& entry, int64_t size_bytes) const;
 
   PoolOptions options_;
+  bool resizable_;
   std::vector<Entry> entries_;  // oldest first
   int64_t backed_bytes_ = 0;
 };

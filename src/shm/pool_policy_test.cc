@@ -27,7 +27,7 @@ TEST(PoolPolicy, TakesWhatFitsAndSavesMost) {
 }
 
 TEST(PoolPolicy, ResizableChunksServeOtherSizes) {
-  PoolPolicy policy({.limit_bytes = 10000, .resizable = true});
+  PoolPolicy policy({.limit_bytes = 10000}, /*resizable=*/true);
   policy.Add(1, 1000, 60, At(0));
   policy.Add(2, 70, 70, At(0));
   policy.Add(3, 150, 150, At(0));
@@ -93,10 +93,8 @@ TEST(PoolPolicy, HoldsItsInvariantsInAnyOrderOfCalls) {
     const auto below = [&](int64_t n) { return static_cast<int64_t>(random() % n); };
     const int64_t limit = below(5000);
     const bool resizable = below(2) == 0;
-    PoolPolicy policy({.limit_bytes = limit,
-                       .limit_chunks = 20,
-                       .idle = milliseconds(100),
-                       .resizable = resizable});
+    PoolPolicy policy({.limit_bytes = limit, .limit_chunks = 20, .idle = milliseconds(100)},
+                      resizable);
     struct Model {
       int64_t size, backed, since;
     };
