@@ -66,16 +66,6 @@ static inline long kz_get_user_pages(unsigned long start, unsigned long count, u
 #endif
 }
 
-static inline long kz_pin_user_pages(unsigned long start, unsigned long count, unsigned int flags,
-				     struct page **pages)
-{
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
-	return pin_user_pages(start, count, flags, pages);
-#else
-	return pin_user_pages(start, count, flags, pages, NULL);
-#endif
-}
-
 static inline struct file *kz_fd_file(struct fd fd)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)

@@ -7,6 +7,7 @@
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/wait.h>
+#include <linux/xarray.h>
 
 #include "../include/uapi/kernelzero.h"
 
@@ -89,7 +90,9 @@ long kz_move(struct kz_move *move, void __user *header, size_t header_size,
 	     struct kz_steps *steps);
 
 /* steal.c */
-bool kz_steal(struct kz_file *kf, struct folio *folio, pgoff_t index, bool *drained);
+#define KZ_RUN XA_CHUNK_SIZE /* pages that are stolen together: as many as share a node */
+unsigned long kz_steal(struct kz_file *kf, struct page **pages, unsigned long count, pgoff_t index,
+		       bool *drained);
 int kz_copy(struct kz_file *kf, struct page *from, pgoff_t index);
 void kz_split(struct page *page);
 

@@ -154,32 +154,47 @@ static long kz_replace(struct kz_call *call, struct kz_span *span, bool *gone)
 
 /* Commit */
 
+/*
+ * How many pages from one on may go into the file together, @index being the first one's: those of a
+ * huge page, 0 if it isn't whole, or small ones that share a node of the file's xarray.
+ */
+static unsigned long kz_run(const struct kz_span *span, unsigned long page, pgoff_t index)
+{
+	unsigned long most = min(span->count - page, KZ_RUN - index % KZ_RUN), run = 0;
+
+	if (PageTransCompound(span->pages[page]))
+		return kz_is_whole(span, page) ? folio_nr_pages(page_folio(span->pages[page])) : 0;
+	while (run < most && !PageTransCompound(span->pages[page + run]))
+		run++;
+	return run;
+}
+
 /* Brings the pages into the file. Return: 0, or -EIO if one got lost in copying. */
 static int kz_commit(struct kz_call *call, struct kz_span *span)
 {
 	pgoff_t base = span->base + ((span->inner - span->first) >> PAGE_SHIFT);
-	unsigned long i = 0, moved = 0, huge = 0, copied = 0, j;
+	unsigned long i = 0, moved = 0, huge = 0, copied = 0;
 	int error = 0;
 
 	if (kz_symbols.drain_local)
 		kz_symbols.drain_local();
 	while (i < span->count) {
-		struct folio *folio = page_folio(span->pages[i]);
-		unsigned long pages = folio_nr_pages(folio);
-		bool whole = kz_is_whole(span, i);
+		unsigned long run = kz_run(span, i, base + i), stolen = 0;
+		bool large = PageTransCompound(span->pages[i]);
 
-		if (whole && kz_steal(call->kf, folio, base + i, &call->drained)) {
-			moved += pages;
-			huge += pages > 1 ? pages : 0;
-		} else {
-			pages = whole ? pages : 1;
-			for (j = i; j < i + pages; j++)
-				error = kz_copy(call->kf, span->pages[j], base + j) ?: error;
-			copied += pages;
+		if (run)
+			stolen = kz_steal(call->kf, span->pages + i, run, base + i, &call->drained);
+		moved += stolen;
+		huge += large ? stolen : 0;
+		i += stolen;
+		if (!stolen) {
+			error = kz_copy(call->kf, span->pages[i], base + i) ?: error;
+			copied++;
+			i++;
 		}
-		i += pages;
 		cond_resched();
 	}
+	kz_shmem_add_pages(call->kf->inode, moved);
 	for (i = 0; i < ARRAY_SIZE(span->edges); i++) {
 		struct kz_edge *edge = &span->edges[i];
 

@@ -43,6 +43,7 @@ struct kz_edge {
  * @pages: the whole ones, @count of them, of which @pinned are pinned
  * @broken: how many of those are copies that pinning has made, as others have the page too
  * @vm_flags: of the mapping that is replaced, as far as its view takes them over
+ * @may_be_shared: some pages may be other processes' as well, or KSM's
  * @confirmed: the mapping was as expected when it was about to be replaced
  * @base: the first page's index in the file
  * @edges: head and tail
@@ -55,7 +56,7 @@ struct kz_span {
 	struct page **pages;
 	unsigned long count, pinned, broken;
 	unsigned long vm_flags;
-	bool confirmed;
+	bool may_be_shared, confirmed;
 	pgoff_t base;
 	struct kz_edge edges[2];
 };

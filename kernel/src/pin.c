@@ -37,8 +37,11 @@ static bool kz_may_be_shared(unsigned long start, unsigned long end)
 /* Which pages there are before pinning may replace some; NULL for those that hold no data. */
 static long kz_note_pages(unsigned long start, long count, struct page **before)
 {
-	long got = kz_get_user_pages(start, count, FOLL_FORCE, before), i;
+	long got, i;
 
+	mmap_read_lock(current->mm);
+	got = kz_get_user_pages(start, count, FOLL_FORCE, before);
+	mmap_read_unlock(current->mm);
 	for (i = 0; i < got; i++) {
 		struct page *page = before[i];
 
@@ -51,17 +54,40 @@ static long kz_note_pages(unsigned long start, long count, struct page **before)
 }
 
 /*
+ * Looks at the span's mappings once more: it's long ago that all ranges were looked at, and since
+ * then other threads may have changed them. What the view takes over is what the pages have that
+ * it replaces, without the edges.
+ */
+static int kz_look(struct kz_span *span)
+{
+	int error;
+
+	if (mmap_read_lock_killable(current->mm))
+		return -EINTR;
+	error = kz_check_memory(span->first, span->first + (span->total << PAGE_SHIFT),
+				&span->vm_flags);
+	if (!error && span->count)
+		error = kz_check_memory(span->inner, span->inner_end, &span->vm_flags);
+	span->may_be_shared = !error && kz_may_be_shared(span->inner, span->inner_end);
+	mmap_read_unlock(current->mm);
+	return error;
+}
+
+/*
  * Pins the span's whole pages as if to write to them: that reads them in from swap and breaks
  * copy-on-write, and from then on fork() copies them for the child, and reclaim, migration and KSM
  * leave them alone. So they stay the pages that the owner's page table maps, until that goes.
- * (Plain references don't do: with them a fork between here and then lost writes.) Mmap lock held.
+ * (Plain references don't do: with them a fork between here and then lost writes.)
+ *
+ * Without the mmap lock, as most pages can be pinned without it, several times as quickly. What
+ * other threads put there meanwhile is found out by kz_confirm(), which has to look anyway.
  */
 static int kz_pin(struct kz_call *call, struct kz_span *span)
 {
 	struct page **before = NULL;
 	int error = 0;
 
-	if (kz_may_be_shared(span->inner, span->inner_end)) {
+	if (span->may_be_shared) {
 		before = kmalloc_array(KZ_PIN_BATCH, sizeof(*before), GFP_KERNEL);
 		if (!before)
 			return -ENOMEM;
@@ -81,8 +107,8 @@ static int kz_pin(struct kz_call *call, struct kz_span *span)
 			if (got > 0)
 				batch = got;
 		}
-		got = kz_pin_user_pages(start, batch, FOLL_WRITE | FOLL_FORCE,
-					span->pages + span->pinned);
+		got = pin_user_pages_fast(start, batch, FOLL_WRITE | FOLL_FORCE,
+					  span->pages + span->pinned);
 		if (got <= 0) {
 			error = got ? got : -EFAULT;
 			break;
@@ -152,7 +178,7 @@ static bool kz_split_parts(struct kz_span *span)
 	for (i = 0; i < nr; i++) {
 		struct page *page;
 
-		if (kz_get_user_pages(parts[i], 1, FOLL_WRITE | FOLL_FORCE, &page) != 1)
+		if (get_user_pages_fast(parts[i], 1, FOLL_WRITE | FOLL_FORCE, &page) != 1)
 			continue;
 		kz_split(page);
 		put_page(page);
@@ -171,22 +197,31 @@ static bool kz_split_parts(struct kz_span *span)
  */
 int kz_pin_whole(struct kz_call *call, struct kz_span *span)
 {
-	int error;
+	int error = kz_look(span);
 
-	if (mmap_read_lock_killable(current->mm))
-		return -EINTR;
-	/* Once more: it's long ago that all ranges were looked at. */
-	error = kz_check_memory(span->first, span->first + (span->total << PAGE_SHIFT),
-				&span->vm_flags);
-	/* What the view takes over is what the pages have that it replaces, without the edges. */
-	if (!error && span->count)
-		error = kz_check_memory(span->inner, span->inner_end, &span->vm_flags);
 	if (!error)
 		error = kz_pin(call, span);
 	if (!error && kz_split_parts(span))
 		error = kz_pin(call, span);
-	mmap_read_unlock(current->mm);
+	/* Somebody has unmapped the pages, or put there what can't be pinned: then this tells. */
+	if (error == -EFAULT)
+		error = kz_look(span) ?: error;
 	return error;
+}
+
+/* As put_page() for each, but once for those that follow each other in one folio. */
+static void kz_put_pages(struct page **pages, long count)
+{
+	long i, same;
+
+	for (i = 0; i < count; i += same) {
+		struct folio *folio = page_folio(pages[i]);
+
+		for (same = 1; i + same < count; same++)
+			if (page_folio(pages[i + same]) != folio)
+				break;
+		folio_put_refs(folio, same);
+	}
 }
 
 /* How many pages from one on are those that are pinned; at least one is looked at. */
@@ -200,10 +235,9 @@ static long kz_still_mapped(const struct kz_span *span, unsigned long page)
 	got = get_user_pages_fast_only(start, count, 0, found);
 	if (got <= 0)
 		got = kz_get_user_pages(start, 1, FOLL_FORCE, found);
-	for (i = 0; i < got; i++) {
+	for (i = 0; i < got; i++)
 		same += same == i && found[i] == span->pages[page + i];
-		put_page(found[i]);
-	}
+	kz_put_pages(found, got);
 	return same;
 }
 

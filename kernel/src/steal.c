@@ -37,85 +37,150 @@ static bool kz_is_orphan(struct folio *folio)
 	return true;
 }
 
-/*
- * Stores the folio, if nobody but the mover holds a reference: another's might be a pipe's or a
- * device's that writes to the page, when the file must not change any more. With its references
- * frozen nobody can find the folio while it changes sides.
- *
- * Return: 0, -EEXIST if there is a page already, -EBUSY if there are other references.
- */
-static int kz_store(struct kz_file *kf, struct folio *folio, pgoff_t index)
+/* Whether two locked folios are charged to the same memory cgroup, and lie in the same node. */
+static bool kz_count_alike(struct folio *folio, struct folio *other)
 {
-	struct address_space *mapping = kf->inode->i_mapping;
+	return folio_memcg(folio) == folio_memcg(other) && folio_nid(folio) == folio_nid(other);
+}
+
+/*
+ * Locks folios that can go into the file together: a large one alone, or the first small ones.
+ * The first is waited for. The others are only tried: who waits for one lock while it
+ * holds another can be waited for.
+ *
+ * Return: how many; their pages are the first ones.
+ */
+static unsigned long kz_lock_run(struct page **pages, unsigned long count)
+{
+	struct folio *first = page_folio(pages[0]);
+	unsigned long locked = 1;
+
+	folio_lock(first);
+	if (!kz_is_orphan(first)) {
+		folio_unlock(first);
+		return 0;
+	}
+	if (folio_test_large(first))
+		return 1;
+	while (locked < count) {
+		struct folio *folio = page_folio(pages[locked]);
+
+		if (folio_test_large(folio) || !folio_trylock(folio))
+			break;
+		if (!kz_count_alike(folio, first) || !kz_is_orphan(folio)) {
+			folio_unlock(folio);
+			break;
+		}
+		locked++;
+	}
+	return locked;
+}
+
+/*
+ * Stores a folio where @xas is, if nobody but the mover holds a reference: another's might be a
+ * pipe's or a device's that writes to the page, when the file must not change any more. With its
+ * references frozen nobody can find the folio while it changes sides. The xarray is locked.
+ *
+ * Return: whether it did. If not, the error is in @xas: -EEXIST if there is a page already, -EBUSY
+ * if there are other references, -ENOMEM if the xarray needs a node.
+ */
+static bool kz_store(struct xa_state *xas, struct address_space *mapping, struct folio *folio)
+{
 	long pages = folio_nr_pages(folio), i;
 	int held = kz_pin_references(folio);
-	XA_STATE_ORDER(xas, &mapping->i_pages, index, folio_order(folio));
+
+	if (folio_test_large(folio) ? xas_find_conflict(xas) : xas_load(xas)) {
+		xas_set_err(xas, -EEXIST);
+		return false;
+	}
+	if (!folio_ref_freeze(folio, held)) {
+		xas_set_err(xas, -EBUSY);
+		return false;
+	}
+	xas_store(xas, folio);
+	if (xas_error(xas)) {
+		folio_ref_unfreeze(folio, held);
+		return false;
+	}
+	for (i = 0; i < pages; i++)
+		ClearPageAnonExclusive(folio_page(folio, i));
+	folio->mapping = mapping;
+	folio->index = xas->xa_index;
+	folio_ref_unfreeze(folio, held + pages);
+	return true;
+}
+
+/*
+ * Stores the locked folios of a run one behind the other, as far as nothing is in the way.
+ *
+ * Return: how many; else 0, and in @error why not the first one.
+ */
+static unsigned long kz_store_run(struct kz_file *kf, struct page **pages, unsigned long count,
+				  pgoff_t index, int *error)
+{
+	struct address_space *mapping = kf->inode->i_mapping;
+	struct folio *first = page_folio(pages[0]);
+	long each = folio_nr_pages(first);
+	XA_STATE_ORDER(xas, &mapping->i_pages, index, folio_order(first));
+	unsigned long stored = 0, before;
 
 	do {
+		before = stored;
 		xas_lock_irq(&xas);
-		if (xas_find_conflict(&xas)) {
-			xas_set_err(&xas, -EEXIST);
-			goto unlock;
+		while (stored < count && kz_store(&xas, mapping, page_folio(pages[stored]))) {
+			stored++;
+			xas_next(&xas);
 		}
-		/* In the loop, as the first try may only find out which nodes to allocate. */
-		if (!folio_ref_freeze(folio, held)) {
-			xas_set_err(&xas, -EBUSY);
-			goto unlock;
-		}
-		xas_store(&xas, folio);
-		if (xas_error(&xas)) {
-			folio_ref_unfreeze(folio, held);
-			goto unlock;
-		}
-		for (i = 0; i < pages; i++)
-			ClearPageAnonExclusive(folio_page(folio, i));
-		folio->mapping = mapping;
-		folio->index = index;
-		mapping->nrpages += pages;
+		mapping->nrpages += (stored - before) * each;
 		/* The memory cgroup's charge stays as it is; what it counts it as doesn't. */
-		kz_stat_mod_folio(folio, NR_FILE_PAGES, pages);
-		kz_stat_mod_folio(folio, NR_SHMEM, pages);
-		if (folio_test_pmd_mappable(folio))
-			kz_stat_mod_folio(folio, NR_SHMEM_THPS, pages);
-		folio_ref_unfreeze(folio, held + pages);
-unlock:
+		kz_stat_mod_folio(first, NR_FILE_PAGES, (stored - before) * each);
+		kz_stat_mod_folio(first, NR_SHMEM, (stored - before) * each);
+		if (folio_test_pmd_mappable(first))
+			kz_stat_mod_folio(first, NR_SHMEM_THPS, (stored - before) * each);
 		xas_unlock_irq(&xas);
+		/* The first try may only find out which nodes to allocate. */
 	} while (xas_nomem(&xas, GFP_KERNEL | __GFP_NOFAIL));
-	return xas_error(&xas);
+	*error = xas_error(&xas);
+	return stored;
 }
 
 /**
- * kz_steal() - makes a folio a file's
+ * kz_steal() - makes folios a file's
  * @kf: the file
- * @folio: pinned once for each of its pages by the caller, and in no page table any more
- * @index: in the file, naturally aligned
+ * @pages: of the folios, pinned once each by the caller, and in no page table any more
+ * @count: a whole large folio's, or one of KZ_RUN at most
+ * @index: in the file, naturally aligned for the folio
  * @drained: whether the batches of the LRU lists were drained during this call already
  *
- * Return: whether the file has it. If not, it is as it was, and must be copied.
+ * Return: how many of the first pages the file has. If none, the first folio is as it was, and
+ * must be copied; what follows may be tried again.
  */
-bool kz_steal(struct kz_file *kf, struct folio *folio, pgoff_t index, bool *drained)
+unsigned long kz_steal(struct kz_file *kf, struct page **pages, unsigned long count, pgoff_t index,
+		       bool *drained)
 {
-	int error;
+	unsigned long locked, stored = 0, i;
+	int error = 0;
 
 	if (READ_ONCE(kz_force_copy))
-		return false;
+		return 0;
 retry:
-	folio_lock(folio);
-	error = kz_is_orphan(folio) ? kz_store(kf, folio, index) : -EINVAL;
-	if (!error)
-		folio_mark_dirty(folio); /* reclaim would drop a clean page */
-	folio_unlock(folio);
-	if (!error) {
-		kz_shmem_add_pages(kf->inode, folio_nr_pages(folio));
-		return true;
+	locked = kz_lock_run(pages, count);
+	if (locked)
+		stored = kz_store_run(kf, pages, locked, index, &error);
+	for (i = 0; i < locked; i++) {
+		struct folio *folio = page_folio(pages[i]);
+
+		if (i < stored)
+			folio_mark_dirty(folio); /* reclaim would drop a clean page */
+		folio_unlock(folio);
 	}
 	/* The reference too many may be that of a batch on its way to an LRU list. */
-	if (error == -EBUSY && !*drained && kz_symbols.drain) {
+	if (locked && !stored && error == -EBUSY && !*drained && kz_symbols.drain) {
 		*drained = true;
 		kz_symbols.drain();
 		goto retry;
 	}
-	return false;
+	return stored * folio_nr_pages(page_folio(pages[0]));
 }
 
 /**

@@ -142,6 +142,36 @@ static void of_another_group(void)
 	remove_group(&second);
 }
 
+/* Pages of one range that are two groups', by turns: each stays whose it is. */
+static void of_two_groups(void)
+{
+	struct kz_group first = new_group("first"), second = new_group("second");
+	pid_t owner = kz_fork();
+
+	if (!owner) {
+		char *memory = map_pages(LENGTH);
+		int fd = CHECK_OK(kz_create());
+		size_t at;
+
+		enter_group(&first);
+		for (at = 0; at < LENGTH; at += 2 * PAGE)
+			memory[at] = 1;
+		enter_group(&second);
+		for (at = PAGE; at < LENGTH; at += 2 * PAGE)
+			memory[at] = 1;
+		CHECK_EQ(kz_move_one(fd, 0, memory, LENGTH, NULL), 0);
+		CHECK_SOON(group_shmem(&first) == LENGTH / 2);
+		CHECK_SOON(group_shmem(&second) == LENGTH / 2);
+		CHECK_SOON(group_anonymous(&second) < GROUP_SLACK);
+		_exit(0);
+	}
+	reap(owner);
+	CHECK_SOON(group_shmem(&first) == 0);
+	CHECK_SOON(group_shmem(&second) == 0);
+	remove_group(&first);
+	remove_group(&second);
+}
+
 /* Who makes a copy of what a child has pays for it. */
 static void of_a_child(void)
 {
@@ -298,6 +328,7 @@ static const struct kz_case cases[] = {
 	{ "huge", huge },
 	{ "copies", copies },
 	{ "of_another_group", of_another_group },
+	{ "of_two_groups", of_two_groups },
 	{ "of_a_child", of_a_child },
 	{ "swapping_under_a_limit", swapping_under_a_limit },
 	{ "range_over_the_limit", range_over_the_limit },
