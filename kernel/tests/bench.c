@@ -3,9 +3,10 @@
  * What it costs to bring buffers into a file that others can map: KZ_MOVE against write() and
  * memcpy() into a memfd.
  *
- * The ways take turns, each time in another order, and each gets memory that was just filled. A
- * line tells the median wall time (least..most), the median CPU time and page faults, and how many
- * times as long as the first way it took. In an emulated machine only these ratios mean anything.
+ * The ways take turns, each time in another order, and each gets memory that was just filled, or
+ * then swapped out. A line tells the median wall time (least..most), the median CPU time and page
+ * faults, and how many times as long as the first way it took. In an emulated machine only these
+ * ratios mean anything.
  */
 #include <stdio.h>
 #include <stdlib.h>
