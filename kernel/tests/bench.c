@@ -3,9 +3,10 @@
  * What it costs to bring buffers into a file that others can map: KZ_MOVE against write() and
  * memcpy() into a memfd.
  *
- * The ways take turns, each time in another order, and each gets memory that was just filled. A
- * line tells the median wall time (least..most), the median CPU time and page faults, and how many
- * times as long as the first way it took. In an emulated machine only these ratios mean anything.
+ * The ways take turns, each time in another order, and each gets memory that was just filled, or
+ * then swapped out. A line tells the median wall time (least..most), the median CPU time and page
+ * faults, and how many times as long as the first way it took. In an emulated machine only these
+ * ratios mean anything.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 #define MAX_WAYS 4
 #define ROUND_BYTES (64 * MIB)
 #define KIB 1024UL
+#define NO_FILE -1
 
 /* Buffers of so many whole pages, each alone on its own, @offset bytes into the first of them. */
 struct buffers {
@@ -31,8 +33,9 @@ struct buffers {
 
 struct way {
 	const char *name;
-	int (*publish)(const struct buffers *buffers);	/* the file */
+	int (*publish)(const struct buffers *buffers);	/* the file, or NO_FILE */
 	bool packed;	/* in the file buffers follow each other at once; else lie as in memory */
+	bool swapped;	/* the memory is out before */
 };
 
 struct cost {
@@ -116,6 +119,16 @@ static int copy_all(const struct buffers *buffers)
 	return fd;
 }
 
+/* Only to compare with. */
+static int swap_in(const struct buffers *buffers)
+{
+	size_t at;
+
+	for (at = 0; at < buffers->count * stride(buffers); at += PAGE)
+		(void)*(const volatile char *)(buffers->memory + at);
+	return NO_FILE;
+}
+
 /* Measuring */
 
 static double microseconds(clockid_t clock)
@@ -157,6 +170,8 @@ static struct cost measure(struct buffers *buffers, const struct way *way)
 	buffers->memory = buffers->huge ? map_huge(length) : map_pages(length);
 	for (i = 0; i < buffers->count; i++)
 		fill((char *)buffer_at(buffers, i), buffers->size, i);
+	if (way->swapped)
+		CHECK_EQ(swap_out(buffers->memory, length), length / PAGE);
 	cost.faults = faults();
 	cost.cpu_us = microseconds(CLOCK_PROCESS_CPUTIME_ID);
 	cost.wall_us = microseconds(CLOCK_MONOTONIC);
@@ -164,8 +179,10 @@ static struct cost measure(struct buffers *buffers, const struct way *way)
 	cost.wall_us = microseconds(CLOCK_MONOTONIC) - cost.wall_us;
 	cost.cpu_us = microseconds(CLOCK_PROCESS_CPUTIME_ID) - cost.cpu_us;
 	cost.faults = faults() - cost.faults;
-	check_file(buffers, fd, way);
-	CHECK_OK(close(fd));
+	if (fd != NO_FILE) {
+		check_file(buffers, fd, way);
+		CHECK_OK(close(fd));
+	}
 	CHECK_OK(munmap(buffers->memory, length));
 	return cost;
 }
@@ -240,10 +257,10 @@ static void compare_ways(struct buffers buffers, const struct way *ways, size_t 
 /* The cases */
 
 static const struct way sizes_ways[] = {
-	{ "move", move_together, false },
-	{ "move and unmap", move_and_unmap, false },
-	{ "write()", write_all, true },
-	{ "memcpy()", copy_all, true },
+	{ .name = "move", .publish = move_together },
+	{ .name = "move and unmap", .publish = move_and_unmap },
+	{ .name = "write()", .publish = write_all, .packed = true },
+	{ .name = "memcpy()", .publish = copy_all, .packed = true },
 };
 
 /* One buffer, by size. */
@@ -260,10 +277,10 @@ static void sizes(void)
 }
 
 static const struct way buffers_ways[] = {
-	{ "move", move_together, false },
-	{ "move one by one", move_one_by_one, false },
-	{ "write()", write_all, true },
-	{ "memcpy()", copy_all, true },
+	{ .name = "move", .publish = move_together },
+	{ .name = "move one by one", .publish = move_one_by_one },
+	{ .name = "write()", .publish = write_all, .packed = true },
+	{ .name = "memcpy()", .publish = copy_all, .packed = true },
 };
 
 /* Many buffers, in one call and in a call each. */
@@ -277,8 +294,8 @@ static void buffers(void)
 }
 
 static const struct way threshold_ways[] = {
-	{ "move", move_together, false },
-	{ "memcpy()", copy_all, true },
+	{ .name = "move", .publish = move_together },
+	{ .name = "memcpy()", .publish = copy_all, .packed = true },
 };
 
 /* From which size on a buffer of many had better be moved; malloc's begin 64 bytes into a page. */
@@ -294,8 +311,22 @@ static void threshold(void)
 	}
 }
 
+static const struct way swap_ways[] = {
+	{ .name = "move", .publish = move_together },
+	{ .name = "move, out", .publish = move_together, .swapped = true },
+	{ .name = "write(), out", .publish = write_all, .packed = true, .swapped = true },
+	{ .name = "only swap in", .publish = swap_in, .swapped = true },
+};
+
+/* What has been swapped out before it is published. */
+static void swapped(void)
+{
+	compare_ways((struct buffers){ .count = 1, .size = 64 * MIB }, swap_ways,
+		     ARRAY_SIZE(swap_ways));
+}
+
 static const struct kz_case cases[] = {
-	{ "sizes", sizes }, { "buffers", buffers }, { "threshold", threshold },
+	{ "sizes", sizes }, { "buffers", buffers }, { "threshold", threshold }, { "swap", swapped },
 };
 
 int main(int argc, char **argv)

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Memory that the hardware has lost, before a move and after. */
+#include <linux/kernel-page-flags.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -110,6 +115,133 @@ static void before_the_move(void)
 	CHECK_EQ(differing(memory + 3 * PAGE, 5 * PAGE, 1, 3 * PAGE), 0);
 }
 
+/*
+ * A page of the file can be broken before a page is copied to it only if it is part of a huge one,
+ * which shmem has made for a page that was copied before.
+ */
+#define HUGE_PAGES 4
+#define AREA (HUGE_PAGES * HUGE)
+#define SHMEM_HUGE "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+#define BREAK_FRAME "/sys/devices/system/memory/hard_offline_page"
+
+struct breaker {
+	uint64_t frames[HUGE_PAGES];	/* of huge pages that the file is likely to get */
+	atomic_bool runs, stop;
+};
+
+/* Breaks the last page of the first one that is a file's, while it's copied to from its first. */
+static void *break_huge_page(void *argument)
+{
+	struct breaker *breaker = argument;
+	char frame[32];
+	size_t i;
+
+	for (i = 0; !breaker->stop; i = (i + 1) % HUGE_PAGES) {
+		uint64_t flags = frame_flags(breaker->frames[i]);
+
+		breaker->runs = true;
+		if (!(flags & 1ULL << KPF_THP) || !(flags & 1ULL << KPF_SWAPBACKED) ||
+		    flags & 1ULL << KPF_ANON)
+			continue;
+		snprintf(frame, sizeof(frame), "%#lx", (breaker->frames[i] + 511) * PAGE);
+		/* That it's an error, as the page is in use, doesn't matter. */
+		write_text(BREAK_FRAME, frame);
+		break;
+	}
+	return NULL;
+}
+
+/* Copies an area to a file, a page of which breaks. Return: whether it broke before its copy. */
+static bool lose_copy(int fd, char *memory, struct kz_move *account)
+{
+	char *spare = map_huge(AREA);
+	struct breaker breaker = {};
+	pthread_t thread;
+	cpu_set_t here;
+	long long offset;
+	size_t i;
+
+	fill(memory, AREA, 1);
+	for (i = 0; i < HUGE_PAGES; i++)
+		breaker.frames[i] = frame_of(spare + i * HUGE);
+	CHECK_EQ(pthread_create(&thread, NULL, break_huge_page, &breaker), 0);
+	CHECK_SOON(breaker.runs);
+	/* The next huge pages that this processor hands out are those that it got back last. */
+	CPU_ZERO(&here);
+	CPU_SET(sched_getcpu(), &here);
+	CHECK_OK(sched_setaffinity(0, sizeof(here), &here));
+	CHECK_OK(munmap(spare, AREA));
+	offset = kz_move_one(fd, 0, memory, AREA, account);
+	if (offset == -1)
+		CHECK_EQ(errno, EIO);
+	breaker.stop = true;
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	return offset == -1;
+}
+
+/* Where in an area a page can't be read; the area's length if all can. */
+static size_t lost_place(const char *area)
+{
+	size_t at = HUGE - PAGE;
+
+	while (at < AREA && is_readable(area + at))
+		at += HUGE;
+	return at < AREA ? at : AREA;
+}
+
+static bool of_a_copy_in(struct kz_move *account)
+{
+	char *memory = map_pages(AREA);
+	int fd = CHECK_OK(kz_create());
+	bool lost = lose_copy(fd, memory, account);
+	size_t at = lost_place(memory);
+
+	CHECK(at < AREA || !lost);
+	CHECK_EQ(account->done, 1);
+	CHECK_EQ(account->file_size, AREA);
+	CHECK_EQ(differing(memory, at, 1, 0), 0);
+	if (at < AREA) {
+		CHECK_EQ(differing(memory + at + PAGE, AREA - at - PAGE, 1, at + PAGE), 0);
+		/* Splits the huge page, so that the broken one isn't given to others with it. */
+		lose(memory + at - PAGE);
+	}
+	CHECK_OK(kz_move_one(fd, 0, map_pages(PAGE), PAGE, NULL));
+	CHECK_OK(munmap(memory, AREA));
+	close(fd);
+	return lost;
+}
+
+static void of_copies(void)
+{
+	struct kz_move account;
+	int tries = 0;
+
+	CHECK_OK(kz_set_parameter("force_copy", 1));
+	while (!of_a_copy_in(&account))
+		if (++tries == 100)
+			FAIL("no page broke before it was copied to");
+	CHECK_EQ(account.copied_pages, AREA / PAGE);
+}
+
+static void of_a_copy(void)
+{
+	pid_t child;
+	int status;
+
+	if (access(BREAK_FRAME, W_OK) || write_text(SHMEM_HUGE, "always"))
+		kz_skip("the kernel breaks no frames, or makes no huge pages of files");
+	child = kz_fork();
+	if (!child) {
+		of_copies();
+		_exit(0);
+	}
+	status = kz_wait(child);
+	CHECK_OK(write_text(SHMEM_HUGE, "never"));
+	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIPPED)
+		_exit(EXIT_SKIPPED);
+	CHECK_EQ(status, 0);
+}
+
 /* A page that is about to break is replaced, and its bytes with it. */
 static void soft_offline(void)
 {
@@ -133,6 +265,7 @@ static const struct kz_case cases[] = {
 	{ "of_a_file", of_a_file },
 	{ "of_a_huge_page", of_a_huge_page },
 	{ "before_the_move", before_the_move },
+	{ "of_a_copy", of_a_copy },
 	{ "soft_offline", soft_offline },
 };
 

@@ -13,6 +13,7 @@
 
 #include "kz_test.h"
 
+#define SYS_MAP_SHADOW_STACK 453
 #define SYS_MSEAL 462
 
 /*
@@ -170,6 +171,14 @@ static char *droppable(size_t *length)
 	return memory == MAP_FAILED ? NULL : memory;
 }
 
+/* Since Linux 6.6, if the processor has them. */
+static char *shadow_stack(size_t *length)
+{
+	long memory = syscall(SYS_MAP_SHADOW_STACK, 0UL, *length, 0);
+
+	return memory == -1 ? NULL : (char *)memory;
+}
+
 static void register_userfaultfd(char *memory, size_t length)
 {
 	struct uffdio_api api = { .api = UFFD_API };
@@ -245,6 +254,7 @@ REFUSED(growing)
 REFUSED(main_stack)
 REFUSED(wiped_on_fork)
 REFUSED(droppable)
+REFUSED(shadow_stack)
 REFUSED(with_protection_key)
 REFUSED(with_userfaultfd)
 
@@ -336,6 +346,7 @@ static const struct kz_case cases[] = {
 	CASE(main_stack),
 	CASE(wiped_on_fork),
 	CASE(droppable),
+	CASE(shadow_stack),
 	CASE(with_protection_key),
 	CASE(with_userfaultfd),
 	{ "mlockall_future", mlockall_future },

@@ -2,13 +2,16 @@
 /* What becomes of moved memory: its owner's view is a private mapping of a file like any. */
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/mempolicy.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kz_test.h"
@@ -35,8 +38,8 @@ static void check_file(int fd)
 	CHECK_EQ(file_differing(fd, 0, LENGTH, 1, 0), 0);
 }
 
-/* Whether the mapping of an address has a flag, by its two letters in /proc/self/smaps. */
-static bool has_flag(const void *address, const char *flag)
+/* Whether /proc/self/smaps has a text in those lines about an address's mapping that begin so. */
+static bool smaps_has(const void *address, const char *beginning, const char *text)
 {
 	FILE *file = fopen("/proc/self/smaps", "re");
 	bool here = false, found = false;
@@ -48,11 +51,17 @@ static bool has_flag(const void *address, const char *flag)
 
 		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
 			here = (uintptr_t)address >= from && (uintptr_t)address < to;
-		else if (here && !strncmp(line, "VmFlags:", 8))
-			found = !!strstr(line + 8, flag);
+		if (here && !strncmp(line, beginning, strlen(beginning)))
+			found = found || strstr(line, text);
 	}
 	fclose(file);
 	return found;
+}
+
+/* Whether the mapping of an address has a flag, by its two letters. */
+static bool has_flag(const void *address, const char *flag)
+{
+	return smaps_has(address, "VmFlags:", flag);
 }
 
 static void unmapping_a_part(void)
@@ -186,6 +195,45 @@ static void not_kept(void)
 	CHECK(!has_flag(memory, " mg"));
 }
 
+static int numa_policy_of(const void *address)
+{
+	int policy = -1;
+
+	CHECK_OK(syscall(SYS_get_mempolicy, &policy, NULL, 0UL, address, MPOL_F_ADDR));
+	return policy;
+}
+
+static void numa_policy_not_kept(void)
+{
+	unsigned long first_node = 1;
+	char *memory = map_pages(LENGTH);
+	int fd = CHECK_OK(kz_create());
+
+	if (syscall(SYS_mbind, memory, LENGTH, MPOL_BIND, &first_node, 8 * sizeof(first_node),
+		    0) && errno == ENOSYS)
+		kz_skip("the kernel has no NUMA policies");
+	fill(memory, LENGTH, 1);
+	CHECK_EQ(numa_policy_of(memory), MPOL_BIND);
+	CHECK_EQ(kz_move_one(fd, 0, memory, LENGTH / 2, NULL), 0);
+	CHECK_EQ(numa_policy_of(memory), MPOL_DEFAULT);
+	CHECK_EQ(numa_policy_of(memory + LENGTH / 2), MPOL_BIND);
+	CHECK_EQ(differing(memory, LENGTH, 1, 0), 0);
+}
+
+static void name_not_kept(void)
+{
+	char *memory = map_pages(LENGTH);
+	int fd = CHECK_OK(kz_create());
+
+	if (prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, memory, LENGTH, "buffer"))
+		kz_skip("the kernel has no names for memory");
+	fill(memory, LENGTH, 1);
+	CHECK(smaps_has(memory, "", "[anon:buffer]"));
+	CHECK_EQ(kz_move_one(fd, 0, memory, LENGTH, NULL), 0);
+	CHECK(!smaps_has(memory, "", "[anon:buffer]"));
+	CHECK_EQ(differing(memory, LENGTH, 1, 0), 0);
+}
+
 static void code_goes_on(void)
 {
 	static const unsigned char code[] = { 0xb8, 0x2a, 0, 0, 0, 0xc3 }; /* mov $42, %eax; ret */
@@ -266,31 +314,70 @@ static void userfaultfd(void)
 	CHECK_EQ(differing(view, LENGTH, 1, 0), 0);
 }
 
+/* Waiting has a limit. */
 static int futex(uint32_t *word, int operation, uint32_t value)
 {
-	return (int)syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
+	struct timespec limit = { .tv_sec = 60 * kz_slowness };
+
+	return (int)syscall(SYS_futex, word, operation, value, &limit, NULL, 0);
 }
 
-static void *wait_for_wake(void *word)
+struct waiter {
+	uint32_t *word;
+	int flags;
+	pid_t thread;
+	int result;
+};
+
+static void *wait_for_wake(void *argument)
 {
-	return (void *)(intptr_t)futex(word, FUTEX_WAIT, 7);
+	struct waiter *waiter = argument;
+
+	__atomic_store_n(&waiter->thread, gettid(), __ATOMIC_RELEASE);
+	waiter->result = futex(waiter->word, FUTEX_WAIT | waiter->flags, 7);
+	return NULL;
+}
+
+/* Whether a thread sleeps in futex(). */
+static bool is_waiting(struct waiter *waiter)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/syscall",
+		 __atomic_load_n(&waiter->thread, __ATOMIC_ACQUIRE));
+	return !access(path, R_OK) && read_number(path) == SYS_futex;
+}
+
+/* A thread waits on memory that moves, and is woken; how many pages of the view that has copied. */
+static uint64_t wake_after_move(int flags)
+{
+	char *memory = map_pages(LENGTH);
+	struct waiter waiter = { .word = (uint32_t *)memory, .flags = flags };
+	struct kz_extent extent = { .addr = (uintptr_t)memory, .length = LENGTH };
+	int fd = CHECK_OK(kz_create());
+	pthread_t thread;
+
+	*waiter.word = 7;
+	CHECK_EQ(pthread_create(&thread, NULL, wait_for_wake, &waiter), 0);
+	CHECK_SOON(is_waiting(&waiter));
+	CHECK_EQ(kz_move_one(fd, 0, memory, LENGTH, NULL), 0);
+	CHECK(is_waiting(&waiter));
+	CHECK_EQ(futex(waiter.word, FUTEX_WAKE | flags, 1), 1);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(waiter.result, 0);
+	CHECK_EQ(kz_query(&extent, 1), 1);
+	return extent.changed_pages;
 }
 
 static void private_futex(void)
 {
-	char *memory = map_pages(PAGE);
-	uint32_t *word = (uint32_t *)memory;
-	int fd = CHECK_OK(kz_create());
-	pthread_t waiter;
-	void *result;
+	CHECK_EQ(wake_after_move(FUTEX_PRIVATE_FLAG), 0);
+}
 
-	*word = 7;
-	CHECK_EQ(pthread_create(&waiter, NULL, wait_for_wake, word), 0);
-	kz_sleep_ms(200);
-	CHECK_EQ(kz_move_one(fd, 0, memory, PAGE, NULL), 0);
-	CHECK_SOON(futex(word, FUTEX_WAKE, 1) == 1);
-	CHECK_EQ(pthread_join(waiter, &result), 0);
-	CHECK_EQ((intptr_t)result, 0);
+/* The kernel looks for who waits as if the word were to be written to. */
+static void shared_futex(void)
+{
+	CHECK_EQ(wake_after_move(0), 1);
 }
 
 static void compaction(void)
@@ -314,12 +401,15 @@ static const struct kz_case cases[] = {
 	{ "advised_in_part", advised_in_part },
 	{ "kept_beside_another", kept_beside_another },
 	{ "not_kept", not_kept },
+	{ "numa_policy_not_kept", numa_policy_not_kept },
+	{ "name_not_kept", name_not_kept },
 	{ "code_goes_on", code_goes_on },
 	{ "dont_need", dont_need },
 	{ "other_advice", other_advice },
 	{ "collapsing", collapsing },
 	{ "userfaultfd", userfaultfd },
 	{ "private_futex", private_futex },
+	{ "shared_futex", shared_futex },
 	{ "compaction", compaction },
 };
 
