@@ -4,12 +4,12 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <string>
 #include <utility>
 
+#include "base/fd_passing.h"
 #include "base/mapping.h"
 
 namespace zerrow::base {
@@ -30,8 +30,6 @@ struct PacketHeader {
 
 constexpr uint32_t kMagic = 0x4e48435a;  // "ZCHN"
 constexpr size_t kInlineBodyBytes = 32 * 1024;
-// One more for a spilled body; the kernel's SCM_MAX_FD is 253.
-constexpr size_t kFdsPerPacket = Channel::kMaxFdsAtOnce + 1;
 // Once a message has begun its rest is under way: a peer that stalls here is broken.
 constexpr milliseconds kRestTimeout = std::chrono::seconds(30);
 
@@ -51,27 +49,14 @@ arrow::Status WaitFor(int fd, short events, milliseconds timeout) {
   }
 }
 
-arrow::Status SendPacket(int socket, std::span<iovec> parts, std::span<const int> fds,
+arrow::Status SendWithin(int socket, std::span<iovec> parts, std::span<const int> fds,
                          milliseconds timeout) {
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kFdsPerPacket)> control{};
-  msghdr header{};
-  header.msg_iov = parts.data();
-  header.msg_iovlen = parts.size();
-  if (!fds.empty()) {
-    header.msg_control = control.data();
-    header.msg_controllen = CMSG_SPACE(fds.size_bytes());
-    cmsghdr* rights = CMSG_FIRSTHDR(&header);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(fds.size_bytes());
-    std::memcpy(CMSG_DATA(rights), fds.data(), fds.size_bytes());
-  }
-  while (true) {
-    if (::sendmsg(socket, &header, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) return arrow::Status::OK();
+  while (SendPacket(socket, parts, fds, MSG_DONTWAIT) < 0) {
     if (errno == EINTR) continue;
     if (errno != EAGAIN) return ErrnoStatus(errno, "sending to a process");
     ARROW_RETURN_NOT_OK(WaitFor(socket, POLLOUT, timeout));
   }
+  return arrow::Status::OK();
 }
 
 struct Packet {
@@ -80,38 +65,22 @@ struct Packet {
 };
 
 // Nullopt: the peer has closed.
-arrow::Result<std::optional<Packet>> ReceivePacket(int socket, milliseconds timeout) {
-  Packet packet;
-  packet.bytes.resize(sizeof(PacketHeader) + kInlineBodyBytes);
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kFdsPerPacket)> control{};
-  iovec part{packet.bytes.data(), packet.bytes.size()};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control.data();
-  header.msg_controllen = control.size();
-  ssize_t got = -1;
-  while (true) {
+arrow::Result<std::optional<Packet>> ReceiveWithin(int socket, milliseconds timeout) {
+  std::string bytes(sizeof(PacketHeader) + kInlineBodyBytes, '\0');
+  ReceivedPacket packet;
+  while (packet.bytes < 0) {
     ARROW_RETURN_NOT_OK(WaitFor(socket, POLLIN, timeout));
-    got = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    if (got >= 0) break;
+    packet = ReceivePacket(socket, {bytes.data(), bytes.size()}, MSG_DONTWAIT);
+    if (packet.bytes >= 0) break;
     if (errno == ECONNRESET) return std::nullopt;
     if (errno != EINTR && errno != EAGAIN) return ErrnoStatus(errno, "receiving from a process");
   }
-  for (cmsghdr* rights = CMSG_FIRSTHDR(&header); rights != nullptr;
-       rights = CMSG_NXTHDR(&header, rights)) {
-    if (rights->cmsg_level != SOL_SOCKET || rights->cmsg_type != SCM_RIGHTS) continue;
-    const size_t count = (rights->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    std::vector<int> raw(count);
-    std::memcpy(raw.data(), CMSG_DATA(rights), count * sizeof(int));
-    for (int fd : raw) packet.fds.emplace_back(fd);
-  }
-  if (got == 0 && packet.fds.empty()) return std::nullopt;
-  if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+  if (packet.bytes == 0 && packet.fds.empty()) return std::nullopt;
+  if (packet.truncated) {
     return arrow::Status::SerializationError("a packet larger than the channel's limit");
   }
-  packet.bytes.resize(static_cast<size_t>(got));
-  return packet;
+  bytes.resize(static_cast<size_t>(packet.bytes));
+  return Packet{std::move(bytes), std::move(packet.fds)};
 }
 
 arrow::Result<std::string> ReadSpilledBody(int fd, uint64_t body_bytes) {
@@ -152,19 +121,19 @@ arrow::Status Channel::Send(const nlohmann::json& body, std::span<const int> fds
   }
   std::span<const int> rest(all);
   iovec parts[2] = {{&header, sizeof(header)}, {const_cast<char*>(text.data()), text.size()}};
-  const auto first = rest.first(std::min(rest.size(), kFdsPerPacket));
+  const auto first = rest.first(std::min(rest.size(), kMaxFdsInPacket));
   ARROW_RETURN_NOT_OK(
-      SendPacket(socket_.get(), std::span(parts, header.spilled ? 1 : 2), first, timeout));
+      SendWithin(socket_.get(), std::span(parts, header.spilled ? 1 : 2), first, timeout));
   for (rest = rest.subspan(first.size()); !rest.empty();) {
-    const auto next = rest.first(std::min(rest.size(), kFdsPerPacket));
-    ARROW_RETURN_NOT_OK(SendPacket(socket_.get(), std::span(parts, 1), next, timeout));
+    const auto next = rest.first(std::min(rest.size(), kMaxFdsInPacket));
+    ARROW_RETURN_NOT_OK(SendWithin(socket_.get(), std::span(parts, 1), next, timeout));
     rest = rest.subspan(next.size());
   }
   return arrow::Status::OK();
 }
 
 arrow::Result<std::optional<Message>> Channel::Receive(milliseconds timeout, size_t max_fds) {
-  ARROW_ASSIGN_OR_RAISE(auto packet, ReceivePacket(socket_.get(), timeout));
+  ARROW_ASSIGN_OR_RAISE(auto packet, ReceiveWithin(socket_.get(), timeout));
   if (!packet) return std::nullopt;
   PacketHeader header;
   if (packet->bytes.size() < sizeof(header)) {
@@ -179,7 +148,7 @@ arrow::Result<std::optional<Message>> Channel::Receive(milliseconds timeout, siz
   std::vector<UniqueFd> fds = std::move(packet->fds);
   const size_t expected_fds = size_t{header.fd_count} + header.spilled;
   while (fds.size() < expected_fds && max_fds > kMaxFdsAtOnce) {
-    ARROW_ASSIGN_OR_RAISE(packet, ReceivePacket(socket_.get(), kRestTimeout));
+    ARROW_ASSIGN_OR_RAISE(packet, ReceiveWithin(socket_.get(), kRestTimeout));
     if (!packet) return std::nullopt;
     if (packet->fds.empty()) break;
     std::move(packet->fds.begin(), packet->fds.end(), std::back_inserter(fds));

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "base/fd_passing.h"
 
 namespace zerrow::base {
 
@@ -29,7 +30,8 @@ class Channel {
  public:
   static constexpr int64_t kMaxBodyBytes = 256 << 20;
   static constexpr size_t kMaxFds = 16384;
-  static constexpr size_t kMaxFdsAtOnce = 249;
+  /// One less than a packet takes, for a spilled body.
+  static constexpr size_t kMaxFdsAtOnce = kMaxFdsInPacket - 1;
 
   explicit Channel(UniqueFd socket) : socket_(std::move(socket)) {}
   static arrow::Result<std::pair<Channel, Channel>> MakePair();

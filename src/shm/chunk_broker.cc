@@ -7,10 +7,11 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <limits>
+#include <span>
 #include <utility>
 
+#include "base/fd_passing.h"
 #include "shm/broker_protocol.h"
 
 namespace zerrow::shm {
@@ -37,20 +38,8 @@ bool WellFormed(const zerrow_broker_request& request) {
 // False: the worker is gone, or doesn't read its replies.
 bool SendReply(int socket, const zerrow_broker_reply& reply, int fd) {
   iovec part{const_cast<zerrow_broker_reply*>(&reply), sizeof(reply)};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(fd))] = {};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  if (fd >= 0) {
-    header.msg_control = control;
-    header.msg_controllen = sizeof(control);
-    cmsghdr* rights = CMSG_FIRSTHDR(&header);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof(fd));
-    std::memcpy(CMSG_DATA(rights), &fd, sizeof(fd));
-  }
-  return ::sendmsg(socket, &header, MSG_NOSIGNAL | MSG_DONTWAIT) ==
+  const auto fds = std::span(&fd, fd >= 0 ? 1 : 0);
+  return base::SendPacket(socket, {&part, 1}, fds, MSG_DONTWAIT) ==
          static_cast<ssize_t>(sizeof(reply));
 }
 

@@ -2,7 +2,6 @@
 #include "shm/chunk_broker.h"
 
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include <thread>
 
 #include "base/channel.h"
+#include "base/fd_passing.h"
 #include "shm/conformance.h"
 
 namespace zerrow::shm {
@@ -120,19 +120,9 @@ TEST_P(Broker, DescriptorsThatAPeerSendsAreDropped) {
     TestWorker worker = AddWorker(1);
     zerrow_broker_request request{ZERROW_BROKER_GRANT, 0, 4096, 0};
     iovec part{&request, sizeof(request)};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-    msghdr header{};
-    header.msg_iov = &part;
-    header.msg_iovlen = 1;
-    header.msg_control = control;
-    header.msg_controllen = sizeof(control);
-    cmsghdr* rights = CMSG_FIRSTHDR(&header);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof(int));
-    const int zero = 0;
-    std::memcpy(CMSG_DATA(rights), &zero, sizeof(zero));
-    ASSERT_EQ(::sendmsg(worker.socket(), &header, 0), static_cast<ssize_t>(sizeof(request)));
+    const int zero[] = {0};
+    ASSERT_EQ(base::SendPacket(worker.socket(), {&part, 1}, zero),
+              static_cast<ssize_t>(sizeof(request)));
     base::UniqueFd fd;
     EXPECT_TRUE(worker.Receive(&fd).has_value());
   }

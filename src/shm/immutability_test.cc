@@ -5,6 +5,7 @@
 
 #include <csignal>
 
+#include "base/fd_passing.h"
 #include "shm/conformance.h"
 #include "shm/hostile_reader.h"
 
@@ -106,19 +107,8 @@ TEST_P(Immutability, ADescriptorInFlightIsSeenOrOfNoUse) {
     id = area->id;
     char byte = 0;
     iovec part{&byte, 1};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-    msghdr header{};
-    header.msg_iov = &part;
-    header.msg_iovlen = 1;
-    header.msg_control = control;
-    header.msg_controllen = sizeof(control);
-    cmsghdr* rights = CMSG_FIRSTHDR(&header);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof(int));
-    const int raw = area->fd.get();
-    std::memcpy(CMSG_DATA(rights), &raw, sizeof(raw));
-    ASSERT_EQ(::sendmsg(sender.get(), &header, 0), 1);
+    const int fd[] = {area->fd.get()};
+    ASSERT_EQ(base::SendPacket(sender.get(), {&part, 1}, fd), 1);
   }
   const auto out = Publish(1, {{id, 0, 4096}});
   EXPECT_TRUE(!out.ok() || base::IsSealed(out->segments.at(0)->fd()));

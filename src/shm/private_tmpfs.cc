@@ -11,6 +11,10 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <span>
+#include <utility>
+
+#include "base/fd_passing.h"
 
 namespace zerrow::shm {
 
@@ -90,20 +94,8 @@ const char* MountTwice(int (&dirs)[2], Outcome& outcome) {
 
 void SendOutcome(int socket, Outcome& outcome, const int (&dirs)[2]) {
   iovec part{&outcome, sizeof(outcome)};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(dirs))] = {};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  if (outcome.step == nullptr) {
-    header.msg_control = control;
-    header.msg_controllen = sizeof(control);
-    cmsghdr* rights = CMSG_FIRSTHDR(&header);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof(dirs));
-    std::memcpy(CMSG_DATA(rights), dirs, sizeof(dirs));
-  }
-  ::sendmsg(socket, &header, MSG_NOSIGNAL);
+  const auto fds = outcome.step == nullptr ? std::span<const int>(dirs) : std::span<const int>();
+  base::SendPacket(socket, {&part, 1}, fds);
 }
 
 [[noreturn]] void RunHelper(int socket, const IdMaps& maps) {
@@ -120,25 +112,15 @@ void SendOutcome(int socket, Outcome& outcome, const int (&dirs)[2]) {
 
 arrow::Result<PrivateTmpfs> ReceiveOutcome(int socket) {
   Outcome outcome;
-  int dirs[2] = {-1, -1};
-  iovec part{&outcome, sizeof(outcome)};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(dirs))] = {};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control;
-  header.msg_controllen = sizeof(control);
-  const ssize_t got = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
-  if (got != static_cast<ssize_t>(sizeof(outcome))) {
+  auto packet = base::ReceivePacket(socket, {&outcome, sizeof(outcome)});
+  if (packet.bytes != static_cast<ssize_t>(sizeof(outcome))) {
     return arrow::Status::IOError("the helper that mounts a tmpfs died");
   }
   if (outcome.step != nullptr) return base::ErrnoStatus(outcome.error, outcome.step);
-  const cmsghdr* rights = CMSG_FIRSTHDR(&header);
-  if (rights == nullptr || rights->cmsg_len != CMSG_LEN(sizeof(dirs))) {
+  if (packet.fds.size() != 2) {
     return arrow::Status::IOError("no descriptor is left for a tmpfs");
   }
-  std::memcpy(dirs, CMSG_DATA(rights), sizeof(dirs));
-  return PrivateTmpfs{base::UniqueFd(dirs[0]), base::UniqueFd(dirs[1]), outcome.huge,
+  return PrivateTmpfs{std::move(packet.fds[0]), std::move(packet.fds[1]), outcome.huge,
                       outcome.in_user_namespace};
 }
 

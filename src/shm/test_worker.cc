@@ -8,10 +8,11 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <thread>
 #include <utility>
+
+#include "base/fd_passing.h"
 
 namespace zerrow::shm {
 
@@ -33,21 +34,11 @@ bool TestWorker::Send(const void* bytes, size_t length) {
 }
 
 std::optional<zerrow_broker_reply> TestWorker::Receive(base::UniqueFd* fd) {
-  zerrow_broker_reply reply{};
-  iovec part{&reply, sizeof(reply)};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control;
-  header.msg_controllen = sizeof(control);
   if (!WaitReadable(socket_.get())) return std::nullopt;
-  if (::recvmsg(socket_.get(), &header, MSG_CMSG_CLOEXEC) != sizeof(reply)) return std::nullopt;
-  if (const cmsghdr* rights = CMSG_FIRSTHDR(&header)) {
-    int raw = -1;
-    std::memcpy(&raw, CMSG_DATA(rights), sizeof(raw));
-    *fd = base::UniqueFd(raw);
-  }
+  zerrow_broker_reply reply{};
+  auto packet = base::ReceivePacket(socket_.get(), {&reply, sizeof(reply)});
+  if (packet.bytes != sizeof(reply)) return std::nullopt;
+  if (!packet.fds.empty()) *fd = std::move(packet.fds[0]);
   return reply;
 }
 
