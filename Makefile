@@ -106,7 +106,7 @@ bench-%: $(INSTALLED)  ## one of bench/*.py, its options in ARGS
 	@$(BIN)/python bench/$*.py $(ARGS)
 
 bench-kernel: build/.packages-test-kernel $(INSTALLED)  ## the kernel module's figures, in a virtual machine (half an hour)
-	@COUNTED=1 MEMORY=3G kernel/vm/run.sh debian 7200 bench figures:--repeats:1
+	@COUNTED=1 MEMORY=3G kernel/vm/run.sh debian 7200 bench figures:paper_table:--repeats:1
 
 test-asan test-tsan: build/.packages build/.requirements  ## the C++ tests under a sanitizer
 	cmake --preset $(@:test-%=%) -DPython_EXECUTABLE=$(abspath $(BIN))/python >/dev/null
