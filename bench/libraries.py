@@ -14,7 +14,6 @@ the plain process's.
 from __future__ import annotations
 
 import os
-import re
 import resource
 import tempfile
 from pathlib import Path
@@ -56,29 +55,20 @@ def {name}_{turn}(
 
 
 def measured(log: str, name: str, function, table):
-    """Calls the function; CPU, page faults and new huge pages of doing so go into the log."""
-    huge, before = huge_bytes(), resource.getrusage(resource.RUSAGE_SELF)
+    """Calls the function; CPU and page faults of doing so go into the log."""
+    before = resource.getrusage(resource.RUSAGE_SELF)
     result = function(table)
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
     faults = after.ru_minflt - before.ru_minflt
     with open(log, "a", encoding="ascii") as file:
-        file.write(f"{name} {cpu} {faults} {huge_bytes() - huge}\n")
+        file.write(f"{name} {cpu} {faults}\n")
     return result
 
 
-def huge_bytes() -> int:
-    """This process's private memory that lies in huge pages."""
-    rollup = Path("/proc/self/smaps_rollup").read_text()
-    return 1024 * sum(map(int, re.findall(r"AnonHugePages: *(\d+) kB", rollup)))
-
-
-def read_log(path: Path) -> dict[str, lib.Figures]:
+def read_log(path: Path) -> dict[str, tuple[float, float]]:
     lines = (line.split() for line in path.read_text().splitlines())
-    return {
-        name: dict(zip(("cpu_s", "faults", "huge_bytes"), map(float, values), strict=True))
-        for name, *values in lines
-    }
+    return {name: (float(cpu), float(faults)) for name, cpu, faults in lines}
 
 
 def zerrow_run(size: int, backend: str, turns: int) -> dict[str, lib.Figures]:
@@ -108,15 +98,17 @@ def zerrow_run(size: int, backend: str, turns: int) -> dict[str, lib.Figures]:
         name, _, turn = model["name"].rpartition("_")
         if name not in library_functions.KINDS or turn != str(turns - 1):
             continue
+        cpu, faults = costs[model["name"]]
         total = model["bytes"] or 1
         figures[name] = {
             "output_bytes": model["bytes"],
             "shared_percent": 100 * (1 - model["copied_bytes"] / total),
             "duplicate_percent": 100 * (model["duplicate_bytes"] or 0) / total,
             "reshared_percent": 100 * model["reshared_bytes"] / total,
-            "copied_bytes": model["copied_bytes"],
-            **costs[model["name"]],
+            "cpu_s": cpu,
+            "faults": faults,
             "whole_cpu_s": model["cpu_s"],
+            "encode_s": model["timings"]["encode_s"],
         }
     return figures
 
@@ -138,8 +130,8 @@ def plain_run(size: int) -> dict[str, lib.Figures]:
 
             whole = rounds.in_fork(work, group)
             figures[name] = {"whole_cpu_s": whole}
-        for name, costs in read_log(log).items():
-            figures[name] |= costs
+        for name, (cpu, faults) in read_log(log).items():
+            figures[name] |= {"cpu_s": cpu, "faults": faults}
     return figures
 
 

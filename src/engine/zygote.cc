@@ -51,13 +51,13 @@ void SetShim(const std::string& path, std::map<std::string, std::string>& variab
   Prepend(variables["_RJEM_MALLOC_CONF"], "retain:false", ',');
 }
 
-// Makes allocators begin large buffers with a page and take huge pages, where they can: that is
-// what KernelZero needn't copy (docs/decisions/0006-kernelzero-in-workers.md). What the user has
-// set holds.
+// Makes allocators begin large buffers with a page: what shares its page with others KernelZero
+// copies (docs/decisions/0006-kernelzero-in-workers.md). What the user has set holds.
 void SetWholePages(std::map<std::string, std::string>& variables) {
-  // pyarrow's default today, by measurement: its others begin anywhere in a page.
+  // pyarrow's default as of today; its other allocators begin anywhere in a page.
   variables.emplace("ARROW_DEFAULT_MEMORY_POOL", "mimalloc");
-  // jemalloc (in polars) would begin each buffer at a random place of its first page.
+  // jemalloc (in polars) would begin at a random place of the first page. And it would get huge
+  // pages only where one needn't ask for them, as pyarrow's mimalloc does.
   Prepend(variables["_RJEM_MALLOC_CONF"], "cache_oblivious:false,thp:always", ',');
 }
 
