@@ -108,6 +108,7 @@ def zerrow_run(size: int, backend: str, turns: int) -> dict[str, lib.Figures]:
             "cpu_s": cpu,
             "faults": faults,
             "whole_cpu_s": model["cpu_s"],
+            "encode_s": model["timings"]["encode_s"],
         }
     return figures
 

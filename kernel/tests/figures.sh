@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# The figures of Zerrow on the module, in the virtual machine (make bench-kernel).
+# figures.sh BENCH [OPTION...]: a bench of bench/*.py on the module, in the virtual machine.
 set -euo pipefail
 export ZERROW_START_TIMEOUT_S=900 ZERROW_IMPORT_TIMEOUT_S=900
-"$REPO/.venv/bin/python" "$REPO/bench/paper_table.py" "$@"
+bench=$1
+shift
+"$REPO/.venv/bin/python" "$REPO/bench/$bench.py" "$@"
 echo "OK figures"

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -141,9 +142,11 @@ Status SetTimeout(std::chrono::milliseconds& timeout, const char* variable) {
   return Status::OK();
 }
 
+// Without a backend: for a zygote whose workers publish nothing.
 ZygoteOptions ZygoteOptionsFor(const EngineOptions& engine, const std::string& preload,
-                               bool with_shim) {
-  return {engine.python, with_shim ? engine.shim_path : "", engine.python_path, preload};
+                               std::optional<BackendKind> backend) {
+  return {engine.python, backend == BackendKind::kMemfd ? engine.shim_path : "", engine.python_path,
+          preload, backend == BackendKind::kKernelZero};
 }
 
 }  // namespace
@@ -180,7 +183,7 @@ arrow::Result<ZygoteInfo> Engine::Probe() {
   Status lost;
   ARROW_ASSIGN_OR_RAISE(const auto workers,
                         WorkerPool::Make(
-                            *loop, ZygoteOptionsFor(state_->options, "", true),
+                            *loop, ZygoteOptionsFor(state_->options, "", BackendKind::kMemfd),
                             [&](const ZygoteInfo& ready) { info = ready; },
                             [&](const std::string& why) { lost = Status::IOError(why); }));
   const auto deadline = std::chrono::steady_clock::now() + state_->options.start_timeout;
@@ -205,7 +208,7 @@ arrow::Result<RunResult> Engine::Run(const RunOptions& options, RunObserver& obs
     ARROW_ASSIGN_OR_RAISE(settings.backend, ChooseBackend(state_->backends, options.backend));
   }
   settings.zygote = ZygoteOptionsFor(state_->options, GuessLibraries(settings.options.project_dir),
-                                     settings.backend == BackendKind::kMemfd);
+                                     settings.backend);
   settings.start_timeout = state_->options.start_timeout;
   settings.import_timeout = state_->options.import_timeout;
   auto memory = SharesMemory(settings.backend) ? state_->memory : nullptr;
@@ -215,7 +218,7 @@ arrow::Result<RunResult> Engine::Run(const RunOptions& options, RunObserver& obs
 arrow::Result<Explanation> Engine::Explain(const RunOptions& options, const CancelToken& cancel) {
   RunSettings settings;
   ARROW_ASSIGN_OR_RAISE(settings.options, CheckOptions(options));
-  settings.zygote = ZygoteOptionsFor(state_->options, "", /*with_shim=*/false);
+  settings.zygote = ZygoteOptionsFor(state_->options, "", std::nullopt);
   settings.start_timeout = state_->options.start_timeout;
   settings.import_timeout = state_->options.import_timeout;
   settings.plan_only = true;

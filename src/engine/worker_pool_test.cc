@@ -25,11 +25,10 @@ class WorkerPoolTest : public ::testing::Test {
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
   /// An "interpreter" that is a shell script.
-  void StartZygote(const std::string& script) {
+  void StartZygote(const std::string& script, ZygoteOptions options = {}) {
     const auto path = folder_ / "python";
     std::ofstream(path) << "#!/bin/sh\n" << script;
     std::filesystem::permissions(path, std::filesystem::perms::owner_all);
-    ZygoteOptions options;
     options.python = path;
     pool_ = WorkerPool::Make(
                 *loop_, options, [this](const ZygoteInfo&) { ready_ = true; },
@@ -94,6 +93,27 @@ TEST_F(WorkerPoolTest, DestructionEndsAZygoteThatDoesntListen) {
   const pid_t pid = pool_->zygote_pid();
   pool_.reset();
   EXPECT_NE(::kill(pid, 0), 0);
+}
+
+TEST_F(WorkerPoolTest, AllocatorsAreAskedForWholePages) {
+  const char* const names[] = {"ARROW_DEFAULT_MEMORY_POOL", "_RJEM_MALLOC_CONF"};
+  const auto told = [&](bool whole_pages) {
+    ZygoteOptions options;
+    options.whole_pages = whole_pages;
+    lost_.clear();
+    StartZygote("echo \"$ARROW_DEFAULT_MEMORY_POOL $_RJEM_MALLOC_CONF\"; exit 3\n", options);
+    RunUntil([&] { return !lost_.empty(); });
+    return pool_->zygote_output();
+  };
+  for (const char* name : names) ::unsetenv(name);
+  EXPECT_EQ(told(false), " \n");
+  EXPECT_EQ(told(true), "mimalloc cache_oblivious:false,thp:always\n");
+  // jemalloc goes by what comes last.
+  ::setenv(names[0], "jemalloc", 1);
+  ::setenv(names[1], "thp:never", 1);
+  EXPECT_EQ(told(false), "jemalloc thp:never\n");
+  EXPECT_EQ(told(true), "jemalloc cache_oblivious:false,thp:always,thp:never\n");
+  for (const char* name : names) ::unsetenv(name);
 }
 
 TEST(GuessLibraries, LooksAtImports) {

@@ -34,8 +34,8 @@ std::map<std::string, std::string> Environment() {
   return variables;
 }
 
-void Prepend(std::string& list, const std::string& item) {
-  list = list.empty() ? item : item + ":" + list;
+void Prepend(std::string& list, const std::string& item, char separator = ':') {
+  list = list.empty() ? item : item + separator + list;
 }
 
 // Preloads the shim and makes allocators ask it for what they need when they need it.
@@ -48,8 +48,17 @@ void SetShim(const std::string& path, std::map<std::string, std::string>& variab
   variables["MIMALLOC_ARENA_RESERVE"] = "32MiB";
   // jemalloc (in polars) would map ever larger pieces than it was asked for and keep them: sizes
   // that fit nobody else's chunks. What the user has set comes later, so that it holds.
-  std::string& jemalloc = variables["_RJEM_MALLOC_CONF"];
-  jemalloc = jemalloc.empty() ? "retain:false" : "retain:false," + jemalloc;
+  Prepend(variables["_RJEM_MALLOC_CONF"], "retain:false", ',');
+}
+
+// Makes allocators begin large buffers with a page: what shares its page with others KernelZero
+// copies (docs/decisions/0006-kernelzero-in-workers.md). What the user has set holds.
+void SetWholePages(std::map<std::string, std::string>& variables) {
+  // pyarrow's default as of today; its other allocators begin anywhere in a page.
+  variables.emplace("ARROW_DEFAULT_MEMORY_POOL", "mimalloc");
+  // jemalloc (in polars) would begin at a random place of the first page. And it would get huge
+  // pages only where one needn't ask for them, as pyarrow's mimalloc does.
+  Prepend(variables["_RJEM_MALLOC_CONF"], "cache_oblivious:false,thp:always", ',');
 }
 
 std::vector<std::string> ZygoteEnvironment(const ZygoteOptions& options) {
@@ -58,6 +67,7 @@ std::vector<std::string> ZygoteEnvironment(const ZygoteOptions& options) {
     Prepend(variables["PYTHONPATH"], *path);
   }
   if (!options.shim_path.empty()) SetShim(options.shim_path, variables);
+  if (options.whole_pages) SetWholePages(variables);
   variables["ZERROW_ZYGOTE_FD"] = std::to_string(kZygoteChannelFd);
   variables["ZERROW_PRELOAD"] = options.preload;
   std::vector<std::string> environment;

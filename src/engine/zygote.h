@@ -20,6 +20,7 @@ struct ZygoteOptions {
   std::string shim_path;                 // empty: without
   std::vector<std::string> python_path;  // put before PYTHONPATH
   std::string preload;                   // comma-separated libraries to import
+  bool whole_pages = false;              // large buffers shall begin with a page
 };
 
 struct Zygote {
