@@ -206,12 +206,13 @@ static void remap(struct region *region)
 	/* Remapping ends a registration with userfaultfd. */
 	if (region->kind == REFUSED || next_run(region, &first, region->pages) < region->pages)
 		return;
-	/* Only possible if it is one mapping. */
+	/*
+	 * Only possible if it is one mapping. If it isn't, the kernel has given up the target before
+	 * it finds out, and it may be another thread's by now.
+	 */
 	to = map_aligned(length, PAGE);
 	moved = mremap(region->start, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, to);
-	if (moved == MAP_FAILED)
-		CHECK_OK(munmap(to, length));
-	else
+	if (moved != MAP_FAILED)
 		region->start = moved;
 }
 
