@@ -133,7 +133,7 @@ static size_t choose_parts(struct model *model, struct part *parts, unsigned int
  * Whether a range that counts as done has no view: there was no memory for one, and another
  * thread's memory may be there by now.
  */
-static bool has_no_view(const struct file *file, const struct part *part)
+static bool has_no_view(const struct file *file, const struct part *part, uint64_t offset)
 {
 	size_t whole = part->first + (part->start % PAGE != 0);
 	struct kz_extent extent = { .addr = (uintptr_t)(part->region->start + whole * PAGE),
@@ -141,7 +141,8 @@ static bool has_no_view(const struct file *file, const struct part *part)
 
 	if ((whole + 1) * PAGE > part->end)
 		return false;
-	return CHECK_OK(kz_query(&extent, 1)) != 1 || extent.inode != file->inode;
+	return CHECK_OK(kz_query(&extent, 1)) != 1 || extent.inode != file->inode ||
+	       extent.offset != offset + whole * PAGE - part->start;
 }
 
 /* The account of what is done adds up. */
@@ -205,7 +206,7 @@ void move_ranges(struct model *model)
 		bool gone = flags & KZ_MOVE_UNMAP;
 
 		if (error && i == account.done - 1)
-			gone = gone || has_no_view(file, parts + i);
+			gone = gone || has_no_view(file, parts + i, ranges[i].offset);
 		check_in_file(file, parts + i, ranges[i].offset);
 		publish(model, file, parts + i, ranges[i].offset);
 		note_moved(file, parts + i, ranges[i].offset, gone);
