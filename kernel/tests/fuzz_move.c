@@ -231,6 +231,9 @@ void query_region(struct model *model)
 	int done = (int)CHECK_OK(kz_query(&extent, 1));
 
 	fuzz_counts->queries++;
+	/* Where something is gone another thread's view may be. */
+	if (page->state == GONE)
+		return;
 	CHECK_EQ(done, page->state == VIEW);
 	if (!done)
 		return;
