@@ -36,19 +36,23 @@ static struct part random_part(struct model *model, struct region *region, bool 
 	return part;
 }
 
-/* The errno that the ABI promises for a range; 0 if it can move. */
+/*
+ * The errno that the ABI promises for a range; 0 if it can move. ENOMEM if something of it is gone:
+ * then another region may be there, and no errno is sure.
+ */
 static int refusal_of(const struct part *part)
 {
 	const struct page *first = part->region->page + part->first, *page;
+	int refusal = 0;
 
 	for (page = first; page <= part->region->page + part->last; page++) {
 		if (page->state == GONE)
 			return ENOMEM;
 		if (part->region->kind == REFUSED || page->state == VIEW ||
 		    page->writable != first->writable)
-			return EOPNOTSUPP;
+			refusal = EOPNOTSUPP;
 	}
-	return 0;
+	return refusal;
 }
 
 static void publish(struct model *model, const struct file *file, const struct part *part,
