@@ -105,7 +105,7 @@ bench: $(INSTALLED)  ## all benchmarks
 bench-%: $(INSTALLED)  ## one of bench/*.py, its options in ARGS
 	@$(BIN)/python bench/$*.py $(ARGS)
 
-bench-kernel: build/.packages-test-kernel $(INSTALLED)  ## the kernel module's figures, in a virtual machine (three quarters of an hour)
+bench-kernel: build/.packages-test-kernel $(INSTALLED)  ## the kernel module's figures, in a virtual machine (slow)
 	@COUNTED=1 MEMORY=3G kernel/vm/run.sh debian 7200 bench figures:paper_table:--repeats:1 figures:allocators
 
 test-asan test-tsan: build/.packages build/.requirements  ## the C++ tests under a sanitizer
