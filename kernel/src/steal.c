@@ -148,7 +148,7 @@ static unsigned long kz_store_run(struct kz_file *kf, struct page **pages, unsig
  * kz_steal() - makes folios a file's
  * @kf: the file
  * @pages: of the folios, pinned once each by the caller, and in no page table any more
- * @count: a whole large folio's, or one of KZ_RUN at most
+ * @count: of them: one large folio's, or those of KZ_RUN small ones at most
  * @index: in the file, naturally aligned for the folio
  * @drained: whether the batches of the LRU lists were drained during this call already
  *
