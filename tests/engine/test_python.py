@@ -72,6 +72,19 @@ def test_errors(project, run):
         zerrow.run(project.folder / "nowhere")
 
 
+@pytest.fixture
+def sigint():
+    """SIGINT raises KeyboardInterrupt, also in the background of a shell, which ignores it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        yield  # perhaps with a library's handler before it, as users have it
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+
+
+@pytest.mark.usefixtures("sigint")
 def test_ctrl_c(project, run, monkeypatch):
     monkeypatch.setenv(*project.marker.split("="))
     project.models(
