@@ -155,8 +155,8 @@ static long kz_replace(struct kz_call *call, struct kz_span *span, bool *gone)
 /* Commit */
 
 /*
- * How many pages from one on may go into the file together, @index being the first one's: those of a
- * huge page, 0 if it isn't whole, or small ones that share a node of the file's xarray.
+ * How many pages from one on, which goes to @index, may go into the file together: those of a huge
+ * page, 0 if it isn't whole, or small ones that share a node of the file's xarray.
  */
 static unsigned long kz_run(const struct kz_span *span, unsigned long page, pgoff_t index)
 {

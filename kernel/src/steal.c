@@ -45,8 +45,7 @@ static bool kz_count_alike(struct folio *folio, struct folio *other)
 
 /*
  * Locks folios that can go into the file together: a large one alone, or the first small ones.
- * The first is waited for. The others are only tried: who waits for one lock while it
- * holds another can be waited for.
+ * Only the first is waited for: waiting for the others while holding it could deadlock.
  *
  * Return: how many; their pages are the first ones.
  */
@@ -89,6 +88,7 @@ static bool kz_store(struct xa_state *xas, struct address_space *mapping, struct
 	long pages = folio_nr_pages(folio), i;
 	int held = kz_pin_references(folio);
 
+	/* A large folio takes many slots; for small ones @xas goes on from slot to slot. */
 	if (folio_test_large(folio) ? xas_find_conflict(xas) : xas_load(xas)) {
 		xas_set_err(xas, -EEXIST);
 		return false;

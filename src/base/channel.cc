@@ -68,7 +68,7 @@ struct Packet {
 arrow::Result<std::optional<Packet>> ReceiveWithin(int socket, milliseconds timeout) {
   std::string bytes(sizeof(PacketHeader) + kInlineBodyBytes, '\0');
   ReceivedPacket packet;
-  while (packet.bytes < 0) {
+  while (true) {
     ARROW_RETURN_NOT_OK(WaitFor(socket, POLLIN, timeout));
     packet = ReceivePacket(socket, {bytes.data(), bytes.size()}, MSG_DONTWAIT);
     if (packet.bytes >= 0) break;
