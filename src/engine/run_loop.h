@@ -85,6 +85,7 @@ class RunLoop {
   // Running the plan.
   void StartPlan();
   std::vector<Task> MakeTasks() const;
+  SchedulerNode NodeFor(const Task& task) const;
   void Perform(const std::vector<Decision>& decisions);
   void StartTask(size_t index);
   TaskMessage MessageFor(const Task& task) const;

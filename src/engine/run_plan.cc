@@ -18,19 +18,30 @@ void RunLoop::StartPlan() {
   }
   tasks_ = MakeTasks();
   std::vector<SchedulerNode> nodes;
-  for (const Task& task : tasks_) {
-    SchedulerNode node;
-    if (task.kind == Task::Kind::kNode) {
-      for (const auto& input : plan_.nodes[task.node].inputs) node.inputs.push_back(input.node);
-      node.timeout_s = plan_.nodes[task.node].model.timeout_s;
-    } else {
-      node.inputs = {task.node};
-    }
-    nodes.push_back(std::move(node));
-  }
+  for (const Task& task : tasks_) nodes.push_back(NodeFor(task));
   scheduler_.emplace(std::move(nodes), settings_.options.jobs);
   observer_.OnPlanned(result_.report.models);
   Perform(scheduler_->Start(Now()));
+}
+
+SchedulerNode RunLoop::NodeFor(const Task& task) const {
+  SchedulerNode node;
+  node.has_table = false;
+  if (task.kind == Task::Kind::kNode) {
+    const PlanNode& planned = plan_.nodes[task.node];
+    for (const auto& input : planned.inputs) node.inputs.push_back(input.node);
+    node.timeout_s = planned.model.timeout_s;
+    node.has_table = planned.has_table();
+    return node;
+  }
+  node.inputs = {task.node};
+  // A gate: nothing is written before each check has ended well.
+  if (task.kind == Task::Kind::kExport && settings_.options.strict) {
+    for (size_t i = 0; i < plan_.nodes.size(); ++i) {
+      if (plan_.nodes[i].kind == ModelKind::kExpectation) node.after.push_back(i);
+    }
+  }
+  return node;
 }
 
 // The plan's nodes first, so that a node's index is its task's, then what is done with tables.

@@ -10,9 +10,11 @@ Scheduler::Scheduler(std::vector<SchedulerNode> nodes, int jobs)
   for (size_t i = 0; i < nodes.size(); ++i) {
     Node& node = nodes_[i];
     node.inputs = std::move(nodes[i].inputs);
+    node.inputs.insert(node.inputs.end(), nodes[i].after.begin(), nodes[i].after.end());
     std::sort(node.inputs.begin(), node.inputs.end());
     node.inputs.erase(std::unique(node.inputs.begin(), node.inputs.end()), node.inputs.end());
     node.timeout_s = nodes[i].timeout_s;
+    node.has_table = nodes[i].has_table;
     node.waiting_inputs = node.inputs.size();
     for (const size_t input : node.inputs) {
       nodes_[input].consumers.push_back(i);
@@ -43,7 +45,7 @@ std::vector<Decision> Scheduler::OnEnded(size_t index, ModelStatus status, int64
   // A worker that was told to stop may still have ended in another way; the reason stands.
   if (node.state == State::kStopping) status = node.stop_status;
   if (status == ModelStatus::kSuccess) {
-    node.published = true;
+    node.published = node.has_table;
     node.bytes = bytes;
   }
   Finish(index, status, decisions);

@@ -27,6 +27,8 @@ using SchedulerTime = double;
 struct SchedulerNode {
   std::vector<size_t> inputs;  // all smaller than the node's own index; no duplicates needed
   std::optional<double> timeout_s;
+  bool has_table = true;      // publishes one if it succeeds
+  std::vector<size_t> after;  // must have succeeded too, though it reads nothing of theirs
 };
 
 struct Decision {
@@ -71,6 +73,7 @@ class Scheduler {
     std::vector<size_t> inputs;  // distinct
     std::vector<size_t> consumers;
     std::optional<double> timeout_s;
+    bool has_table = true;
     State state = State::kWaiting;
     int depth = 0;              // longest way from a node without inputs
     size_t waiting_inputs = 0;  // inputs that haven't published

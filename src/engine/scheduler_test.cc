@@ -71,6 +71,30 @@ TEST(Scheduler, PrefersWhatFreesMemoryThenWhatIsFurthestAlong) {
   EXPECT_EQ(chain.OnEnded(0, kSuccess, 0, 0), (Decisions{Finished(0, kSuccess), Started(2)}));
 }
 
+TEST(Scheduler, OnlyWhatHasATableIsReleased) {
+  // 1 and 2 look at the table of 0; they publish none themselves.
+  Scheduler scheduler({{{}, {}}, {{0}, {}, false}, {{0}, {}, false}}, 2);
+  scheduler.Start(0);
+  scheduler.OnEnded(0, kSuccess, 1, 0);
+  EXPECT_EQ(scheduler.OnEnded(1, kSuccess, 0, 0), Decisions{Finished(1, kSuccess)});
+  EXPECT_EQ(scheduler.OnEnded(2, kSuccess, 0, 0), (Decisions{Finished(2, kSuccess), Released(0)}));
+}
+
+TEST(Scheduler, StartsOnlyAfterWhatItMustWaitFor) {
+  // 2 reads 0 and waits for the check 1; 3 reads 0 and doesn't.
+  for (const ModelStatus check : {kSuccess, kFailed}) {
+    Scheduler scheduler({{{}, {}}, {{0}, {}, false}, {{0}, {}, false, {1}}, {{0}, {}, false}}, 1);
+    scheduler.Start(0);
+    EXPECT_EQ(scheduler.OnEnded(0, kSuccess, 1, 0), (Decisions{Finished(0, kSuccess), Started(1)}));
+    if (check == kSuccess) {
+      EXPECT_EQ(scheduler.OnEnded(1, check, 0, 0), (Decisions{Finished(1, check), Started(2)}));
+    } else {
+      EXPECT_EQ(scheduler.OnEnded(1, check, 0, 0),
+                (Decisions{Finished(1, check), Finished(2, kSkipped), Started(3)}));
+    }
+  }
+}
+
 TEST(Scheduler, IgnoresEventsOfNodesThatDontRun) {
   Scheduler scheduler({{{}, {}}, {{0}, {}}}, 1);
   scheduler.Start(0);
