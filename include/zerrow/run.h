@@ -1,8 +1,6 @@
 // What a run of a pipeline is asked to do, what it reports while it goes, and what it leaves.
 //
-// Plain values and one callback interface; engine/engine.h runs them. Thread safety: values as
-// usual; a RunObserver is called from the one thread that runs the engine's loop, never
-// concurrently, and must not block.
+// Plain values and one callback interface; engine/engine.h runs them.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +10,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "zerrow/byte_counts.h"
 
 namespace zerrow {
 
@@ -69,17 +69,13 @@ struct ModelReport {
   ModelKind kind = ModelKind::kPython;
   ModelStatus status = ModelStatus::kSkipped;
   std::optional<int64_t> rows;
-  int64_t bytes = 0;                       // of the output: new + reshared + copied
-  int64_t new_bytes = 0;                   // handed over by reference, first stored by this model
-  int64_t reshared_bytes = 0;              // references to inputs' segments
-  int64_t copied_bytes = 0;                // copied on the way out
-  std::optional<int64_t> duplicate_bytes;  // new bytes equal to an input's buffer (--account)
+  ByteCounts bytes;  // of the output
   double wall_s = 0;
   double cpu_s = 0;
   int64_t peak_memory_bytes = 0;
   std::optional<ModelTimings> timings;  // with --account, of a model that gave a table
-  std::optional<RunError> error;
-  std::optional<bool> expectation;  // what an expectation answered
+  std::optional<RunError> error;        // of one that succeeded: why its expectation isn't met
+  std::optional<bool> expectation;      // what an expectation answered
 };
 
 /// The first or last rows of a model's output as text cells, with the columns' Arrow types.
@@ -105,6 +101,7 @@ struct RunReport {
   nlohmann::json ToJson() const;
 };
 
+/// Called on the thread that waits for the run, one at a time.
 class RunObserver {
  public:
   virtual ~RunObserver() = default;

@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "engine/engine.h"
-#include "engine/open_table.h"
+#include "engine/result_table.h"
 #include "errors.h"
 
 namespace nb = nanobind;
@@ -28,7 +28,7 @@ namespace {
 
 using engine::CancelToken;
 using engine::Engine;
-using engine::PublishedTable;
+using engine::ResultTable;
 
 // What functions print, handed to a Python callable (model, stream, line).
 class LineObserver : public RunObserver {
@@ -58,7 +58,7 @@ std::optional<BackendKind> ParseBackend(const std::string& name) {
 
 struct Outcome {
   std::string report;  // JSON
-  std::map<std::string, std::shared_ptr<const PublishedTable>> tables;
+  std::map<std::string, std::shared_ptr<const ResultTable>> tables;
 };
 
 Outcome Run(const engine::EngineOptions& engine_options, RunOptions options,
@@ -77,7 +77,7 @@ Outcome Run(const engine::EngineOptions& engine_options, RunOptions options,
           std::move(run.tables)};
 }
 
-nb::object Open(const std::shared_ptr<const PublishedTable>& table) {
+nb::object Open(const std::shared_ptr<const ResultTable>& table) {
   auto opened = [&] {
     nb::gil_scoped_release released;
     return engine::OpenTable(table);
@@ -87,7 +87,7 @@ nb::object Open(const std::shared_ptr<const PublishedTable>& table) {
 
 // Shared pointers to const aren't nanobind's: a handle of its own.
 struct TableHandle {
-  std::shared_ptr<const PublishedTable> table;
+  std::shared_ptr<const ResultTable> table;
 };
 
 }  // namespace

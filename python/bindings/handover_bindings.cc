@@ -54,24 +54,20 @@ nb::object Publish(Handover& handover, nb::handle py_table, const std::string& b
     nb::gil_scoped_release released;
     ARROW_ASSIGN_OR_RAISE(auto published, PublishBy(handover, backend, segment, *table));
     if (!inputs.empty()) {
-      published.accounting.duplicate = worker::CountDuplicateBytes(*table, inputs);
+      published.bytes.duplicate_bytes = worker::CountDuplicateBytes(*table, inputs);
     }
     return published;
   }();
   worker::Published published = ValueOrThrow(std::move(result));
-  const worker::Accounting& accounting = published.accounting;
+  const ByteCounts& counts = published.bytes;
   nb::dict fields;
   fields["format"] = std::string(worker::ToString(published.format));
-  fields["rows"] = accounting.rows;
-  fields["bytes"] = accounting.bytes;
-  fields["reshared_bytes"] = accounting.reshared;
-  fields["new_bytes"] = accounting.fresh;
-  fields["copied_bytes"] = accounting.copied;
-  if (accounting.duplicate) {
-    fields["duplicate_bytes"] = *accounting.duplicate;
-  } else {
-    fields["duplicate_bytes"] = nb::none();
-  }
+  fields["rows"] = published.rows;
+  fields["reshared_bytes"] = counts.reshared_bytes;
+  fields["new_bytes"] = counts.new_bytes;
+  fields["copied_bytes"] = counts.copied_bytes;
+  fields["duplicate_bytes"] =
+      counts.duplicate_bytes ? nb::cast(*counts.duplicate_bytes) : nb::none();
   fields["not_moved"] = published.not_moved.message();
   std::vector<int> fds = {published.message.release()};
   if (published.moved.valid()) fds.push_back(published.moved.release());

@@ -33,7 +33,7 @@ ModelReport Model(const std::string& name, ModelKind kind = ModelKind::kPython) 
   model.kind = kind;
   model.status = ModelStatus::kSuccess;
   model.rows = 1200;
-  model.bytes = 2048;
+  model.bytes.new_bytes = 2048;
   model.wall_s = 0.5;
   return model;
 }

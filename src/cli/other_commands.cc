@@ -37,7 +37,7 @@ arrow::Result<MachineInfo> CollectInfo() {
   const engine::EngineOptions options = EngineOptionsHere();
   ARROW_ASSIGN_OR_RAISE(const auto engine, engine::Engine::Make(options));
   MachineInfo info;
-  info.backends = engine->backends();
+  info.backends = engine->DescribeBackends();
   info.shim_path = options.shim_path;
   info.cores = static_cast<int>(std::thread::hardware_concurrency());
   ARROW_ASSIGN_OR_RAISE(info.zygote, engine->Probe());

@@ -41,8 +41,9 @@ bool Ran(const ModelReport& model) {
 }
 
 bool AnyDuplicates(const RunReport& report) {
-  return std::any_of(report.models.begin(), report.models.end(),
-                     [](const ModelReport& model) { return model.duplicate_bytes.has_value(); });
+  return std::any_of(report.models.begin(), report.models.end(), [](const ModelReport& model) {
+    return model.bytes.duplicate_bytes.has_value();
+  });
 }
 
 // What a report shows where there is little room.
@@ -79,12 +80,13 @@ Row ReportRow(const ModelReport& model, const Layout& layout, const Style& style
   if (layout.kind) row.push_back({std::string(ToString(model.kind)), style.dim()});
   row.push_back({StatusWord(model), StatusStyle(model, style)});
   if (layout.details) add(table, FormatCount(model.rows.value_or(0)));
-  for (const int64_t bytes :
-       {model.bytes, model.new_bytes, model.reshared_bytes, model.copied_bytes}) {
+  for (const int64_t bytes : {model.bytes.total(), model.bytes.new_bytes,
+                              model.bytes.reshared_bytes, model.bytes.copied_bytes}) {
     add(table, FormatBytes(bytes));
   }
   if (layout.duplicates) {
-    add(model.duplicate_bytes.has_value(), FormatBytes(model.duplicate_bytes.value_or(0)));
+    add(model.bytes.duplicate_bytes.has_value(),
+        FormatBytes(model.bytes.duplicate_bytes.value_or(0)));
   }
   add(ran, FormatSeconds(model.wall_s));
   if (layout.details) add(ran, FormatSeconds(model.cpu_s));
@@ -104,10 +106,6 @@ Row SumRow(const RunReport& report, const Layout& layout) {
     sum.cpu_s += model.cpu_s;
     if (model.status != ModelStatus::kSuccess) continue;
     sum.bytes += model.bytes;
-    sum.new_bytes += model.new_bytes;
-    sum.reshared_bytes += model.reshared_bytes;
-    sum.copied_bytes += model.copied_bytes;
-    sum.duplicate_bytes = sum.duplicate_bytes.value_or(0) + model.duplicate_bytes.value_or(0);
   }
   Row row = ReportRow(sum, layout, Style{});
   // Kind, status and the number of rows have no sum.
@@ -294,7 +292,8 @@ std::string RenderModelLine(const ModelReport& model, const Style& style) {
       style.Wrap(style.bold(), OneLine(model.name, kMaxNameWidth));
   if (!Ran(model)) return text + "\n";
   if (model.status == ModelStatus::kSuccess && model.rows) {
-    text += fmt::format("  {}, {}", FormatPlural(*model.rows, "row"), FormatBytes(model.bytes));
+    text +=
+        fmt::format("  {}, {}", FormatPlural(*model.rows, "row"), FormatBytes(model.bytes.total()));
   }
   return text + "  " + FormatSeconds(model.wall_s) + "\n";
 }

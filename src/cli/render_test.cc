@@ -18,8 +18,7 @@ ModelReport Source() {
           .kind = ModelKind::kSource,
           .status = ModelStatus::kSuccess,
           .rows = 336776,
-          .bytes = 32 << 20,
-          .new_bytes = 32 << 20,
+          .bytes = {.new_bytes = 32 << 20},
           .wall_s = 0.21,
           .cpu_s = 0.2,
           .peak_memory_bytes = 120 << 20};
@@ -47,9 +46,7 @@ RunReport SmallReport() {
   ModelReport same = Source();
   same.name = "same";
   same.kind = ModelKind::kPython;
-  same.new_bytes = 0;
-  same.reshared_bytes = (32 << 20) - 512;
-  same.copied_bytes = 512;
+  same.bytes = {.reshared_bytes = (32 << 20) - 512, .copied_bytes = 512};
   ModelReport skipped{.name = "later", .status = ModelStatus::kSkipped};
   ModelReport expectation{.name = "sane",
                           .kind = ModelKind::kExpectation,
@@ -80,7 +77,7 @@ TEST(RenderTest, ReportIsAnAlignedTable) {
 TEST(RenderTest, DuplicateBytesOnlyWhereTheyWereCounted) {
   RunReport report = SmallReport();
   EXPECT_EQ(RenderReport(report, kPlain).find("duplicate"), std::string::npos);
-  report.models[1].duplicate_bytes = 2048;
+  report.models[1].bytes.duplicate_bytes = 2048;
   const std::string text = RenderReport(report, kPlain);
   EXPECT_NE(text.find("duplicate"), std::string::npos);
   EXPECT_NE(text.find("2.0 KiB"), std::string::npos);

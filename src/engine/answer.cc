@@ -35,18 +35,6 @@ std::optional<int64_t> Count(const json& body, const char* key) {
   return count < 0 ? std::nullopt : std::optional(count);
 }
 
-Answer ReadFailure(const json& body) {
-  const auto error = body.find("error");
-  if (error == body.end() || !error->is_object()) return Fail("the function failed");
-  Failure failure = Fail(Text(*error, "message", kMaxMessageBytes));
-  if (failure.error.message.empty()) failure.error.message = "the function failed";
-  failure.error.file = Text(*error, "file", kMaxMessageBytes);
-  failure.error.line =
-      static_cast<int>(std::clamp<int64_t>(Count(*error, "line").value_or(0), 0, INT32_MAX));
-  failure.error.traceback = Text(*error, "traceback", kMaxTracebackBytes);
-  return failure;
-}
-
 double Seconds(const json& timings, const char* key) {
   const auto value = timings.find(key);
   return value != timings.end() && value->is_number() ? value->get<double>() : 0;
@@ -70,16 +58,14 @@ Answer ReadOutput(WorkerEnd end) {
   OutputAnswer output;
   const std::string format = Text(body, "format", 32);
   const auto rows = Count(body, "rows");
-  const auto bytes = Count(body, "bytes");
-  if ((format != "sipc" && format != "arrow_file") || !rows || !bytes || message.fds.empty() ||
+  if ((format != "sipc" && format != "arrow_file") || !rows || message.fds.empty() ||
       message.fds.size() > 2) {
     return Fail("the worker answered with a malformed output");
   }
   if (format == "arrow_file") output.format = PublishedTable::Format::kArrowFile;
   output.rows = *rows;
-  output.bytes = *bytes;
-  output.copied_bytes = Count(body, "copied_bytes").value_or(0);
-  output.duplicate_bytes = Count(body, "duplicate_bytes");
+  output.bytes.copied_bytes = Count(body, "copied_bytes").value_or(0);
+  output.bytes.duplicate_bytes = Count(body, "duplicate_bytes");
   output.timings = ReadTimings(end);
   output.message = std::move(message.fds.front());
   if (message.fds.size() > 1) output.moved = std::move(message.fds[1]);
@@ -95,6 +81,17 @@ Failure ReadDeath(int wait_status) {
 
 }  // namespace
 
+Failure ReadFailure(const json& described, std::string otherwise) {
+  if (!described.is_object()) return Fail(std::move(otherwise));
+  Failure failure = Fail(Text(described, "message", kMaxMessageBytes));
+  if (failure.error.message.empty()) failure.error.message = std::move(otherwise);
+  failure.error.file = Text(described, "file", kMaxMessageBytes);
+  failure.error.line =
+      static_cast<int>(std::clamp<int64_t>(Count(described, "line").value_or(0), 0, INT32_MAX));
+  failure.error.traceback = Text(described, "traceback", kMaxTracebackBytes);
+  return failure;
+}
+
 Answer ReadAnswer(WorkerEnd end) {
   if (!end.error.empty()) return Fail("its process was lost: " + end.error);
   if (WIFSIGNALED(end.wait_status) || !end.message || !end.message->body.is_object()) {
@@ -102,7 +99,9 @@ Answer ReadAnswer(WorkerEnd end) {
   }
   const json& body = end.message->body;
   const std::string op = Text(body, "op", 32);
-  if (op == "failed") return ReadFailure(body);
+  if (op == "failed") {
+    return ReadFailure(body.value("error", json::object()), "the function failed");
+  }
   if (WEXITSTATUS(end.wait_status) != 0) return ReadDeath(end.wait_status);
   if (op == "output") return ReadOutput(std::move(end));
   if (op == "result" && body.contains("value")) return ValueAnswer{body.at("value")};

@@ -20,9 +20,7 @@ struct OutputAnswer {
   base::UniqueFd message;
   base::UniqueFd moved;  // a segment that the worker made itself; invalid if it made none
   int64_t rows = 0;
-  int64_t bytes = 0;
-  int64_t copied_bytes = 0;
-  std::optional<int64_t> duplicate_bytes;
+  ByteCounts bytes;
   ModelTimings timings;  // without what happens after publishing began
 };
 
@@ -39,5 +37,9 @@ struct Failure {
 using Answer = std::variant<OutputAnswer, ValueAnswer, Failure>;
 
 Answer ReadAnswer(WorkerEnd end);
+
+/// A failure as workers describe it: {"message", "file", "line", "traceback"}, each if it is known;
+/// without a message `otherwise` is said.
+Failure ReadFailure(const nlohmann::json& described, std::string otherwise);
 
 }  // namespace zerrow::engine

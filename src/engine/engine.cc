@@ -1,33 +1,25 @@
 #include "engine/engine.h"
 
-#include <sched.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <optional>
 #include <system_error>
 #include <utility>
 
-#include "engine/event_loop.h"
-#include "engine/run_loop.h"
-#include "engine/worker_pool.h"
+#include "engine/engine_loop.h"
+#include "engine/run_queue.h"
+#include "engine/zygote.h"
 #include "shm/capabilities.h"
 #include "shm/kernelzero.h"
-#include "shm/shared_memory.h"
 
 namespace zerrow::engine {
 
 namespace fs = std::filesystem;
 using arrow::Status;
-
-struct Engine::State {
-  EngineOptions options;
-  std::vector<BackendInfo> backends;
-  std::shared_ptr<shm::SharedMemory> memory;  // once a run needed it
-};
+using resource::RunId;
 
 namespace {
 
@@ -37,12 +29,6 @@ void AllowManyDescriptors() {
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
   limit.rlim_cur = limit.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &limit);  // without it large runs fail with a clear error
-}
-
-int UsableCores() {
-  cpu_set_t cores;
-  if (::sched_getaffinity(0, sizeof(cores), &cores) != 0) return 1;
-  return std::max(1, CPU_COUNT(&cores));
 }
 
 BackendInfo DescribeMemfd(const EngineOptions& options) {
@@ -68,46 +54,6 @@ BackendInfo DescribeKernelZero() {
   return {BackendKind::kKernelZero, found.available, found.detail};
 }
 
-bool SharesMemory(BackendKind backend) {
-  return backend == BackendKind::kMemfd || backend == BackendKind::kKernelZero;
-}
-
-// With iterators, as clang 14 can't compile the ranges' version.
-void AvailableFirst(std::vector<BackendInfo>& backends) {
-  std::stable_partition(backends.begin(), backends.end(),
-                        [](const BackendInfo& backend) { return backend.available; });
-}
-
-std::vector<BackendInfo> DescribeBackends(const EngineOptions& options) {
-  std::vector<BackendInfo> backends = {
-      DescribeKernelZero(),
-      DescribeMemfd(options),
-      {BackendKind::kCopy, true, "Arrow IPC files in shared memory, mapped by their readers"},
-      {BackendKind::kFullCopy, true, "Arrow IPC files in shared memory, copied by their readers"}};
-  AvailableFirst(backends);
-  return backends;
-}
-
-arrow::Result<BackendKind> ChooseBackend(const std::vector<BackendInfo>& backends,
-                                         BackendKind wanted) {
-  if (wanted == BackendKind::kAuto) return backends.front().kind;
-  for (const BackendInfo& backend : backends) {
-    if (backend.kind != wanted) continue;
-    if (backend.available) return wanted;
-    return Status::Invalid("the backend ", ToString(wanted), " isn't available: ", backend.detail);
-  }
-  return Status::Invalid("there is no backend ", ToString(wanted));
-}
-
-void NoteUnavailable(std::vector<BackendInfo>& backends, BackendKind kind, const Status& why) {
-  for (BackendInfo& backend : backends) {
-    if (backend.kind != kind) continue;
-    backend.available = false;
-    backend.detail = why.message();
-  }
-  AvailableFirst(backends);
-}
-
 arrow::Result<RunOptions> CheckOptions(RunOptions options) {
   std::error_code error;
   options.project_dir = fs::absolute(options.project_dir, error).lexically_normal().string();
@@ -115,7 +61,8 @@ arrow::Result<RunOptions> CheckOptions(RunOptions options) {
     return Status::Invalid("the project folder ", options.project_dir, " doesn't exist");
   }
   if (options.jobs < 0) return Status::Invalid("jobs must be positive");
-  if (options.jobs == 0) options.jobs = UsableCores();
+  if (options.jobs == 0)
+    options.jobs = std::max(1, static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)));
   if (options.output_dir) {
     options.output_dir = fs::absolute(*options.output_dir, error).lexically_normal().string();
     fs::create_directories(*options.output_dir, error);
@@ -142,11 +89,31 @@ Status SetTimeout(std::chrono::milliseconds& timeout, const char* variable) {
   return Status::OK();
 }
 
-// Without a backend: for a zygote whose workers publish nothing.
-ZygoteOptions ZygoteOptionsFor(const EngineOptions& engine, const std::string& preload,
-                               std::optional<BackendKind> backend) {
-  return {engine.python, backend == BackendKind::kMemfd ? engine.shim_path : "", engine.python_path,
-          preload, backend == BackendKind::kKernelZero};
+arrow::Result<RunRequest> CheckSpec(RunSpec& spec, const EngineOptions& engine) {
+  RunRequest request;
+  ARROW_ASSIGN_OR_RAISE(request.options, CheckOptions(std::move(spec.options)));
+  request.backend = request.options.backend;
+  request.plan_only = spec.plan_only;
+  request.import_timeout_s = std::chrono::duration<double>(engine.import_timeout).count();
+  request.surroundings = spec.surroundings
+                             ? *std::move(spec.surroundings)
+                             : Surroundings{engine.python, engine.python_path, std::nullopt};
+  // Reading a project doesn't need what its functions import.
+  if (!spec.plan_only) request.libraries = GuessLibraries(request.options.project_dir);
+  return request;
+}
+
+void Tell(RunObserver& observer, const RunEvent& event) {
+  struct Teller {
+    void operator()(const Planned& planned) const { observer.OnPlanned(planned.models); }
+    void operator()(const ModelStarted& started) const { observer.OnModelStarted(started.model); }
+    void operator()(const ModelFinished& ended) const { observer.OnModelFinished(ended.report); }
+    void operator()(const OutputLine& line) const {
+      observer.OnOutputLine(line.model, line.stream, line.line);
+    }
+    RunObserver& observer;
+  };
+  std::visit(Teller{observer}, event);
 }
 
 }  // namespace
@@ -166,64 +133,86 @@ arrow::Result<std::unique_ptr<Engine>> Engine::Make(EngineOptions options) {
   ARROW_RETURN_NOT_OK(SetTimeout(options.start_timeout, "ZERROW_START_TIMEOUT_S"));
   ARROW_RETURN_NOT_OK(SetTimeout(options.import_timeout, "ZERROW_IMPORT_TIMEOUT_S"));
   AllowManyDescriptors();
-  auto state = std::make_unique<State>();
-  state->backends = DescribeBackends(options);
-  state->options = std::move(options);
-  return std::unique_ptr<Engine>(new Engine(std::move(state)));
+  ARROW_ASSIGN_OR_RAISE(auto loop, Loop::Make(options));
+  return std::unique_ptr<Engine>(new Engine(std::move(options), std::move(loop)));
 }
 
-Engine::Engine(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Engine::Engine(EngineOptions options, std::unique_ptr<Loop> loop)
+    : options_(std::move(options)), loop_(std::move(loop)) {}
 Engine::~Engine() = default;
 
-const std::vector<BackendInfo>& Engine::backends() const { return state_->backends; }
-
-arrow::Result<ZygoteInfo> Engine::Probe() {
-  ARROW_ASSIGN_OR_RAISE(const auto loop, EventLoop::Make());
-  std::optional<ZygoteInfo> info;
-  Status lost;
-  ARROW_ASSIGN_OR_RAISE(const auto workers,
-                        WorkerPool::Make(
-                            *loop, ZygoteOptionsFor(state_->options, "", BackendKind::kMemfd),
-                            [&](const ZygoteInfo& ready) { info = ready; },
-                            [&](const std::string& why) { lost = Status::IOError(why); }));
-  const auto deadline = std::chrono::steady_clock::now() + state_->options.start_timeout;
-  while (!info && lost.ok()) {
-    ARROW_RETURN_NOT_OK(loop->RunOnce(std::chrono::milliseconds(100)));
-    if (std::chrono::steady_clock::now() > deadline) return Status::IOError("the zygote hangs");
+RunId Engine::Submit(RunSpec spec, std::unique_ptr<RunSink> sink) {
+  const RunId id = loop_->NextId();
+  auto request = CheckSpec(spec, options_);
+  if (request.ok()) {
+    loop_->Add(id, *std::move(request), std::move(spec.cancel), std::move(sink));
+  } else {
+    sink->Done(request.status());
   }
-  if (!info) return lost.WithMessage(lost.message(), "\n", workers->zygote_output());
-  return *info;
+  return id;
 }
+
+void Engine::Cancel(RunId run) { loop_->Cancel(run); }
+
+void Engine::Resume(RunId run) { loop_->Resume(run); }
 
 arrow::Result<RunResult> Engine::Run(const RunOptions& options, RunObserver& observer,
                                      const CancelToken& cancel) {
-  RunSettings settings;
-  ARROW_ASSIGN_OR_RAISE(settings.options, CheckOptions(options));
-  ARROW_ASSIGN_OR_RAISE(settings.backend, ChooseBackend(state_->backends, options.backend));
-  if (SharesMemory(settings.backend) && !state_->memory) {
-    auto memory = shm::SharedMemory::Make();
-    if (!memory.ok()) NoteUnavailable(state_->backends, settings.backend, memory.status());
-    if (memory.ok()) state_->memory = std::move(*memory);
-    // Another one if any will do, else the error.
-    ARROW_ASSIGN_OR_RAISE(settings.backend, ChooseBackend(state_->backends, options.backend));
-  }
-  settings.zygote = ZygoteOptionsFor(state_->options, GuessLibraries(settings.options.project_dir),
-                                     settings.backend);
-  settings.start_timeout = state_->options.start_timeout;
-  settings.import_timeout = state_->options.import_timeout;
-  auto memory = SharesMemory(settings.backend) ? state_->memory : nullptr;
-  return RunLoop(std::move(settings), std::move(memory), observer, cancel).Run();
+  ARROW_ASSIGN_OR_RAISE(const auto queue, RunQueue::Make());
+  RunSpec spec;
+  spec.options = options;
+  spec.cancel = cancel;
+  return Wait(Submit(std::move(spec), RunQueue::Sink(queue)), *queue, observer);
 }
 
 arrow::Result<Explanation> Engine::Explain(const RunOptions& options, const CancelToken& cancel) {
-  RunSettings settings;
-  ARROW_ASSIGN_OR_RAISE(settings.options, CheckOptions(options));
-  settings.zygote = ZygoteOptionsFor(state_->options, "", std::nullopt);
-  settings.start_timeout = state_->options.start_timeout;
-  settings.import_timeout = state_->options.import_timeout;
-  settings.plan_only = true;
+  ARROW_ASSIGN_OR_RAISE(const auto queue, RunQueue::Make());
+  RunSpec spec;
+  spec.options = options;
+  spec.plan_only = true;
+  spec.cancel = cancel;
   RunObserver silent;
-  return RunLoop(std::move(settings), nullptr, silent, cancel).Explain();
+  ARROW_ASSIGN_OR_RAISE(RunResult result,
+                        Wait(Submit(std::move(spec), RunQueue::Sink(queue)), *queue, silent));
+  return std::move(result.explanation);
+}
+
+arrow::Result<RunResult> Engine::Wait(RunId run, RunQueue& queue, RunObserver& observer) {
+  queue.OnRoom([this, run] { Resume(run); });
+  while (true) {
+    auto item = queue.Take(std::chrono::hours(1));
+    if (!item) continue;
+    if (auto* done = std::get_if<RunQueue::Done>(&*item)) return std::move(*done);
+    Tell(observer, std::get<RunEvent>(*item));
+  }
+}
+
+std::vector<BackendInfo> Engine::DescribeBackends() const {
+  std::vector<BackendInfo> backends = {
+      DescribeKernelZero(),
+      DescribeMemfd(options_),
+      {BackendKind::kCopy, true, "Arrow IPC files in shared memory, mapped by their readers"},
+      {BackendKind::kFullCopy, true, "Arrow IPC files in shared memory, copied by their readers"}};
+  // With iterators, as clang 14 can't compile the ranges' version.
+  std::stable_partition(backends.begin(), backends.end(),
+                        [](const BackendInfo& backend) { return backend.available; });
+  return backends;
+}
+
+arrow::Result<ZygoteInfo> Engine::Probe() const {
+  ARROW_ASSIGN_OR_RAISE(const auto loop, EventLoop::Make());
+  ZygoteOptions options;
+  options.python = options_.python;
+  options.python_path = options_.python_path;
+  options.shim_path = options_.shim_path;
+  ARROW_ASSIGN_OR_RAISE(const auto workers, WorkerPool::Make(*loop, options));
+  const auto deadline = std::chrono::steady_clock::now() + options_.start_timeout;
+  while (!workers->ready() && !workers->lost()) {
+    ARROW_RETURN_NOT_OK(loop->RunOnce(std::chrono::milliseconds(100)));
+    if (std::chrono::steady_clock::now() > deadline) return Status::IOError("the zygote hangs");
+  }
+  if (workers->lost()) return Status::IOError(workers->why_lost());
+  return *workers->ready();
 }
 
 }  // namespace zerrow::engine

@@ -1,35 +1,43 @@
-// The engine: runs a project's pipeline, each function in a process of its own.
+// The engine: runs pipelines, each function in a process of its own, any number of them at once.
 //
-// One Engine serves many runs, one after the other; it keeps freed shared memory backed between
-// them. Run and Explain block their caller and call the observer from it; call them from one
-// thread at a time. Everything that a run starts (zygote, workers, their descendants) is gone
-// when Run returns, and dies with the engine's process if that is killed; shared memory has no
-// names, so nothing stays behind.
+// It lives as long as its owner wants and keeps between runs what is dear to make: processes that
+// have imported libraries, and shared memory that is backed by pages. It has a thread of its own,
+// on which everything happens; its methods may be called from any thread and don't wait for it
+// unless they say so. All that it started is gone when its destructor returns, and dies with its
+// process if that is killed; shared memory has no names, so nothing stays behind. Not to be used in
+// a process that was forked from the one that made it.
 #pragma once
 
 #include <arrow/result.h>
 
 #include <chrono>
-#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/cancel_token.h"
-#include "engine/plan.h"
-#include "engine/published_table.h"
+#include "engine/run_sink.h"
+#include "engine/surroundings.h"
+#include "engine/worker_pool.h"
+#include "resource/ledger.h"
 #include "zerrow/run.h"
 
 namespace zerrow::engine {
+
+class RunQueue;
 
 struct EngineOptions {
   std::string python;     // interpreter of the workers; empty: $ZERROW_PYTHON, else python3
   std::string shim_path;  // libzerrow_shim.so; empty: the memfd backend isn't offered
   std::vector<std::string> python_path;  // put before the workers' PYTHONPATH
-  // Of the zygote, which imports libraries. Zero: $ZERROW_START_TIMEOUT_S, else 60 s.
+  int slots = 0;                         // functions at once, of all runs; 0: the number of cores
+  // Of a zygote, which imports libraries. Zero: $ZERROW_START_TIMEOUT_S, else 60 s.
   std::chrono::milliseconds start_timeout{0};
-  // Of reading the project, which imports its code. Zero: $ZERROW_IMPORT_TIMEOUT_S, else 60 s.
+  // Of reading a project, which imports its code. Zero: $ZERROW_IMPORT_TIMEOUT_S, else 60 s.
   std::chrono::milliseconds import_timeout{0};
+  // After that a zygote that nobody needs is ended. Zero: never.
+  std::chrono::milliseconds zygote_idle{0};
 };
 
 /// Whether this machine offers a backend; if not, why not.
@@ -39,47 +47,51 @@ struct BackendInfo {
   std::string detail;  // what it is made of here, or the reason why it isn't there
 };
 
-/// What the zygote says of itself once it is ready.
-struct ZygoteInfo {
-  std::string python_version;
-  bool user_namespace = false;
-  bool pid_namespace = false;
-  bool mount_namespace = false;
-  bool shim = false;  // the allocator shim is loaded
-};
-
-struct RunResult {
-  RunReport report;
-  /// The tables of RunOptions::keep that succeeded, by model.
-  std::map<std::string, std::shared_ptr<const PublishedTable>> tables;
+/// What to run, and for whom.
+struct RunSpec {
+  RunOptions options;
+  bool plan_only = false;                    // read and plan the project, run nothing
+  std::optional<Surroundings> surroundings;  // nullopt: the engine's own
+  std::optional<CancelToken> cancel;         // another way to Engine::Cancel, for signal handlers
 };
 
 class Engine {
  public:
   /// Invalid: an interpreter or shim that isn't there, a malformed $ZERROW_..._TIMEOUT_S.
   static arrow::Result<std::unique_ptr<Engine>> Make(EngineOptions options);
+  /// Cancels all runs and waits for their end.
   ~Engine();
 
-  /// Each backend, the one that `auto` takes first.
-  const std::vector<BackendInfo>& backends() const;
+  /// Begins a run; `sink` gets its news, and Done in any case. Looks at the project's folder, so
+  /// it may wait for a disk.
+  resource::RunId Submit(RunSpec spec, std::unique_ptr<RunSink> sink);
+  /// Stops a run; its sink's Done follows.
+  void Cancel(resource::RunId run);
+  /// The sink of the run takes lines again, after it had enough.
+  void Resume(resource::RunId run);
 
-  /// Starts a zygote only to ask it. IOError if it doesn't start.
-  arrow::Result<ZygoteInfo> Probe();
-
-  /// Runs the pipeline. Errors of the project, failing functions and cancellation are in the
-  /// report; a non-OK result is the engine's own: Invalid (options, a backend that isn't there),
-  /// IOError (the zygote doesn't start, a system call).
+  /// Submits a run, waits for its end and tells `observer` on this thread meanwhile. Errors of the
+  /// project, failing functions and cancellation are in the report; a non-OK result is the engine's
+  /// own: Invalid (options, a backend that isn't there), IOError (the zygote doesn't start, a
+  /// system call).
   arrow::Result<RunResult> Run(const RunOptions& options, RunObserver& observer,
                                const CancelToken& cancel);
-
-  /// Reads the project and plans it without running anything. Errors as Run.
+  /// Reads the project and plans it without running anything, and waits. Errors as Run.
   arrow::Result<Explanation> Explain(const RunOptions& options, const CancelToken& cancel);
 
- private:
-  struct State;
-  explicit Engine(std::unique_ptr<State> state);
+  /// Each backend, the one that `auto` takes first. Tries what they need, which takes some
+  /// milliseconds and a child process.
+  std::vector<BackendInfo> DescribeBackends() const;
+  /// Starts a zygote only to ask it, and waits. IOError if it doesn't start.
+  arrow::Result<ZygoteInfo> Probe() const;
 
-  std::unique_ptr<State> state_;
+ private:
+  class Loop;
+  arrow::Result<RunResult> Wait(resource::RunId run, RunQueue& queue, RunObserver& observer);
+  Engine(EngineOptions options, std::unique_ptr<Loop> loop);
+
+  const EngineOptions options_;
+  std::unique_ptr<Loop> loop_;
 };
 
 }  // namespace zerrow::engine

@@ -29,13 +29,16 @@ EventLoop::EventLoop(UniqueFd epoll, UniqueFd finished_event)
   thread_ = std::thread([this] { Work(); });
 }
 
-EventLoop::~EventLoop() {
+EventLoop::~EventLoop() { Stop(); }
+
+void EventLoop::Stop() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   wake_.notify_one();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
+  finished_.clear();
 }
 
 arrow::Result<EventLoop::WatchId> EventLoop::Watch(int fd, Callback callback) {
@@ -55,6 +58,26 @@ void EventLoop::Unwatch(WatchId id) {
   if (watch == watches_.end()) return;
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, watch->second.fd, nullptr);
   watches_.erase(watch);
+}
+
+void EventLoop::SetPaused(WatchId id, bool paused) {
+  const auto watch = watches_.find(id);
+  if (watch == watches_.end()) return;
+  epoll_event event{};
+  event.events = paused ? 0 : EPOLLIN;
+  event.data.u64 = id;
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, watch->second.fd, &event);
+}
+
+void EventLoop::Call(Callback call) {
+  std::lock_guard lock(mutex_);
+  Finished({nullptr, std::move(call)});
+}
+
+void EventLoop::Finished(Job job) {
+  finished_.push_back(std::move(job));
+  const uint64_t one = 1;
+  [[maybe_unused]] const auto written = ::write(finished_event_.get(), &one, sizeof(one));
 }
 
 void EventLoop::Post(Callback work, Callback done) {
@@ -91,9 +114,7 @@ void EventLoop::Work() {
     job.work();
     job.work = nullptr;  // what it holds goes here, not on the loop's thread
     lock.lock();
-    finished_.push_back(std::move(job));
-    const uint64_t one = 1;
-    [[maybe_unused]] const auto written = ::write(finished_event_.get(), &one, sizeof(one));
+    Finished(std::move(job));
   }
 }
 

@@ -27,13 +27,21 @@ class EventLoop {
   using WatchId = uint64_t;
 
   static arrow::Result<std::unique_ptr<EventLoop>> Make();
-  /// Waits for the work that was posted; its `done` isn't called any more.
   ~EventLoop();
+
+  /// Waits for the work that was posted; its `done` isn't called any more.
+  void Stop();
 
   /// Calls `callback` whenever `fd` is readable or its peer has closed. IOError if it can't.
   arrow::Result<WatchId> Watch(int fd, Callback callback);
   /// Before the descriptor is closed.
   void Unwatch(WatchId id);
+
+  /// A paused watch isn't called; what there is to read waits.
+  void SetPaused(WatchId id, bool paused);
+
+  /// Has `call` called from the loop, soon. From any thread.
+  void Call(Callback call);
 
   /// Does `work` on the other thread, in the order of posting, then calls `done` from the loop.
   void Post(Callback work, Callback done);
@@ -53,6 +61,7 @@ class EventLoop {
 
   EventLoop(base::UniqueFd epoll, base::UniqueFd finished_event);
   void Work();
+  void Finished(Job job);  // holds mutex_
   void CallDone();
 
   base::UniqueFd epoll_;

@@ -1,7 +1,7 @@
 #include "engine/publish_output.h"
 
 #include <algorithm>
-#include <map>
+#include <set>
 #include <utility>
 
 #include "base/mapping.h"
@@ -13,25 +13,23 @@ namespace zerrow::engine {
 namespace {
 
 using arrow::Status;
-using Segments = std::map<SegmentId, std::shared_ptr<const shm::Segment>>;
 
-Segments InputSegments(const std::vector<TablePtr>& inputs) {
-  Segments segments;
-  for (const TablePtr& input : inputs) {
-    for (const auto& segment : input->segments) segments.emplace(segment->id(), segment);
-  }
-  return segments;
-}
-
-arrow::Result<sipc::Summary> CheckMessage(const PublishedTable& table, const Segments& segments,
+arrow::Result<sipc::Summary> CheckMessage(const shm::Segment& message, const Segments& segments,
                                           const std::vector<shm::GrantedChunk>& chunks) {
   std::map<SegmentId, int64_t> granted;
   for (const auto& [id, segment] : segments) granted.emplace(id, segment->size_bytes());
   for (const auto& chunk : chunks) granted.emplace(chunk.id, chunk.chunk.size_bytes);
-  ARROW_ASSIGN_OR_RAISE(const auto mapping,
-                        base::Mapping::Map(table.message.get(), table.message_bytes,
-                                           base::Mapping::Access::kReadOnly));
+  ARROW_ASSIGN_OR_RAISE(const auto mapping, base::Mapping::Map(message.fd(), message.size_bytes(),
+                                                               base::Mapping::Access::kReadOnly));
   return sipc::Check({mapping.data(), static_cast<size_t>(mapping.size())}, granted);
+}
+
+// A memfd as a segment; it can't change any more.
+arrow::Result<std::shared_ptr<const shm::Segment>> AdoptMessage(base::UniqueFd file,
+                                                                shm::SegmentIds& ids,
+                                                                const shm::Reaper& reaper) {
+  ARROW_ASSIGN_OR_RAISE(const int64_t size_bytes, base::FileSize(file.get()));
+  return shm::Segment::FromMemfd(ids.Next(), std::move(file), size_bytes, reaper);
 }
 
 // What the worker has moved into a file itself. Null: nothing.
@@ -46,82 +44,89 @@ arrow::Result<std::shared_ptr<const shm::Segment>> PublishMoved(base::UniqueFd f
   return memory.PublishMemfd(id, std::move(file), size_bytes);
 }
 
-// Bytes by where they lie; takes leases on the segments that hold some.
-void Account(const sipc::Summary& summary, const Segments& inputs, const Segments& own,
-             int64_t claimed_copied_bytes, PublishedTable& table) {
-  Segments leases;
+// Bytes by where they lie. `moved` is the segment of what the worker moved itself.
+ByteCounts CountBytes(const sipc::Summary& summary, const Segments& inputs, SegmentId moved,
+                      const ByteCounts& claimed) {
+  ByteCounts counts;
   int64_t moved_bytes = 0;
   for (const Reference& reference : summary.references) {
-    if (const auto input = inputs.find(reference.segment); input != inputs.end()) {
-      table.reshared_bytes += reference.length;
-      leases.insert(*input);
-      continue;
-    }
-    table.new_bytes += reference.length;
-    if (const auto moved = own.find(reference.segment); moved != own.end()) {
-      moved_bytes += reference.length;
-      leases.insert(*moved);
-    }
+    (inputs.contains(reference.segment) ? counts.reshared_bytes : counts.new_bytes) +=
+        reference.length;
+    if (reference.segment == moved) moved_bytes += reference.length;
   }
-  for (auto& [id, segment] : leases) table.segments.push_back(std::move(segment));
   // The message's body also holds padding, and a moved file pages that had to be copied: only the
   // worker can tell.
-  table.copied_bytes = std::min(claimed_copied_bytes, summary.inline_bytes + moved_bytes);
-  table.new_bytes -= std::max<int64_t>(0, table.copied_bytes - summary.inline_bytes);
-  table.bytes = table.new_bytes + table.reshared_bytes + table.copied_bytes;
+  counts.copied_bytes = std::min(claimed.copied_bytes, summary.inline_bytes + moved_bytes);
+  counts.new_bytes -= std::max<int64_t>(0, counts.copied_bytes - summary.inline_bytes);
+  counts.duplicate_bytes = claimed.duplicate_bytes;
+  return counts;
 }
 
-Status PublishReferences(PublishedTable& table, OutputAnswer& output,
-                         const std::vector<TablePtr>& inputs, std::vector<shm::GrantedChunk> chunks,
-                         SegmentId own_segment, shm::SharedMemory& memory) {
-  // Only a file that can't change any more may be checked once and believed afterwards.
-  if (!base::IsSealed(table.message.get())) {
-    return Status::SerializationError("the output's message isn't sealed");
+// The segments that the message refers to, in the order of their ids.
+std::vector<resource::SegmentBytes> UsedSegments(const sipc::Summary& summary,
+                                                 const Segments& known) {
+  std::vector<resource::SegmentBytes> used;
+  for (const Reference& reference : summary.references) {
+    if (!used.empty() && used.back().id == reference.segment) continue;
+    used.push_back({reference.segment, known.at(reference.segment)->backed_bytes()});
   }
-  const Segments input_segments = InputSegments(inputs);
-  ARROW_ASSIGN_OR_RAISE(const auto moved,
-                        PublishMoved(std::move(output.moved), own_segment, memory));
-  Segments own;
-  if (moved) own.emplace(moved->id(), moved);
-  Segments granted = input_segments;
-  granted.insert(own.begin(), own.end());
-  ARROW_ASSIGN_OR_RAISE(const sipc::Summary summary, CheckMessage(table, granted, chunks));
-  ARROW_ASSIGN_OR_RAISE(auto publication, memory.Publish(std::move(chunks), summary.references));
-  table.timings.trim_cpu_s = publication.trim_cpu_s;
-  table.timings.freeze_cpu_s = publication.freeze_cpu_s;
-  table.rows = summary.num_rows;
-  table.segments = std::move(publication.segments);
-  Account(summary, input_segments, own, output.copied_bytes, table);
-  return Status::OK();
+  return used;
 }
 
 }  // namespace
 
-arrow::Result<TablePtr> PublishOutput(OutputAnswer output, const std::vector<TablePtr>& inputs,
-                                      std::vector<shm::GrantedChunk> chunks, SegmentId own_segment,
-                                      shm::SharedMemory* memory) {
+arrow::Result<Publication> PublishReferences(OutputAnswer output, Granted granted,
+                                             shm::SegmentIds& ids, const shm::Reaper& reaper,
+                                             shm::SharedMemory& memory) {
+  // Only a file that can't change any more may be checked once and believed afterwards.
+  if (!base::IsSealed(output.message.get())) {
+    return Status::SerializationError("the output's message isn't sealed");
+  }
+  ARROW_ASSIGN_OR_RAISE(const auto message, AdoptMessage(std::move(output.message), ids, reaper));
+  ARROW_ASSIGN_OR_RAISE(const auto moved,
+                        PublishMoved(std::move(output.moved), granted.moved, memory));
+  Segments known = granted.inputs;
+  if (moved) known.emplace(moved->id(), moved);
+  ARROW_ASSIGN_OR_RAISE(const sipc::Summary summary, CheckMessage(*message, known, granted.chunks));
+  ARROW_ASSIGN_OR_RAISE(auto published,
+                        memory.Publish(std::move(granted.chunks), summary.references));
+  Publication publication;
+  publication.segments = std::move(published.segments);
+  for (const auto& segment : publication.segments) known.emplace(segment->id(), segment);
+
   auto table = std::make_shared<PublishedTable>();
-  table->format = output.format;
-  table->message = std::move(output.message);
-  table->duplicate_bytes = output.duplicate_bytes;
+  table->message = {message->id(), message->size_bytes()};
+  table->segments = UsedSegments(summary, known);
+  table->rows = summary.num_rows;
+  table->bytes = CountBytes(summary, granted.inputs, granted.moved, output.bytes);
   table->timings = output.timings;
-  ARROW_ASSIGN_OR_RAISE(table->message_bytes, base::FileSize(table->message.get()));
-  if (table->format == PublishedTable::Format::kSipc) {
-    if (memory == nullptr) {
-      return Status::SerializationError("an output by reference, which this backend doesn't have");
-    }
-    ARROW_RETURN_NOT_OK(
-        PublishReferences(*table, output, inputs, std::move(chunks), own_segment, *memory));
-    return table;
+  table->timings.trim_cpu_s = published.trim_cpu_s;
+  table->timings.freeze_cpu_s = published.freeze_cpu_s;
+  // A file of which nothing is used isn't the table's.
+  const bool uses_moved = moved && std::ranges::any_of(table->segments, [&](const auto& segment) {
+                            return segment.id == moved->id();
+                          });
+  if (uses_moved) publication.segments.push_back(moved);
+  publication.segments.push_back(message);
+  publication.table = std::move(table);
+  return publication;
+}
+
+arrow::Result<Publication> PublishFile(OutputAnswer output, shm::SegmentIds& ids,
+                                       const shm::Reaper& reaper) {
+  if (output.format != PublishedTable::Format::kArrowFile) {
+    return Status::SerializationError("an output by reference, which this backend doesn't have");
   }
   // Its writer is gone, so the seals can't fail unless somebody else holds it.
-  if (!base::IsSealed(table->message.get())) {
-    ARROW_RETURN_NOT_OK(base::SealMemfd(table->message.get()));
-  }
+  ARROW_ASSIGN_OR_RAISE(const auto message, AdoptMessage(std::move(output.message), ids, reaper));
+  auto table = std::make_shared<PublishedTable>();
+  table->format = PublishedTable::Format::kArrowFile;
+  table->message = {message->id(), message->size_bytes()};
   table->rows = output.rows;
-  table->bytes = output.bytes;
-  table->copied_bytes = output.bytes;
-  return table;
+  table->bytes.copied_bytes = message->size_bytes();
+  table->bytes.duplicate_bytes = output.bytes.duplicate_bytes;
+  table->timings = output.timings;
+  return Publication{std::move(table), {message}};
 }
 
 }  // namespace zerrow::engine

@@ -1,42 +1,40 @@
-// A table that a worker handed over: immutable, held by leases on its segments.
+// A table that a worker handed over: which segments it lies in, and what it cost. A plain value.
 //
-// The engine never reads the table's bytes; it keeps the message that describes them and the
-// segments that the message refers to. Shared as shared_ptr<const PublishedTable> between the
-// nodes that consume it and the result of the run; the last one out frees the memory. Any thread.
-// After a crash the kernel frees everything: nothing of it has a name.
+// The engine never reads the table's bytes. It holds nothing itself: the Ledger says who needs the
+// segments, the SegmentStore has them. Shared as shared_ptr<const PublishedTable> among the tasks
+// that read it. Any thread.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <string>
 #include <vector>
 
-#include "base/fd.h"
+#include "resource/ledger.h"
 #include "zerrow/run.h"
-
-namespace zerrow::shm {
-class Segment;
-}
 
 namespace zerrow::engine {
 
 struct PublishedTable {
-  /// kSipc: the message refers to `segments`. kArrowFile: the message is a whole Arrow IPC file.
+  /// kSipc: the message refers to other segments. kArrowFile: it is a whole Arrow IPC file.
   enum class Format { kSipc, kArrowFile };
 
   Format format = Format::kSipc;
-  base::UniqueFd message;  // a sealed memfd
-  int64_t message_bytes = 0;
-  std::vector<std::shared_ptr<const shm::Segment>> segments;  // leases
-
+  resource::SegmentBytes message;                // a segment of its own
+  std::vector<resource::SegmentBytes> segments;  // that the message refers to, ascending
   int64_t rows = 0;
-  int64_t bytes = 0;  // new + reshared + copied
-  int64_t new_bytes = 0;
-  int64_t reshared_bytes = 0;
-  int64_t copied_bytes = 0;
+  ByteCounts bytes;
   std::optional<int64_t> duplicate_bytes;
   ModelTimings timings;
+
+  /// The message's segment and the others.
+  std::vector<resource::SegmentBytes> AllSegments() const {
+    auto all = segments;
+    all.push_back(message);
+    return all;
+  }
 };
+
+using TablePtr = std::shared_ptr<const PublishedTable>;
 
 }  // namespace zerrow::engine

@@ -1,7 +1,5 @@
 #include "engine/task_message.h"
 
-#include "shm/segment.h"
-
 namespace zerrow::engine {
 
 namespace {
@@ -10,112 +8,136 @@ using nlohmann::json;
 
 json OrNull(const auto& value) { return value ? json(*value) : json(nullptr); }
 
-int AddFd(TaskMessage& task, int fd) {
-  task.fds.push_back(fd);
-  return static_cast<int>(task.fds.size()) - 1;
-}
-
 const char* FormatName(PublishedTable::Format format, BackendKind backend) {
   if (format == PublishedTable::Format::kSipc) return "sipc";
   return backend == BackendKind::kFullCopy ? "arrow_file_heap" : "arrow_file";
 }
 
+class MessageMaker {
+ public:
+  MessageMaker(const Run& run, const shm::SegmentStore& store, Segments& inputs)
+      : run_(run), plan_(run.plan()), store_(store), inputs_(inputs) {}
+
+  TaskMessage Make(const RunTask& task) {
+    const RunOptions& options = run_.request().options;
+    Begin();
+    switch (task.kind) {
+      case RunTask::Kind::kDiscover:
+        message_.body["kind"] = "discover";
+        message_.body["parameters"] = options.parameters;
+        break;
+      case RunTask::Kind::kNode:
+        AddNode(plan_.nodes[task.node]);
+        break;
+      case RunTask::Kind::kPreview:
+        AddResult("preview", task);
+        message_.body["rows"] = options.preview_rows;
+        break;
+      case RunTask::Kind::kExport:
+        AddResult("export", task);
+        message_.body["path"] = task.path;
+        break;
+    }
+    return std::move(message_);
+  }
+
+ private:
+  void Begin() {
+    message_.body = {{"op", "task"},
+                     {"inputs", json::array()},
+                     {"backend", ToString(run_.request().backend)},
+                     {"account", run_.request().options.account},
+                     {"parameters", json::object()},
+                     {"columns", nullptr},
+                     {"project_dir", run_.request().options.project_dir}};
+  }
+
+  void AddNode(const PlanNode& node) {
+    json& body = message_.body;
+    body["kind"] = ToString(node.kind);
+    if (node.kind == ModelKind::kSource) {
+      body["table"] = node.source.table;
+      body["files"] = node.source.files;
+      body["columns"] = OrNull(node.columns);
+      body["filter"] = OrNull(node.filter);
+      return;
+    }
+    body["model"] = node.name;
+    body["file"] = node.model.file;
+    body["columns"] = OrNull(node.model.columns);
+    body["parameters"] = ParameterValues(node.model);
+    if (node.kind == ModelKind::kSql) {
+      body["sql"] = node.model.sql;
+      body["engine"] = node.model.engine;
+    } else if (node.kind == ModelKind::kNative) {
+      body["operator"] = node.model.operator_;
+    } else {
+      body["function"] = node.model.function;
+    }
+    for (const PlanInput& input : node.inputs) AddInput(input);
+  }
+
+  // A task that does something to a node's table.
+  void AddResult(const char* kind, const RunTask& task) {
+    message_.body["kind"] = kind;
+    message_.body["model"] = plan_.nodes[task.node].name;
+    PlanInput input;
+    input.parameter = plan_.nodes[task.node].name;
+    input.node = task.node;
+    AddInput(input);
+  }
+
+  json ParameterValues(const ModelDescription& model) const {
+    json values = json::object();
+    for (const auto& use : model.parameters) {
+      for (const auto& parameter : plan_.parameters) {
+        if (parameter.name == use.name) values[use.argument] = parameter.value;
+      }
+    }
+    return values;
+  }
+
+  void AddInput(const PlanInput& input) {
+    const PlanNode& producer = plan_.nodes[input.node];
+    const PublishedTable& table = *run_.table(input.node);
+    json segments = json::array();
+    const int message = AddSegment(table.message.id);
+    for (const auto& segment : table.segments) {
+      const int fd = AddSegment(segment.id);
+      segments.push_back(
+          {{"id", segment.id}, {"size", inputs_.at(segment.id)->size_bytes()}, {"fd", fd}});
+    }
+    const bool source = producer.kind == ModelKind::kSource;
+    message_.body["inputs"].push_back({{"parameter", input.parameter},
+                                       {"model", source ? producer.source.table : producer.name},
+                                       {"format", FormatName(table.format, run_.request().backend)},
+                                       {"message", message},
+                                       {"segments", std::move(segments)},
+                                       {"columns", OrNull(input.columns)},
+                                       {"filter", OrNull(input.filter)},
+                                       {"rows", table.rows}});
+  }
+
+  // The number of its descriptor in the message.
+  int AddSegment(SegmentId id) {
+    const auto segment = store_.Find(id);
+    inputs_.emplace(id, segment);
+    message_.fds.push_back(segment->fd());
+    return static_cast<int>(message_.fds.size()) - 1;
+  }
+
+  const Run& run_;
+  const Plan& plan_;
+  const shm::SegmentStore& store_;
+  Segments& inputs_;
+  TaskMessage message_;
+};
+
 }  // namespace
 
-TaskMessage TaskMessages::Empty(std::string_view kind) const {
-  return {{{"op", "task"},
-           {"kind", kind},
-           {"inputs", json::array()},
-           {"backend", ToString(backend_)},
-           {"account", options_.account},
-           {"parameters", json::object()},
-           {"columns", nullptr},
-           {"project_dir", project_dir_}},
-          {}};
-}
-
-TaskMessage TaskMessages::Discover() const {
-  TaskMessage task = Empty("discover");
-  task.body["parameters"] = options_.parameters;
-  return task;
-}
-
-TaskMessage TaskMessages::Node(const PlanNode& node,
-                               const std::vector<const PublishedTable*>& inputs) const {
-  TaskMessage task = Empty(ToString(node.kind));
-  json& body = task.body;
-  if (node.kind == ModelKind::kSource) {
-    body["table"] = node.source.table;
-    body["files"] = node.source.files;
-    body["columns"] = OrNull(node.columns);
-    body["filter"] = OrNull(node.filter);
-    return task;
-  }
-  body["model"] = node.name;
-  body["file"] = node.model.file;
-  body["columns"] = OrNull(node.model.columns);
-  body["parameters"] = ParameterValues(node.model);
-  if (node.kind == ModelKind::kSql) {
-    body["sql"] = node.model.sql;
-    body["engine"] = node.model.engine;
-  } else if (node.kind == ModelKind::kNative) {
-    body["operator"] = node.model.operator_;
-  } else {
-    body["function"] = node.model.function;
-  }
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const PlanInput& input = node.inputs[i];
-    AddInput(task, input.parameter, plan_.nodes[input.node], input, *inputs[i]);
-  }
-  return task;
-}
-
-TaskMessage TaskMessages::Preview(const PlanNode& node, const PublishedTable& table,
-                                  int64_t rows) const {
-  TaskMessage task = Empty("preview");
-  task.body["model"] = node.name;
-  task.body["rows"] = rows;
-  AddInput(task, node.name, node, {}, table);
-  return task;
-}
-
-TaskMessage TaskMessages::Export(const PlanNode& node, const PublishedTable& table,
-                                 const std::string& path) const {
-  TaskMessage task = Empty("export");
-  task.body["model"] = node.name;
-  task.body["path"] = path;
-  AddInput(task, node.name, node, {}, table);
-  return task;
-}
-
-json TaskMessages::ParameterValues(const ModelDescription& model) const {
-  json values = json::object();
-  for (const auto& use : model.parameters) {
-    for (const auto& parameter : plan_.parameters) {
-      if (parameter.name == use.name) values[use.argument] = parameter.value;
-    }
-  }
-  return values;
-}
-
-void TaskMessages::AddInput(TaskMessage& task, const std::string& parameter,
-                            const PlanNode& producer, const PlanInput& input,
-                            const PublishedTable& table) const {
-  const int message = AddFd(task, table.message.get());
-  json segments = json::array();
-  for (const auto& segment : table.segments) {
-    const int fd = AddFd(task, segment->fd());
-    segments.push_back({{"id", segment->id()}, {"size", segment->size_bytes()}, {"fd", fd}});
-  }
-  const bool source = producer.kind == ModelKind::kSource;
-  task.body["inputs"].push_back({{"parameter", parameter},
-                                 {"model", source ? producer.source.table : producer.name},
-                                 {"format", FormatName(table.format, backend_)},
-                                 {"message", message},
-                                 {"segments", std::move(segments)},
-                                 {"columns", OrNull(input.columns)},
-                                 {"filter", OrNull(input.filter)},
-                                 {"rows", table.rows}});
+TaskMessage MessageFor(const Run& run, size_t task, const shm::SegmentStore& store,
+                       Segments& inputs) {
+  return MessageMaker(run, store, inputs).Make(run.task(task));
 }
 
 }  // namespace zerrow::engine

@@ -94,22 +94,24 @@ struct WorkerPool::Worker {
 
   Channel channel;
   EventLoop::WatchId channel_watch = 0;
-  std::array<Output, 2> outputs;  // 1 and 2
-  UniqueFd pidfd;                 // once forked
+  std::array<Output, 2> outputs;   // 1 and 2
+  std::vector<UniqueFd> fork_fds;  // the worker's ends, until its fork was asked for
+  UniqueFd pidfd;                  // once forked
   WorkerHandlers handlers;
   std::optional<Message> answer;
   std::chrono::steady_clock::time_point answered;
+  // Since when the zygote owes something: its fork, then nothing, then its end.
+  std::optional<std::chrono::steady_clock::time_point> owed_since;
+  bool killed = false;
+  bool paused = false;
   std::string error;
   int messages = 0;
 };
 
-arrow::Result<std::unique_ptr<WorkerPool>> WorkerPool::Make(
-    EventLoop& loop, const ZygoteOptions& options, std::function<void(const ZygoteInfo&)> on_ready,
-    std::function<void(const std::string&)> on_lost) {
+arrow::Result<std::unique_ptr<WorkerPool>> WorkerPool::Make(EventLoop& loop,
+                                                            const ZygoteOptions& options) {
   ARROW_ASSIGN_OR_RAISE(Zygote zygote, StartZygote(options));
   std::unique_ptr<WorkerPool> pool(new WorkerPool(loop, std::move(zygote)));
-  pool->on_ready_ = std::move(on_ready);
-  pool->on_lost_ = std::move(on_lost);
   ARROW_RETURN_NOT_OK(pool->Watch());
   return pool;
 }
@@ -122,7 +124,7 @@ WorkerPool::~WorkerPool() {
   // End of file is the zygote's order to end everything and leave.
   { const Channel closing = std::move(zygote_.channel); }
   // One that still imports has no workers, and wouldn't notice.
-  zygote_.process.Wait(ready_ ? kZygotePatience : milliseconds(0));
+  zygote_.process.Wait(info_ ? kZygotePatience : milliseconds(0));
   AwaitZygotesProcesses();
 }
 
@@ -151,7 +153,7 @@ arrow::Status WorkerPool::Watch() {
 
 arrow::Result<WorkerId> WorkerPool::Start(const json& task, std::span<const int> task_fds,
                                           UniqueFd broker, WorkerHandlers handlers) {
-  if (lost_) return arrow::Status::IOError("the zygote is gone");
+  if (lost()) return arrow::Status::IOError(lost_);
   ARROW_ASSIGN_OR_RAISE(auto channels, Channel::MakePair());
   ARROW_ASSIGN_OR_RAISE(Pipe out, MakePipe());
   ARROW_ASSIGN_OR_RAISE(Pipe err, MakePipe());
@@ -161,8 +163,11 @@ arrow::Result<WorkerId> WorkerPool::Start(const json& task, std::span<const int>
   worker.handlers = std::move(handlers);
   worker.outputs[0].pipe = std::move(out.read);
   worker.outputs[1].pipe = std::move(err.read);
-  std::vector<int> fds = {channels.second.fd(), out.write.get(), err.write.get()};
-  if (broker.valid()) fds.push_back(broker.get());
+  ARROW_ASSIGN_OR_RAISE(auto task_socket, base::Duplicate(channels.second.fd()));
+  worker.fork_fds.push_back(std::move(task_socket));
+  worker.fork_fds.push_back(std::move(out.write));
+  worker.fork_fds.push_back(std::move(err.write));
+  if (broker.valid()) worker.fork_fds.push_back(std::move(broker));
   // A task lies in the socket until its worker is there: it fits, as bodies beyond 32 KiB travel
   // as a file.
   arrow::Status status = worker.channel.Send(task, task_fds);
@@ -171,9 +176,47 @@ arrow::Result<WorkerId> WorkerPool::Start(const json& task, std::span<const int>
     Forget(id);
     return status;
   }
-  // If it can't be told it is gone: its end of file is under way and ends this worker too.
-  [[maybe_unused]] const auto sent = zygote_.channel.Send({{"op", "fork"}, {"worker", id}}, fds);
+  worker.owed_since = std::chrono::steady_clock::now();
+  unsent_forks_.push_back(id);
+  SendForks();
   return id;
+}
+
+// As many as its socket takes now: it may still be importing. If it is gone, its end of file is
+// under way and ends the workers too.
+void WorkerPool::SendForks() {
+  while (!unsent_forks_.empty()) {
+    const WorkerId id = unsent_forks_.front();
+    const auto worker = workers_.find(id);
+    if (worker != workers_.end()) {
+      std::vector<int> fds;
+      for (const UniqueFd& fd : worker->second->fork_fds) fds.push_back(fd.get());
+      if (!zygote_.channel.Send({{"op", "fork"}, {"worker", id}}, fds, milliseconds(0)).ok())
+        return;
+      worker->second->fork_fds.clear();
+    }
+    unsent_forks_.pop_front();
+  }
+}
+
+std::chrono::steady_clock::duration WorkerPool::LongestWait() const {
+  std::chrono::steady_clock::duration longest{};
+  if (!info_) return longest;
+  for (const auto& [id, worker] : workers_) {
+    if (!worker->owed_since) continue;
+    const auto since = std::max(*worker->owed_since, ready_at_);
+    longest = std::max(longest, std::chrono::steady_clock::now() - since);
+  }
+  return longest;
+}
+
+void WorkerPool::Pause(WorkerId id, bool paused) {
+  const auto found = workers_.find(id);
+  if (found == workers_.end() || found->second->paused == paused) return;
+  found->second->paused = paused;
+  for (auto& output : found->second->outputs) {
+    if (output.watch != 0) loop_.SetPaused(output.watch, paused);
+  }
 }
 
 arrow::Status WorkerPool::WatchWorker(WorkerId id, Worker& worker) {
@@ -201,11 +244,10 @@ void WorkerPool::Forget(WorkerId id) {
 void WorkerPool::Kill(WorkerId id) {
   const auto worker = workers_.find(id);
   if (worker == workers_.end()) return;
-  // The zygote kills the whole tree; the signal by pidfd comes first in case it is busy.
+  // Its end makes the zygote kill the rest of its tree. One that isn't forked yet dies when it is.
+  worker->second->killed = true;
   SendKill(worker->second->pidfd);
-  // If it can't be told it is gone, as above.
-  [[maybe_unused]] const auto sent =
-      lost_ ? arrow::Status::OK() : zygote_.channel.Send({{"op", "kill"}, {"worker", id}});
+  if (worker->second->pidfd.valid()) worker->second->owed_since = std::chrono::steady_clock::now();
 }
 
 void WorkerPool::OnZygoteMessage() {
@@ -215,6 +257,7 @@ void WorkerPool::OnZygoteMessage() {
     return LoseZygote("it " + DescribeWaitStatus(zygote_.process.Wait(kZygotePatience)));
   }
   Message message = std::move(**received);
+  SendForks();
   const std::string op = Text(message.body, "op");
   if (op == "ready") return OnReady(message.body);
   const auto id =
@@ -225,8 +268,8 @@ void WorkerPool::OnZygoteMessage() {
 }
 
 void WorkerPool::OnReady(const json& body) {
-  ZygoteInfo info;
-  ready_ = true;
+  ZygoteInfo& info = info_.emplace();
+  ready_at_ = std::chrono::steady_clock::now();
   info.python_version = Text(body, "python");
   info.shim = Flag(body, "shim");
   const auto isolation = body.find("isolation");
@@ -235,13 +278,14 @@ void WorkerPool::OnReady(const json& body) {
     info.pid_namespace = Flag(*isolation, "pid_namespace");
     info.mount_namespace = Flag(*isolation, "mount_namespace");
   }
-  on_ready_(info);
 }
 
 void WorkerPool::OnForked(WorkerId id, std::vector<UniqueFd> fds) {
   const auto worker = workers_.find(id);
   if (worker == workers_.end() || fds.empty()) return;
   worker->second->pidfd = std::move(fds.front());
+  worker->second->owed_since.reset();
+  if (worker->second->killed) return Kill(id);
   worker->second->handlers.on_forked(PidOf(worker->second->pidfd.get()));
 }
 
@@ -299,15 +343,15 @@ void WorkerPool::ReadZygoteOutput() {
 }
 
 void WorkerPool::LoseZygote(const std::string& why) {
-  if (std::exchange(lost_, true)) return;
+  if (lost()) return;
+  lost_ = "the zygote, which starts the workers, is lost: " + why;
   loop_.Unwatch(watches_[0]);
   zygote_.process.Kill();
   zygote_.process.Wait(milliseconds(0));
   KillWorkersAndWait();
   ReadZygoteOutput();
-  const std::string text = "the zygote, which starts the workers, is lost: " + why;
-  while (!workers_.empty()) End(workers_.begin()->first, 0, 0, 0, text);
-  on_lost_(text);
+  if (!zygote_output_.empty()) lost_ += "\nIt printed:\n" + zygote_output_;
+  while (!workers_.empty()) End(workers_.begin()->first, 0, 0, 0, lost_);
 }
 
 // The zygote's death takes its namespaces along; without namespaces workers are ordinary processes.
@@ -338,8 +382,9 @@ void WorkerPool::End(WorkerId id, int wait_status, double cpu_s, int64_t max_rss
   }
   if (!worker->error.empty()) error = worker->error;
   const std::chrono::duration<double> exit = std::chrono::steady_clock::now() - worker->answered;
-  WorkerEnd end{std::move(worker->answer), wait_status, cpu_s, max_rss_bytes, exit.count(),
-                std::move(error)};
+  WorkerEnd end{
+      std::move(worker->answer),  wait_status, cpu_s, max_rss_bytes, exit.count(), std::move(error),
+      lost() && info_.has_value()};
   const auto on_ended = std::move(worker->handlers.on_ended);
   Forget(id);
   on_ended(std::move(end));

@@ -1,4 +1,4 @@
-// The processes of one run: its zygote, and a worker for each task, from start to reaped end.
+// A zygote and its workers, one for each task, from start to reaped end.
 //
 // Speaks docs/formats/worker_protocol.md. Everything happens on the loop's thread; handlers are
 // called from it. What workers send is untrusted and only taken apart by the handler. A worker's
@@ -10,6 +10,7 @@
 #include <arrow/result.h>
 
 #include <chrono>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -20,7 +21,6 @@
 #include <vector>
 
 #include "base/channel.h"
-#include "engine/engine.h"
 #include "engine/event_loop.h"
 #include "engine/line_splitter.h"
 #include "engine/zygote.h"
@@ -28,6 +28,15 @@
 namespace zerrow::engine {
 
 using WorkerId = int64_t;
+
+/// What a zygote says of itself once it is ready.
+struct ZygoteInfo {
+  std::string python_version;
+  bool user_namespace = false;
+  bool pid_namespace = false;
+  bool mount_namespace = false;
+  bool shim = false;  // the allocator shim is loaded
+};
 
 /// How a worker ended.
 struct WorkerEnd {
@@ -37,6 +46,7 @@ struct WorkerEnd {
   int64_t max_rss_bytes = 0;
   double exit_s = 0;  // from its answer to its end
   std::string error;  // of the machinery: it couldn't be forked, the zygote died, bad message
+  bool lost = false;  // a zygote that had been ready is gone, and the worker with it
 };
 
 struct WorkerHandlers {
@@ -50,12 +60,9 @@ struct WorkerHandlers {
 
 class WorkerPool {
  public:
-  /// Starts the zygote and watches it. `on_ready` is called once it has said so, `on_lost` once
-  /// if it dies or misbehaves, after the end of each worker was told.
-  static arrow::Result<std::unique_ptr<WorkerPool>> Make(
-      EventLoop& loop, const ZygoteOptions& options,
-      std::function<void(const ZygoteInfo&)> on_ready,
-      std::function<void(const std::string& why)> on_lost);
+  /// Starts the zygote and watches it. IOError.
+  static arrow::Result<std::unique_ptr<WorkerPool>> Make(EventLoop& loop,
+                                                         const ZygoteOptions& options);
   ~WorkerPool();
 
   /// Forks a worker and hands it `task` with `task_fds` (borrowed) and, for backends with shared
@@ -70,11 +77,20 @@ class WorkerPool {
   /// Ends everything: for a zygote that doesn't do what it is told.
   void Abandon(const std::string& why) { LoseZygote(why); }
 
-  /// The zygote is gone, and every worker with it.
-  bool lost() const { return lost_; }
+  /// The zygote is gone, and every worker with it; the end of each was told.
+  bool lost() const { return !lost_.empty(); }
+  /// Why, with what it printed last.
+  const std::string& why_lost() const { return lost_; }
+  /// What the zygote says of itself; nullopt: it isn't ready yet.
+  const std::optional<ZygoteInfo>& ready() const { return info_; }
+  bool has_workers() const { return !workers_.empty(); }
+  /// How long the zygote hasn't done what was asked of it since it was ready: forked a worker, or
+  /// ended one that was killed.
+  std::chrono::steady_clock::duration LongestWait() const;
+  /// Leaves what the worker prints in its pipes, or takes it again.
+  void Pause(WorkerId id, bool paused);
+
   pid_t zygote_pid() const { return zygote_.process.pid(); }
-  /// What the zygote printed last: why it failed, if it did.
-  const std::string& zygote_output() const { return zygote_output_; }
 
  private:
   struct Worker;
@@ -88,6 +104,7 @@ class WorkerPool {
   void KillWorkersAndWait();
   void AwaitZygotesProcesses() const;
   void OnZygoteMessage();
+  void SendForks();
   void OnReady(const nlohmann::json& body);
   void OnForked(WorkerId id, std::vector<base::UniqueFd> fds);
   void OnExited(WorkerId id, const nlohmann::json& body);
@@ -103,10 +120,11 @@ class WorkerPool {
   std::vector<EventLoop::WatchId> watches_;
   std::map<WorkerId, std::unique_ptr<Worker>> workers_;
   WorkerId next_id_ = 1;
-  bool ready_ = false;
-  bool lost_ = false;
-  std::function<void(const ZygoteInfo&)> on_ready_;
-  std::function<void(const std::string&)> on_lost_;
+  // Asked for, but the zygote's socket was full: it is busy.
+  std::deque<WorkerId> unsent_forks_;
+  std::optional<ZygoteInfo> info_;
+  std::chrono::steady_clock::time_point ready_at_;
+  std::string lost_;
 };
 
 }  // namespace zerrow::engine

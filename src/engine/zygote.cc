@@ -23,7 +23,13 @@ namespace {
 
 constexpr int kZygoteChannelFd = 3;
 
-std::map<std::string, std::string> Environment() {
+std::string Joined(const std::set<std::string>& names) {
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ",") + name;
+  return list;
+}
+
+std::map<std::string, std::string> OwnEnvironment() {
   std::map<std::string, std::string> variables;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text(*entry);
@@ -62,14 +68,14 @@ void SetWholePages(std::map<std::string, std::string>& variables) {
 }
 
 std::vector<std::string> ZygoteEnvironment(const ZygoteOptions& options) {
-  auto variables = Environment();
+  auto variables = options.environment.value_or(OwnEnvironment());
   for (auto path = options.python_path.rbegin(); path != options.python_path.rend(); ++path) {
     Prepend(variables["PYTHONPATH"], *path);
   }
   if (!options.shim_path.empty()) SetShim(options.shim_path, variables);
   if (options.whole_pages) SetWholePages(variables);
   variables["ZERROW_ZYGOTE_FD"] = std::to_string(kZygoteChannelFd);
-  variables["ZERROW_PRELOAD"] = options.preload;
+  variables["ZERROW_PRELOAD"] = Joined(options.preload);
   std::vector<std::string> environment;
   for (const auto& [name, value] : variables) environment.push_back(name + "=" + value);
   return environment;
@@ -142,7 +148,7 @@ void ScanFile(const fs::path& path, std::set<std::string_view>& found) {
 
 }  // namespace
 
-std::string GuessLibraries(const std::string& project_dir) {
+std::set<std::string> GuessLibraries(const std::string& project_dir) {
   std::set<std::string_view> found;
   std::error_code error;
   size_t files = 0;
@@ -157,12 +163,7 @@ std::string GuessLibraries(const std::string& project_dir) {
       ScanFile(path, found);
     }
   }
-  std::string libraries;
-  for (const std::string_view library : found) {
-    if (!libraries.empty()) libraries += ",";
-    libraries += library;
-  }
-  return libraries;
+  return {found.begin(), found.end()};
 }
 
 }  // namespace zerrow::engine

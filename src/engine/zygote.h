@@ -2,11 +2,14 @@
 //
 // Only the starting: what is said over the channel afterwards is worker_pool's part. The zygote
 // ends when its channel closes and gets PR_SET_PDEATHSIG, which fires when the *thread* that
-// started it ends: so one zygote serves one run, on that run's thread. Move-only.
+// started it ends: so that must be one that outlives it. Move-only.
 #pragma once
 
 #include <arrow/result.h>
 
+#include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,8 +22,12 @@ struct ZygoteOptions {
   std::string python;
   std::string shim_path;                 // empty: without
   std::vector<std::string> python_path;  // put before PYTHONPATH
-  std::string preload;                   // comma-separated libraries to import
+  std::set<std::string> preload;         // libraries to import
   bool whole_pages = false;              // large buffers shall begin with a page
+  /// Nullopt: this process's own.
+  std::optional<std::map<std::string, std::string>> environment;
+
+  friend bool operator==(const ZygoteOptions&, const ZygoteOptions&) = default;
 };
 
 struct Zygote {
@@ -32,8 +39,8 @@ struct Zygote {
 /// IOError if the interpreter can't be started.
 arrow::Result<Zygote> StartZygote(const ZygoteOptions& options);
 
-/// The libraries that the project's files seem to import, comma-separated: a cheap look at their
-/// text, only to import them early.
-std::string GuessLibraries(const std::string& project_dir);
+/// The libraries that the project's files seem to import: a cheap look at their text, only to
+/// import them early.
+std::set<std::string> GuessLibraries(const std::string& project_dir);
 
 }  // namespace zerrow::engine

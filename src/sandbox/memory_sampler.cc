@@ -57,10 +57,16 @@ void MemorySampler::AddProcess(pid_t pid) {
       LoseCgroup(added);
     }
   }
+  processes_.insert_or_assign(pid, Open(std::to_string(pid)));
+}
+
+void MemorySampler::AddOwnProcess() { own_ = Open("self"); }
+
+MemorySampler::Process MemorySampler::Open(const std::string& pid) {
   Process process;
-  const std::string path = "/proc/" + std::to_string(pid) + "/status";
+  const std::string path = "/proc/" + pid + "/status";
   process.status = base::UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  processes_.insert_or_assign(pid, std::move(process));
+  return process;
 }
 
 int64_t MemorySampler::RemoveProcess(pid_t pid) {
@@ -96,6 +102,10 @@ void MemorySampler::Sample() {
     } else {
       LoseCgroup(usage.status());
     }
+  }
+  if (own_) {
+    SampleProcess(*own_);
+    anon_bytes += own_->anon_bytes;
   }
   current_bytes_ = anon_bytes + shmem_bytes;
   peak_bytes_ = std::max(peak_bytes_, current_bytes_);

@@ -13,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/fd.h"
@@ -35,6 +36,8 @@ class MemorySampler {
   /// A process of the run, as early in its life as possible. In a cgroup its later children are
   /// counted with it; /proc counts only those that were added. One that is gone already is fine.
   void AddProcess(pid_t pid);
+  /// This process, wherever it is charged. Its memory isn't moved to the cgroup.
+  void AddOwnProcess();
   /// Forgets the process; returns its own peak.
   int64_t RemoveProcess(pid_t pid);
 
@@ -50,6 +53,7 @@ class MemorySampler {
     int64_t anon_bytes = 0;
     int64_t peak_bytes = 0;
   };
+  static Process Open(const std::string& pid);
   void SampleProcess(Process& process) const;
   void LoseCgroup(const arrow::Status& reason);
 
@@ -60,6 +64,7 @@ class MemorySampler {
   std::unique_ptr<MemoryCgroup> cgroup_;
   std::string method_;
   std::map<pid_t, Process> processes_;
+  std::optional<Process> own_;
   int64_t current_bytes_ = 0;
   int64_t peak_bytes_ = 0;
 };

@@ -18,7 +18,7 @@ arrow::Result<std::unique_ptr<ChunkSource>> MakeSource(SharedMemoryOptions::Sour
 arrow::Result<std::unique_ptr<SharedMemory>> SharedMemory::Make(SharedMemoryOptions options) {
   ARROW_ASSIGN_OR_RAISE(auto source, MakeSource(options.source));
   std::unique_ptr<SharedMemory> memory(new SharedMemory());
-  memory->ids_ = std::make_shared<SegmentIds>();
+  memory->ids_ = options.ids ? options.ids : std::make_shared<SegmentIds>();
   memory->reaper_ = std::make_unique<Reaper>();
   memory->pool_ =
       std::make_shared<ChunkPool>(std::move(source), options.pool, memory->reaper_->handle());

@@ -23,6 +23,7 @@ struct SharedMemoryOptions {
   Source source = Source::kBest;  // kBest: tmpfs, where it can't be had memfd
   PoolOptions pool = PoolOptions::ForThisMachine();
   BrokerOptions broker;
+  std::shared_ptr<SegmentIds> ids;  // to take ids from; null: ids of its own
 };
 
 class SharedMemory {

@@ -140,13 +140,12 @@ arrow::Result<Published> Handover::Publish(const arrow::Table& table, sipc::Addr
   Published published;
   published.format = Format::kSipc;
   published.message = std::move(file.fd);
-  Accounting& accounting = published.accounting;
-  accounting.rows = table.num_rows();
-  accounting.copied = file.encoded.copied_bytes;
+  published.rows = table.num_rows();
+  ByteCounts& counts = published.bytes;
+  counts.copied_bytes = file.encoded.copied_bytes;
   for (const auto& [id, bytes] : file.encoded.referenced_per_segment) {
-    (segments_.contains(id) ? accounting.reshared : accounting.fresh) += bytes;
+    (segments_.contains(id) ? counts.reshared_bytes : counts.new_bytes) += bytes;
   }
-  accounting.bytes = accounting.reshared + accounting.fresh + accounting.copied;
   return published;
 }
 
@@ -186,9 +185,8 @@ arrow::Result<Published> Handover::PublishByMoving(const arrow::Table& table, Se
     return published;
   }
   if (!published.ok() || !file) return published;
-  Accounting& accounting = published->accounting;
-  accounting.fresh -= file->copied_bytes;
-  accounting.copied += file->copied_bytes;
+  published->bytes.new_bytes -= file->copied_bytes;
+  published->bytes.copied_bytes += file->copied_bytes;
   published->moved = std::move(file->fd);
   return published;
 }
@@ -209,10 +207,8 @@ arrow::Result<Published> Handover::PublishByCopy(const arrow::Table& table) {
   ARROW_RETURN_NOT_OK(writer->Close());
   ARROW_RETURN_NOT_OK(output->Close());
   ARROW_RETURN_NOT_OK(base::SealMemfd(published.message.get()));
-  ARROW_ASSIGN_OR_RAISE(const int64_t size_bytes, base::FileSize(published.message.get()));
-  published.accounting.rows = table.num_rows();
-  published.accounting.bytes = size_bytes;
-  published.accounting.copied = size_bytes;
+  published.rows = table.num_rows();
+  ARROW_ASSIGN_OR_RAISE(published.bytes.copied_bytes, base::FileSize(published.message.get()));
   return published;
 }
 

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "zerrow/byte_counts.h"
 #include "zerrow/reference.h"
 
 namespace zerrow::sipc {
@@ -49,22 +50,13 @@ struct ShareableRange {
   int64_t offset = 0;  // of `address` in the segment
 };
 
-/// What became of the output's bytes. Each byte of a buffer counts once, however often it is used.
-struct Accounting {
-  int64_t rows = 0;
-  int64_t bytes = 0;     // reshared + new + copied
-  int64_t reshared = 0;  // lies in an input's segment, handed over by reference
-  int64_t fresh = 0;     // lies in this process's shareable memory, handed over by reference
-  int64_t copied = 0;    // copied into the message
-  std::optional<int64_t> duplicate;  // not reshared, and yet equal to an input's buffer
-};
-
 struct Published {
   Format format = Format::kSipc;
   base::UniqueFd message;   // a sealed memfd
   base::UniqueFd moved;     // the segment made by PublishByMoving, if there is anything in it
   arrow::Status not_moved;  // why PublishByMoving has copied everything, if it has
-  Accounting accounting;
+  int64_t rows = 0;
+  ByteCounts bytes;
 };
 
 class Handover {

@@ -64,11 +64,11 @@ TEST(HandoverTest, WhatLiesInAChunkIsPublishedByReference) {
   const Published published = Value(producer.PublishByReference(*table, shareable));
   EXPECT_EQ(published.format, Format::kSipc);
   EXPECT_TRUE(base::IsSealed(published.message.get()));
-  EXPECT_EQ(published.accounting.fresh, 80'000);
-  EXPECT_EQ(published.accounting.reshared, 0);
-  EXPECT_EQ(published.accounting.copied, 0);
-  EXPECT_EQ(published.accounting.bytes, 80'000);
-  EXPECT_EQ(published.accounting.rows, 10'000);
+  EXPECT_EQ(published.bytes.new_bytes, 80'000);
+  EXPECT_EQ(published.bytes.reshared_bytes, 0);
+  EXPECT_EQ(published.bytes.copied_bytes, 0);
+  EXPECT_EQ(published.bytes.total(), 80'000);
+  EXPECT_EQ(published.rows, 10'000);
 
   Handover consumer;
   const std::vector<GrantedSegment> granted = {chunk.grant()};
@@ -96,9 +96,9 @@ TEST(HandoverTest, WhatAnInputHasIsReshared) {
   const std::vector<ShareableRange> own_ranges = {own.range()};
   const Published second = Value(worker.PublishByReference(*output, own_ranges));
   // A slice starts at a multiple of 64 rows: 8 rows before the 5,000th are referred to as well.
-  EXPECT_EQ(second.accounting.reshared, 80'000 + 8 * 8);
-  EXPECT_EQ(second.accounting.fresh, 40'000);
-  EXPECT_EQ(second.accounting.copied, 40'000);
+  EXPECT_EQ(second.bytes.reshared_bytes, 80'000 + 8 * 8);
+  EXPECT_EQ(second.bytes.new_bytes, 40'000);
+  EXPECT_EQ(second.bytes.copied_bytes, 40'000);
 
   Handover consumer;
   const std::vector<GrantedSegment> both = {source.grant(), own.grant()};
@@ -157,8 +157,8 @@ TEST(HandoverTest, PublishByCopyIsASealedArrowFile) {
   const Published published = Value(handover.PublishByCopy(*table));
   EXPECT_EQ(published.format, Format::kArrowFile);
   EXPECT_TRUE(base::IsSealed(published.message.get()));
-  EXPECT_EQ(published.accounting.copied, published.accounting.bytes);
-  EXPECT_GE(published.accounting.bytes, 80'000);
+  EXPECT_EQ(published.bytes.copied_bytes, published.bytes.total());
+  EXPECT_GE(published.bytes.total(), 80'000);
   for (Format format : {Format::kArrowFile, Format::kArrowFileHeap}) {
     EXPECT_TRUE(Value(Handover().Open(format, published.message.get(), {}))->Equals(*table));
   }

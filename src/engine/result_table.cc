@@ -1,4 +1,4 @@
-#include "engine/open_table.h"
+#include "engine/result_table.h"
 
 #include <arrow/buffer.h>
 #include <arrow/io/memory.h>
@@ -44,14 +44,18 @@ arrow::Result<std::shared_ptr<arrow::Table>> ReadFile(std::shared_ptr<arrow::Buf
   return reader->ToTable();
 }
 
-arrow::Result<std::shared_ptr<arrow::Table>> ReadReferences(
-    std::shared_ptr<arrow::Buffer> message, const std::shared_ptr<const PublishedTable>& table) {
-  const auto resolve = [table](SegmentId id) -> arrow::Result<std::shared_ptr<arrow::Buffer>> {
-    for (const auto& segment : table->segments) {
-      if (segment->id() == id) return Map(segment->fd(), segment->size_bytes(), segment);
-    }
+arrow::Result<std::shared_ptr<arrow::Buffer>> MapSegment(
+    const std::shared_ptr<const ResultTable>& table, SegmentId id) {
+  const auto segment = table->segments().find(id);
+  if (segment == table->segments().end() || segment->second == nullptr) {
     return arrow::Status::SerializationError("a segment that the table doesn't hold");
-  };
+  }
+  return Map(segment->second->fd(), segment->second->size_bytes(), table);
+}
+
+arrow::Result<std::shared_ptr<arrow::Table>> ReadReferences(
+    std::shared_ptr<arrow::Buffer> message, const std::shared_ptr<const ResultTable>& table) {
+  const auto resolve = [table](SegmentId id) { return MapSegment(table, id); };
   ARROW_ASSIGN_OR_RAISE(const auto reader, sipc::Reader::Open(std::move(message), resolve));
   return reader->ReadTable();
 }
@@ -59,9 +63,9 @@ arrow::Result<std::shared_ptr<arrow::Table>> ReadReferences(
 }  // namespace
 
 arrow::Result<std::shared_ptr<arrow::Table>> OpenTable(
-    const std::shared_ptr<const PublishedTable>& table) {
-  ARROW_ASSIGN_OR_RAISE(auto message, Map(table->message.get(), table->message_bytes, table));
-  const bool file = table->format == PublishedTable::Format::kArrowFile;
+    const std::shared_ptr<const ResultTable>& table) {
+  ARROW_ASSIGN_OR_RAISE(auto message, MapSegment(table, table->table().message.id));
+  const bool file = table->table().format == PublishedTable::Format::kArrowFile;
   ARROW_ASSIGN_OR_RAISE(
       auto opened, file ? ReadFile(std::move(message)) : ReadReferences(std::move(message), table));
   ARROW_RETURN_NOT_OK(opened->Validate());

@@ -1,0 +1,81 @@
+#include <utility>
+
+#include "engine/backend.h"
+
+namespace zerrow::engine {
+
+namespace {
+
+class MemfdGrant final : public Grant {
+ public:
+  MemfdGrant(uint64_t worker, base::UniqueFd socket, std::shared_ptr<shm::SharedMemory> memory,
+             shm::SegmentStore& store)
+      : worker_(worker),
+        socket_(std::move(socket)),
+        memory_(std::move(memory)),
+        ids_(store.ids()),
+        reaper_(store.reaper()) {}
+
+  // Without references all chunks go back to the pool, on the reaper's thread: it takes time.
+  ~MemfdGrant() override {
+    auto chunks =
+        std::make_shared<std::vector<shm::GrantedChunk>>(memory_->broker().TakeWorker(worker_));
+    if (chunks->empty()) return;
+    reaper_.Post([chunks, memory = memory_] {
+      [[maybe_unused]] const auto given = memory->Publish(std::move(*chunks), {});
+    });
+  }
+
+  base::UniqueFd TakeSocket() override { return std::move(socket_); }
+
+  int64_t BackedBytes() const override { return memory_->broker().BackedBytes(worker_); }
+
+  arrow::Result<Publication> Publish(OutputAnswer output, Segments inputs) override {
+    // What the allocator doesn't reach is copied, as a whole file if the worker chose so.
+    if (output.format == PublishedTable::Format::kArrowFile) {
+      return PublishFile(std::move(output), *ids_, reaper_);
+    }
+    return PublishReferences(std::move(output),
+                             {std::move(inputs), memory_->broker().TakeWorker(worker_), 0}, *ids_,
+                             reaper_, *memory_);
+  }
+
+ private:
+  const uint64_t worker_;
+  base::UniqueFd socket_;
+  const std::shared_ptr<shm::SharedMemory> memory_;
+  const std::shared_ptr<shm::SegmentIds> ids_;
+  const shm::Reaper& reaper_;
+};
+
+class MemfdBackend final : public Backend {
+ public:
+  MemfdBackend(std::string shim_path, std::shared_ptr<shm::SharedMemory> memory,
+               shm::SegmentStore& store)
+      : shim_path_(std::move(shim_path)), memory_(std::move(memory)), store_(store) {}
+
+  BackendKind kind() const override { return BackendKind::kMemfd; }
+  void Configure(ZygoteOptions& zygote) const override { zygote.shim_path = shim_path_; }
+
+  arrow::Result<std::unique_ptr<Grant>> MakeGrant() override {
+    const uint64_t worker = next_worker_++;
+    ARROW_ASSIGN_OR_RAISE(base::UniqueFd socket, memory_->broker().AddWorker(worker));
+    return std::make_unique<MemfdGrant>(worker, std::move(socket), memory_, store_);
+  }
+
+ private:
+  const std::string shim_path_;
+  const std::shared_ptr<shm::SharedMemory> memory_;
+  shm::SegmentStore& store_;
+  uint64_t next_worker_ = 1;  // what the broker knows a worker by
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeMemfdBackend(std::string shim_path,
+                                          std::shared_ptr<shm::SharedMemory> memory,
+                                          shm::SegmentStore& store) {
+  return std::make_unique<MemfdBackend>(std::move(shim_path), std::move(memory), store);
+}
+
+}  // namespace zerrow::engine

@@ -1,0 +1,148 @@
+#include "engine/dispatcher.h"
+
+#include <utility>
+
+#include "engine/run_name.h"
+
+namespace zerrow::engine {
+
+using resource::Decision;
+using resource::RunId;
+using resource::TaskId;
+
+struct Dispatcher::Entry {
+  Run run;
+  std::unique_ptr<RunSink> sink;
+};
+
+Dispatcher::Dispatcher(Options options, Performer& performer)
+    : options_(std::move(options)), performer_(performer), core_(options_.slots) {}
+
+Dispatcher::~Dispatcher() = default;
+
+void Dispatcher::Add(RunId id, RunRequest request, std::unique_ptr<RunSink> sink) {
+  const int jobs = request.options.jobs;
+  auto entry = std::make_unique<Entry>(
+      Entry{Run(MakeRunName(), std::move(request), options_.now()), std::move(sink)});
+  auto first = entry->run.FirstTasks();
+  runs_.emplace(id, std::move(entry));
+  Handle(resource::RunAdded{id, jobs, std::move(first)});
+}
+
+void Dispatcher::Cancel(RunId run) {
+  const auto found = runs_.find(run);
+  if (found == runs_.end()) return;
+  found->second->run.OnCancelled();
+  Handle(resource::RunCancelled{run});
+}
+
+void Dispatcher::Resume(RunId run) {
+  if (runs_.contains(run)) performer_.Pause(run, false);
+}
+
+void Dispatcher::DropResult(TaskId task) { Handle(resource::ResultDropped{task}); }
+
+void Dispatcher::OnTime() { Handle(resource::Tick{}); }
+
+void Dispatcher::OnRunning(TaskId task, int attempt) {
+  Handle(resource::TaskRunning{task, attempt});
+}
+
+void Dispatcher::OnImporting(RunId run, std::string file) {
+  const auto found = runs_.find(run);
+  if (found != runs_.end()) found->second->run.OnImporting(std::move(file));
+}
+
+void Dispatcher::OnLine(TaskId task, int stream, std::string_view line) {
+  const auto found = runs_.find(task.run);
+  if (found == runs_.end()) return;
+  Entry& entry = *found->second;
+  Offer(entry, task.run, OutputLine{entry.run.NameOf(task.index), stream, std::string(line)});
+}
+
+void Dispatcher::OnEnded(TaskId task, int attempt, Outcome outcome) {
+  resource::TaskEnded ended;
+  ended.task = task;
+  ended.attempt = attempt;
+  ended.lost = outcome.lost;
+  if (const auto* table = std::get_if<TablePtr>(&outcome.what)) {
+    ended.table = (*table)->AllSegments();
+  }
+  const auto found = runs_.find(task.run);
+  if (found == runs_.end()) return Handle(ended);
+  Entry& entry = *found->second;
+  if (auto* planned = std::get_if<PlanResult>(&outcome.what)) {
+    // Before the end of the task that they follow, or the run would end with it.
+    auto tasks = entry.run.OnPlanned(std::move(*planned));
+    if (!tasks.empty()) {
+      Offer(entry, task.run, Planned{entry.run.models()});
+      Handle(resource::TasksAdded{task.run, std::move(tasks)});
+    }
+  }
+  ended.status = entry.run.OnEnded(task.index, std::move(outcome), options_.now());
+  Handle(ended);
+}
+
+const Run* Dispatcher::Find(RunId run) const {
+  const auto found = runs_.find(run);
+  return found == runs_.end() ? nullptr : &found->second->run;
+}
+
+void Dispatcher::Handle(const resource::Event& event) {
+  for (const Decision& decision : core_.On(event, options_.now())) Perform(decision);
+}
+
+void Dispatcher::Perform(const Decision& decision) {
+  if (decision.kind == Decision::Kind::kFree) return performer_.Free(decision.segment);
+  if (decision.kind == Decision::Kind::kEndRun) return EndRun(decision.task.run);
+  Entry& entry = *runs_.at(decision.task.run);
+  switch (decision.kind) {
+    case Decision::Kind::kStart:
+      return Start(entry, decision.task, decision.attempt);
+    case Decision::Kind::kStop:
+      return performer_.Stop(decision.task, decision.attempt);
+    case Decision::Kind::kFinish:
+      return Finish(entry, decision);
+    case Decision::Kind::kRelease:
+      return entry.run.OnReleased(decision.task.index);
+    case Decision::Kind::kFree:
+    case Decision::Kind::kEndRun:
+      return;
+  }
+}
+
+void Dispatcher::Start(Entry& entry, TaskId task, int attempt) {
+  const bool of_model = entry.run.task(task.index).kind == RunTask::Kind::kNode;
+  entry.run.OnStarted(task.index, options_.now());
+  if (of_model && attempt == 1) {
+    Offer(entry, task.run, ModelStarted{entry.run.NameOf(task.index)});
+  }
+  performer_.Start(task, attempt, entry.run);
+}
+
+void Dispatcher::Finish(Entry& entry, const Decision& decision) {
+  const ModelReport* report = entry.run.OnFinished(decision.task.index, decision.status);
+  if (report != nullptr) Offer(entry, decision.task.run, ModelFinished{*report});
+}
+
+void Dispatcher::EndRun(RunId id) {
+  const std::unique_ptr<Entry> entry = std::move(runs_.extract(id).mapped());
+  Run& run = entry->run;
+  const arrow::Status status = run.Finish(options_.now(), performer_.EndRun(id));
+  RunResult result;
+  for (const auto& [name, task] : run.kept()) {
+    // Copied into what outlives this object.
+    const auto drop = [on_drop = options_.on_result_dropped, id, task] { on_drop({id, task}); };
+    result.tables.emplace(name, performer_.Hand(run.kept_table(task), drop));
+  }
+  if (!status.ok()) return entry->sink->Done(status);
+  result.report = std::move(run.report());
+  result.explanation = {std::move(run.plan()), result.report.errors};
+  entry->sink->Done(std::move(result));
+}
+
+void Dispatcher::Offer(Entry& entry, RunId run, RunEvent event) {
+  if (!entry.sink->Offer(std::move(event))) performer_.Pause(run, true);
+}
+
+}  // namespace zerrow::engine

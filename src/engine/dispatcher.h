@@ -1,0 +1,68 @@
+// Drives all runs of an engine: asks the Core, has a Performer do what it decides, and takes the
+// news to the runs' sinks.
+//
+// No threads, processes or clocks of its own, so that the simulator drives the very code that the
+// engine runs. All on one thread; only the function that ResultTables call when they are dropped
+// may come from another one, and is the owner's to bring here.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "engine/performer.h"
+#include "engine/run.h"
+#include "engine/run_sink.h"
+#include "resource/core.h"
+
+namespace zerrow::engine {
+
+class Dispatcher {
+ public:
+  struct Options {
+    int slots = 1;  // resource::Core
+    std::function<resource::Time()> now;
+    /// Called from any thread; must bring DropResult to this one.
+    std::function<void(resource::TaskId)> on_result_dropped;
+  };
+  /// `performer` outlives it.
+  Dispatcher(Options options, Performer& performer);
+  ~Dispatcher();
+
+  /// Begins a run; `sink` hears of it until Done.
+  void Add(resource::RunId id, RunRequest request, std::unique_ptr<RunSink> sink);
+  void Cancel(resource::RunId run);
+  /// The run's sink takes lines again.
+  void Resume(resource::RunId run);
+  void DropResult(resource::TaskId task);
+  /// The clock has moved.
+  void OnTime();
+
+  // From the Performer. News of runs and attempts that are over are ignored.
+  void OnRunning(resource::TaskId task, int attempt);
+  void OnImporting(resource::RunId run, std::string file);
+  void OnLine(resource::TaskId task, int stream, std::string_view line);
+  void OnEnded(resource::TaskId task, int attempt, Outcome outcome);
+
+  const resource::Core& core() const { return core_; }
+  const Run* Find(resource::RunId run) const;
+  bool idle() const { return runs_.empty(); }
+
+ private:
+  struct Entry;
+  void Handle(const resource::Event& event);
+  void Perform(const resource::Decision& decision);
+  void Start(Entry& entry, resource::TaskId task, int attempt);
+  void Finish(Entry& entry, const resource::Decision& decision);
+  void EndRun(resource::RunId run);
+  void Offer(Entry& entry, resource::RunId run, RunEvent event);
+
+  const Options options_;
+  Performer& performer_;
+  resource::Core core_;
+  std::map<resource::RunId, std::unique_ptr<Entry>> runs_;
+};
+
+}  // namespace zerrow::engine

@@ -1,0 +1,218 @@
+#include "engine/engine_loop.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "shm/kernelzero.h"
+
+namespace zerrow::engine {
+
+using arrow::Status;
+using resource::RunId;
+using std::chrono::milliseconds;
+
+namespace {
+
+// Memory must be sampled at least every 10 ms.
+constexpr milliseconds kTick{8};
+constexpr milliseconds kForever = std::chrono::hours(1);
+// The kernel ends in time what was killed; beyond that something is broken, and goes with us.
+constexpr std::chrono::seconds kStopPatience{5};
+
+// As `auto` tries them.
+constexpr std::array kByPreference = {BackendKind::kKernelZero, BackendKind::kMemfd,
+                                      BackendKind::kCopy};
+
+int UsableCores() {
+  cpu_set_t cores;
+  if (::sched_getaffinity(0, sizeof(cores), &cores) != 0) return 1;
+  return std::max(1, CPU_COUNT(&cores));
+}
+
+}  // namespace
+
+arrow::Result<std::unique_ptr<Engine::Loop>> Engine::Loop::Make(const EngineOptions& options) {
+  ARROW_ASSIGN_OR_RAISE(auto events, EventLoop::Make());
+  std::unique_ptr<Loop> loop(new Loop(options, std::move(events)));
+  loop->thread_ = std::thread([raw = loop.get()] { raw->Work(); });
+  return loop;
+}
+
+Engine::Loop::Loop(const EngineOptions& options, std::unique_ptr<EventLoop> loop)
+    : options_(options), loop_(std::move(loop)) {}
+
+Engine::Loop::~Loop() {
+  stopping_ = true;
+  loop_->Call([] {});
+  thread_.join();
+}
+
+resource::Time Engine::Loop::Now() const {
+  return std::chrono::duration<resource::Time>(Clock::now() - began_).count();
+}
+
+void Engine::Loop::Add(RunId id, RunRequest request, std::optional<CancelToken> cancel,
+                       std::unique_ptr<RunSink> sink) {
+  struct Held {
+    RunRequest request;
+    std::optional<CancelToken> cancel;
+    std::unique_ptr<RunSink> sink;
+  };
+  auto held = std::make_shared<Held>(Held{std::move(request), std::move(cancel), std::move(sink)});
+  loop_->Call([this, id, held] {
+    Begin(id, std::move(held->request), std::move(held->cancel), std::move(held->sink));
+  });
+}
+
+void Engine::Loop::Cancel(RunId run) {
+  loop_->Call([this, run] { dispatcher_->Cancel(run); });
+}
+
+void Engine::Loop::Resume(RunId run) {
+  loop_->Call([this, run] { dispatcher_->Resume(run); });
+}
+
+void Engine::Loop::Work() {
+  LivePerformer::Options performing;
+  performing.start_timeout = options_.start_timeout;
+  performing.idle = options_.zygote_idle;
+  performing.now = [this] { return Now(); };
+  performing.backend = [this](BackendKind kind) { return FindBackend(kind); };
+  performing.pooled_bytes = [this] { return memory_ ? memory_->pool().stats().free_bytes : 0; };
+  performing.check_cancelled = [this] { CheckCancelled(); };
+  performer_ = std::make_unique<LivePerformer>(*loop_, store_, std::move(performing));
+  Dispatcher::Options dispatching;
+  dispatching.slots = options_.slots > 0 ? options_.slots : UsableCores();
+  dispatching.now = [this] { return Now(); };
+  // A result may outlive the engine, but then nobody counts it any more.
+  dispatching.on_result_dropped = [this, weak = std::weak_ptr(loop_)](resource::TaskId task) {
+    if (const auto loop = weak.lock()) {
+      loop->Call([this, task] { dispatcher_->DropResult(task); });
+    }
+  };
+  dispatcher_ = std::make_unique<Dispatcher>(std::move(dispatching), *performer_);
+  performer_->Attach(*dispatcher_);
+
+  while (!stopping_) Tick();
+  for (const auto& [id, cancellation] : cancellations_) cancellation.token.Cancel();
+  CheckCancelled();
+  const auto deadline = Clock::now() + kStopPatience;
+  while (!dispatcher_->idle() && Clock::now() < deadline) Tick();
+  performer_.reset();
+  loop_->Stop();  // what is being published needs the store
+  dispatcher_.reset();
+}
+
+void Engine::Loop::Tick() {
+  // What fails here would fail again at once; the loop's descriptors are its own.
+  [[maybe_unused]] const Status status = loop_->RunOnce(WaitingTime());
+  dispatcher_->OnTime();
+  if (Clock::now() - sampled_ < kTick) return;
+  sampled_ = Clock::now();
+  performer_->OnTime();
+  std::erase_if(cancellations_, [this](const auto& entry) {
+    if (dispatcher_->Find(entry.first) != nullptr) return false;
+    loop_->Unwatch(entry.second.watch);
+    return true;
+  });
+}
+
+milliseconds Engine::Loop::WaitingTime() const {
+  const auto next = dispatcher_->idle() ? performer_->zygotes().next_deadline()
+                                        : dispatcher_->core().next_deadline();
+  milliseconds wait = dispatcher_->idle() ? kForever : kTick;
+  if (next) {
+    const std::chrono::duration<resource::Time> until(std::max(*next - Now(), 0.0));
+    wait = std::min(wait, std::chrono::ceil<milliseconds>(until));
+  }
+  return wait;
+}
+
+void Engine::Loop::Begin(RunId id, RunRequest request, std::optional<CancelToken> cancel,
+                         std::unique_ptr<RunSink> sink) {
+  Status status;
+  if (request.plan_only) {
+    request.backend = BackendKind::kCopy;
+    status = MakeBackend(request.backend);
+  } else {
+    status = ChooseBackend(request.backend).Value(&request.backend);
+  }
+  if (status.ok() && cancel) status = WatchCancel(id, *std::move(cancel));
+  if (stopping_ && status.ok()) status = Status::Cancelled("the engine is stopping");
+  if (!status.ok()) return sink->Done(status);
+  dispatcher_->Add(id, std::move(request), std::move(sink));
+}
+
+Status Engine::Loop::WatchCancel(RunId id, CancelToken token) {
+  ARROW_ASSIGN_OR_RAISE(const auto watch, loop_->Watch(token.fd(), [this] { CheckCancelled(); }));
+  cancellations_.emplace(id, Cancellation{std::move(token), watch});
+  return Status::OK();
+}
+
+void Engine::Loop::CheckCancelled() {
+  std::vector<RunId> cancelled;
+  for (auto& [id, cancellation] : cancellations_) {
+    if (!cancellation.token.cancelled()) continue;
+    loop_->Unwatch(cancellation.watch);
+    cancelled.push_back(id);
+  }
+  for (const RunId id : cancelled) {
+    cancellations_.erase(id);
+    dispatcher_->Cancel(id);
+  }
+}
+
+Backend* Engine::Loop::FindBackend(BackendKind kind) const {
+  const auto found = backends_.find(kind);
+  return found == backends_.end() ? nullptr : found->second.get();
+}
+
+arrow::Result<BackendKind> Engine::Loop::ChooseBackend(BackendKind wanted) {
+  if (wanted != BackendKind::kAuto) {
+    const Status made = MakeBackend(wanted);
+    if (made.ok()) return wanted;
+    return Status::Invalid("the backend ", ToString(wanted), " isn't available: ", made.message());
+  }
+  for (const BackendKind kind : kByPreference) {
+    if (MakeBackend(kind).ok()) return kind;
+  }
+  return Status::Invalid("no backend is available");
+}
+
+// Idempotent; why it isn't there.
+Status Engine::Loop::MakeBackend(BackendKind kind) {
+  if (FindBackend(kind) != nullptr) return Status::OK();
+  const bool shares = kind == BackendKind::kMemfd || kind == BackendKind::kKernelZero;
+  if (kind == BackendKind::kMemfd && options_.shim_path.empty()) {
+    return Status::IOError("the allocator shim libzerrow_shim.so wasn't found");
+  }
+  if (kind == BackendKind::kKernelZero) {
+    const shm::Capability module = shm::ProbeKernelZero();
+    if (!module.available) return Status::IOError(module.detail);
+  }
+  if (shares && !memory_) {
+    shm::SharedMemoryOptions sharing;
+    sharing.ids = store_.ids();
+    ARROW_ASSIGN_OR_RAISE(memory_, shm::SharedMemory::Make(std::move(sharing)));
+  }
+  switch (kind) {
+    case BackendKind::kMemfd:
+      backends_[kind] = MakeMemfdBackend(options_.shim_path, memory_, store_);
+      break;
+    case BackendKind::kKernelZero:
+      backends_[kind] = MakeKernelZeroBackend(memory_, store_);
+      break;
+    case BackendKind::kCopy:
+    case BackendKind::kFullCopy:
+      backends_[kind] = MakeCopyBackend(kind, store_);
+      break;
+    case BackendKind::kAuto:
+      return Status::Invalid("auto is no backend of its own");
+  }
+  return Status::OK();
+}
+
+}  // namespace zerrow::engine

@@ -1,0 +1,267 @@
+#include "engine/live_performer.h"
+
+#include <unistd.h>
+
+#include <utility>
+
+#include "engine/task_message.h"
+
+namespace zerrow::engine {
+
+using arrow::Status;
+using nlohmann::json;
+using resource::RunId;
+using resource::TaskId;
+
+namespace {
+
+Outcome FailedOutcome(std::string message) {
+  Outcome outcome;
+  outcome.what.emplace<Failure>().error.message = std::move(message);
+  return outcome;
+}
+
+}  // namespace
+
+LivePerformer::LivePerformer(EventLoop& loop, shm::SegmentStore& store, Options options)
+    : loop_(loop),
+      store_(store),
+      options_(std::move(options)),
+      sampler_(sandbox::MemorySampler::Make([this] { return SharedBytes(); })),
+      zygotes_(loop, {options_.start_timeout, options_.idle, options_.now,
+                      [this](pid_t pid) { sampler_.AddProcess(pid); }}) {
+  sampler_.AddOwnProcess();
+}
+
+LivePerformer::~LivePerformer() = default;
+
+LivePerformer::ActiveRun& LivePerformer::Activate(RunId id, const Run& run) {
+  const auto [active, is_new] = runs_.try_emplace(id);
+  if (!is_new) return active->second;
+  const RunRequest& request = run.request();
+  ZygoteOptions& zygote = active->second.zygote;
+  zygote.python = request.surroundings.python;
+  zygote.python_path = request.surroundings.python_path;
+  zygote.environment = request.surroundings.environment;
+  zygote.preload = request.libraries;
+  active->second.run = &run;
+  active->second.backend = options_.backend(request.backend);
+  if (!request.plan_only) active->second.backend->Configure(zygote);
+  return active->second;
+}
+
+void LivePerformer::Start(TaskId task, int number, const Run& run) {
+  ActiveRun& active = Activate(task.run, run);
+  const RunTask& what = run.task(task.index);
+  Attempt& attempt = attempts_[task] = {};
+  attempt.number = number;
+  attempt.kind = what.kind;
+  attempt.has_table = what.kind == RunTask::Kind::kNode && run.plan().nodes[what.node].has_table();
+  const Status launched = Launch(task, attempt, active);
+  if (launched.ok()) return;
+  if (what.kind == RunTask::Kind::kDiscover) {
+    Outcome outcome;
+    outcome.what = launched;
+    return TellLater(task, std::move(outcome));
+  }
+  TellLater(task, FailedOutcome("its process can't be started: " + launched.message()));
+}
+
+Status LivePerformer::Launch(TaskId task, Attempt& attempt, ActiveRun& active) {
+  ARROW_ASSIGN_OR_RAISE(attempt.pool, zygotes_.For(active.zygote));
+  TaskMessage message = MessageFor(*active.run, task.index, store_, attempt.inputs);
+  base::UniqueFd broker;
+  if (attempt.has_table) {
+    ARROW_ASSIGN_OR_RAISE(attempt.grant, active.backend->MakeGrant());
+    attempt.grant->Describe(message.body);
+    broker = attempt.grant->TakeSocket();
+  }
+  ARROW_ASSIGN_OR_RAISE(attempt.worker, attempt.pool->Start(message.body, message.fds,
+                                                            std::move(broker), HandlersFor(task)));
+  if (active.paused) attempt.pool->Pause(*attempt.worker, true);
+  return Status::OK();
+}
+
+WorkerHandlers LivePerformer::HandlersFor(TaskId task) {
+  WorkerHandlers handlers;
+  handlers.on_forked = [this, task](pid_t pid) {
+    Attempt& attempt = attempts_.at(task);
+    attempt.pid = pid;
+    sampler_.AddProcess(pid);
+    WarnWithoutShim(task);
+    dispatcher_->OnRunning(task, attempt.number);
+  };
+  handlers.on_line = [this, task](int stream, std::string_view line) {
+    dispatcher_->OnLine(task, stream, line);
+  };
+  if (attempts_.at(task).kind == RunTask::Kind::kDiscover) {
+    handlers.on_importing = [this, task](std::string file) {
+      dispatcher_->OnImporting(task.run, std::move(file));
+    };
+  }
+  handlers.on_ended = [this, task](WorkerEnd end) { OnWorkerEnded(task, std::move(end)); };
+  return handlers;
+}
+
+void LivePerformer::WarnWithoutShim(TaskId task) {
+  ActiveRun& active = runs_.at(task.run);
+  const auto& zygote = attempts_.at(task).pool->ready();
+  if (active.warned || active.zygote.shim_path.empty() || !zygote || zygote->shim) return;
+  active.warned = true;
+  dispatcher_->OnLine({task.run, 0}, 2,
+                      "warning: the allocator shim isn't loaded in the workers' Python, so that "
+                      "outputs are copied");
+}
+
+void LivePerformer::Stop(TaskId task, int number) {
+  const auto attempt = attempts_.find(task);
+  // One that is gone already is having its output published; that ends it.
+  if (attempt == attempts_.end() || attempt->second.number != number || !attempt->second.worker) {
+    return;
+  }
+  attempt->second.pool->Kill(*attempt->second.worker);
+}
+
+std::shared_ptr<const ResultTable> LivePerformer::Hand(const TablePtr& table,
+                                                       std::function<void()> on_drop) {
+  ResultTable::Segments segments;
+  for (const auto& segment : table->AllSegments()) {
+    segments.emplace(segment.id, store_.Find(segment.id));
+  }
+  return std::make_shared<const ResultTable>(table, std::move(segments), std::move(on_drop));
+}
+
+void LivePerformer::Pause(RunId run, bool paused) {
+  const auto active = runs_.find(run);
+  if (active == runs_.end()) return;
+  active->second.paused = paused;
+  for (auto attempt = attempts_.lower_bound({run, 0});
+       attempt != attempts_.end() && attempt->first.run == run; ++attempt) {
+    if (attempt->second.worker) attempt->second.pool->Pause(*attempt->second.worker, paused);
+  }
+}
+
+int64_t LivePerformer::EndRun(RunId run) {
+  sampler_.Sample();
+  const auto active = runs_.extract(run);
+  if (active.empty()) return sampler_.current_bytes();
+  return std::max(active.mapped().peak_bytes, sampler_.current_bytes());
+}
+
+void LivePerformer::OnWorkerEnded(TaskId task, WorkerEnd end) {
+  Attempt& attempt = attempts_.at(task);
+  attempt.worker.reset();
+  Outcome outcome;
+  outcome.lost = end.lost;
+  outcome.cpu_s = end.cpu_s;
+  outcome.peak_memory_bytes = attempt.pid > 0 ? sampler_.RemoveProcess(attempt.pid) : 0;
+  // It may have lived too shortly to be sampled.
+  if (outcome.peak_memory_bytes == 0) outcome.peak_memory_bytes = end.max_rss_bytes;
+  const bool discovery = attempt.kind == RunTask::Kind::kDiscover;
+  if (discovery && attempt.pool->lost()) {
+    outcome.what = Status::IOError(attempt.pool->why_lost());
+    return TellLater(task, std::move(outcome));
+  }
+  Answer answer = ReadAnswer(std::move(end));
+  if (auto* output = std::get_if<OutputAnswer>(&answer)) {
+    return OnOutput(task, std::move(outcome), std::move(*output));
+  }
+  if (auto* value = std::get_if<ValueAnswer>(&answer)) {
+    if (discovery) return OnDescribed(task, std::move(outcome), std::move(value->value));
+    outcome.what = std::move(value->value);
+    return Tell(task, std::move(outcome));
+  }
+  auto failure = std::move(std::get<Failure>(answer));
+  if (failure.status == ModelStatus::kKilled && CountOomKills() > oom_kills_before_) {
+    failure.error.message += "; meanwhile the kernel killed a process because memory ran out";
+  }
+  outcome.what = std::move(failure);
+  // Not from inside the end of a whole zygote: the next attempt would look for a new one.
+  return attempt.pool->lost() ? TellLater(task, std::move(outcome))
+                              : Tell(task, std::move(outcome));
+}
+
+void LivePerformer::OnDescribed(TaskId task, Outcome outcome, json value) {
+  struct Job {
+    Outcome outcome;
+    json value;
+    RunOptions options;
+  };
+  auto job = std::make_shared<Job>(
+      Job{std::move(outcome), std::move(value), runs_.at(task.run).run->request().options});
+  loop_.Post(
+      [job] {
+        const auto description = ParseDescription(job->value);
+        if (description.ok()) {
+          job->outcome.what = MakePlan(*description, job->options);
+        } else {
+          job->outcome.what = FailedOutcome(description.status().message()).what;
+        }
+        job->value = nullptr;
+      },
+      [this, task, job] { Tell(task, std::move(job->outcome)); });
+}
+
+void LivePerformer::OnOutput(TaskId task, Outcome outcome, OutputAnswer output) {
+  Attempt& attempt = attempts_.at(task);
+  if (!attempt.grant) {
+    outcome.what = FailedOutcome("its worker answered with a table where none was asked for").what;
+    return Tell(task, std::move(outcome));
+  }
+  struct Job {
+    Outcome outcome;
+    OutputAnswer output;
+    Segments inputs;
+    std::shared_ptr<Grant> grant;
+    arrow::Result<Publication> published = Status::UnknownError("not published");
+  };
+  auto job = std::make_shared<Job>(Job{std::move(outcome), std::move(output),
+                                       std::move(attempt.inputs), std::move(attempt.grant)});
+  loop_.Post(
+      [job] {
+        job->published = job->grant->Publish(std::move(job->output), std::move(job->inputs));
+        job->grant.reset();
+      },
+      [this, task, job] {
+        if (job->published.ok()) {
+          for (auto& segment : job->published->segments) store_.Add(std::move(segment));
+          job->outcome.what = std::move(job->published->table);
+        } else {
+          job->outcome.what =
+              FailedOutcome("its output can't be published: " + job->published.status().message())
+                  .what;
+        }
+        Tell(task, std::move(job->outcome));
+      });
+}
+
+void LivePerformer::Tell(TaskId task, Outcome outcome) {
+  const int number = attempts_.extract(task).mapped().number;
+  dispatcher_->OnEnded(task, number, std::move(outcome));
+}
+
+void LivePerformer::TellLater(TaskId task, Outcome outcome) {
+  auto held = std::make_shared<Outcome>(std::move(outcome));
+  loop_.Call([this, task, held] {
+    options_.check_cancelled();
+    Tell(task, std::move(*held));
+  });
+}
+
+void LivePerformer::OnTime() {
+  zygotes_.OnTime();
+  sampler_.Sample();
+  for (auto& [id, active] : runs_) {
+    active.peak_bytes = std::max(active.peak_bytes, sampler_.current_bytes());
+  }
+}
+
+int64_t LivePerformer::SharedBytes() const {
+  int64_t bytes = store_.bytes() + options_.pooled_bytes();
+  for (const auto& [task, attempt] : attempts_) {
+    if (attempt.grant) bytes += attempt.grant->BackedBytes();
+  }
+  return bytes;
+}
+
+}  // namespace zerrow::engine

@@ -1,0 +1,105 @@
+// Performs the Core's decisions with processes, files and shared memory.
+//
+// On the loop's thread; checking and trimming outputs and reading large answers happens on the
+// loop's second thread. Whatever way it ends, its destructor ends all processes and gives back
+// their memory; if the engine is killed the kernel does.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/backend.h"
+#include "engine/dispatcher.h"
+#include "engine/event_loop.h"
+#include "engine/oom_kills.h"
+#include "engine/performer.h"
+#include "engine/zygotes.h"
+#include "sandbox/memory_sampler.h"
+#include "shm/segment_store.h"
+
+namespace zerrow::engine {
+
+class LivePerformer final : public Performer {
+ public:
+  struct Options {
+    std::chrono::milliseconds start_timeout{};  // of a zygote
+    std::chrono::milliseconds idle{};           // Zygotes::Options
+    std::function<resource::Time()> now;
+    /// Null: there is no such backend here.
+    std::function<Backend*(BackendKind)> backend;
+    /// Memory that is kept for the next worker.
+    std::function<int64_t()> pooled_bytes;
+    /// Cancels what its user has cancelled by now: a terminal's Ctrl-C also reaches a zygote that
+    /// hasn't left the terminal's session yet, and that is then no failure.
+    std::function<void()> check_cancelled;
+  };
+  /// `loop` and `store` outlive it.
+  LivePerformer(EventLoop& loop, shm::SegmentStore& store, Options options);
+  ~LivePerformer() override;
+
+  /// Before anything else; it outlives the last call of the loop.
+  void Attach(Dispatcher& dispatcher) { dispatcher_ = &dispatcher; }
+
+  void Start(resource::TaskId task, int attempt, const Run& run) override;
+  void Stop(resource::TaskId task, int attempt) override;
+  void Free(SegmentId segment) override { store_.Free(segment); }
+  std::shared_ptr<const ResultTable> Hand(const TablePtr& table,
+                                          std::function<void()> on_drop) override;
+  void Pause(resource::RunId run, bool paused) override;
+  int64_t EndRun(resource::RunId run) override;
+
+  /// Ends what hangs, samples memory: every few milliseconds while there are runs.
+  void OnTime();
+  const Zygotes& zygotes() const { return zygotes_; }
+  const sandbox::MemorySampler& sampler() const { return sampler_; }
+  size_t worker_count() const { return attempts_.size(); }
+
+ private:
+  /// An attempt's process, from start until its output is published.
+  struct Attempt {
+    int number = 1;
+    RunTask::Kind kind = RunTask::Kind::kNode;
+    bool has_table = false;
+    std::shared_ptr<Grant> grant;
+    Segments inputs;
+    WorkerPool* pool = nullptr;
+    std::optional<WorkerId> worker;  // nullopt: it is gone
+    pid_t pid = 0;
+  };
+  /// What an active run has here.
+  struct ActiveRun {
+    ZygoteOptions zygote;
+    Backend* backend = nullptr;
+    const Run* run = nullptr;
+    int64_t peak_bytes = 0;
+    bool paused = false;
+    bool warned = false;  // that the shim isn't loaded
+  };
+
+  ActiveRun& Activate(resource::RunId id, const Run& run);
+  arrow::Status Launch(resource::TaskId task, Attempt& attempt, ActiveRun& active);
+  WorkerHandlers HandlersFor(resource::TaskId task);
+  void WarnWithoutShim(resource::TaskId task);
+  void OnWorkerEnded(resource::TaskId task, WorkerEnd end);
+  void OnDescribed(resource::TaskId task, Outcome outcome, nlohmann::json value);
+  void OnOutput(resource::TaskId task, Outcome outcome, OutputAnswer output);
+  void Tell(resource::TaskId task, Outcome outcome);
+  void TellLater(resource::TaskId task, Outcome outcome);
+  int64_t SharedBytes() const;
+
+  EventLoop& loop_;
+  shm::SegmentStore& store_;
+  const Options options_;
+  Dispatcher* dispatcher_ = nullptr;
+  sandbox::MemorySampler sampler_;
+  const int64_t oom_kills_before_ = CountOomKills();
+  std::map<resource::RunId, ActiveRun> runs_;
+  std::map<resource::TaskId, Attempt> attempts_;
+  Zygotes zygotes_;  // first to go: then nobody is left who could write to what was granted
+};
+
+}  // namespace zerrow::engine

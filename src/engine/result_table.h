@@ -1,0 +1,48 @@
+// A table in the hands of whoever asked for the run, whatever becomes of the engine.
+//
+// Holds leases on its segments; the last one to let go of it tells the engine, if that still
+// lives. Any thread.
+#pragma once
+
+#include <arrow/result.h>
+#include <arrow/table.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "engine/published_table.h"
+#include "shm/segment.h"
+
+namespace zerrow::engine {
+
+class ResultTable {
+ public:
+  using Segments = std::map<SegmentId, std::shared_ptr<const shm::Segment>>;
+
+  /// `segments`: all that the table needs, by id. `on_drop` may be null; called on whatever thread.
+  ResultTable(TablePtr table, Segments segments, std::function<void()> on_drop)
+      : table_(std::move(table)), segments_(std::move(segments)), on_drop_(std::move(on_drop)) {}
+  ~ResultTable() {
+    if (on_drop_) on_drop_();
+  }
+  ResultTable(const ResultTable&) = delete;
+  ResultTable& operator=(const ResultTable&) = delete;
+
+  const PublishedTable& table() const { return *table_; }
+  const Segments& segments() const { return segments_; }
+
+ private:
+  const TablePtr table_;
+  const Segments segments_;
+  const std::function<void()> on_drop_;
+};
+
+/// Zero-copy: the buffers lie in mappings of the segments, and each holds `table`, so that they
+/// stay valid for as long as they are held. The table's arrays pass Arrow's ValidateFull: here the
+/// data leaves the engine's trust domain. IOError; SerializationError or Invalid if what the
+/// function made is malformed.
+arrow::Result<std::shared_ptr<arrow::Table>> OpenTable(
+    const std::shared_ptr<const ResultTable>& table);
+
+}  // namespace zerrow::engine

@@ -1,0 +1,300 @@
+#include "engine/run.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace zerrow::engine {
+
+using arrow::Status;
+using nlohmann::json;
+using resource::TaskSpec;
+using resource::Time;
+
+namespace {
+
+// Reading the project comes first, then the plan's nodes in their order.
+constexpr size_t kDiscover = 0;
+constexpr size_t kFirstNode = 1;
+size_t TaskOf(size_t node) { return kFirstNode + node; }
+
+std::optional<std::vector<std::string>> Texts(const json& list) {
+  if (!list.is_array()) return std::nullopt;
+  std::vector<std::string> texts;
+  for (const json& item : list) {
+    if (!item.is_string()) return std::nullopt;
+    texts.push_back(item.get<std::string>());
+  }
+  return texts;
+}
+
+RunError ErrorOf(std::string message) {
+  RunError error;
+  error.message = std::move(message);
+  return error;
+}
+
+Failure FailureOf(std::string message) {
+  Failure failure;
+  failure.error = ErrorOf(std::move(message));
+  return failure;
+}
+
+}  // namespace
+
+Run::Run(std::string name, RunRequest request, Time began)
+    : request_(std::move(request)), began_(began) {
+  report_.run_id = std::move(name);
+  report_.backend = request_.backend;
+}
+
+const std::string& Run::NameOf(size_t task) const {
+  static const std::string kNone;
+  return tasks_[task].kind == RunTask::Kind::kDiscover ? kNone
+                                                       : plan_.nodes[tasks_[task].node].name;
+}
+
+std::vector<TaskSpec> Run::FirstTasks() {
+  tasks_ = {RunTask{}};
+  started_ = {0};
+  return {SpecOf(tasks_[kDiscover])};
+}
+
+std::vector<TaskSpec> Run::OnPlanned(PlanResult planned) {
+  plan_ = std::move(planned.plan);
+  report_.errors = std::move(planned.errors);
+  if (!report_.errors.empty() || request_.plan_only) return {};
+  for (const PlanNode& node : plan_.nodes) {
+    ModelReport model;
+    model.name = node.name;
+    model.kind = node.kind;
+    report_.models.push_back(std::move(model));
+  }
+  tables_.resize(plan_.nodes.size());
+  AddTasks();
+  started_.resize(tasks_.size());
+  std::vector<TaskSpec> specs;
+  for (size_t i = kFirstNode; i < tasks_.size(); ++i) specs.push_back(SpecOf(tasks_[i]));
+  return specs;
+}
+
+void Run::AddTasks() {
+  using enum RunTask::Kind;
+  const RunOptions& options = request_.options;
+  for (size_t i = 0; i < plan_.nodes.size(); ++i) tasks_.push_back({kNode, i, ""});
+  for (size_t i = 0; i < plan_.nodes.size(); ++i) {
+    const PlanNode& node = plan_.nodes[i];
+    const bool listed = std::ranges::find(options.preview, node.name) != options.preview.end();
+    if (options.preview_rows > 0 && (options.preview.empty() ? node.final_model : listed)) {
+      tasks_.push_back({kPreview, i, ""});
+    }
+    if (options.output_dir && node.final_model) {
+      tasks_.push_back({kExport, i, *options.output_dir + "/" + node.name + ".parquet"});
+    }
+  }
+}
+
+TaskSpec Run::SpecOf(const RunTask& task) const {
+  TaskSpec spec;
+  spec.has_table = false;
+  if (task.kind == RunTask::Kind::kDiscover) {
+    spec.timeout_s = request_.import_timeout_s;
+  } else if (task.kind == RunTask::Kind::kNode) {
+    const PlanNode& node = plan_.nodes[task.node];
+    for (const PlanInput& input : node.inputs) spec.inputs.push_back(TaskOf(input.node));
+    spec.timeout_s = node.model.timeout_s;
+    spec.has_table = node.has_table();
+    spec.kept = spec.has_table && IsKept(node);
+  } else {
+    spec.inputs = {TaskOf(task.node)};
+  }
+  // A gate: nothing is written before each check has ended well.
+  if (task.kind == RunTask::Kind::kExport && request_.options.strict) {
+    for (size_t i = 0; i < plan_.nodes.size(); ++i) {
+      if (plan_.nodes[i].kind == ModelKind::kExpectation) spec.after.push_back(TaskOf(i));
+    }
+  }
+  return spec;
+}
+
+bool Run::IsKept(const PlanNode& node) const {
+  return std::ranges::any_of(request_.options.keep, [&](const std::string& name) {
+    return name == node.name || (name == "*" && node.kind != ModelKind::kSource);
+  });
+}
+
+ModelReport* Run::ReportOf(size_t task) {
+  const RunTask& what = tasks_[task];
+  return what.kind == RunTask::Kind::kNode ? &report_.models[what.node] : nullptr;
+}
+
+void Run::OnStarted(size_t task, Time now) {
+  started_[task] = now;
+  if (ModelReport* model = ReportOf(task)) model->error.reset();  // of an attempt before
+}
+
+ModelStatus Run::OnEnded(size_t task, Outcome outcome, Time now) {
+  if (ModelReport* model = ReportOf(task)) {
+    model->wall_s = now - started_[task];
+    model->cpu_s = outcome.cpu_s;
+    model->peak_memory_bytes = outcome.peak_memory_bytes;
+  }
+  if (auto* failure = std::get_if<Failure>(&outcome.what)) return Fail(task, std::move(*failure));
+  if (const auto* status = std::get_if<Status>(&outcome.what)) {
+    if (task == kDiscover) failed_ = *status;
+    return Fail(task, FailureOf(status->message()));
+  }
+  if (std::holds_alternative<PlanResult>(outcome.what)) return ModelStatus::kSuccess;
+  if (const auto* table = std::get_if<TablePtr>(&outcome.what)) return OnTable(task, *table);
+  return OnValue(task, std::get<json>(outcome.what));
+}
+
+ModelStatus Run::OnTable(size_t task, const TablePtr& table) {
+  ModelReport* model = ReportOf(task);
+  if (model == nullptr || model->kind == ModelKind::kExpectation) {
+    return Fail(task, FailureOf("its worker answered with a table where none was asked for"));
+  }
+  model->rows = table->rows;
+  model->bytes = table->bytes;
+  if (request_.options.account) model->timings = table->timings;
+  tables_[tasks_[task].node] = table;
+  return ModelStatus::kSuccess;
+}
+
+ModelStatus Run::OnValue(size_t task, const json& value) {
+  const RunTask& what = tasks_[task];
+  if (what.kind == RunTask::Kind::kPreview) {
+    const Status noted = NotePreview(what.node, value);
+    if (noted.ok()) return ModelStatus::kSuccess;
+    return Fail(task, FailureOf(noted.message()));
+  }
+  if (what.kind == RunTask::Kind::kExport) {
+    report_.outputs.push_back(what.path);
+    return ModelStatus::kSuccess;
+  }
+  ModelReport* model = ReportOf(task);
+  if (model != nullptr && model->kind == ModelKind::kExpectation) {
+    return OnExpectation(*model, task, value);
+  }
+  return Fail(task, FailureOf("its worker answered with something else than was asked for"));
+}
+
+// {"met": bool} and, of a failed assert, its message, file and line.
+ModelStatus Run::OnExpectation(ModelReport& model, size_t task, const json& value) {
+  Failure failure = ReadFailure(value, "the expectation isn't met");
+  const auto met = value.is_object() ? value.find("met") : value.end();
+  if (met == value.end() || !met->is_boolean()) {
+    return Fail(task, FailureOf("its worker answered with something else than was asked for"));
+  }
+  model.expectation = met->get<bool>();
+  if (*model.expectation) return ModelStatus::kSuccess;
+  const ModelStatus status = Fail(task, std::move(failure));
+  return request_.options.strict ? status : ModelStatus::kSuccess;
+}
+
+ModelStatus Run::Fail(size_t task, Failure failure) {
+  NoteError(task, std::move(failure.error));
+  return failure.status;
+}
+
+void Run::NoteError(size_t task, RunError error) {
+  if (tasks_[task].kind == RunTask::Kind::kDiscover) {
+    if (error.file.empty()) {
+      error.file = importing_;
+      error.message = "while the project was read, " + error.message;
+    }
+    report_.errors.push_back(std::move(error));
+    return;
+  }
+  const PlanNode& node = plan_.nodes[tasks_[task].node];
+  error.model = node.name;
+  if (error.file.empty()) {
+    const bool source = node.kind == ModelKind::kSource;
+    error.file = source ? node.source.file : node.model.file;
+    error.line = source ? node.source.line : node.model.line;
+  }
+  if (ModelReport* model = ReportOf(task)) {
+    model->error = std::move(error);
+    return;
+  }
+  // The model itself succeeded: the error is the run's.
+  const bool written = tasks_[task].kind == RunTask::Kind::kExport;
+  error.message =
+      (written ? "writing it to a file" : "its preview") + (" failed: " + error.message);
+  if (!cancelled_) report_.errors.push_back(std::move(error));
+}
+
+Status Run::NotePreview(size_t node, const json& value) {
+  const auto malformed = [] { return Status::SerializationError("its preview is malformed"); };
+  if (!value.is_object() || !value.contains("columns") || !value.contains("rows") ||
+      !value.contains("total_rows") || !value["columns"].is_array() || !value["rows"].is_array() ||
+      !value["total_rows"].is_number_integer()) {
+    return malformed();
+  }
+  Preview preview;
+  preview.model = plan_.nodes[node].name;
+  preview.total_rows = value["total_rows"].get<int64_t>();
+  for (const json& column : value["columns"]) {
+    auto texts = Texts(column);
+    if (!texts || texts->size() != 2) return malformed();
+    preview.columns.emplace_back(std::move((*texts)[0]), std::move((*texts)[1]));
+  }
+  for (const json& row : value["rows"]) {
+    auto texts = Texts(row);
+    if (!texts || texts->size() != preview.columns.size()) return malformed();
+    preview.rows.push_back(std::move(*texts));
+  }
+  report_.previews.push_back(std::move(preview));
+  return Status::OK();
+}
+
+const ModelReport* Run::OnFinished(size_t task, ModelStatus status) {
+  if (tasks_[task].kind == RunTask::Kind::kDiscover) {
+    if (status != ModelStatus::kTimeout) return nullptr;
+    report_.errors = {ErrorOf(
+        fmt::format("reading the project took longer than {} s", request_.import_timeout_s))};
+    if (!importing_.empty()) {
+      report_.errors[0].file = importing_;
+      report_.errors[0].message = "importing this file hangs: " + report_.errors[0].message;
+    }
+    return nullptr;
+  }
+  ModelReport* model = ReportOf(task);
+  if (model == nullptr) return nullptr;
+  model->status = status;
+  const PlanNode& node = plan_.nodes[tasks_[task].node];
+  if (status == ModelStatus::kTimeout) {
+    NoteError(task, ErrorOf(fmt::format("it took longer than its timeout of {} s",
+                                        node.model.timeout_s.value_or(0))));
+  } else if (status == ModelStatus::kCancelled) {
+    model->error.reset();
+  }
+  TablePtr& table = tables_[tasks_[task].node];
+  if (status != ModelStatus::kSuccess) {
+    table.reset();
+  } else if (table && IsKept(node)) {
+    kept_[node.name] = task;
+    kept_tables_[task] = table;
+  }
+  return model;
+}
+
+void Run::OnReleased(size_t task) { tables_[tasks_[task].node].reset(); }
+
+Status Run::Finish(Time now, int64_t peak_memory_bytes) {
+  report_.wall_s = now - began_;
+  report_.peak_memory_bytes = peak_memory_bytes;
+  const bool planned = tasks_.size() > kFirstNode || request_.plan_only;
+  const bool succeeded = planned && report_.errors.empty() &&
+                         std::ranges::all_of(report_.models, [](const auto& model) {
+                           return model.status == ModelStatus::kSuccess;
+                         });
+  report_.status = cancelled_  ? RunStatus::kCancelled
+                   : succeeded ? RunStatus::kSuccess
+                               : RunStatus::kFailed;
+  if (cancelled_) return Status::OK();
+  return failed_;
+}
+
+}  // namespace zerrow::engine

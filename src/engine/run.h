@@ -1,0 +1,121 @@
+// One run: what was asked for, its plan, the tables of its nodes, and the report that becomes of
+// it.
+//
+// Plain state: no thread, no loop, no process, no clock of its own. The Dispatcher tells it what
+// happened; it says what that means. What a worker answered is untrusted and checked here. One
+// thread at a time.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "engine/answer.h"
+#include "engine/plan.h"
+#include "engine/published_table.h"
+#include "engine/surroundings.h"
+#include "resource/events.h"
+#include "zerrow/run.h"
+
+namespace zerrow::engine {
+
+/// What a run is asked to do, checked and complete.
+struct RunRequest {
+  RunOptions options;                        // absolute paths, jobs > 0
+  BackendKind backend = BackendKind::kCopy;  // not kAuto
+  bool plan_only = false;
+  double import_timeout_s = 60;     // of reading the project
+  std::set<std::string> libraries;  // worth importing before its workers are forked
+  Surroundings surroundings;
+};
+
+/// A task of a run: reading the project, a node of the plan, or something to do with its table.
+struct RunTask {
+  enum class Kind { kDiscover, kNode, kPreview, kExport };
+  Kind kind = Kind::kDiscover;
+  size_t node = 0;   // of the plan
+  std::string path;  // of kExport
+};
+
+/// What came of an attempt.
+struct Outcome {
+  /// The project as a plan, a table, a value (of an expectation, a preview, an export), why there
+  /// is none of these, or what the engine itself couldn't do.
+  std::variant<Failure, arrow::Status, PlanResult, TablePtr, nlohmann::json> what;
+  double cpu_s = 0;
+  int64_t peak_memory_bytes = 0;
+  bool lost = false;  // through no doing of the task: resource::TaskEnded
+};
+
+class Run {
+ public:
+  Run(std::string name, RunRequest request, resource::Time began);
+
+  const RunRequest& request() const { return request_; }
+  const Plan& plan() const { return plan_; }
+  Plan& plan() { return plan_; }
+  const RunTask& task(size_t index) const { return tasks_[index]; }
+  /// Null: absent.
+  const TablePtr& table(size_t node) const { return tables_[node]; }
+  /// The node's, whose lines and errors these are; empty while the project is read.
+  const std::string& NameOf(size_t task) const;
+  const std::vector<ModelReport>& models() const { return report_.models; }
+
+  /// What the run begins with: reading the project.
+  std::vector<resource::TaskSpec> FirstTasks();
+  /// A file of the project begins to be imported.
+  void OnImporting(std::string file) { importing_ = std::move(file); }
+  /// The project was read. The tasks that follow; none if it has errors or only the plan was
+  /// asked for.
+  std::vector<resource::TaskSpec> OnPlanned(PlanResult planned);
+
+  void OnStarted(size_t task, resource::Time now);
+  /// Takes what came of an attempt into the report; the status that the Core is to know.
+  ModelStatus OnEnded(size_t task, Outcome outcome, resource::Time now);
+  /// The Core has finished the task, and has the last word on its status. The report of a model,
+  /// null for other tasks.
+  const ModelReport* OnFinished(size_t task, ModelStatus status);
+  /// The table of the task is absent from now on.
+  void OnReleased(size_t task);
+  void OnCancelled() { cancelled_ = true; }
+
+  /// By model: what has succeeded of what its options keep.
+  const std::map<std::string, size_t>& kept() const { return kept_; }
+  const TablePtr& kept_table(size_t task) const { return kept_tables_.at(task); }
+
+  /// The report, and with plan_only the plan. Non-OK: the engine couldn't even read the project.
+  arrow::Status Finish(resource::Time now, int64_t peak_memory_bytes);
+  RunReport& report() { return report_; }
+
+ private:
+  resource::TaskSpec SpecOf(const RunTask& task) const;
+  void AddTasks();
+  bool IsKept(const PlanNode& node) const;
+  ModelStatus OnTable(size_t task, const TablePtr& table);
+  ModelStatus OnValue(size_t task, const nlohmann::json& value);
+  ModelStatus OnExpectation(ModelReport& report, size_t task, const nlohmann::json& value);
+  ModelStatus Fail(size_t task, Failure failure);
+  void NoteError(size_t task, RunError error);
+  arrow::Status NotePreview(size_t node, const nlohmann::json& value);
+  ModelReport* ReportOf(size_t task);
+
+  const RunRequest request_;
+  const resource::Time began_;
+  Plan plan_;
+  std::vector<RunTask> tasks_;
+  std::vector<resource::Time> started_;  // by task
+  std::vector<TablePtr> tables_;         // by node
+  std::map<std::string, size_t> kept_;   // name -> task
+  std::map<size_t, TablePtr> kept_tables_;
+  std::string importing_;  // the file that is being imported
+  bool cancelled_ = false;
+  arrow::Status failed_;  // the engine's own failure
+  RunReport report_;
+};
+
+}  // namespace zerrow::engine

@@ -1,0 +1,20 @@
+// What a run brings from where it was asked for: its functions behave as if they were called there.
+//
+// Plain values, any thread.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace zerrow::engine {
+
+struct Surroundings {
+  std::string python;                    // interpreter of the workers
+  std::vector<std::string> python_path;  // put before their PYTHONPATH
+  /// Nullopt: those of the engine's own process.
+  std::optional<std::map<std::string, std::string>> environment;
+};
+
+}  // namespace zerrow::engine

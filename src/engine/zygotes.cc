@@ -1,0 +1,78 @@
+#include "engine/zygotes.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+namespace zerrow::engine {
+
+namespace {
+
+using resource::Time;
+
+// Forking takes milliseconds; whoever takes that long for it won't do it any more.
+constexpr Time kForkPatienceSeconds = 30;
+
+Time Seconds(std::chrono::milliseconds time) { return std::chrono::duration<Time>(time).count(); }
+
+// Whether a zygote made for `there` can serve `wanted`: what it has imported besides does no harm.
+bool Serves(const ZygoteOptions& there, const ZygoteOptions& wanted) {
+  ZygoteOptions same = there;
+  same.preload = wanted.preload;
+  return same == wanted && std::ranges::includes(there.preload, wanted.preload);
+}
+
+}  // namespace
+
+arrow::Result<WorkerPool*> Zygotes::For(const ZygoteOptions& options) {
+  for (Entry& entry : entries_) {
+    if (entry.pool->lost() || !Serves(entry.options, options)) continue;
+    entry.used = options_.now();
+    return entry.pool.get();
+  }
+  ARROW_ASSIGN_OR_RAISE(auto pool, WorkerPool::Make(loop_, options));
+  if (options_.on_started) options_.on_started(pool->zygote_pid());
+  const Time now = options_.now();
+  entries_.push_back({options, std::move(pool), now, now});
+  return entries_.back().pool.get();
+}
+
+void Zygotes::OnTime() {
+  const Time now = options_.now();
+  for (Entry& entry : entries_) CheckTime(entry);
+  std::erase_if(entries_, [&](Entry& entry) {
+    if (entry.pool->has_workers()) {
+      entry.used = now;
+      return false;
+    }
+    const bool idle = options_.idle.count() > 0 && now - entry.used >= Seconds(options_.idle);
+    return entry.pool->lost() || idle;
+  });
+}
+
+void Zygotes::CheckTime(Entry& entry) const {
+  const Time now = options_.now();
+  if (entry.pool->lost()) return;
+  if (!entry.pool->ready() && now - entry.started > Seconds(options_.start_timeout)) {
+    return entry.pool->Abandon("it wasn't ready after " +
+                               std::to_string(options_.start_timeout.count() / 1000) +
+                               " s; $ZERROW_START_TIMEOUT_S gives it more");
+  }
+  const auto waited = entry.pool->LongestWait();
+  if (Seconds(std::chrono::duration_cast<std::chrono::milliseconds>(waited)) >
+      kForkPatienceSeconds) {
+    entry.pool->Abandon("it neither forks nor ends its workers");
+  }
+}
+
+std::optional<Time> Zygotes::next_deadline() const {
+  std::optional<Time> next;
+  if (options_.idle.count() == 0) return next;
+  for (const Entry& entry : entries_) {
+    const Time due = entry.used + Seconds(options_.idle);
+    next = next ? std::min(*next, due) : due;
+  }
+  return next;
+}
+
+}  // namespace zerrow::engine

@@ -1,0 +1,58 @@
+// The zygotes of an engine: one for each interpreter, environment, backend and set of libraries
+// that its runs ask for.
+//
+// Started when needed; ended when nobody has needed them for a while, or when they don't do what
+// they must: get ready and fork in time. On the loop's thread, which must be one that lives as long
+// as the engine: the kernel ends a zygote with the thread that started it.
+#pragma once
+
+#include <arrow/result.h>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "engine/event_loop.h"
+#include "engine/worker_pool.h"
+#include "resource/events.h"
+
+namespace zerrow::engine {
+
+class Zygotes {
+ public:
+  struct Options {
+    std::chrono::milliseconds start_timeout{};
+    std::chrono::milliseconds idle{};  // zero: kept as long as the engine
+    std::function<resource::Time()> now;
+    std::function<void(pid_t)> on_started;
+  };
+  /// `loop` outlives it.
+  Zygotes(EventLoop& loop, Options options) : loop_(loop), options_(std::move(options)) {}
+
+  /// The pool of such a zygote, started if there is none; it may not be ready yet. It stays while
+  /// it has workers, and longer: ask again for each worker. IOError if it can't be started.
+  arrow::Result<WorkerPool*> For(const ZygoteOptions& options);
+
+  /// Ends what is lost, hangs or has been idle for too long.
+  void OnTime();
+  /// When OnTime is due although nothing happens; nullopt: never.
+  std::optional<resource::Time> next_deadline() const;
+
+  size_t size() const { return entries_.size(); }
+
+ private:
+  struct Entry {
+    ZygoteOptions options;
+    std::unique_ptr<WorkerPool> pool;
+    resource::Time started = 0;
+    resource::Time used = 0;
+  };
+  void CheckTime(Entry& entry) const;
+
+  EventLoop& loop_;
+  const Options options_;
+  std::vector<Entry> entries_;
+};
+
+}  // namespace zerrow::engine

@@ -1,0 +1,2 @@
+#include "resource/core.h"
+#include <gtest/gtest.h>
