@@ -48,7 +48,9 @@ arrow::Result<std::shared_ptr<arrow::Table>> ReadReferences(
     std::shared_ptr<arrow::Buffer> message, const std::shared_ptr<const PublishedTable>& table) {
   const auto resolve = [table](SegmentId id) -> arrow::Result<std::shared_ptr<arrow::Buffer>> {
     for (const auto& segment : table->segments) {
-      if (segment->id() == id) return Map(segment->fd(), segment->size_bytes(), segment);
+      if (segment->id() != id) continue;
+      ARROW_ASSIGN_OR_RAISE(const base::UniqueFd fd, segment->Open());
+      return Map(fd.get(), segment->size_bytes(), segment);
     }
     return arrow::Status::SerializationError("a segment that the table doesn't hold");
   };

@@ -88,7 +88,7 @@ class RunLoop {
   SchedulerNode NodeFor(const Task& task) const;
   void Perform(const std::vector<Decision>& decisions);
   void StartTask(size_t index);
-  TaskMessage MessageFor(const Task& task) const;
+  arrow::Result<TaskMessage> MessageFor(const Task& task) const;
   arrow::Status Launch(size_t index, Running& running);
   void StopTask(size_t index);
   void FinishTask(size_t index, ModelStatus status);

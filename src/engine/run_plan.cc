@@ -96,7 +96,7 @@ void RunLoop::StartTask(size_t index) {
   loop_->Post([] {}, [this, index, failure] { OnFailed(index, failure); });
 }
 
-TaskMessage RunLoop::MessageFor(const Task& task) const {
+arrow::Result<TaskMessage> RunLoop::MessageFor(const Task& task) const {
   const PlanNode& node = plan_.nodes[task.node];
   switch (task.kind) {
     case Task::Kind::kPreview:
@@ -113,7 +113,7 @@ TaskMessage RunLoop::MessageFor(const Task& task) const {
 
 Status RunLoop::Launch(size_t index, Running& running) {
   const Task& task = tasks_[index];
-  TaskMessage message = MessageFor(task);
+  ARROW_ASSIGN_OR_RAISE(TaskMessage message, MessageFor(task));
   base::UniqueFd broker;
   if (task.kind == Task::Kind::kNode && settings_.backend == BackendKind::kKernelZero) {
     running.segment = memory_->ids().Next();

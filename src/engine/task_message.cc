@@ -15,6 +15,17 @@ int AddFd(TaskMessage& task, int fd) {
   return static_cast<int>(task.fds.size()) - 1;
 }
 
+// A segment that several inputs lie in is sent once.
+arrow::Result<int> AddSegment(TaskMessage& task, const shm::Segment& segment) {
+  const auto known = task.segments.find(segment.id());
+  if (known != task.segments.end()) return known->second;
+  ARROW_ASSIGN_OR_RAISE(base::UniqueFd fd, segment.Open());
+  const int index = AddFd(task, fd.get());
+  task.opened.push_back(std::move(fd));
+  task.segments.emplace(segment.id(), index);
+  return index;
+}
+
 const char* FormatName(PublishedTable::Format format, BackendKind backend) {
   if (format == PublishedTable::Format::kSipc) return "sipc";
   return backend == BackendKind::kFullCopy ? "arrow_file_heap" : "arrow_file";
@@ -31,6 +42,8 @@ TaskMessage TaskMessages::Empty(std::string_view kind) const {
            {"parameters", json::object()},
            {"columns", nullptr},
            {"project_dir", project_dir_}},
+          {},
+          {},
           {}};
 }
 
@@ -40,8 +53,8 @@ TaskMessage TaskMessages::Discover() const {
   return task;
 }
 
-TaskMessage TaskMessages::Node(const PlanNode& node,
-                               const std::vector<const PublishedTable*>& inputs) const {
+arrow::Result<TaskMessage> TaskMessages::Node(
+    const PlanNode& node, const std::vector<const PublishedTable*>& inputs) const {
   TaskMessage task = Empty(ToString(node.kind));
   json& body = task.body;
   if (node.kind == ModelKind::kSource) {
@@ -65,26 +78,27 @@ TaskMessage TaskMessages::Node(const PlanNode& node,
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
     const PlanInput& input = node.inputs[i];
-    AddInput(task, input.parameter, plan_.nodes[input.node], input, *inputs[i]);
+    ARROW_RETURN_NOT_OK(
+        AddInput(task, input.parameter, plan_.nodes[input.node], input, *inputs[i]));
   }
   return task;
 }
 
-TaskMessage TaskMessages::Preview(const PlanNode& node, const PublishedTable& table,
-                                  int64_t rows) const {
+arrow::Result<TaskMessage> TaskMessages::Preview(const PlanNode& node, const PublishedTable& table,
+                                                 int64_t rows) const {
   TaskMessage task = Empty("preview");
   task.body["model"] = node.name;
   task.body["rows"] = rows;
-  AddInput(task, node.name, node, {}, table);
+  ARROW_RETURN_NOT_OK(AddInput(task, node.name, node, {}, table));
   return task;
 }
 
-TaskMessage TaskMessages::Export(const PlanNode& node, const PublishedTable& table,
-                                 const std::string& path) const {
+arrow::Result<TaskMessage> TaskMessages::Export(const PlanNode& node, const PublishedTable& table,
+                                                const std::string& path) const {
   TaskMessage task = Empty("export");
   task.body["model"] = node.name;
   task.body["path"] = path;
-  AddInput(task, node.name, node, {}, table);
+  ARROW_RETURN_NOT_OK(AddInput(task, node.name, node, {}, table));
   return task;
 }
 
@@ -98,13 +112,13 @@ json TaskMessages::ParameterValues(const ModelDescription& model) const {
   return values;
 }
 
-void TaskMessages::AddInput(TaskMessage& task, const std::string& parameter,
-                            const PlanNode& producer, const PlanInput& input,
-                            const PublishedTable& table) const {
+arrow::Status TaskMessages::AddInput(TaskMessage& task, const std::string& parameter,
+                                     const PlanNode& producer, const PlanInput& input,
+                                     const PublishedTable& table) const {
   const int message = AddFd(task, table.message.get());
   json segments = json::array();
   for (const auto& segment : table.segments) {
-    const int fd = AddFd(task, segment->fd());
+    ARROW_ASSIGN_OR_RAISE(const int fd, AddSegment(task, *segment));
     segments.push_back({{"id", segment->id()}, {"size", segment->size_bytes()}, {"fd", fd}});
   }
   const bool source = producer.kind == ModelKind::kSource;
@@ -116,6 +130,7 @@ void TaskMessages::AddInput(TaskMessage& task, const std::string& parameter,
                                  {"columns", OrNull(input.columns)},
                                  {"filter", OrNull(input.filter)},
                                  {"rows", table.rows}});
+  return arrow::Status::OK();
 }
 
 }  // namespace zerrow::engine

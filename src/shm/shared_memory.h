@@ -23,6 +23,8 @@ struct SharedMemoryOptions {
   Source source = Source::kBest;  // kBest: tmpfs, where it can't be had memfd
   PoolOptions pool = PoolOptions::ForThisMachine();
   BrokerOptions broker;
+  /// What chunks may take; 0: what this process may still open, less a reserve for all else.
+  int64_t descriptors = 0;
 };
 
 class SharedMemory {
@@ -36,6 +38,8 @@ class SharedMemory {
   SegmentIds& ids() { return *ids_; }
   const Reaper& reaper() const { return *reaper_; }
 
+  const DescriptorBudget& descriptors() const { return *descriptors_; }
+
   /// shm/publish.h
   arrow::Result<Publication> Publish(std::vector<GrantedChunk> chunks,
                                      std::span<const Reference> references);
@@ -48,6 +52,7 @@ class SharedMemory {
   SharedMemory() = default;
 
   std::shared_ptr<SegmentIds> ids_;
+  std::shared_ptr<DescriptorBudget> descriptors_;
   std::shared_ptr<ChunkPool> pool_;  // before the reaper, whose last tasks fill it
   std::unique_ptr<Reaper> reaper_;
   std::unique_ptr<ChunkBroker> broker_;
