@@ -14,6 +14,7 @@
 #include "engine/event_loop.h"
 #include "engine/run_loop.h"
 #include "engine/worker_pool.h"
+#include "sandbox/cgroup.h"
 #include "shm/capabilities.h"
 #include "shm/kernelzero.h"
 #include "shm/shared_memory.h"
@@ -201,7 +202,9 @@ arrow::Result<RunResult> Engine::Run(const RunOptions& options, RunObserver& obs
   ARROW_ASSIGN_OR_RAISE(settings.options, CheckOptions(options));
   ARROW_ASSIGN_OR_RAISE(settings.backend, ChooseBackend(state_->backends, options.backend));
   if (SharesMemory(settings.backend) && !state_->memory) {
-    auto memory = shm::SharedMemory::Make();
+    shm::SharedMemoryOptions shared;
+    shared.pool = shm::PoolOptions::ForMemory(sandbox::UsableMemoryBytes());
+    auto memory = shm::SharedMemory::Make(shared);
     if (!memory.ok()) NoteUnavailable(state_->backends, settings.backend, memory.status());
     if (memory.ok()) state_->memory = std::move(*memory);
     // Another one if any will do, else the error.

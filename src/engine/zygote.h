@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/channel.h"
-#include "engine/child_process.h"
+#include "base/child_process.h"
 
 namespace zerrow::engine {
 
@@ -24,7 +24,7 @@ struct ZygoteOptions {
 };
 
 struct Zygote {
-  ChildProcess process;
+  base::ChildProcess process;
   base::Channel channel;
   base::UniqueFd output;  // the reading end of its stdout and stderr
 };

@@ -3,7 +3,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include <utility>
 
 #include "base/fd_passing.h"
+#include "base/machine.h"
 #include "shm/broker_protocol.h"
 
 namespace zerrow::shm {
@@ -23,12 +23,6 @@ namespace {
 constexpr uint64_t kStop = std::numeric_limits<uint64_t>::max();
 // Of a worker's chunks that one question about its memory looks at: a system call each.
 constexpr int kLooksPerQuestion = 64;
-
-int64_t TotalMemoryBytes() {
-  struct sysinfo info;
-  if (::sysinfo(&info) != 0) return std::numeric_limits<int64_t>::max() / 2;
-  return static_cast<int64_t>(info.totalram) * info.mem_unit;
-}
 
 bool WellFormed(const zerrow_broker_request& request) {
   if (request.reserved != 0) return false;
@@ -91,7 +85,7 @@ ChunkBroker::ChunkBroker(std::shared_ptr<ChunkPool> pool, std::shared_ptr<Segmen
     : pool_(std::move(pool)),
       ids_(std::move(ids)),
       options_(options),
-      largest_bytes_(TotalMemoryBytes()) {}
+      largest_bytes_(base::MachineMemoryBytes()) {}
 
 arrow::Result<std::unique_ptr<ChunkBroker>> ChunkBroker::Make(std::shared_ptr<ChunkPool> pool,
                                                               std::shared_ptr<SegmentIds> ids,
