@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,6 +28,11 @@ void UniqueFd::reset() {
 }
 
 arrow::Status ErrnoStatus(int error, std::string_view what) {
+  rlimit limit{};
+  if (error == EMFILE && ::getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+    return arrow::Status::IOError(what, ": this process may have no more than ", limit.rlim_cur,
+                                  " open files: raise that limit (ulimit -n), or use fewer jobs");
+  }
   return arrow::Status::IOError(what, ": ", std::strerror(error));
 }
 

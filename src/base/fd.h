@@ -32,7 +32,7 @@ class UniqueFd {
   int fd_ = -1;
 };
 
-/// IOError "`what`: strerror(error)"; `error` is an errno value.
+/// IOError "`what`: strerror(error)"; `error` is an errno value. EMFILE says what to do about it.
 arrow::Status ErrnoStatus(int error, std::string_view what);
 
 /// A new memfd of `size_bytes` zero bytes, close-on-exec, that can be sealed.

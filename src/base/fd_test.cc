@@ -2,7 +2,11 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+#include <cerrno>
+#include <string>
 
 namespace zerrow::base {
 namespace {
@@ -15,6 +19,14 @@ TEST(UniqueFd, ClosesWhatItOwnsOnceOnly) {
   EXPECT_EQ(second.get(), raw);
   second.reset();
   EXPECT_EQ(::fcntl(raw, F_GETFD), -1);
+}
+
+TEST(ErrnoStatus, SaysTheLimitOfOpenFiles) {
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  EXPECT_EQ(ErrnoStatus(EPERM, "trying").message(), "trying: Operation not permitted");
+  const std::string text = ErrnoStatus(EMFILE, "trying").message();
+  EXPECT_NE(text.find("no more than " + std::to_string(limit.rlim_cur)), std::string::npos) << text;
 }
 
 TEST(Memfd, SealedOneCannotBeWrittenOrResized) {

@@ -74,9 +74,9 @@ Answer ReadOutput(WorkerEnd end) {
 
 Failure ReadDeath(int wait_status) {
   if (!WIFSIGNALED(wait_status)) {
-    return Fail("its process " + DescribeWaitStatus(wait_status) + " without returning");
+    return Fail("its process " + base::DescribeWaitStatus(wait_status) + " without returning");
   }
-  return Fail("its process " + DescribeWaitStatus(wait_status), ModelStatus::kKilled);
+  return Fail("its process " + base::DescribeWaitStatus(wait_status), ModelStatus::kKilled);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "sandbox/cgroup.h"
 #include "shm/kernelzero.h"
 
 namespace zerrow::engine {
@@ -196,6 +197,7 @@ Status Engine::Loop::MakeBackend(BackendKind kind) {
   if (shares && !memory_) {
     shm::SharedMemoryOptions sharing;
     sharing.ids = store_.ids();
+    sharing.pool = shm::PoolOptions::ForMemory(sandbox::UsableMemoryBytes());
     ARROW_ASSIGN_OR_RAISE(memory_, shm::SharedMemory::Make(std::move(sharing)));
   }
   switch (kind) {

@@ -69,7 +69,8 @@ void LivePerformer::Start(TaskId task, int number, const Run& run) {
 
 Status LivePerformer::Launch(TaskId task, Attempt& attempt, ActiveRun& active) {
   ARROW_ASSIGN_OR_RAISE(attempt.pool, zygotes_.For(active.zygote));
-  TaskMessage message = MessageFor(*active.run, task.index, store_, attempt.inputs);
+  ARROW_ASSIGN_OR_RAISE(TaskMessage message,
+                        MessageFor(*active.run, task.index, store_, attempt.inputs));
   base::UniqueFd broker;
   if (attempt.has_table) {
     ARROW_ASSIGN_OR_RAISE(attempt.grant, active.backend->MakeGrant());

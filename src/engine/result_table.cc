@@ -50,7 +50,8 @@ arrow::Result<std::shared_ptr<arrow::Buffer>> MapSegment(
   if (segment == table->segments().end() || segment->second == nullptr) {
     return arrow::Status::SerializationError("a segment that the table doesn't hold");
   }
-  return Map(segment->second->fd(), segment->second->size_bytes(), table);
+  ARROW_ASSIGN_OR_RAISE(const base::UniqueFd fd, segment->second->Open());
+  return Map(fd.get(), segment->second->size_bytes(), table);
 }
 
 arrow::Result<std::shared_ptr<arrow::Table>> ReadReferences(

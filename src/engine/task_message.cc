@@ -1,5 +1,8 @@
 #include "engine/task_message.h"
 
+#include <map>
+#include <utility>
+
 namespace zerrow::engine {
 
 namespace {
@@ -18,7 +21,7 @@ class MessageMaker {
   MessageMaker(const Run& run, const shm::SegmentStore& store, Segments& inputs)
       : run_(run), plan_(run.plan()), store_(store), inputs_(inputs) {}
 
-  TaskMessage Make(const RunTask& task) {
+  arrow::Result<TaskMessage> Make(const RunTask& task) {
     const RunOptions& options = run_.request().options;
     Begin();
     switch (task.kind) {
@@ -27,14 +30,14 @@ class MessageMaker {
         message_.body["parameters"] = options.parameters;
         break;
       case RunTask::Kind::kNode:
-        AddNode(plan_.nodes[task.node]);
+        ARROW_RETURN_NOT_OK(AddNode(plan_.nodes[task.node]));
         break;
       case RunTask::Kind::kPreview:
-        AddResult("preview", task);
+        ARROW_RETURN_NOT_OK(AddResult("preview", task));
         message_.body["rows"] = options.preview_rows;
         break;
       case RunTask::Kind::kExport:
-        AddResult("export", task);
+        ARROW_RETURN_NOT_OK(AddResult("export", task));
         message_.body["path"] = task.path;
         break;
     }
@@ -52,7 +55,7 @@ class MessageMaker {
                      {"project_dir", run_.request().options.project_dir}};
   }
 
-  void AddNode(const PlanNode& node) {
+  arrow::Status AddNode(const PlanNode& node) {
     json& body = message_.body;
     body["kind"] = ToString(node.kind);
     if (node.kind == ModelKind::kSource) {
@@ -60,7 +63,7 @@ class MessageMaker {
       body["files"] = node.source.files;
       body["columns"] = OrNull(node.columns);
       body["filter"] = OrNull(node.filter);
-      return;
+      return arrow::Status::OK();
     }
     body["model"] = node.name;
     body["file"] = node.model.file;
@@ -74,17 +77,18 @@ class MessageMaker {
     } else {
       body["function"] = node.model.function;
     }
-    for (const PlanInput& input : node.inputs) AddInput(input);
+    for (const PlanInput& input : node.inputs) ARROW_RETURN_NOT_OK(AddInput(input));
+    return arrow::Status::OK();
   }
 
   // A task that does something to a node's table.
-  void AddResult(const char* kind, const RunTask& task) {
+  arrow::Status AddResult(const char* kind, const RunTask& task) {
     message_.body["kind"] = kind;
     message_.body["model"] = plan_.nodes[task.node].name;
     PlanInput input;
     input.parameter = plan_.nodes[task.node].name;
     input.node = task.node;
-    AddInput(input);
+    return AddInput(input);
   }
 
   json ParameterValues(const ModelDescription& model) const {
@@ -97,13 +101,13 @@ class MessageMaker {
     return values;
   }
 
-  void AddInput(const PlanInput& input) {
+  arrow::Status AddInput(const PlanInput& input) {
     const PlanNode& producer = plan_.nodes[input.node];
     const PublishedTable& table = *run_.table(input.node);
     json segments = json::array();
-    const int message = AddSegment(table.message.id);
+    ARROW_ASSIGN_OR_RAISE(const int message, AddSegment(table.message.id));
     for (const auto& segment : table.segments) {
-      const int fd = AddSegment(segment.id);
+      ARROW_ASSIGN_OR_RAISE(const int fd, AddSegment(segment.id));
       segments.push_back(
           {{"id", segment.id}, {"size", inputs_.at(segment.id)->size_bytes()}, {"fd", fd}});
     }
@@ -116,14 +120,19 @@ class MessageMaker {
                                        {"columns", OrNull(input.columns)},
                                        {"filter", OrNull(input.filter)},
                                        {"rows", table.rows}});
+    return arrow::Status::OK();
   }
 
-  // The number of its descriptor in the message.
-  int AddSegment(SegmentId id) {
-    const auto segment = store_.Find(id);
-    inputs_.emplace(id, segment);
-    message_.fds.push_back(segment->fd());
-    return static_cast<int>(message_.fds.size()) - 1;
+  // The number of its descriptor in the message. One that several inputs lie in is sent once.
+  arrow::Result<int> AddSegment(SegmentId id) {
+    const auto [known, is_new] = numbers_.emplace(id, static_cast<int>(message_.fds.size()));
+    if (!is_new) return known->second;
+    const auto& segment = inputs_.emplace(id, store_.Find(id)).first->second;
+    if (segment == nullptr) return arrow::Status::UnknownError("segment ", id, " isn't there");
+    ARROW_ASSIGN_OR_RAISE(base::UniqueFd fd, segment->Open());
+    message_.fds.push_back(fd.get());
+    message_.opened.push_back(std::move(fd));
+    return known->second;
   }
 
   const Run& run_;
@@ -131,11 +140,12 @@ class MessageMaker {
   const shm::SegmentStore& store_;
   Segments& inputs_;
   TaskMessage message_;
+  std::map<SegmentId, int> numbers_;
 };
 
 }  // namespace
 
-TaskMessage MessageFor(const Run& run, size_t task, const shm::SegmentStore& store,
+arrow::Result<TaskMessage> MessageFor(const Run& run, size_t task, const shm::SegmentStore& store,
                        Segments& inputs) {
   return MessageMaker(run, store, inputs).Make(run.task(task));
 }

@@ -14,12 +14,13 @@ namespace zerrow::engine {
 
 struct TaskMessage {
   nlohmann::json body;
-  std::vector<int> fds;  // borrowed from the task's inputs
+  std::vector<int> fds;                // in the order that the body refers to
+  std::vector<base::UniqueFd> opened;  // what they are
 };
 
 /// Of a task of the run that is about to start, so that its inputs are in `store`. `inputs` gets
-/// all segments of its inputs: hold them until the message was sent.
-TaskMessage MessageFor(const Run& run, size_t task, const shm::SegmentStore& store,
+/// all segments of its inputs. IOError: a segment can't be opened.
+arrow::Result<TaskMessage> MessageFor(const Run& run, size_t task, const shm::SegmentStore& store,
                        Segments& inputs);
 
 }  // namespace zerrow::engine

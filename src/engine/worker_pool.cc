@@ -14,6 +14,7 @@
 namespace zerrow::engine {
 
 using base::Channel;
+using base::DescribeWaitStatus;
 using base::Message;
 using base::UniqueFd;
 using nlohmann::json;

@@ -130,18 +130,6 @@ TEST(GuessLibraries, LooksAtImports) {
   std::filesystem::remove_all(folder);
 }
 
-TEST(ChildProcess, TellsHowItEnded) {
-  ChildProcess::Options options;
-  options.arguments = {"sh", "-c", "exit 3"};
-  auto child = ChildProcess::Spawn(options).ValueOrDie();
-  EXPECT_EQ(DescribeWaitStatus(child.Wait(milliseconds(5000))), "exited with code 3");
-  options.arguments = {"sleep", "100"};
-  auto sleeper = ChildProcess::Spawn(options).ValueOrDie();
-  EXPECT_EQ(DescribeWaitStatus(sleeper.Wait(milliseconds(10))), "was killed by SIGKILL (Killed)");
-  options.arguments = {"/no/such/program"};
-  EXPECT_TRUE(ChildProcess::Spawn(options).status().IsIOError());
-}
-
 TEST(EventLoop, WatchesAndPosts) {
   auto loop = EventLoop::Make().ValueOrDie();
   int pipe_fds[2];

@@ -17,6 +17,7 @@
 namespace zerrow::engine {
 
 namespace fs = std::filesystem;
+using base::ChildProcess;
 using base::UniqueFd;
 
 namespace {

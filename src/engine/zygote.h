@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "base/channel.h"
-#include "engine/child_process.h"
+#include "base/child_process.h"
 
 namespace zerrow::engine {
 
@@ -31,7 +31,7 @@ struct ZygoteOptions {
 };
 
 struct Zygote {
-  ChildProcess process;
+  base::ChildProcess process;
   base::Channel channel;
   base::UniqueFd output;  // the reading end of its stdout and stderr
 };

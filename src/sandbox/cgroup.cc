@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <charconv>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "base/machine.h"
 
 namespace zerrow::sandbox {
 
@@ -25,6 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kFileLimitBytes = 1 << 20;
+constexpr std::chrono::milliseconds kPatience{2000};
 constexpr std::string_view kPrefix = "zerrow-";  // then the engine's pid, then a number
 
 arrow::Result<std::string> ReadFile(const std::string& path) {
@@ -44,6 +47,7 @@ bool HasItem(std::string_view list, std::string_view item) {
 
 struct Hierarchy {
   int version = 0;
+  std::string mount_point;
   std::string own_path;  // of this process's cgroup, in the file system
 };
 
@@ -82,7 +86,7 @@ std::vector<Hierarchy> FindHierarchies(const CgroupFiles& files) {
     const int version = type == "cgroup2" ? 2 : type == "cgroup" ? 1 : 0;
     if (version == 0 || (version == 1 && !HasItem(options, "memory"))) continue;
     if (auto own = OwnPath(files, root, mount_point, version)) {
-      found.push_back({version, std::move(*own)});
+      found.push_back({version, mount_point, std::move(*own)});
     }
   }
   return found;
@@ -100,7 +104,8 @@ std::vector<Hierarchy> FindParents(const CgroupFiles& files) {
     for (const std::string& path :
          {hierarchy.own_path, fs::path(hierarchy.own_path).parent_path().string()}) {
       const auto handed_down = ReadFile(path + "/cgroup.subtree_control");
-      if (handed_down.ok() && HasItem(*handed_down, "memory")) parents.push_back({2, path});
+      if (handed_down.ok() && HasItem(*handed_down, "memory"))
+        parents.push_back({2, hierarchy.mount_point, path});
     }
   }
   return parents;
@@ -129,7 +134,49 @@ arrow::Result<int64_t> Field(std::string_view text, std::string_view name) {
   return arrow::Status::IOError("memory.stat without ", name);
 }
 
+// Of a file that holds nothing but a number; nullopt if it isn't there or says "max".
+std::optional<int64_t> Number(const std::string& path) {
+  const auto text = ReadFile(path);
+  int64_t value = 0;
+  if (!text.ok()) return std::nullopt;
+  const auto parsed = std::from_chars(text->data(), text->data() + text->size(), value);
+  return parsed.ec == std::errc() ? std::optional(value) : std::nullopt;
+}
+
+// v1's kernel says itself what the cgroups above allow, those that aren't visible here too.
+std::vector<int64_t> LimitsIn(const Hierarchy& hierarchy) {
+  std::vector<int64_t> limits;
+  if (hierarchy.version == 1) {
+    const auto text = ReadFile(hierarchy.own_path + "/memory.stat");
+    const auto limit = text.ok() ? Field(*text, "hierarchical_memory_limit") : text.status();
+    if (limit.ok()) limits.push_back(*limit);
+    return limits;
+  }
+  fs::path path = hierarchy.own_path;
+  while (path.string().size() >= hierarchy.mount_point.size() && path.has_relative_path()) {
+    for (const char* name : {"memory.max", "memory.high"}) {
+      if (const auto limit = Number(path / name)) limits.push_back(*limit);
+    }
+    path = path.parent_path();
+  }
+  return limits;
+}
+
 }  // namespace
+
+int64_t UsableMemoryBytes() {
+  const int64_t machine = base::MachineMemoryBytes();
+  const auto files = CgroupFiles::OfThisProcess();
+  return files.ok() ? std::min(machine, MemoryLimitBytes(*files).value_or(machine)) : machine;
+}
+
+std::optional<int64_t> MemoryLimitBytes(const CgroupFiles& files) {
+  std::optional<int64_t> least;
+  for (const Hierarchy& hierarchy : FindHierarchies(files)) {
+    for (const int64_t limit : LimitsIn(hierarchy)) least = std::min(limit, least.value_or(limit));
+  }
+  return least;
+}
 
 arrow::Result<CgroupFiles> CgroupFiles::OfThisProcess() {
   CgroupFiles files;
@@ -157,16 +204,22 @@ arrow::Result<std::unique_ptr<MemoryCgroup>> MemoryCgroup::Make(const CgroupFile
     }
     std::unique_ptr<MemoryCgroup> cgroup(new MemoryCgroup(parent.version, path));
     const auto usage = cgroup->Usage();
-    if (usage.ok()) return cgroup;
     refused = usage.status();
+    if (!usage.ok()) continue;
+    auto janitor = Janitor::Start(path);
+    if (janitor.ok()) cgroup->janitor_.emplace(std::move(*janitor));
+    return cgroup;
   }
   return refused;
 }
 
 MemoryCgroup::~MemoryCgroup() {
-  // A process that was just reaped may need a moment to leave.
-  for (int tries = 0; tries < 50 && ::rmdir(path_.c_str()) != 0 && errno == EBUSY; ++tries) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  // Processes may need a moment to leave: those that just died, and those whose parents did.
+  std::chrono::milliseconds pause{1};
+  for (auto waited = pause; ::rmdir(path_.c_str()) != 0 && errno == EBUSY; waited += pause) {
+    if (waited > kPatience) return;
+    std::this_thread::sleep_for(pause);
+    pause = std::min(2 * pause, std::chrono::milliseconds(20));
   }
 }
 

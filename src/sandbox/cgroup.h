@@ -1,15 +1,18 @@
 // A memory cgroup for a run, v1 or v2: the only place in Zerrow that reads cgroups.
 //
 // A child (v2: or a sibling) of the cgroup that this process is in; removed again by the
-// destructor, when its processes are gone. After a crash an empty cgroup may stay; the next Make
-// removes such. One thread at a time.
+// destructor, when its processes are gone, and by a janitor if this process is killed. Without
+// /bin/sh an empty cgroup stays then; the next Make removes such. One thread at a time.
 #pragma once
 
 #include <arrow/result.h>
 #include <sys/types.h>
 
 #include <memory>
+#include <optional>
 #include <string>
+
+#include "sandbox/janitor.h"
 
 namespace zerrow::sandbox {
 
@@ -20,6 +23,13 @@ struct CgroupFiles {
 
   static arrow::Result<CgroupFiles> OfThisProcess();
 };
+
+/// Memory that this process can use: the machine's, or less if a memory cgroup above it has a
+/// limit.
+int64_t UsableMemoryBytes();
+
+/// The least limit of the memory cgroups that a process is in. Nullopt: there is none.
+std::optional<int64_t> MemoryLimitBytes(const CgroupFiles& files);
 
 /// Without the cache of files.
 struct MemoryUsage {
@@ -52,6 +62,7 @@ class MemoryCgroup {
 
   int version_;
   std::string path_;
+  std::optional<Janitor> janitor_;
 };
 
 }  // namespace zerrow::sandbox

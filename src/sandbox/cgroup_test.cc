@@ -10,6 +10,8 @@
 #include <fstream>
 #include <functional>
 
+#include "base/machine.h"
+
 namespace zerrow::sandbox {
 namespace {
 
@@ -74,6 +76,35 @@ TEST_F(FakeHierarchy, Version2WithoutTheMemoryControllerIsNone) {
   Write("cgroup.subtree_control", "hugetlb\n");
   EXPECT_NE(Tried({"0::/own\n", Mount("cgroup2", "/", "rw")}).find("no memory controller"),
             std::string::npos);
+}
+
+TEST_F(FakeHierarchy, TheLeastLimitAboveAProcessIsItsLimit) {
+  Write("memory.max", "100\n");  // of the mount's root: counts in a container
+  Write("user/memory.max", "7000\n");
+  Write("user/memory.high", "max\n");
+  Write("user/own/memory.max", "max\n");
+  Write("user/own/memory.high", "6000\n");
+  Write("user/other/memory.max", "1\n");
+  EXPECT_EQ(MemoryLimitBytes({"0::/user/own\n", Mount("cgroup2", "/", "rw")}), 100);
+  fs::remove(root_ / "memory.max");
+  EXPECT_EQ(MemoryLimitBytes({"0::/user/own\n", Mount("cgroup2", "/", "rw")}), 6000);
+  EXPECT_EQ(MemoryLimitBytes({"0::/user\n", Mount("cgroup2", "/", "rw")}), 7000);
+  EXPECT_EQ(MemoryLimitBytes({"0::/\n", Mount("cgroup2", "/", "rw")}), std::nullopt);
+}
+
+TEST_F(FakeHierarchy, Version1TellsTheLimitOfAllThatAreAbove) {
+  Write("own/memory.limit_in_bytes", "9223372036854771712\n");
+  Write("own/memory.stat", "rss 5\nhierarchical_memory_limit 8000\ntotal_rss 5\n");
+  Write("memory.stat", "hierarchical_memory_limit 9223372036854771712\n");
+  const std::string mount = Mount("cgroup", "/", "rw,memory");
+  EXPECT_EQ(MemoryLimitBytes({"3:memory:/own\n", mount}), 8000);
+  EXPECT_EQ(MemoryLimitBytes({"3:memory:/nowhere\n", mount}), std::nullopt);
+  EXPECT_EQ(MemoryLimitBytes({"3:cpu:/own\n", mount}), std::nullopt);
+}
+
+TEST(UsableMemory, IsNoMoreThanTheMachineHas) {
+  EXPECT_GT(UsableMemoryBytes(), 0);
+  EXPECT_LE(UsableMemoryBytes(), base::MachineMemoryBytes());
 }
 
 TEST_F(FakeHierarchy, WhatKilledEnginesLeftIsRemoved) {

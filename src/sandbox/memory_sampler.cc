@@ -45,7 +45,7 @@ MemorySampler MemorySampler::MakeFromProc(std::function<int64_t()> segment_bytes
 }
 
 void MemorySampler::LoseCgroup(const arrow::Status& reason) {
-  cgroup_.reset();
+  if (cgroup_ != nullptr) lost_cgroup_ = std::move(cgroup_);
   method_ = "/proc, as there is no cgroup: " + reason.message();
 }
 

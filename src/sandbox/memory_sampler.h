@@ -62,6 +62,7 @@ class MemorySampler {
 
   std::function<int64_t()> segment_bytes_;
   std::unique_ptr<MemoryCgroup> cgroup_;
+  std::unique_ptr<MemoryCgroup> lost_cgroup_;  // processes may still be in it
   std::string method_;
   std::map<pid_t, Process> processes_;
   std::optional<Process> own_;

@@ -2,8 +2,10 @@
 //
 // The peers are untrusted: a malformed request ends that worker's conversation, never the broker,
 // and nothing is allocated by a size that a worker claims (a chunk has no memory behind it until
-// it is touched). All methods from any thread. The broker owns what it has granted until
-// TakeWorker; the destructor gives all of that back to the pool, so workers must be dead by then.
+// it is touched). Each wakeup serves one request of a worker, so that a flood delays others by one
+// request at a time. All methods from any thread; none waits for memory to be freed. The broker
+// owns what it has granted until TakeWorker; the destructor gives all of that back to the pool, so
+// workers must be dead by then.
 #pragma once
 
 #include <arrow/result.h>
@@ -27,8 +29,8 @@ struct GrantedChunk {
 };
 
 struct BrokerOptions {
-  int64_t worker_limit_bytes = 0;  // of one worker's chunks together; 0: none
-  int64_t worker_limit_chunks = 4096;
+  int64_t worker_limit_bytes = 0;   // of one worker's chunks together; 0: none
+  int64_t worker_limit_chunks = 0;  // 0: none; of an engine, what half of its descriptors allow
 };
 
 class ChunkBroker {
@@ -45,8 +47,9 @@ class ChunkBroker {
   /// Stops serving a worker and returns what it holds, by ascending id; nothing if it is unknown.
   std::vector<GrantedChunk> TakeWorker(uint64_t worker_id);
 
-  /// Memory behind what a worker holds now; 0 if it is unknown.
-  int64_t BackedBytes(uint64_t worker_id) const;
+  /// Memory behind what a worker holds now; 0 if it is unknown. So that it can be asked for often,
+  /// a call looks at some tens of its chunks and remembers the others: exact for as many.
+  int64_t BackedBytes(uint64_t worker_id);
 
  private:
   struct Worker;
@@ -54,9 +57,11 @@ class ChunkBroker {
               BrokerOptions options);
   void Serve();
   void ServeOne(uint64_t worker_id);
-  // With mutex_ held; false: the conversation is over.
+  // Of the broker's thread, without mutex_. False: the conversation is over.
   bool Grant(Worker& worker, uint64_t asked_bytes);
   bool Release(Worker& worker, SegmentId id);
+  // With mutex_ held.
+  bool Reserve(Worker& worker, uint64_t asked_bytes, int64_t* size_bytes) const;
   void Hangup(Worker& worker);
 
   const std::shared_ptr<ChunkPool> pool_;
@@ -65,8 +70,10 @@ class ChunkBroker {
   const int64_t largest_bytes_;  // a larger chunk can't be backed anyway
   base::UniqueFd epoll_;
   base::UniqueFd stop_;  // an eventfd
-  mutable std::mutex mutex_;
-  std::map<uint64_t, Worker> workers_;  // guarded by mutex_
+  // Guards workers_ and what is in them. Held for looking up and for sending, which never waits:
+  // chunks are made, reclaimed and freed without it.
+  std::mutex mutex_;
+  std::map<uint64_t, std::shared_ptr<Worker>> workers_;
   std::thread thread_;
 };
 

@@ -5,8 +5,9 @@
 namespace zerrow::shm {
 
 ChunkPool::ChunkPool(std::unique_ptr<ChunkSource> source, PoolOptions options,
-                     Reaper::Handle reaper)
+                     std::shared_ptr<DescriptorBudget> descriptors, Reaper::Handle reaper)
     : source_(std::move(source)),
+      descriptors_(std::move(descriptors)),
       reaper_(std::move(reaper)),
       policy_(options, source_->resizable()) {}
 
@@ -18,7 +19,7 @@ ChunkPool::~ChunkPool() {
 
 arrow::Result<Chunk> ChunkPool::Take(int64_t size_bytes) {
   std::optional<Chunk> found = TakeFree(size_bytes);
-  if (!found) return source_->Make(size_bytes);
+  if (!found) return Make(size_bytes);
   if (!PoolPolicy::Fits(found->size_bytes, size_bytes)) {
     ARROW_RETURN_NOT_OK(source_->Resize(*found, size_bytes));
   }
@@ -28,9 +29,41 @@ arrow::Result<Chunk> ChunkPool::Take(int64_t size_bytes) {
 std::optional<Chunk> ChunkPool::TakeFree(int64_t size_bytes) {
   std::lock_guard lock(mutex_);
   const auto key = policy_.Take(size_bytes);
-  ++(key ? stats_.chunks_reused : stats_.chunks_made);
   if (!key) return std::nullopt;
+  ++stats_.chunks_reused;
   return std::move(free_.extract(*key).mapped());
+}
+
+arrow::Result<Chunk> ChunkPool::Make(int64_t size_bytes) {
+  DescriptorBudget::Share descriptors = descriptors_->Take(kDescriptorsPerChunk);
+  while (!descriptors) {
+    // Ended here and not by the reaper: the descriptors are there only after that.
+    if (!TakeOldest()) {
+      return arrow::Status::CapacityError("no descriptors are left for another chunk");
+    }
+    descriptors = descriptors_->Take(kDescriptorsPerChunk);
+  }
+  ARROW_ASSIGN_OR_RAISE(Chunk chunk, source_->Make(size_bytes));
+  chunk.descriptors = std::move(descriptors);
+  std::lock_guard lock(mutex_);
+  ++stats_.chunks_made;
+  return chunk;
+}
+
+std::optional<Chunk> ChunkPool::TakeOldest() {
+  std::lock_guard lock(mutex_);
+  std::vector<Chunk> oldest = Extract(policy_.Shrink(1));
+  if (oldest.empty()) return std::nullopt;
+  return std::move(oldest.front());
+}
+
+bool ChunkPool::KeepWayBack(Chunk& chunk) const {
+  if (!chunk.readable.valid()) return true;  // one handle is both
+  if (!chunk.spare_descriptor) chunk.spare_descriptor = descriptors_->TakeSpare(1);
+  if (chunk.spare_descriptor && !descriptors_->scarce()) return true;
+  chunk.writable.reset();
+  chunk.spare_descriptor = {};
+  return false;
 }
 
 arrow::Status ChunkPool::TryGive(Chunk& chunk, TimePoint now) {

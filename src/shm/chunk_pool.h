@@ -33,14 +33,20 @@ class ChunkPool {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  ChunkPool(std::unique_ptr<ChunkSource> source, PoolOptions options, Reaper::Handle reaper);
+  ChunkPool(std::unique_ptr<ChunkSource> source, PoolOptions options,
+            std::shared_ptr<DescriptorBudget> descriptors, Reaper::Handle reaper);
   ~ChunkPool();
 
   const ChunkSource& source() const { return *source_; }
 
   /// The free chunk that saves most memory, resized if need be, else a fresh one; at least
-  /// `size_bytes` long. IOError.
+  /// `size_bytes` long. Free chunks that don't serve go where a fresh one needs their descriptors.
+  /// IOError; CapacityError: no descriptors are left for it.
   arrow::Result<Chunk> Take(int64_t size_bytes);
+
+  /// Whether a frozen chunk will be able to come back. While descriptors are scarce it can't: then
+  /// all that is kept of it is the way for readers.
+  bool KeepWayBack(Chunk& chunk) const;
 
   /// A chunk that nobody uses any more comes back. If some process holds it in spite of that, it
   /// isn't used again, and goes when that process does.
@@ -59,10 +65,13 @@ class ChunkPool {
 
  private:
   std::optional<Chunk> TakeFree(int64_t size_bytes);
+  arrow::Result<Chunk> Make(int64_t size_bytes);
+  std::optional<Chunk> TakeOldest();
   std::vector<Chunk> Extract(const std::vector<PoolPolicy::Key>& keys);  // holds mutex_
   void Free(std::vector<Chunk> chunks) const;
 
   const std::unique_ptr<ChunkSource> source_;
+  const std::shared_ptr<DescriptorBudget> descriptors_;
   const Reaper::Handle reaper_;
   mutable std::mutex mutex_;  // guards what follows
   PoolPolicy policy_;

@@ -26,8 +26,9 @@ void Touch(const ChunkSource& source, const Chunk& chunk, int64_t bytes) {
 class Pool : public ::testing::Test {
  protected:
   std::unique_ptr<ChunkPool> Make(PoolOptions options) {
-    return std::make_unique<ChunkPool>(MakeMemfdSource(), options, reaper_.handle());
+    return std::make_unique<ChunkPool>(MakeMemfdSource(), options, descriptors_, reaper_.handle());
   }
+  const std::shared_ptr<DescriptorBudget> descriptors_ = DescriptorBudget::Make(100);
   const Reaper reaper_;
   const ChunkPool::TimePoint start_{};
 };
@@ -50,7 +51,7 @@ TEST_F(Pool, KeepsWhatComesBackAndItsMemory) {
 TEST_F(Pool, GivesAChunkTheSizeThatIsAskedFor) {
   auto source = MakeTmpfsSource();
   if (!source.ok()) GTEST_SKIP() << source.status().message();
-  ChunkPool pool(std::move(*source), {.limit_bytes = 64 * kMiB}, reaper_.handle());
+  ChunkPool pool(std::move(*source), {.limit_bytes = 64 * kMiB}, descriptors_, reaper_.handle());
   Chunk chunk = pool.Take(4 * kMiB).ValueOrDie();
   Touch(pool.source(), chunk, 4 * kMiB);
   pool.Give(std::move(chunk), start_);
@@ -60,10 +61,10 @@ TEST_F(Pool, GivesAChunkTheSizeThatIsAskedFor) {
   EXPECT_EQ(BackedBytes(longer), 4 * kMiB);
   Touch(pool.source(), longer, 8 * kMiB);
   pool.Give(std::move(longer), start_);
-  const Chunk shorter = pool.Take(6 * kMiB).ValueOrDie();
+  Chunk shorter = pool.Take(6 * kMiB).ValueOrDie();
   EXPECT_EQ(shorter.size_bytes, 6 * kMiB);
   EXPECT_EQ(BackedBytes(shorter), 6 * kMiB);
-  const auto reader = pool.source().Freeze(shorter).ValueOrDie();
+  auto reader = pool.source().Freeze(shorter).ValueOrDie();
   EXPECT_TRUE(CheckSize(reader.get(), 6 * kMiB).ok());
   EXPECT_EQ(pool.stats().chunks_made, 1);
   EXPECT_EQ(pool.stats().chunks_reused, 2);
@@ -117,11 +118,30 @@ TEST_F(Pool, WhatIsStillHeldIsNotTakenBack) {
   EXPECT_EQ(pool->stats().free_chunks, 1);
 }
 
+TEST_F(Pool, FreeChunksGiveTheirDescriptorsToFreshOnes) {
+  const auto descriptors = DescriptorBudget::Make(2 * kDescriptorsPerChunk + 1);
+  ChunkPool pool(MakeMemfdSource(), {.limit_bytes = 64 * kMiB}, descriptors, reaper_.handle());
+  Chunk first = pool.Take(2 * kMiB).ValueOrDie();
+  Chunk second = pool.Take(2 * kMiB).ValueOrDie();
+  EXPECT_TRUE(pool.Take(2 * kMiB).status().IsCapacityError());
+  for (Chunk* chunk : {&first, &second}) {
+    Touch(pool.source(), *chunk, kMiB);
+    pool.Give(std::move(*chunk), start_);
+  }
+  EXPECT_EQ(pool.stats().free_chunks, 2);
+  const Chunk large = pool.Take(32 * kMiB).ValueOrDie();
+  EXPECT_EQ(pool.stats().free_chunks, 1) << "the oldest one has gone, no more than was needed";
+  const Chunk same = pool.Take(2 * kMiB).ValueOrDie();
+  EXPECT_TRUE(same.dirty);
+  EXPECT_TRUE(pool.Take(2 * kMiB).status().IsCapacityError());
+  EXPECT_EQ(descriptors->used(), 2 * kDescriptorsPerChunk);
+}
+
 TEST_F(Pool, MayGoBeforeItsReaperAndAfter) {
   auto reaper = std::make_unique<Reaper>();
-  ChunkPool first(MakeMemfdSource(), {.limit_bytes = 64 * kMiB}, reaper->handle());
+  ChunkPool first(MakeMemfdSource(), {.limit_bytes = 64 * kMiB}, descriptors_, reaper->handle());
   {
-    ChunkPool second(MakeMemfdSource(), {.limit_bytes = 64 * kMiB}, reaper->handle());
+    ChunkPool second(MakeMemfdSource(), {.limit_bytes = 64 * kMiB}, descriptors_, reaper->handle());
     second.Give(second.Take(2 * kMiB).ValueOrDie());
   }
   Chunk chunk = first.Take(2 * kMiB).ValueOrDie();

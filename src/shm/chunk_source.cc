@@ -12,6 +12,10 @@ arrow::Result<base::UniqueFd> ChunkSource::OpenForWriting(const Chunk& chunk) co
   return Reopen(chunk.writable.get(), O_RDWR);
 }
 
+arrow::Result<base::UniqueFd> OpenForReading(const Chunk& chunk) {
+  return Reopen((chunk.readable.valid() ? chunk.readable : chunk.writable).get(), O_RDONLY);
+}
+
 arrow::Status CheckSize(int fd, int64_t size_bytes) {
   ARROW_ASSIGN_OR_RAISE(const int64_t size, base::FileSize(fd));
   if (size == size_bytes) return arrow::Status::OK();
@@ -21,7 +25,8 @@ arrow::Status CheckSize(int fd, int64_t size_bytes) {
 
 int64_t BackedBytes(const Chunk& chunk) {
   struct stat info;
-  return ::fstat(chunk.writable.get(), &info) == 0 ? int64_t{info.st_blocks} * 512 : 0;
+  const base::UniqueFd& any = chunk.writable.valid() ? chunk.writable : chunk.readable;
+  return ::fstat(any.get(), &info) == 0 ? int64_t{info.st_blocks} * 512 : 0;
 }
 
 }  // namespace zerrow::shm

@@ -14,14 +14,22 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "shm/descriptor_budget.h"
 #include "shm/trim.h"
 
 namespace zerrow::shm {
 
+/// What a chunk takes of the budget: its handle, and one more while a message carries it.
+constexpr int64_t kDescriptorsPerChunk = 2;
+
 /// Move-only. Its handles are O_PATH descriptors: they open nothing by themselves and don't count
-/// as users of the file.
+/// as users of the file. One is enough at any time: `writable` until it is frozen, then the way to
+/// readers' descriptors. A second one is the way back to a chunk that can be granted again.
 struct Chunk {
-  base::UniqueFd writable;  // the way to descriptors for writing
+  // Given back after the handles are closed.
+  DescriptorBudget::Share descriptors;
+  DescriptorBudget::Share spare_descriptor;  // for the second handle
+  base::UniqueFd writable;                   // the way to descriptors for writing
   base::UniqueFd readable;  // the way to descriptors for reading; invalid: by `writable`
   int64_t size_bytes = 0;
   bool dirty = false;  // may hold bytes of an earlier use
@@ -55,13 +63,17 @@ class ChunkSource {
   /// IOError; NotImplemented.
   virtual arrow::Status Resize(Chunk& chunk, int64_t size_bytes) const = 0;
 
-  /// Makes the chunk immutable and returns the descriptor for readers. IOError: some process can
-  /// still write to it.
-  virtual arrow::Result<base::UniqueFd> Freeze(const Chunk& chunk) const = 0;
+  /// Makes the chunk immutable and returns a first descriptor for readers. From then on no other
+  /// handle is needed than `readable`, if that is valid. IOError: some process can still write to
+  /// it.
+  virtual arrow::Result<base::UniqueFd> Freeze(Chunk& chunk) const = 0;
 
   /// A descriptor for a producer.
   arrow::Result<base::UniqueFd> OpenForWriting(const Chunk& chunk) const;
 };
+
+/// A descriptor for a reader of a frozen chunk. IOError.
+arrow::Result<base::UniqueFd> OpenForReading(const Chunk& chunk);
 
 /// IOError unless the file has that size.
 arrow::Status CheckSize(int fd, int64_t size_bytes);

@@ -57,8 +57,9 @@ class Conformance : public ::testing::TestWithParam<SharedMemoryOptions::Source>
   }
 
   static std::string Read(const Segment& segment, int64_t offset, int64_t length) {
+    const auto fd = segment.Open().ValueOrDie();
     const auto mapping =
-        base::Mapping::Map(segment.fd(), segment.size_bytes(), base::Mapping::Access::kReadOnly)
+        base::Mapping::Map(fd.get(), segment.size_bytes(), base::Mapping::Access::kReadOnly)
             .ValueOrDie();
     return {reinterpret_cast<const char*>(mapping.data()) + offset, static_cast<size_t>(length)};
   }

@@ -23,7 +23,7 @@ TEST_P(Conformance, WhatIsPublishedIsWhatWasWritten) {
   const Segment& segment = *out.segments[0];
   EXPECT_EQ(segment.id(), id);
   EXPECT_EQ(segment.size_bytes(), 8 * kMiB);
-  EXPECT_EQ(base::FileSize(segment.fd()).ValueOrDie(), 8 * kMiB);
+  EXPECT_EQ(base::FileSize(segment.Open().ValueOrDie().get()).ValueOrDie(), 8 * kMiB);
   EXPECT_EQ(Read(segment, 0, 4096), std::string(4096, 'a'));
   EXPECT_EQ(Read(segment, kMiB, 10000), std::string(10000, 'b'));
   EXPECT_EQ(out.referenced_bytes, 14096);
@@ -196,13 +196,39 @@ TEST_P(Conformance, ARecycledChunkPublishesNothingOld) {
 TEST_P(Conformance, WhatSomebodyStillReadsIsNeverRecycled) {
   auto segment = MakeSegment(2 * kMiB, 'r');
   ASSERT_NE(segment, nullptr);
-  const auto mapping =
-      base::Mapping::Map(segment->fd(), 2 * kMiB, base::Mapping::Access::kReadOnly).ValueOrDie();
+  const auto mapping = base::Mapping::Map(segment->Open().ValueOrDie().get(), 2 * kMiB,
+                                          base::Mapping::Access::kReadOnly)
+                           .ValueOrDie();
   segment.reset();
   memory_->reaper().Flush();
   EXPECT_EQ(memory_->pool().stats().free_chunks, 0);
   MakeSegment(2 * kMiB, 'z', 2);
   EXPECT_EQ(mapping.data()[0], 'r');
+}
+
+// One descriptor each, and one more to be recycled by, as long as half of the budget is free.
+TEST_P(Conformance, SegmentsGiveUpComingBackWhenDescriptorsAreScarce) {
+  SharedMemoryOptions options;
+  options.source = GetParam();
+  options.pool.limit_bytes = 256 * kMiB;
+  options.descriptors = 14;
+  memory_ = SharedMemory::Make(options).ValueOrDie();
+  const int fds = CountOpenFds();
+  std::vector<std::shared_ptr<const Segment>> segments;
+  const int spares = recycles() ? 2 : 0;
+  for (uint64_t i = 1; i <= 6; ++i) {
+    segments.push_back(MakeSegment(2 * kMiB, static_cast<uint8_t>(i), i));
+    ASSERT_NE(segments.back(), nullptr);
+    memory_->reaper().Flush();
+    EXPECT_EQ(CountOpenFds() - fds, static_cast<int>(i) + std::min(static_cast<int>(i), spares))
+        << i;
+  }
+  EXPECT_EQ(Read(*segments[0], 0, 1), "\1");
+  EXPECT_EQ(Read(*segments[5], 0, 1), "\6");
+  segments.clear();
+  memory_->reaper().Flush();
+  EXPECT_EQ(memory_->pool().stats().free_chunks, spares);
+  EXPECT_EQ(memory_->descriptors().used(), spares * (kDescriptorsPerChunk + 1));
 }
 
 TEST_P(Conformance, LeasesMayOutliveEverything) {
@@ -250,7 +276,7 @@ TEST_P(Conformance, MemfdsOfOthersBecomeSegmentsWhenSealed) {
   auto copy = base::Duplicate(writable).ValueOrDie();
   EXPECT_TRUE(memory_->PublishMemfd(7, std::move(copy), 4096).status().IsInvalid());
   const auto segment = memory_->PublishMemfd(7, std::move(fd), 3 * 4096).ValueOrDie();
-  EXPECT_TRUE(base::IsSealed(segment->fd()));
+  EXPECT_TRUE(base::IsSealed(segment->Open().ValueOrDie().get()));
   EXPECT_EQ(segment->size_bytes(), 3 * 4096);
 }
 

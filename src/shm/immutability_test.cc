@@ -29,7 +29,7 @@ class Immutability : public Conformance {
     return Publish(1, {reference}).ValueOrDie().segments.at(0);
   }
   static void ExpectUntouched(const Segment& segment) {
-    EXPECT_EQ(base::FileSize(segment.fd()).ValueOrDie(), kSize);
+    EXPECT_EQ(base::FileSize(segment.Open().ValueOrDie().get()).ValueOrDie(), kSize);
     const std::string bytes = Read(segment, 0, kSize);
     EXPECT_EQ(bytes.find_first_not_of('x'), static_cast<size_t>(kSize - 4096));
     EXPECT_EQ(bytes.find_first_not_of('\0', kSize - 4096), std::string::npos);
@@ -39,14 +39,17 @@ class Immutability : public Conformance {
 TEST_P(Immutability, AHostileReaderFindsNoWay) {
   const auto segment = MakeTarget();
   ASSERT_NE(segment, nullptr);
-  EXPECT_EQ(AttackSegment(segment->fd(), kSize, Confinement::kNone).ValueOrDie(), "");
+  EXPECT_EQ(
+      AttackSegment(segment->Open().ValueOrDie().get(), kSize, Confinement::kNone).ValueOrDie(),
+      "");
   ExpectUntouched(*segment);
 }
 
 TEST_P(Immutability, AHostileRootOfAUserNamespaceFindsNoWay) {
   const auto segment = MakeTarget();
   ASSERT_NE(segment, nullptr);
-  const auto through = AttackSegment(segment->fd(), kSize, Confinement::kUserNamespace);
+  const auto through =
+      AttackSegment(segment->Open().ValueOrDie().get(), kSize, Confinement::kUserNamespace);
   if (!through.ok()) GTEST_SKIP() << through.status().message();
   EXPECT_EQ(*through, "");
   ExpectUntouched(*segment);
@@ -111,7 +114,7 @@ TEST_P(Immutability, ADescriptorInFlightIsSeenOrOfNoUse) {
     ASSERT_EQ(base::SendPacket(sender.get(), {&part, 1}, fd), 1);
   }
   const auto out = Publish(1, {{id, 0, 4096}});
-  EXPECT_TRUE(!out.ok() || base::IsSealed(out->segments.at(0)->fd()));
+  EXPECT_TRUE(!out.ok() || base::IsSealed(out->segments.at(0)->Open().ValueOrDie().get()));
 }
 
 TEST_P(Immutability, AWorkersChildThatWasKilledFirstHoldsNothing) {
@@ -176,8 +179,10 @@ TEST_P(Immutability, SealsThatAWorkerSetDoNoHarm) {
     // Published and immutable, or refused; never an open door.
     const auto out = Publish(1, {{id, 0, 1}});
     if (out.ok()) {
-      EXPECT_EQ(AttackSegment(out->segments.at(0)->fd(), kSize, Confinement::kNone).ValueOrDie(),
-                "");
+      EXPECT_EQ(
+          AttackSegment(out->segments.at(0)->Open().ValueOrDie().get(), kSize, Confinement::kNone)
+              .ValueOrDie(),
+          "");
     }
     // And the next worker isn't given what can't be written to.
     memory_->reaper().Flush();

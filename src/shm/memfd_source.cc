@@ -50,11 +50,11 @@ class MemfdSource : public ChunkSource {
     return arrow::Status::NotImplemented("a memfd chunk's size is sealed");
   }
 
-  arrow::Result<base::UniqueFd> Freeze(const Chunk& chunk) const override {
+  arrow::Result<base::UniqueFd> Freeze(Chunk& chunk) const override {
     ARROW_ASSIGN_OR_RAISE(const base::UniqueFd writer, OpenForWriting(chunk));
     if (!base::IsSealed(writer.get())) ARROW_RETURN_NOT_OK(base::SealMemfd(writer.get()));
     ARROW_RETURN_NOT_OK(CheckSize(writer.get(), chunk.size_bytes));
-    return Reopen(chunk.writable.get(), O_RDONLY);
+    return OpenForReading(chunk);
   }
 };
 

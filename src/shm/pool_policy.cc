@@ -1,19 +1,12 @@
 #include "shm/pool_policy.h"
 
-#include <sys/sysinfo.h>
-
 #include <algorithm>
 
 namespace zerrow::shm {
 
-PoolOptions PoolOptions::ForThisMachine() {
-  constexpr int64_t kMost = int64_t{4} << 30;
+PoolOptions PoolOptions::ForMemory(int64_t memory_bytes) {
   PoolOptions options;
-  struct sysinfo info;
-  if (::sysinfo(&info) == 0) {
-    const int64_t total = static_cast<int64_t>(info.totalram) * info.mem_unit;
-    options.limit_bytes = std::min(kMost, total / 8);
-  }
+  options.limit_bytes = std::min(int64_t{4} << 30, memory_bytes / 8);
   return options;
 }
 

@@ -13,11 +13,11 @@ namespace zerrow::shm {
 
 struct PoolOptions {
   int64_t limit_bytes = 0;     // of memory behind free chunks; 0: nothing is kept
-  int64_t limit_chunks = 256;  // each takes up to two descriptors
+  int64_t limit_chunks = 256;  // each takes up to three descriptors of the budget
   std::chrono::milliseconds idle = std::chrono::seconds(10);
 
-  /// An eighth of this machine's memory, at most 4 GiB.
-  static PoolOptions ForThisMachine();
+  /// An eighth of the memory that there is, at most 4 GiB.
+  static PoolOptions ForMemory(int64_t memory_bytes);
 };
 
 class PoolPolicy {

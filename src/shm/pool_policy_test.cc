@@ -14,6 +14,11 @@ using Keys = std::vector<PoolPolicy::Key>;
 
 PoolPolicy::TimePoint At(int64_t ms) { return PoolPolicy::TimePoint(milliseconds(ms)); }
 
+TEST(PoolOptions, KeepAnEighthOfTheMemory) {
+  EXPECT_EQ(PoolOptions::ForMemory(int64_t{8} << 30).limit_bytes, 1 << 30);
+  EXPECT_EQ(PoolOptions::ForMemory(int64_t{1} << 40).limit_bytes, int64_t{4} << 30);
+}
+
 TEST(PoolPolicy, TakesWhatFitsAndSavesMost) {
   PoolPolicy policy({.limit_bytes = 10000});
   policy.Add(1, 110, 110, At(0));

@@ -41,11 +41,11 @@ arrow::Status TrimChunk(const ChunkSource& source, GrantedChunk& granted,
   return arrow::Status::OK();
 }
 
-// What brings a published chunk back to its pool, if that still exists.
-Segment::Disposal Recycle(Chunk chunk, const std::shared_ptr<ChunkPool>& pool) {
-  auto shared = std::make_shared<Chunk>(std::move(chunk));
-  return [shared, weak = std::weak_ptr(pool)] {
-    if (const auto pool = weak.lock()) pool->Give(std::move(*shared));
+// What brings a published chunk back to its pool, if that still exists. Null: it can't come back.
+Segment::Disposal Recycle(Chunk& chunk, const std::shared_ptr<ChunkPool>& pool) {
+  if (!pool->source().recycles_published() || !pool->KeepWayBack(chunk)) return nullptr;
+  return [weak = std::weak_ptr(pool)](Chunk chunk) {
+    if (const auto pool = weak.lock()) pool->Give(std::move(chunk));
   };
 }
 
@@ -55,11 +55,9 @@ arrow::Status PublishOne(GrantedChunk& granted, std::span<const Reference> refer
   const ChunkSource& source = pool->source();
   ARROW_RETURN_NOT_OK(TrimChunk(source, granted, references, out));
   const double start_s = ThreadCpuSeconds();
-  ARROW_ASSIGN_OR_RAISE(base::UniqueFd fd, source.Freeze(granted.chunk));
-  const int64_t size_bytes = granted.chunk.size_bytes;
-  Segment::Disposal disposal;
-  if (source.recycles_published()) disposal = Recycle(std::move(granted.chunk), pool);
-  out.segments.push_back(Segment::Adopt(granted.id, std::move(fd), size_bytes, source.huge_pages(),
+  ARROW_RETURN_NOT_OK(source.Freeze(granted.chunk).status());
+  Segment::Disposal disposal = Recycle(granted.chunk, pool);
+  out.segments.push_back(Segment::Adopt(granted.id, std::move(granted.chunk), source.huge_pages(),
                                         reaper, std::move(disposal)));
   out.freeze_cpu_s += ThreadCpuSeconds() - start_s;
   return arrow::Status::OK();
@@ -79,8 +77,7 @@ arrow::Result<Publication> Publish(std::vector<GrantedChunk> chunks,
   for (GrantedChunk& granted : chunks) {
     const auto to_it = ReferencesTo(granted.id, references);
     if (status.ok() && !to_it.empty()) status = PublishOne(granted, to_it, pool, reaper, out);
-    // Unreferenced, or not publishable, or published by a source that keeps nothing: in the last
-    // case this only closes a handle.
+    // Unreferenced, or not publishable.
     const bool published = !out.segments.empty() && out.segments.back()->id() == granted.id;
     if (!published) pool->Give(std::move(granted.chunk));
   }

@@ -15,26 +15,37 @@ arrow::Result<std::shared_ptr<const Segment>> Segment::FromMemfd(SegmentId id, b
   if (size != size_bytes) {
     return arrow::Status::Invalid("a segment of ", size, " bytes, not ", size_bytes);
   }
-  return Adopt(id, std::move(fd), size, /*huge=*/false, reaper);
+  Chunk chunk;
+  chunk.size_bytes = size;
+  auto* segment = new Segment(id, std::move(chunk), /*huge=*/false, nullptr);
+  segment->file_ = std::move(fd);
+  return Share(segment, reaper);
 }
 
-std::shared_ptr<const Segment> Segment::Adopt(SegmentId id, base::UniqueFd fd, int64_t size_bytes,
-                                              bool huge, const Reaper& reaper, Disposal disposal) {
-  auto* segment = new Segment(id, std::move(fd), size_bytes, huge, std::move(disposal));
+std::shared_ptr<const Segment> Segment::Adopt(SegmentId id, Chunk chunk, bool huge,
+                                              const Reaper& reaper, Disposal disposal) {
+  return Share(new Segment(id, std::move(chunk), huge, std::move(disposal)), reaper);
+}
+
+std::shared_ptr<const Segment> Segment::Share(Segment* segment, const Reaper& reaper) {
   return std::shared_ptr<Segment>(segment, [handle = reaper.handle()](Segment* last) {
     handle.Post([last] { Dispose(last); });
   });
 }
 
 void Segment::Dispose(Segment* segment) {
-  const Disposal disposal = std::move(segment->disposal_);
-  delete segment;
-  if (disposal) disposal();
+  const std::unique_ptr<Segment> last(segment);
+  if (last->disposal_) last->disposal_(std::move(last->chunk_));
+}
+
+arrow::Result<base::UniqueFd> Segment::Open() const {
+  return file_.valid() ? base::Duplicate(file_.get()) : OpenForReading(chunk_);
 }
 
 int64_t Segment::backed_bytes() const {
+  if (!file_.valid()) return BackedBytes(chunk_);
   struct stat info;
-  return ::fstat(fd_.get(), &info) == 0 ? int64_t{info.st_blocks} * 512 : 0;
+  return ::fstat(file_.get(), &info) == 0 ? int64_t{info.st_blocks} * 512 : 0;
 }
 
 }  // namespace zerrow::shm

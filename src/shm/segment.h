@@ -1,5 +1,6 @@
-// A published piece of shared memory: an id, a read-only file descriptor and a length.
+// A published piece of shared memory: an id, a file and a length.
 //
+// It costs one descriptor. Those that readers map it by are opened when they are needed.
 // Immutable: by the time that a Segment exists no process can write to its bytes any more. A
 // shared_ptr<const Segment> is a lease: while one is held the bytes stay. When the last one ends,
 // on whatever thread, the memory is freed or recycled on the reaper's thread; that may be after
@@ -13,6 +14,7 @@
 #include <memory>
 
 #include "base/fd.h"
+#include "shm/chunk_source.h"
 #include "shm/reaper.h"
 #include "zerrow/reference.h"
 
@@ -29,9 +31,9 @@ class SegmentIds {
 
 class Segment {
  public:
-  /// What becomes of the memory after the last lease, when fd() is closed; runs on the reaper's
-  /// thread. Null: the file simply goes.
-  using Disposal = std::function<void()>;
+  /// What becomes of the chunk after the last lease; runs on the reaper's thread. Null: it simply
+  /// goes.
+  using Disposal = std::function<void(Chunk)>;
 
   /// Publishes a memfd, whoever made it: adds what seals are missing first. IOError: it is still
   /// mapped writable (EBUSY), or can't be sealed; Invalid: its size isn't `size_bytes`.
@@ -39,32 +41,28 @@ class Segment {
                                                                  int64_t size_bytes,
                                                                  const Reaper& reaper);
 
-  /// For sources of memory: `fd` is open for reading only and nobody can write to its file.
-  static std::shared_ptr<const Segment> Adopt(SegmentId id, base::UniqueFd fd, int64_t size_bytes,
-                                              bool huge, const Reaper& reaper,
-                                              Disposal disposal = nullptr);
+  /// For sources of memory: a frozen chunk.
+  static std::shared_ptr<const Segment> Adopt(SegmentId id, Chunk chunk, bool huge,
+                                              const Reaper& reaper, Disposal disposal = nullptr);
 
   SegmentId id() const { return id_; }
-  /// What readers get; still owned by the segment.
-  int fd() const { return fd_.get(); }
-  int64_t size_bytes() const { return size_bytes_; }
+  /// A new descriptor, by which nobody can write. IOError.
+  arrow::Result<base::UniqueFd> Open() const;
+  int64_t size_bytes() const { return chunk_.size_bytes; }
   /// Made of 2 MiB pages where the kernel had them.
   bool huge() const { return huge_; }
   /// Memory behind it now: trimmed ranges are holes and cost nothing.
   int64_t backed_bytes() const;
 
  private:
-  Segment(SegmentId id, base::UniqueFd fd, int64_t size_bytes, bool huge, Disposal disposal)
-      : id_(id),
-        fd_(std::move(fd)),
-        size_bytes_(size_bytes),
-        huge_(huge),
-        disposal_(std::move(disposal)) {}
+  Segment(SegmentId id, Chunk chunk, bool huge, Disposal disposal)
+      : id_(id), chunk_(std::move(chunk)), huge_(huge), disposal_(std::move(disposal)) {}
+  static std::shared_ptr<const Segment> Share(Segment* segment, const Reaper& reaper);
   static void Dispose(Segment* segment);
 
   SegmentId id_;
-  base::UniqueFd fd_;
-  int64_t size_bytes_;
+  Chunk chunk_;
+  base::UniqueFd file_;  // opened, of a worker's own file; then the chunk has no handles
   bool huge_;
   Disposal disposal_;
 };

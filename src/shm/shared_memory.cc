@@ -1,6 +1,10 @@
 #include "shm/shared_memory.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
+#include <filesystem>
+#include <thread>
 
 namespace zerrow::shm {
 
@@ -13,6 +17,20 @@ arrow::Result<std::unique_ptr<ChunkSource>> MakeSource(SharedMemoryOptions::Sour
   return tmpfs;
 }
 
+// By now the engine has raised the limit as far as it may.
+int64_t UsableDescriptors() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+  std::error_code ignored;
+  const std::filesystem::directory_iterator all("/proc/self/fd", ignored);
+  const auto open = std::distance(begin(all), end(all));
+  // A worker's sockets and pipes, its pidfd and those of its children for a moment, its output's
+  // message: and there are about as many workers as cores.
+  const int64_t reserve = 64 + 16 * int64_t{std::thread::hardware_concurrency()};
+  const auto most = static_cast<int64_t>(std::min<rlim_t>(limit.rlim_cur, 1 << 30));
+  return DescriptorBudget::Capacity(most, open, reserve);
+}
+
 }  // namespace
 
 arrow::Result<std::unique_ptr<SharedMemory>> SharedMemory::Make(SharedMemoryOptions options) {
@@ -20,8 +38,14 @@ arrow::Result<std::unique_ptr<SharedMemory>> SharedMemory::Make(SharedMemoryOpti
   std::unique_ptr<SharedMemory> memory(new SharedMemory());
   memory->ids_ = options.ids ? options.ids : std::make_shared<SegmentIds>();
   memory->reaper_ = std::make_unique<Reaper>();
-  memory->pool_ =
-      std::make_shared<ChunkPool>(std::move(source), options.pool, memory->reaper_->handle());
+  memory->descriptors_ =
+      DescriptorBudget::Make(options.descriptors > 0 ? options.descriptors : UsableDescriptors());
+  memory->pool_ = std::make_shared<ChunkPool>(std::move(source), options.pool, memory->descriptors_,
+                                              memory->reaper_->handle());
+  if (options.broker.worker_limit_chunks == 0) {
+    options.broker.worker_limit_chunks =
+        memory->descriptors_->capacity() / kDescriptorsPerChunk / 2;
+  }
   ARROW_ASSIGN_OR_RAISE(memory->broker_,
                         ChunkBroker::Make(memory->pool_, memory->ids_, options.broker));
   // Often enough that idle memory goes at most half as late again as was asked.

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/machine.h"
 #include "shm/chunk_broker.h"
 #include "shm/chunk_pool.h"
 #include "shm/publish.h"
@@ -21,9 +22,11 @@ namespace zerrow::shm {
 struct SharedMemoryOptions {
   enum class Source { kBest, kTmpfs, kMemfd };
   Source source = Source::kBest;  // kBest: tmpfs, where it can't be had memfd
-  PoolOptions pool = PoolOptions::ForThisMachine();
+  PoolOptions pool = PoolOptions::ForMemory(base::MachineMemoryBytes());
   BrokerOptions broker;
   std::shared_ptr<SegmentIds> ids;  // to take ids from; null: ids of its own
+  /// What chunks may take; 0: what this process may still open, less a reserve for all else.
+  int64_t descriptors = 0;
 };
 
 class SharedMemory {
@@ -37,9 +40,15 @@ class SharedMemory {
   SegmentIds& ids() { return *ids_; }
   const Reaper& reaper() const { return *reaper_; }
 
+  const DescriptorBudget& descriptors() const { return *descriptors_; }
+
   /// shm/publish.h
   arrow::Result<Publication> Publish(std::vector<GrantedChunk> chunks,
                                      std::span<const Reference> references);
+
+  /// Gives `bytes` or more of what is kept for the next worker back to the kernel, or all of it;
+  /// returns how much. Doesn't wait for that. For when memory runs short.
+  int64_t ReleaseIdle(int64_t bytes) { return pool_->Shrink(bytes); }
 
   /// Segment::FromMemfd: files that workers made themselves, under an id of ids().
   arrow::Result<std::shared_ptr<const Segment>> PublishMemfd(SegmentId id, base::UniqueFd fd,
@@ -49,6 +58,7 @@ class SharedMemory {
   SharedMemory() = default;
 
   std::shared_ptr<SegmentIds> ids_;
+  std::shared_ptr<DescriptorBudget> descriptors_;
   std::shared_ptr<ChunkPool> pool_;  // before the reaper, whose last tasks fill it
   std::unique_ptr<Reaper> reaper_;
   std::unique_ptr<ChunkBroker> broker_;

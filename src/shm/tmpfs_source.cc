@@ -26,22 +26,13 @@ class TmpfsSource : public ChunkSource {
   bool resizable() const override { return true; }
 
   arrow::Result<Chunk> Make(int64_t size_bytes) const override {
-    const std::string name = std::to_string(next_name_.fetch_add(1, std::memory_order_relaxed));
-    const int dir = tmpfs_.writable_dir.get();
+    // It never had a name, so it can be given one later, once.
     const base::UniqueFd file(
-        ::openat(dir, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+        ::openat(tmpfs_.writable_dir.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
     if (!file.valid()) return base::ErrnoStatus(errno, "making a chunk");
     Chunk chunk;
     chunk.size_bytes = size_bytes;
-    chunk.writable = base::UniqueFd(::openat(dir, name.c_str(), O_PATH | O_CLOEXEC));
-    const int writable_error = errno;
-    chunk.readable =
-        base::UniqueFd(::openat(tmpfs_.read_only_dir.get(), name.c_str(), O_PATH | O_CLOEXEC));
-    const int readable_error = errno;
-    // Without a name before anything else can fail: a name would keep the file for ever.
-    if (::unlinkat(dir, name.c_str(), 0) != 0) return base::ErrnoStatus(errno, "unlinking a chunk");
-    if (!chunk.writable.valid()) return base::ErrnoStatus(writable_error, "opening a chunk");
-    if (!chunk.readable.valid()) return base::ErrnoStatus(readable_error, "opening a chunk");
+    ARROW_ASSIGN_OR_RAISE(chunk.writable, Reopen(file.get(), O_PATH));
     ARROW_RETURN_NOT_OK(SetSize(file.get(), size_bytes));
     return chunk;
   }
@@ -63,14 +54,33 @@ class TmpfsSource : public ChunkSource {
     return arrow::Status::OK();
   }
 
-  arrow::Result<base::UniqueFd> Freeze(const Chunk& chunk) const override {
-    ARROW_ASSIGN_OR_RAISE(base::UniqueFd fd, Reopen(chunk.readable.get(), O_RDONLY));
+  arrow::Result<base::UniqueFd> Freeze(Chunk& chunk) const override {
+    if (!chunk.readable.valid()) {
+      ARROW_ASSIGN_OR_RAISE(chunk.readable, FindReadOnly(chunk.writable.get()));
+    }
+    ARROW_ASSIGN_OR_RAISE(base::UniqueFd fd, OpenForReading(chunk));
     ARROW_RETURN_NOT_OK(CheckNoWriters(fd.get()));
     ARROW_RETURN_NOT_OK(CheckSize(fd.get(), chunk.size_bytes));
     return fd;
   }
 
  private:
+  // The same file through the read-only mount, where only a name leads. It has one for two calls:
+  // a name that stayed would keep the memory, should a reader survive this process.
+  arrow::Result<base::UniqueFd> FindReadOnly(int writable) const {
+    const std::string name = std::to_string(next_name_.fetch_add(1, std::memory_order_relaxed));
+    const std::string path = "/proc/self/fd/" + std::to_string(writable);
+    const int dir = tmpfs_.writable_dir.get();
+    if (::linkat(AT_FDCWD, path.c_str(), dir, name.c_str(), AT_SYMLINK_FOLLOW) != 0) {
+      return base::ErrnoStatus(errno, "naming a chunk");
+    }
+    base::UniqueFd found(::openat(tmpfs_.read_only_dir.get(), name.c_str(), O_PATH | O_CLOEXEC));
+    const int error = errno;
+    if (::unlinkat(dir, name.c_str(), 0) != 0) return base::ErrnoStatus(errno, "unlinking a chunk");
+    if (!found.valid()) return base::ErrnoStatus(error, "opening a chunk");
+    return found;
+  }
+
   static arrow::Status SetSize(int fd, int64_t size_bytes) {
     if (::ftruncate(fd, size_bytes) == 0) return arrow::Status::OK();
     return base::ErrnoStatus(errno, "giving a chunk its size");

@@ -1,4 +1,4 @@
-#include "engine/child_process.h"
+#include "base/child_process.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -11,10 +11,7 @@
 
 #include <cerrno>
 
-namespace zerrow::engine {
-
-using base::ErrnoStatus;
-using base::UniqueFd;
+namespace zerrow::base {
 
 namespace {
 
@@ -28,7 +25,7 @@ std::vector<char*> Pointers(const std::vector<std::string>& texts) {
 // posix_spawn's two option objects, destroyed on every way out.
 class SpawnSettings {
  public:
-  SpawnSettings() {
+  explicit SpawnSettings(bool new_session) {
     ::posix_spawn_file_actions_init(&actions_);
     ::posix_spawnattr_init(&attributes_);
     sigset_t none;
@@ -37,7 +34,9 @@ class SpawnSettings {
     ::sigfillset(&all);
     ::posix_spawnattr_setsigmask(&attributes_, &none);
     ::posix_spawnattr_setsigdefault(&attributes_, &all);
-    ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    const int flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
+    ::posix_spawnattr_setflags(
+        &attributes_, static_cast<short>(new_session ? flags | POSIX_SPAWN_SETSID : flags));
   }
   SpawnSettings(const SpawnSettings&) = delete;
   SpawnSettings& operator=(const SpawnSettings&) = delete;
@@ -59,7 +58,7 @@ class SpawnSettings {
 }  // namespace
 
 arrow::Result<ChildProcess> ChildProcess::Spawn(const Options& options) {
-  SpawnSettings settings;
+  SpawnSettings settings(options.new_session);
   // Numbers below 10 are targets: sources are moved above them, or one dup2 would overwrite
   // another one's source.
   std::vector<UniqueFd> moved;
@@ -119,4 +118,4 @@ std::string DescribeWaitStatus(int wait_status) {
   return text;
 }
 
-}  // namespace zerrow::engine
+}  // namespace zerrow::base

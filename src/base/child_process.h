@@ -1,8 +1,8 @@
-// A child process of the engine, killed and reaped when its owner goes.
+// A child process, killed and reaped when its owner goes.
 //
 // Spawned with posix_spawn, so that it is safe in a process with threads; it starts with default
-// signal handling. Move-only, one thread at a time. If the engine is killed the child lives on
-// unless it asks for PR_SET_PDEATHSIG.
+// signal handling. Move-only, one thread at a time. If this process is killed the child lives
+// on unless it asks for PR_SET_PDEATHSIG.
 #pragma once
 
 #include <arrow/result.h>
@@ -15,7 +15,7 @@
 
 #include "base/fd.h"
 
-namespace zerrow::engine {
+namespace zerrow::base {
 
 class ChildProcess {
  public:
@@ -24,6 +24,7 @@ class ChildProcess {
     std::vector<std::string> environment;  // "NAME=value"
     // Descriptors that the child gets, as (ours, the child's number). Its 0, 1 and 2 belong here.
     std::vector<std::pair<int, int>> fds;
+    bool new_session = false;  // out of the terminal's reach and of the caller's process group
   };
 
   /// IOError if the program can't be started.
@@ -42,10 +43,10 @@ class ChildProcess {
   int Wait(std::chrono::milliseconds patience);
 
  private:
-  ChildProcess(pid_t pid, base::UniqueFd pidfd) : pid_(pid), pidfd_(std::move(pidfd)) {}
+  ChildProcess(pid_t pid, UniqueFd pidfd) : pid_(pid), pidfd_(std::move(pidfd)) {}
 
   pid_t pid_;
-  base::UniqueFd pidfd_;
+  UniqueFd pidfd_;
   bool reaped_ = false;
   int wait_status_ = 0;
 };
@@ -53,4 +54,4 @@ class ChildProcess {
 /// "was killed by SIGSEGV (segmentation fault)" or "exited with code 3".
 std::string DescribeWaitStatus(int wait_status);
 
-}  // namespace zerrow::engine
+}  // namespace zerrow::base

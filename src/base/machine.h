@@ -1,0 +1,11 @@
+// What this machine has. Any thread.
+#pragma once
+
+#include <cstdint>
+
+namespace zerrow::base {
+
+/// Its memory, whatever of it this process may use.
+int64_t MachineMemoryBytes();
+
+}  // namespace zerrow::base
