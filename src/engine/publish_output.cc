@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "base/exceptions.h"
 #include "base/mapping.h"
 #include "shm/segment.h"
 #include "sipc/check.h"
@@ -39,10 +40,8 @@ arrow::Result<std::shared_ptr<const shm::Segment>> PublishMoved(base::UniqueFd f
                                                                 shm::SharedMemory& memory) {
   if (!file.valid()) return nullptr;
   // By whom it was made doesn't matter, only that nobody can change it any more.
-  if (id == 0 || !base::IsSealed(file.get())) {
-    return Status::SerializationError("a file that isn't immutable, or that nobody asked for");
-  }
-  ARROW_ASSIGN_OR_RAISE(const int64_t size_bytes, base::FileSize(file.get()));
+  if (id == 0) return Status::SerializationError("a file that nobody asked for");
+  ARROW_ASSIGN_OR_RAISE(const int64_t size_bytes, base::SealedSize(file.get()));
   return memory.PublishMemfd(id, std::move(file), size_bytes);
 }
 
@@ -74,10 +73,9 @@ void Account(const sipc::Summary& summary, const Segments& inputs, const Segment
 Status PublishReferences(PublishedTable& table, OutputAnswer& output,
                          const std::vector<TablePtr>& inputs, std::vector<shm::GrantedChunk> chunks,
                          SegmentId own_segment, shm::SharedMemory& memory) {
-  // Only a file that can't change any more may be checked once and believed afterwards.
-  if (!base::IsSealed(table.message.get())) {
-    return Status::SerializationError("the output's message isn't sealed");
-  }
+  // Only a file that can't change any more may be checked once and believed afterwards, and only
+  // one whose bytes are there costs no more than it holds.
+  ARROW_ASSIGN_OR_RAISE(table.message_bytes, base::SealedSize(table.message.get()));
   const Segments input_segments = InputSegments(inputs);
   ARROW_ASSIGN_OR_RAISE(const auto moved,
                         PublishMoved(std::move(output.moved), own_segment, memory));
@@ -95,17 +93,14 @@ Status PublishReferences(PublishedTable& table, OutputAnswer& output,
   return Status::OK();
 }
 
-}  // namespace
-
-arrow::Result<TablePtr> PublishOutput(OutputAnswer output, const std::vector<TablePtr>& inputs,
-                                      std::vector<shm::GrantedChunk> chunks, SegmentId own_segment,
-                                      shm::SharedMemory* memory) {
+arrow::Result<TablePtr> Publish(OutputAnswer output, const std::vector<TablePtr>& inputs,
+                                std::vector<shm::GrantedChunk> chunks, SegmentId own_segment,
+                                shm::SharedMemory* memory) {
   auto table = std::make_shared<PublishedTable>();
   table->format = output.format;
   table->message = std::move(output.message);
   table->duplicate_bytes = output.duplicate_bytes;
   table->timings = output.timings;
-  ARROW_ASSIGN_OR_RAISE(table->message_bytes, base::FileSize(table->message.get()));
   if (table->format == PublishedTable::Format::kSipc) {
     if (memory == nullptr) {
       return Status::SerializationError("an output by reference, which this backend doesn't have");
@@ -118,10 +113,20 @@ arrow::Result<TablePtr> PublishOutput(OutputAnswer output, const std::vector<Tab
   if (!base::IsSealed(table->message.get())) {
     ARROW_RETURN_NOT_OK(base::SealMemfd(table->message.get()));
   }
+  ARROW_ASSIGN_OR_RAISE(table->message_bytes, base::SealedSize(table->message.get()));
   table->rows = output.rows;
-  table->bytes = output.bytes;
-  table->copied_bytes = output.bytes;
+  table->bytes = table->message_bytes;
+  table->copied_bytes = table->message_bytes;
   return table;
+}
+
+}  // namespace
+
+arrow::Result<TablePtr> PublishOutput(OutputAnswer output, const std::vector<TablePtr>& inputs,
+                                      std::vector<shm::GrantedChunk> chunks, SegmentId own_segment,
+                                      shm::SharedMemory* memory) {
+  return base::CatchExceptions(
+      [&] { return Publish(std::move(output), inputs, std::move(chunks), own_segment, memory); });
 }
 
 }  // namespace zerrow::engine
