@@ -12,6 +12,7 @@ void RunLoop::StartDiscovery() {
     observer_.OnOutputLine("", stream, line);
   };
   handlers.on_importing = [this](std::string file) { importing_ = std::move(file); };
+  handlers.max_answer_bytes = kMaxDescriptionBytes;
   handlers.on_ended = [this](WorkerEnd end) { OnDiscovered(std::move(end)); };
   const TaskMessage task = messages_.Discover();
   auto started = workers_->Start(task.body, task.fds, {}, std::move(handlers));
@@ -48,7 +49,9 @@ void RunLoop::OnDiscovered(WorkerEnd end) {
     return FailDiscovery(std::move(error));
   }
   Answer answer = ReadAnswer(std::move(end));
-  if (const auto* value = std::get_if<ValueAnswer>(&answer)) return OnDescription(value->value);
+  if (auto* value = std::get_if<ValueAnswer>(&answer)) {
+    return OnDescription(std::move(value->value));
+  }
   RunError error;
   if (auto* failure = std::get_if<Failure>(&answer)) error = std::move(failure->error);
   if (error.message.empty()) error.message = "the project's description is missing";
@@ -59,8 +62,25 @@ void RunLoop::OnDiscovered(WorkerEnd end) {
   FailDiscovery(std::move(error));
 }
 
-void RunLoop::OnDescription(const nlohmann::json& value) {
-  const auto description = ParseDescription(value);
+// On the other thread, as it may be of any size.
+void RunLoop::OnDescription(nlohmann::json value) {
+  struct Job {
+    nlohmann::json value;
+    arrow::Result<Description> description = arrow::Status::UnknownError("not parsed");
+  };
+  auto job = std::make_shared<Job>();
+  job->value = std::move(value);
+  loop_->Post(
+      [job] {
+        job->description = ParseDescription(job->value);
+        job->value = nullptr;
+      },
+      [this, job] {
+        if (!done_) OnParsed(job->description);
+      });
+}
+
+void RunLoop::OnParsed(const arrow::Result<Description>& description) {
   if (!description.ok()) {
     RunError error;
     error.message = description.status().message();

@@ -78,7 +78,8 @@ class RunLoop {
   // Reading the project (read_project.cc).
   void StartDiscovery();
   void OnDiscovered(WorkerEnd end);
-  void OnDescription(const nlohmann::json& value);
+  void OnDescription(nlohmann::json value);
+  void OnParsed(const arrow::Result<Description>& description);
   void FailDiscovery(RunError error);
   void CheckDiscoveryTime();
 

@@ -124,6 +124,7 @@ Status RunLoop::Launch(size_t index, Running& running) {
     ARROW_ASSIGN_OR_RAISE(broker, memory_->broker().AddWorker(running.broker_id));
   }
   WorkerHandlers handlers;
+  if (task.kind == Task::Kind::kPreview) handlers.max_answer_bytes = kMaxPreviewBytes;
   handlers.on_forked = [this, index](pid_t pid) {
     running_[index].pid = pid;
     sampler_.AddProcess(pid);

@@ -1,10 +1,11 @@
 // The processes of one run: its zygote, and a worker for each task, from start to reaped end.
 //
 // Speaks docs/formats/worker_protocol.md. Everything happens on the loop's thread; handlers are
-// called from it. What workers send is untrusted and only taken apart by the handler. A worker's
-// end is told once, after its whole process tree is gone and all that it printed was delivered.
-// Destruction ends the zygote and with it every worker. If the engine is killed the kernel's
-// parent-death signals do the same.
+// called from it; a large answer is parsed on its second thread. What workers send is untrusted,
+// bounded before it is read, and only taken apart by the handler. A worker's end is told once,
+// after its whole process tree is gone and all that it printed was delivered. Destruction ends the
+// zygote and with it every worker. If the engine is killed the kernel's parent-death signals do the
+// same.
 #pragma once
 
 #include <arrow/result.h>
@@ -29,6 +30,13 @@ namespace zerrow::engine {
 
 using WorkerId = int64_t;
 
+/// The longest answers, as JSON text: of a function, where only an error's traceback is long; of a
+/// preview; a project's description, of ten thousand models and more. Workers know the same limits
+/// (docs/formats/worker_protocol.md).
+inline constexpr int64_t kMaxAnswerBytes = 4 << 20;
+inline constexpr int64_t kMaxPreviewBytes = 16 << 20;
+inline constexpr int64_t kMaxDescriptionBytes = base::Channel::kMaxBodyBytes;
+
 /// How a worker ended.
 struct WorkerEnd {
   std::optional<base::Message> message;  // its answer, if it gave one
@@ -43,15 +51,17 @@ struct WorkerHandlers {
   /// The worker lives; `pid` is its number in the engine's namespace, 0 if unknown.
   std::function<void(pid_t pid)> on_forked;
   std::function<void(int stream, std::string_view line)> on_line;
-  /// The worker begins to import the project's `file`; only of discovery.
+  /// The worker begins to import the project's `file`. Null: it may not say so; only discovery may.
   std::function<void(std::string file)> on_importing;
+  int64_t max_answer_bytes = kMaxAnswerBytes;
   std::function<void(WorkerEnd end)> on_ended;
 };
 
 class WorkerPool {
  public:
   /// Starts the zygote and watches it. `on_ready` is called once it has said so, `on_lost` once
-  /// if it dies or misbehaves, after the end of each worker was told.
+  /// if it dies or misbehaves, after the end of each worker was told (but of those whose answer is
+  /// being parsed).
   static arrow::Result<std::unique_ptr<WorkerPool>> Make(
       EventLoop& loop, const ZygoteOptions& options,
       std::function<void(const ZygoteInfo&)> on_ready,
@@ -84,6 +94,8 @@ class WorkerPool {
   arrow::Status Watch();
   arrow::Status WatchWorker(WorkerId id, Worker& worker);
   Taken TakeMessage(Worker& worker);
+  void TakeParsed(Worker& worker, base::Message message);
+  void TellEnd(WorkerHandlers handlers, WorkerEnd end, std::optional<base::UnparsedMessage> answer);
   void Forget(WorkerId id);
   void KillWorkersAndWait();
   void AwaitZygotesProcesses() const;
