@@ -6,6 +6,7 @@
 
 #include <utility>
 
+#include "base/exceptions.h"
 #include "base/mapping.h"
 #include "shm/segment.h"
 #include "sipc/reader.h"
@@ -56,16 +57,21 @@ arrow::Result<std::shared_ptr<arrow::Table>> ReadReferences(
   return reader->ReadTable();
 }
 
-}  // namespace
-
-arrow::Result<std::shared_ptr<arrow::Table>> OpenTable(
+arrow::Result<std::shared_ptr<arrow::Table>> Open(
     const std::shared_ptr<const PublishedTable>& table) {
   ARROW_ASSIGN_OR_RAISE(auto message, Map(table->message.get(), table->message_bytes, table));
   const bool file = table->format == PublishedTable::Format::kArrowFile;
   ARROW_ASSIGN_OR_RAISE(
       auto opened, file ? ReadFile(std::move(message)) : ReadReferences(std::move(message), table));
-  ARROW_RETURN_NOT_OK(opened->Validate());
+  ARROW_RETURN_NOT_OK(opened->ValidateFull());
   return opened;
+}
+
+}  // namespace
+
+arrow::Result<std::shared_ptr<arrow::Table>> OpenTable(
+    const std::shared_ptr<const PublishedTable>& table) {
+  return base::CatchExceptions([&] { return Open(table); });
 }
 
 }  // namespace zerrow::engine

@@ -13,8 +13,9 @@
 
 namespace zerrow::engine {
 
-/// The table's arrays pass Arrow's Validate. IOError; SerializationError or Invalid if what the
-/// function made is malformed.
+/// The table passes Arrow's ValidateFull, as the caller is the first who trusts a function's data:
+/// offsets and indices are in bounds, text is UTF-8. That reads text, offsets and indices, but not
+/// numbers. IOError; SerializationError or Invalid if what the function made is malformed.
 arrow::Result<std::shared_ptr<arrow::Table>> OpenTable(
     const std::shared_ptr<const PublishedTable>& table);
 

@@ -180,6 +180,24 @@ TEST_F(PublishOutputTest, RefusesGarbage) {
   EXPECT_FALSE(PublishOutput(std::move(output), {}, {}, 0, memory_.get()).ok());
 }
 
+TEST_F(PublishOutputTest, TablesThatWouldCrashTheirReaderArentOpened) {
+  const std::vector<int32_t> offsets = {0, 1 << 30, 4};
+  const std::string text = "abcd";
+  const auto bytes = [](const auto& values) {
+    return std::make_shared<arrow::Buffer>(reinterpret_cast<const uint8_t*>(values.data()),
+                                           values.size() * sizeof(values[0]));
+  };
+  const auto array = arrow::MakeArray(
+      arrow::ArrayData::Make(arrow::utf8(), 2, {nullptr, bytes(offsets), bytes(text)}, 0));
+  const auto table = arrow::Table::Make(arrow::schema({arrow::field("s", arrow::utf8())}), {array});
+  ASSERT_TRUE(table->Validate().ok());
+  OutputAnswer output;
+  output.message = std::move(sipc::EncodeToMemfd("test", *table, {}).ValueOrDie().fd);
+  const TablePtr published =
+      PublishOutput(std::move(output), {}, {}, 0, memory_.get()).ValueOrDie();
+  EXPECT_TRUE(OpenTable(published).status().IsInvalid());
+}
+
 // A message that is its header and then a hole, in which `count` records of a section are zeros.
 base::UniqueFd SparseMessage(sipc::SectionId section, uint64_t count) {
   sipc::HeaderRecord header{};
