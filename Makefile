@@ -130,8 +130,8 @@ fuzz-kernel: build/.packages-test-kernel-debug  ## the module's fuzzer on that k
 fuzz: build/.packages-fuzz build/.requirements  ## each fuzz target for FUZZ_SECONDS (60)
 	cmake --preset fuzz -DPython_EXECUTABLE=$(abspath $(BIN))/python >/dev/null
 	cmake --build build/fuzz -j $(JOBS)
+	@$(BIN)/python scripts/fuzz_corpus.py build/fuzz/corpus
 	@for fuzz in $$(find build/fuzz -name '*_fuzz' -type f -perm -u+x | sort); do \
-	  mkdir -p build/fuzz/corpus/$$(basename $$fuzz); \
 	  $$fuzz -max_total_time=$(FUZZ_SECONDS) build/fuzz/corpus/$$(basename $$fuzz) || exit 1; done
 
 docs: $(INSTALLED)  ## docs/cli.md from the command's own help

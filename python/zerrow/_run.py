@@ -69,13 +69,17 @@ class RunResult:
     def table(self, model: str) -> "pa.Table":
         """The model's output, zero-copy: it stays valid and in memory for as long as it is held.
 
-        Raises KeyError for a model that failed or wasn't kept.
+        Raises KeyError for a model that failed or wasn't kept, ModelError if what it returned isn't
+        sound: all of it is checked, so that reading it can't crash this process.
         """
         handle = self._tables.get(model)
         if handle is None:
             kept = ", ".join(self._tables) or "none"
             raise KeyError(f"the run has no table of {model!r}; there is: {kept}")
-        table: pa.Table = handle.open()
+        try:
+            table: pa.Table = handle.open()
+        except Exception as problem:
+            raise ModelError(f"what {model!r} returned can't be read: {problem}", self) from problem
         return table
 
 

@@ -1,6 +1,7 @@
 #include "base/channel.h"
 
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -60,36 +61,81 @@ arrow::Status SendWithin(int socket, std::span<iovec> parts, std::span<const int
 }
 
 struct Packet {
-  std::string bytes;
+  PacketHeader header;
+  std::string text;
   std::vector<UniqueFd> fds;
 };
 
-// Nullopt: the peer has closed.
-arrow::Result<std::optional<Packet>> ReceiveWithin(int socket, milliseconds timeout) {
+arrow::Status TooManyOpenFiles() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  return arrow::Status::CapacityError(
+      "Too many open files: this process may have ", limit.rlim_cur,
+      " and can't take the descriptors that another has sent; `ulimit -n` sets the limit");
+}
+
+// Nullopt: the peer has closed. `max_fds` doesn't count a spilled body.
+arrow::Result<std::optional<Packet>> ReceiveWithin(int socket, milliseconds timeout,
+                                                   size_t max_fds) {
   std::string bytes(sizeof(PacketHeader) + kInlineBodyBytes, '\0');
-  ReceivedPacket packet;
+  ReceivedPacket received;
   while (true) {
     ARROW_RETURN_NOT_OK(WaitFor(socket, POLLIN, timeout));
-    packet = ReceivePacket(socket, {bytes.data(), bytes.size()}, MSG_DONTWAIT);
-    if (packet.bytes >= 0) break;
+    received = ReceivePacket(socket, {bytes.data(), bytes.size()}, MSG_DONTWAIT,
+                             std::min(max_fds, Channel::kMaxFdsAtOnce) + 1);
+    if (received.bytes >= 0) break;
     if (errno == ECONNRESET) return std::nullopt;
     if (errno != EINTR && errno != EAGAIN) return ErrnoStatus(errno, "receiving from a process");
   }
-  if (packet.bytes == 0 && packet.fds.empty()) return std::nullopt;
-  if (packet.truncated) {
+  if (received.exhausted) return TooManyOpenFiles();
+  if (received.bytes == 0 && received.fds.empty()) return std::nullopt;
+  if (received.truncated) {
     return arrow::Status::SerializationError("a packet larger than the channel's limit");
   }
-  bytes.resize(static_cast<size_t>(packet.bytes));
-  return Packet{std::move(bytes), std::move(packet.fds)};
+  Packet packet;
+  if (static_cast<size_t>(received.bytes) < sizeof(packet.header)) {
+    return arrow::Status::SerializationError("a packet without a header");
+  }
+  std::memcpy(&packet.header, bytes.data(), sizeof(packet.header));
+  packet.text.assign(bytes, sizeof(packet.header),
+                     static_cast<size_t>(received.bytes) - sizeof(packet.header));
+  packet.fds = std::move(received.fds);
+  return packet;
 }
 
-arrow::Result<std::string> ReadSpilledBody(int fd, uint64_t body_bytes) {
-  ARROW_ASSIGN_OR_RAISE(const int64_t size, FileSize(fd));
-  if (!IsSealed(fd) || static_cast<uint64_t>(size) != body_bytes) {
-    return arrow::Status::SerializationError("a message body that isn't a sealed file of its size");
+arrow::Status CheckHeader(const PacketHeader& header, const Channel::Limits& limits) {
+  if (header.magic != kMagic || header.spilled > 1) {
+    return arrow::Status::SerializationError("a packet with a malformed header");
   }
-  ARROW_ASSIGN_OR_RAISE(Mapping mapping, Mapping::Map(fd, size, Mapping::Access::kReadOnly));
-  return std::string(reinterpret_cast<const char*>(mapping.data()), static_cast<size_t>(size));
+  if (header.fd_count > limits.fds) {
+    return arrow::Status::SerializationError("a message with ", header.fd_count,
+                                             " descriptors, and ", limits.fds, " may be");
+  }
+  if (header.body_bytes > static_cast<uint64_t>(std::max<int64_t>(limits.body_bytes, 0))) {
+    return arrow::Status::SerializationError("a message of ", header.body_bytes, " bytes, and ",
+                                             limits.body_bytes, " may be");
+  }
+  return arrow::Status::OK();
+}
+
+// What lies behind the header is what it says.
+arrow::Result<UnparsedMessage> MakeMessage(Packet packet) {
+  UnparsedMessage message;
+  message.body_bytes = static_cast<int64_t>(packet.header.body_bytes);
+  message.text = std::move(packet.text);
+  message.fds = std::move(packet.fds);
+  int64_t there = static_cast<int64_t>(message.text.size());
+  if (packet.header.spilled == 1) {
+    if (there != 0) return arrow::Status::SerializationError("a message with two bodies");
+    message.spilled = std::move(message.fds.front());
+    message.fds.erase(message.fds.begin());
+    ARROW_ASSIGN_OR_RAISE(there, SealedSize(message.spilled.get()));
+  }
+  if (there != message.body_bytes) {
+    return arrow::Status::SerializationError("a message body of ", there, " bytes that says ",
+                                             message.body_bytes);
+  }
+  return message;
 }
 
 }  // namespace
@@ -105,11 +151,13 @@ arrow::Result<std::pair<Channel, Channel>> Channel::MakePair() {
 arrow::Status Channel::Send(const nlohmann::json& body, std::span<const int> fds,
                             milliseconds timeout) {
   if (fds.size() > kMaxFds) {
-    return arrow::Status::CapacityError("a message with ", fds.size(), " file descriptors");
+    return arrow::Status::CapacityError("a message with ", fds.size(), " descriptors, and ",
+                                        kMaxFds, " may be");
   }
   const std::string text = body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   if (static_cast<int64_t>(text.size()) > kMaxBodyBytes) {
-    return arrow::Status::CapacityError("a message of ", text.size(), " bytes");
+    return arrow::Status::CapacityError("a message of ", text.size(), " bytes, and ", kMaxBodyBytes,
+                                        " may be");
   }
   PacketHeader header{kMagic, static_cast<uint32_t>(fds.size()), text.size(), 0, 0};
   std::vector<int> all(fds.begin(), fds.end());
@@ -132,41 +180,41 @@ arrow::Status Channel::Send(const nlohmann::json& body, std::span<const int> fds
   return arrow::Status::OK();
 }
 
-arrow::Result<std::optional<Message>> Channel::Receive(milliseconds timeout, size_t max_fds) {
-  ARROW_ASSIGN_OR_RAISE(auto packet, ReceiveWithin(socket_.get(), timeout));
+arrow::Result<std::optional<UnparsedMessage>> Channel::ReceiveUnparsed(milliseconds timeout,
+                                                                       const Limits& limits) {
+  ARROW_ASSIGN_OR_RAISE(auto packet, ReceiveWithin(socket_.get(), timeout, limits.fds));
   if (!packet) return std::nullopt;
-  PacketHeader header;
-  if (packet->bytes.size() < sizeof(header)) {
-    return arrow::Status::SerializationError("a packet without a header");
+  ARROW_RETURN_NOT_OK(CheckHeader(packet->header, limits));
+  const size_t expected_fds = size_t{packet->header.fd_count} + packet->header.spilled;
+  while (packet->fds.size() < expected_fds && limits.fds > kMaxFdsAtOnce) {
+    ARROW_ASSIGN_OR_RAISE(auto more, ReceiveWithin(socket_.get(), kRestTimeout, limits.fds));
+    if (!more) return std::nullopt;
+    if (more->fds.empty()) break;
+    std::move(more->fds.begin(), more->fds.end(), std::back_inserter(packet->fds));
   }
-  std::memcpy(&header, packet->bytes.data(), sizeof(header));
-  if (header.magic != kMagic || header.spilled > 1 || header.fd_count > max_fds ||
-      header.body_bytes > static_cast<uint64_t>(kMaxBodyBytes)) {
-    return arrow::Status::SerializationError("a packet with a malformed header");
+  if (packet->fds.size() != expected_fds) {
+    return arrow::Status::SerializationError("a message with ", packet->fds.size(),
+                                             " descriptors, not ", expected_fds);
   }
-  std::string text = packet->bytes.substr(sizeof(header));
-  std::vector<UniqueFd> fds = std::move(packet->fds);
-  const size_t expected_fds = size_t{header.fd_count} + header.spilled;
-  while (fds.size() < expected_fds && max_fds > kMaxFdsAtOnce) {
-    ARROW_ASSIGN_OR_RAISE(packet, ReceiveWithin(socket_.get(), kRestTimeout));
-    if (!packet) return std::nullopt;
-    if (packet->fds.empty()) break;
-    std::move(packet->fds.begin(), packet->fds.end(), std::back_inserter(fds));
+  return MakeMessage(std::move(*packet));
+}
+
+arrow::Result<std::optional<Message>> Channel::Receive(milliseconds timeout, const Limits& limits) {
+  ARROW_ASSIGN_OR_RAISE(auto unparsed, ReceiveUnparsed(timeout, limits));
+  if (!unparsed) return std::nullopt;
+  return Parse(std::move(*unparsed));
+}
+
+arrow::Result<Message> Parse(UnparsedMessage message, const JsonLimits& limits) {
+  Mapping mapping;
+  std::string_view text = message.text;
+  if (message.spilled.valid()) {
+    ARROW_ASSIGN_OR_RAISE(mapping, Mapping::Map(message.spilled.get(), message.body_bytes,
+                                                Mapping::Access::kReadOnly));
+    text = {reinterpret_cast<const char*>(mapping.data()), static_cast<size_t>(mapping.size())};
   }
-  if (fds.size() != expected_fds) {
-    return arrow::Status::SerializationError("a message with ", fds.size(), " descriptors, not ",
-                                             expected_fds);
-  }
-  if (header.spilled) {
-    ARROW_ASSIGN_OR_RAISE(text, ReadSpilledBody(fds.front().get(), header.body_bytes));
-    fds.erase(fds.begin());
-  }
-  if (text.size() != header.body_bytes) {
-    return arrow::Status::SerializationError("a message body of the wrong length");
-  }
-  auto body = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (body.is_discarded()) return arrow::Status::SerializationError("a message that isn't JSON");
-  return Message{std::move(body), std::move(fds)};
+  ARROW_ASSIGN_OR_RAISE(auto body, ParseJson(text, limits));
+  return Message{std::move(body), std::move(message.fds)};
 }
 
 }  // namespace zerrow::base

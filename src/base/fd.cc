@@ -63,6 +63,21 @@ bool IsSealed(int fd) {
   return seals >= 0 && (seals & kNeeded) == kNeeded;
 }
 
+arrow::Result<int64_t> SealedSize(int fd) {
+  // First, as it asks no file system: fstat of a file from one that its sender serves could hang.
+  if (!IsSealed(fd)) return arrow::Status::SerializationError("a file that isn't sealed");
+  struct stat info;
+  if (::fstat(fd, &info) != 0) return ErrnoStatus(errno, "fstat");
+  // Whole pages, huge ones too, so that it may be more than the size.
+  constexpr int64_t kBlockBytes = 512;
+  const int64_t there = int64_t{info.st_blocks} * kBlockBytes;
+  if (there < info.st_size) {
+    return arrow::Status::SerializationError("a sparse file: ", there, " bytes are there of ",
+                                             info.st_size);
+  }
+  return static_cast<int64_t>(info.st_size);
+}
+
 arrow::Result<UniqueFd> Duplicate(int fd) {
   UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
   if (!copy.valid()) return ErrnoStatus(errno, "duplicating a file descriptor");

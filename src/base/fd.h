@@ -48,6 +48,10 @@ arrow::Status SealMemfd(int fd);
 /// True if no process, its owner included, can change the file's bytes or size any more.
 bool IsSealed(int fd);
 
+/// The size of a file that is sealed and whose bytes are all there. SerializationError if it isn't
+/// sealed, or is sparse: reading a hole costs whoever reads it memory that its maker never had.
+arrow::Result<int64_t> SealedSize(int fd);
+
 arrow::Result<UniqueFd> Duplicate(int fd);
 arrow::Result<int64_t> FileSize(int fd);
 arrow::Status WriteAll(int fd, std::string_view bytes);

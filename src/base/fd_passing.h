@@ -25,9 +25,12 @@ struct ReceivedPacket {
   ssize_t bytes = -1;  // -1: see errno
   std::vector<UniqueFd> fds;
   bool truncated = false;  // bytes or descriptors were lost for want of room
+  bool exhausted = false;  // descriptors were lost as this process may open no more files
 };
 
-/// recvmsg into `part` with `flags`; descriptors are close-on-exec. Not repeated after a signal.
-ReceivedPacket ReceivePacket(int socket, iovec part, int flags = 0);
+/// recvmsg into `part` with `flags`; descriptors are close-on-exec, and the kernel closes those
+/// beyond `max_fds` (at most kMaxFdsInPacket). Not repeated after a signal.
+ReceivedPacket ReceivePacket(int socket, iovec part, int flags = 0,
+                             size_t max_fds = kMaxFdsInPacket);
 
 }  // namespace zerrow::base

@@ -64,6 +64,18 @@ TEST_F(FdPassing, TooManyDescriptorsAreRefused) {
   EXPECT_EQ(packet.fds.size(), kMaxFdsInPacket);
 }
 
+TEST_F(FdPassing, OnlyAsManyDescriptorsAsAreWantedAreOpened) {
+  const std::array<int, 5> zeros{};
+  for (const size_t wanted : {size_t{0}, size_t{1}, size_t{2}, size_t{3}, size_t{5}}) {
+    ASSERT_EQ(SendPacket(sender_.get(), {&part_, 1}, zeros), 8);
+    std::array<char, 8> bytes{};
+    const auto packet = ReceivePacket(receiver_.get(), {bytes.data(), bytes.size()}, 0, wanted);
+    EXPECT_EQ(packet.fds.size(), wanted);
+    EXPECT_EQ(packet.truncated, wanted < zeros.size());
+    EXPECT_FALSE(packet.exhausted);
+  }
+}
+
 TEST_F(FdPassing, AnErrorIsErrno) {
   char byte = 0;
   EXPECT_EQ(ReceivePacket(receiver_.get(), {&byte, 1}, MSG_DONTWAIT).bytes, -1);

@@ -43,6 +43,26 @@ TEST(Memfd, FreshOneIsNotSealed) {
   EXPECT_EQ(FileSize(fd.get()).ValueOrDie(), 4096);
 }
 
+TEST(Memfd, SealedSizeIsOfWholeFilesOnly) {
+  for (const size_t size : {size_t{0}, size_t{1}, size_t{4096}, size_t{3 << 20} + 1}) {
+    UniqueFd whole = MakeSealedMemfd("test", std::string(size, '\0')).ValueOrDie();
+    EXPECT_EQ(SealedSize(whole.get()).ValueOrDie(), static_cast<int64_t>(size));
+  }
+  UniqueFd open = MakeMemfd("test").ValueOrDie();
+  ASSERT_TRUE(WriteAll(open.get(), "abc").ok());
+  EXPECT_TRUE(SealedSize(open.get()).status().IsSerializationError());
+  UniqueFd sparse = MakeMemfd("test", int64_t{1} << 40).ValueOrDie();
+  ASSERT_TRUE(WriteAll(sparse.get(), std::string(4096, 'x')).ok());
+  ASSERT_TRUE(SealMemfd(sparse.get()).ok());
+  EXPECT_TRUE(SealedSize(sparse.get()).status().IsSerializationError());
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  const UniqueFd read_end(ends[0]);
+  const UniqueFd write_end(ends[1]);
+  EXPECT_FALSE(SealedSize(read_end.get()).ok());
+  EXPECT_FALSE(SealedSize(-1).ok());
+}
+
 TEST(ReadAll, StopsAtItsLimit) {
   UniqueFd fd = MakeMemfd("test").ValueOrDie();
   ASSERT_TRUE(WriteAll(fd.get(), "0123456789").ok());

@@ -210,6 +210,23 @@ TextTable PreviewTable(const Preview& preview, size_t shown, const Style& style)
   return table;
 }
 
+// How many columns the terminal has room for, one at least. Tables may have many thousands.
+size_t FittingColumns(const Preview& preview, const Style& style) {
+  size_t most = preview.columns.size();
+  if (style.width == 0) return most;
+  most = std::min(most, style.width);
+  size_t fitting = 1;
+  while (fitting < most) {
+    const size_t tried = fitting + (most - fitting + 1) / 2;
+    if (PreviewTable(preview, tried, style).width() <= style.width) {
+      fitting = tried;
+    } else {
+      most = tried - 1;
+    }
+  }
+  return fitting;
+}
+
 std::string Indented(const std::string& text, std::string_view indent) {
   std::string lines;
   size_t start = 0;
@@ -246,12 +263,8 @@ std::string RenderPreview(const Preview& preview, const Style& style) {
       fmt::format(": {}, {}\n", FormatPlural(preview.total_rows, "row"),
                   FormatPlural(static_cast<int64_t>(preview.columns.size()), "column"));
   if (preview.columns.empty()) return text;
-  size_t shown = preview.columns.size();
-  TextTable table = PreviewTable(preview, shown, style);
-  while (shown > 1 && style.width > 0 && table.width() > style.width) {
-    table = PreviewTable(preview, --shown, style);
-  }
-  text += table.ToString(style.bold());
+  const size_t shown = FittingColumns(preview, style);
+  text += PreviewTable(preview, shown, style).ToString(style.bold());
   const size_t more_columns = preview.columns.size() - shown;
   if (more_columns > 0)
     text += fmt::format("… more columns: {}\n", FormatCount(static_cast<int64_t>(more_columns)));

@@ -140,6 +140,22 @@ TEST(RenderTest, PreviewLeavesOutColumnsThatDontFit) {
             "… more columns: 1\n");
 }
 
+TEST(RenderTest, PreviewOfManyColumnsShowsTheFirst) {
+  constexpr size_t kColumns = 20'000;
+  const Preview preview{.model = "wide",
+                        .columns = {kColumns, {"c", "int8"}},
+                        .rows = {std::vector<std::string>(kColumns, "1")},
+                        .total_rows = 1};
+  EXPECT_EQ(RenderPreview(preview, {.width = 22}),
+            "wide: 1 row, 20,000 columns\n"
+            "   c     c     c     c\n"
+            "int8  int8  int8  int8\n"
+            "   1     1     1     1\n"
+            "… more columns: 19,996\n");
+  const Preview none{.model = "tiny", .columns = {{"longer", "string"}}};
+  EXPECT_NE(RenderPreview(none, {.width = 1}).find("longer"), std::string::npos);
+}
+
 TEST(RenderTest, ANarrowTerminalGetsFewerColumnsAndShorterNames) {
   RunReport report = SmallReport();
   report.models[0].name = "a_model_with_a_long_name";

@@ -21,10 +21,16 @@ Failure Fail(std::string message, ModelStatus status = ModelStatus::kFailed) {
   return failure;
 }
 
+// Workers cut what is long themselves; this is for one that doesn't.
 std::string Text(const json& body, const char* key, size_t limit_bytes) {
   const auto value = body.find(key);
   if (value == body.end() || !value->is_string()) return "";
-  return value->get_ref<const std::string&>().substr(0, limit_bytes);
+  const auto& text = value->get_ref<const std::string&>();
+  if (text.size() <= limit_bytes) return text;
+  const auto is_inside_character = [&](size_t at) { return (text[at] & 0xC0) == 0x80; };
+  size_t end = limit_bytes;
+  while (end > 0 && is_inside_character(end)) --end;
+  return text.substr(0, end) + "... (" + std::to_string(text.size() - end) + " more bytes)";
 }
 
 // A count of rows or bytes; nullopt if it isn't one.
@@ -97,14 +103,14 @@ Answer ReadAnswer(WorkerEnd end) {
   if (WIFSIGNALED(end.wait_status) || !end.message || !end.message->body.is_object()) {
     return ReadDeath(end.wait_status);
   }
-  const json& body = end.message->body;
+  json& body = end.message->body;
   const std::string op = Text(body, "op", 32);
   if (op == "failed") {
     return ReadFailure(body.value("error", json::object()), "the function failed");
   }
   if (WEXITSTATUS(end.wait_status) != 0) return ReadDeath(end.wait_status);
   if (op == "output") return ReadOutput(std::move(end));
-  if (op == "result" && body.contains("value")) return ValueAnswer{body.at("value")};
+  if (op == "result" && body.contains("value")) return ValueAnswer{std::move(body.at("value"))};
   return Fail("the worker answered with something that isn't in the protocol");
 }
 

@@ -80,6 +80,16 @@ TEST(Answer, RefusesWhatIsntInTheProtocol) {
   Failed(End({{"op", "output"}, {"format", "sipc"}, {"rows", 1}, {"bytes", 1}}));
 }
 
+TEST(Answer, CutsTextBetweenCharacters) {
+  std::string text(64 * 1024 - 1, 'x');
+  text += "\u00e4";
+  const auto message = [](const std::string& sent) {
+    return Failed(End({{"op", "failed"}, {"error", {{"message", sent}}}})).error.message;
+  };
+  EXPECT_EQ(message(text.substr(1)), text.substr(1));
+  EXPECT_EQ(message(text), std::string(64 * 1024 - 1, 'x') + "... (2 more bytes)");
+}
+
 TEST(LineSplitter, CutsAtNewlinesAndAtItsLimit) {
   std::vector<std::string> lines;
   LineSplitter splitter([&](std::string_view line) { lines.emplace_back(line); });

@@ -153,10 +153,10 @@ Result<ParameterDescription> ParseParameter(const Field& field) {
       parameter.type != "bool") {
     return field["type"].Malformed("not one of str, int, float, bool");
   }
-  parameter.value = field["value"].value();
-  if (!HasType(parameter.value, parameter.type)) {
+  if (!HasType(field["value"].value(), parameter.type)) {
     return field["value"].Malformed("not of type " + parameter.type);
   }
+  parameter.value = field["value"].value();
   ARROW_ASSIGN_OR_RAISE(parameter.file, field["file"].TextOrEmpty());
   ARROW_ASSIGN_OR_RAISE(parameter.line, field["line"].Line());
   return parameter;
@@ -225,10 +225,6 @@ Status CheckModelBody(const Field& field, const ModelDescription& model) {
       return Status::OK();
     case ModelKind::kNative:
       if (!model.operator_.is_object()) return field["operator"].Malformed("not an object");
-      // It is written out again by a recursive writer.
-      if (IsDeeperThan(model.operator_, kMaxOperatorDepth)) {
-        return field["operator"].Malformed("nested too deeply");
-      }
       return Status::OK();
     case ModelKind::kSource:
       break;
@@ -248,6 +244,10 @@ Result<ModelDescription> ParseModel(const Field& field) {
   ARROW_ASSIGN_OR_RAISE(model.function, field["function"].TextOrEmpty());
   ARROW_ASSIGN_OR_RAISE(model.sql, field["sql"].TextOrEmpty());
   ARROW_ASSIGN_OR_RAISE(model.engine, field["engine"].TextOrEmpty());
+  // It is copied, and written out again, by recursive functions.
+  if (IsDeeperThan(field["operator"].value(), kMaxOperatorDepth)) {
+    return field["operator"].Malformed("nested too deeply");
+  }
   model.operator_ = field["operator"].value();
   ARROW_ASSIGN_OR_RAISE(model.inputs, field["inputs"].List<InputDescription>(ParseInput));
   ARROW_ASSIGN_OR_RAISE(model.parameters,

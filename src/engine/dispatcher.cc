@@ -36,6 +36,12 @@ void Dispatcher::Cancel(RunId run) {
   Handle(resource::RunCancelled{run});
 }
 
+void Dispatcher::CancelAll() {
+  std::vector<RunId> runs;
+  for (const auto& [id, entry] : runs_) runs.push_back(id);
+  for (const RunId id : runs) Cancel(id);
+}
+
 void Dispatcher::Resume(RunId run) {
   if (runs_.contains(run)) performer_.Pause(run, false);
 }

@@ -34,6 +34,7 @@ class Dispatcher {
   /// Begins a run; `sink` hears of it until Done.
   void Add(resource::RunId id, RunRequest request, std::unique_ptr<RunSink> sink);
   void Cancel(resource::RunId run);
+  void CancelAll();
   /// The run's sink takes lines again.
   void Resume(resource::RunId run);
   void DropResult(resource::TaskId task);

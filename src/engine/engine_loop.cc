@@ -97,21 +97,20 @@ void Engine::Loop::Work() {
   dispatcher_ = std::make_unique<Dispatcher>(std::move(dispatching), *performer_);
   performer_->Attach(*dispatcher_);
 
-  while (!stopping_) Tick();
-  for (const auto& [id, cancellation] : cancellations_) cancellation.token.Cancel();
-  CheckCancelled();
+  Status status;
+  while (!stopping_ && status.ok()) status = Tick();
+  dispatcher_->CancelAll();
   const auto deadline = Clock::now() + kStopPatience;
-  while (!dispatcher_->idle() && Clock::now() < deadline) Tick();
+  while (!dispatcher_->idle() && Clock::now() < deadline && status.ok()) status = Tick();
   performer_.reset();
   loop_->Stop();  // what is being published needs the store
-  dispatcher_.reset();
+  dispatcher_.reset();  // whoever still waits for a run is told by the end of its sink
 }
 
-void Engine::Loop::Tick() {
-  // What fails here would fail again at once; the loop's descriptors are its own.
-  [[maybe_unused]] const Status status = loop_->RunOnce(WaitingTime());
+Status Engine::Loop::Tick() {
+  ARROW_RETURN_NOT_OK(loop_->RunOnce(WaitingTime()));
   dispatcher_->OnTime();
-  if (Clock::now() - sampled_ < kTick) return;
+  if (Clock::now() - sampled_ < kTick) return Status::OK();
   sampled_ = Clock::now();
   performer_->OnTime();
   std::erase_if(cancellations_, [this](const auto& entry) {
@@ -119,6 +118,7 @@ void Engine::Loop::Tick() {
     loop_->Unwatch(entry.second.watch);
     return true;
   });
+  return Status::OK();
 }
 
 milliseconds Engine::Loop::WaitingTime() const {

@@ -42,7 +42,7 @@ class Engine::Loop {
 
   Loop(const EngineOptions& options, std::unique_ptr<EventLoop> loop);
   void Work();
-  void Tick();
+  arrow::Status Tick();
   std::chrono::milliseconds WaitingTime() const;
   resource::Time Now() const;
   void Begin(resource::RunId id, RunRequest request, std::optional<CancelToken> cancel,

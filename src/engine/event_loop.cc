@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/exceptions.h"
+
 namespace zerrow::engine {
 
 using base::ErrnoStatus;
@@ -19,8 +21,8 @@ arrow::Result<std::unique_ptr<EventLoop>> EventLoop::Make() {
   UniqueFd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!event.valid()) return ErrnoStatus(errno, "eventfd");
   std::unique_ptr<EventLoop> loop(new EventLoop(std::move(epoll), std::move(event)));
-  ARROW_RETURN_NOT_OK(
-      loop->Watch(loop->finished_event_.get(), [raw = loop.get()] { raw->CallDone(); }));
+  ARROW_RETURN_NOT_OK(loop->Watch(loop->finished_event_.get(),
+                                  [raw = loop.get()] { raw->failed_ = raw->CallDone(); }));
   return loop;
 }
 
@@ -64,18 +66,20 @@ void EventLoop::SetPaused(WatchId id, bool paused) {
   const auto watch = watches_.find(id);
   if (watch == watches_.end()) return;
   epoll_event event{};
-  event.events = paused ? 0 : EPOLLIN;
+  event.events = paused ? 0U : uint32_t{EPOLLIN};
   event.data.u64 = id;
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, watch->second.fd, &event);
 }
 
 void EventLoop::Call(Callback call) {
+  std::list<Job> job;
+  job.push_back({nullptr, std::move(call), arrow::Status::OK()});
   std::lock_guard lock(mutex_);
-  Finished({nullptr, std::move(call)});
+  Finished(job);
 }
 
-void EventLoop::Finished(Job job) {
-  finished_.push_back(std::move(job));
+void EventLoop::Finished(std::list<Job>& job) {
+  finished_.splice(finished_.end(), job);
   const uint64_t one = 1;
   [[maybe_unused]] const auto written = ::write(finished_event_.get(), &one, sizeof(one));
 }
@@ -83,7 +87,7 @@ void EventLoop::Finished(Job job) {
 void EventLoop::Post(Callback work, Callback done) {
   {
     std::lock_guard lock(mutex_);
-    posted_.push_back({std::move(work), std::move(done)});
+    posted_.push_back({std::move(work), std::move(done), arrow::Status::OK()});
   }
   wake_.notify_one();
 }
@@ -98,7 +102,10 @@ arrow::Status EventLoop::RunOnce(std::chrono::milliseconds timeout) {
     const auto watch = watches_.find(events[static_cast<size_t>(i)].data.u64);
     if (watch == watches_.end()) continue;
     const auto callback = watch->second.callback;
-    (*callback)();
+    ARROW_RETURN_NOT_OK(base::CatchExceptions([&] {
+      (*callback)();
+      return failed_;
+    }));
   }
   return arrow::Status::OK();
 }
@@ -108,25 +115,33 @@ void EventLoop::Work() {
   while (true) {
     wake_.wait(lock, [this] { return stopping_ || !posted_.empty(); });
     if (posted_.empty()) return;
-    Job job = std::move(posted_.front());
-    posted_.pop_front();
+    std::list<Job> taken;
+    taken.splice(taken.end(), posted_, posted_.begin());
+    Job& job = taken.front();
     lock.unlock();
-    job.work();
+    job.outcome = base::CatchExceptions([&] {
+      job.work();
+      return arrow::Status::OK();
+    });
     job.work = nullptr;  // what it holds goes here, not on the loop's thread
     lock.lock();
-    Finished(std::move(job));
+    Finished(taken);
   }
 }
 
-void EventLoop::CallDone() {
+arrow::Status EventLoop::CallDone() {
   uint64_t count = 0;
   [[maybe_unused]] const auto got = ::read(finished_event_.get(), &count, sizeof(count));
-  std::deque<Job> finished;
+  std::list<Job> finished;
   {
     std::lock_guard lock(mutex_);
     finished.swap(finished_);
   }
-  for (Job& job : finished) job.done();
+  for (Job& job : finished) {
+    ARROW_RETURN_NOT_OK(job.outcome);
+    job.done();
+  }
+  return arrow::Status::OK();
 }
 
 }  // namespace zerrow::engine

@@ -2,7 +2,7 @@
 //
 // Callbacks run on the thread that calls RunOnce, one at a time; they may watch and unwatch
 // anything, themselves included. Watched descriptors are borrowed. Only Post's `work` runs on the
-// other thread. Not thread-safe otherwise.
+// other thread. Not thread-safe otherwise. What any of them throws ends the loop, not the process.
 #pragma once
 
 #include <arrow/result.h>
@@ -10,8 +10,8 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -44,15 +44,19 @@ class EventLoop {
   void Call(Callback call);
 
   /// Does `work` on the other thread, in the order of posting, then calls `done` from the loop.
+  /// If `work` throws, `done` isn't called and RunOnce fails.
   void Post(Callback work, Callback done);
 
-  /// Waits up to `timeout` for something to happen and calls what is due.
+  /// Waits up to `timeout` for something to happen and calls what is due. IOError: a system call;
+  /// OutOfMemory, UnknownError: what a callback or a work has thrown. Then the loop is of no more
+  /// use.
   arrow::Status RunOnce(std::chrono::milliseconds timeout);
 
  private:
   struct Job {
     Callback work;
     Callback done;
+    arrow::Status outcome;  // of `work`
   };
   struct Registration {
     int fd;
@@ -61,18 +65,19 @@ class EventLoop {
 
   EventLoop(base::UniqueFd epoll, base::UniqueFd finished_event);
   void Work();
-  void Finished(Job job);  // holds mutex_
-  void CallDone();
+  void Finished(std::list<Job>& job);  // holds mutex_
+  arrow::Status CallDone();
 
   base::UniqueFd epoll_;
   base::UniqueFd finished_event_;
   std::unordered_map<WatchId, Registration> watches_;
   WatchId next_id_ = 1;
+  arrow::Status failed_;  // a posted work has thrown
 
   std::mutex mutex_;  // of what follows
   std::condition_variable wake_;
-  std::deque<Job> posted_;
-  std::deque<Job> finished_;
+  std::list<Job> posted_;  // lists, as moving a job from one to the other can't fail
+  std::list<Job> finished_;
   bool stopping_ = false;
   std::thread thread_;
 };

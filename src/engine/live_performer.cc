@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "base/exceptions.h"
 #include "engine/task_message.h"
 
 namespace zerrow::engine {
@@ -95,7 +96,10 @@ WorkerHandlers LivePerformer::HandlersFor(TaskId task) {
   handlers.on_line = [this, task](int stream, std::string_view line) {
     dispatcher_->OnLine(task, stream, line);
   };
-  if (attempts_.at(task).kind == RunTask::Kind::kDiscover) {
+  const RunTask::Kind kind = attempts_.at(task).kind;
+  if (kind == RunTask::Kind::kPreview) handlers.max_answer_bytes = kMaxPreviewBytes;
+  if (kind == RunTask::Kind::kDiscover) {
+    handlers.max_answer_bytes = kMaxDescriptionBytes;
     handlers.on_importing = [this, task](std::string file) {
       dispatcher_->OnImporting(task.run, std::move(file));
     };
@@ -152,15 +156,18 @@ int64_t LivePerformer::EndRun(RunId run) {
 void LivePerformer::OnWorkerEnded(TaskId task, WorkerEnd end) {
   Attempt& attempt = attempts_.at(task);
   attempt.worker.reset();
+  // Not from inside the end of a whole zygote: the next task would look for a new one.
+  const bool zygote_lost = end.lost;
+  const std::string why_lost = end.error;
   Outcome outcome;
-  outcome.lost = end.lost;
+  outcome.lost = end.lost && end.was_ready;
   outcome.cpu_s = end.cpu_s;
   outcome.peak_memory_bytes = attempt.pid > 0 ? sampler_.RemoveProcess(attempt.pid) : 0;
   // It may have lived too shortly to be sampled.
   if (outcome.peak_memory_bytes == 0) outcome.peak_memory_bytes = end.max_rss_bytes;
   const bool discovery = attempt.kind == RunTask::Kind::kDiscover;
-  if (discovery && attempt.pool->lost()) {
-    outcome.what = Status::IOError(attempt.pool->why_lost());
+  if (discovery && zygote_lost) {
+    outcome.what = Status::IOError(why_lost);
     return TellLater(task, std::move(outcome));
   }
   Answer answer = ReadAnswer(std::move(end));
@@ -177,9 +184,7 @@ void LivePerformer::OnWorkerEnded(TaskId task, WorkerEnd end) {
     failure.error.message += "; meanwhile the kernel killed a process because memory ran out";
   }
   outcome.what = std::move(failure);
-  // Not from inside the end of a whole zygote: the next attempt would look for a new one.
-  return attempt.pool->lost() ? TellLater(task, std::move(outcome))
-                              : Tell(task, std::move(outcome));
+  return zygote_lost ? TellLater(task, std::move(outcome)) : Tell(task, std::move(outcome));
 }
 
 void LivePerformer::OnDescribed(TaskId task, Outcome outcome, json value) {
@@ -192,12 +197,12 @@ void LivePerformer::OnDescribed(TaskId task, Outcome outcome, json value) {
       Job{std::move(outcome), std::move(value), runs_.at(task.run).run->request().options});
   loop_.Post(
       [job] {
-        const auto description = ParseDescription(job->value);
-        if (description.ok()) {
-          job->outcome.what = MakePlan(*description, job->options);
-        } else {
-          job->outcome.what = FailedOutcome(description.status().message()).what;
-        }
+        const Status planned = base::CatchExceptions([&]() -> Status {
+          ARROW_ASSIGN_OR_RAISE(const auto description, ParseDescription(job->value));
+          job->outcome.what = MakePlan(description, job->options);
+          return Status::OK();
+        });
+        if (!planned.ok()) job->outcome.what = FailedOutcome(planned.message()).what;
         job->value = nullptr;
       },
       [this, task, job] { Tell(task, std::move(job->outcome)); });
@@ -220,7 +225,9 @@ void LivePerformer::OnOutput(TaskId task, Outcome outcome, OutputAnswer output) 
                                        std::move(attempt.inputs), std::move(attempt.grant)});
   loop_.Post(
       [job] {
-        job->published = job->grant->Publish(std::move(job->output), std::move(job->inputs));
+        job->published = base::CatchExceptions([&] {
+          return job->grant->Publish(std::move(job->output), std::move(job->inputs));
+        });
         job->grant.reset();
       },
       [this, task, job] {

@@ -26,11 +26,12 @@ arrow::Result<sipc::Summary> CheckMessage(const shm::Segment& message, const Seg
   return sipc::Check({mapping.data(), static_cast<size_t>(mapping.size())}, granted);
 }
 
-// A memfd as a segment; it can't change any more.
+// Only a file that can't change any more may be checked once and believed afterwards, and only one
+// whose bytes are there costs no more than it holds.
 arrow::Result<std::shared_ptr<const shm::Segment>> AdoptMessage(base::UniqueFd file,
                                                                 shm::SegmentIds& ids,
                                                                 const shm::Reaper& reaper) {
-  ARROW_ASSIGN_OR_RAISE(const int64_t size_bytes, base::FileSize(file.get()));
+  ARROW_ASSIGN_OR_RAISE(const int64_t size_bytes, base::SealedSize(file.get()));
   return shm::Segment::FromMemfd(ids.Next(), std::move(file), size_bytes, reaper);
 }
 
@@ -39,10 +40,8 @@ arrow::Result<std::shared_ptr<const shm::Segment>> PublishMoved(base::UniqueFd f
                                                                 shm::SharedMemory& memory) {
   if (!file.valid()) return nullptr;
   // By whom it was made doesn't matter, only that nobody can change it any more.
-  if (id == 0 || !base::IsSealed(file.get())) {
-    return Status::SerializationError("a file that isn't immutable, or that nobody asked for");
-  }
-  ARROW_ASSIGN_OR_RAISE(const int64_t size_bytes, base::FileSize(file.get()));
+  if (id == 0) return Status::SerializationError("a file that nobody asked for");
+  ARROW_ASSIGN_OR_RAISE(const int64_t size_bytes, base::SealedSize(file.get()));
   return memory.PublishMemfd(id, std::move(file), size_bytes);
 }
 
@@ -80,10 +79,6 @@ std::vector<resource::SegmentBytes> UsedSegments(const sipc::Summary& summary,
 arrow::Result<Publication> PublishReferences(OutputAnswer output, Granted granted,
                                              shm::SegmentIds& ids, const shm::Reaper& reaper,
                                              shm::SharedMemory& memory) {
-  // Only a file that can't change any more may be checked once and believed afterwards.
-  if (!base::IsSealed(output.message.get())) {
-    return Status::SerializationError("the output's message isn't sealed");
-  }
   ARROW_ASSIGN_OR_RAISE(const auto message, AdoptMessage(std::move(output.message), ids, reaper));
   ARROW_ASSIGN_OR_RAISE(const auto moved,
                         PublishMoved(std::move(output.moved), granted.moved, memory));
@@ -120,6 +115,9 @@ arrow::Result<Publication> PublishFile(OutputAnswer output, shm::SegmentIds& ids
     return Status::SerializationError("an output by reference, which this backend doesn't have");
   }
   // Its writer is gone, so the seals can't fail unless somebody else holds it.
+  if (!base::IsSealed(output.message.get())) {
+    ARROW_RETURN_NOT_OK(base::SealMemfd(output.message.get()));
+  }
   ARROW_ASSIGN_OR_RAISE(const auto message, AdoptMessage(std::move(output.message), ids, reaper));
   auto table = std::make_shared<PublishedTable>();
   table->format = PublishedTable::Format::kArrowFile;

@@ -2,11 +2,13 @@
 
 #include <arrow/builder.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstring>
 
 #include "engine/open_table.h"
 #include "shm/test_worker.h"
+#include "sipc/format.h"
 #include "sipc/writer.h"
 
 namespace zerrow::engine {
@@ -178,6 +180,64 @@ TEST_F(PublishOutputTest, RefusesGarbage) {
   EXPECT_FALSE(PublishOutput(std::move(output), {}, {}, 0, memory_.get()).ok());
 }
 
+TEST_F(PublishOutputTest, TablesThatWouldCrashTheirReaderArentOpened) {
+  const std::vector<int32_t> offsets = {0, 1 << 30, 4};
+  const std::string text = "abcd";
+  const auto bytes = [](const auto& values) {
+    return std::make_shared<arrow::Buffer>(reinterpret_cast<const uint8_t*>(values.data()),
+                                           values.size() * sizeof(values[0]));
+  };
+  const auto array = arrow::MakeArray(
+      arrow::ArrayData::Make(arrow::utf8(), 2, {nullptr, bytes(offsets), bytes(text)}, 0));
+  const auto table = arrow::Table::Make(arrow::schema({arrow::field("s", arrow::utf8())}), {array});
+  ASSERT_TRUE(table->Validate().ok());
+  OutputAnswer output;
+  output.message = std::move(sipc::EncodeToMemfd("test", *table, {}).ValueOrDie().fd);
+  const TablePtr published =
+      PublishOutput(std::move(output), {}, {}, 0, memory_.get()).ValueOrDie();
+  EXPECT_TRUE(OpenTable(published).status().IsInvalid());
+}
+
+// A message that is its header and then a hole, in which `count` records of a section are zeros.
+base::UniqueFd SparseMessage(sipc::SectionId section, uint64_t count) {
+  sipc::HeaderRecord header{};
+  std::memcpy(header.magic, sipc::kMagic, sizeof(header.magic));
+  header.version = sipc::kVersion;
+  header.header_bytes = sizeof(header);
+  uint64_t end = sizeof(header);
+  for (int i = 0; i < sipc::kNumSections; ++i) {
+    header.sections[i] = {(end + 63) / 64 * 64, i == section ? count : 0};
+    end = header.sections[i].offset + header.sections[i].count * sipc::kRecordBytes[i];
+  }
+  header.message_bytes = end;
+  auto file = base::MakeMemfd("sparse", static_cast<int64_t>(end)).ValueOrDie();
+  const std::string_view bytes(reinterpret_cast<const char*>(&header), sizeof(header));
+  EXPECT_TRUE(base::WriteAll(file.get(), bytes).ok());
+  EXPECT_TRUE(base::SealMemfd(file.get()).ok());
+  return file;
+}
+
+TEST_F(PublishOutputTest, AHoleIsRefusedAndNotRead) {
+  for (int section = 0; section < sipc::kNumSections; ++section) {
+    const auto id = static_cast<sipc::SectionId>(section);
+    for (const uint64_t bytes : {uint64_t{1} << 20, uint64_t{960} << 20, uint64_t{1} << 40}) {
+      auto file = SparseMessage(id, bytes / sipc::kRecordBytes[section]);
+      const auto watched = base::Duplicate(file.get()).ValueOrDie();
+      for (const auto format :
+           {PublishedTable::Format::kSipc, PublishedTable::Format::kArrowFile}) {
+        OutputAnswer output;
+        output.format = format;
+        output.message = base::Duplicate(file.get()).ValueOrDie();
+        const auto status = PublishOutput(std::move(output), {}, {}, 0, memory_.get()).status();
+        EXPECT_TRUE(status.IsSerializationError()) << status;
+      }
+      struct stat info;
+      ASSERT_EQ(::fstat(watched.get(), &info), 0);
+      EXPECT_LE(info.st_blocks * 512, 2 << 20) << "reading it has allocated pages";
+    }
+  }
+}
+
 // As the kernelzero backend does it: the worker's own file is a segment.
 class PublishMovedTest : public PublishOutputTest {
  protected:
@@ -220,6 +280,10 @@ TEST_F(PublishMovedTest, AFileThatCanChangeOrIsTooShortIsRefused) {
   auto writable = base::MakeMemfd("moved", kBytes).ValueOrDie();
   auto status = PublishOutput(Output(std::move(writable)), {}, {}, kOwn, memory_.get()).status();
   EXPECT_TRUE(status.IsSerializationError()) << status;
+  auto sparse = base::MakeMemfd("moved", kBytes).ValueOrDie();
+  ASSERT_TRUE(base::SealMemfd(sparse.get()).ok());
+  status = PublishOutput(Output(std::move(sparse)), {}, {}, kOwn, memory_.get()).status();
+  EXPECT_TRUE(status.IsSerializationError()) << status;
   auto brief = base::MakeSealedMemfd("moved", Fives().substr(1)).ValueOrDie();
   status = PublishOutput(Output(std::move(brief)), {}, {}, kOwn, memory_.get()).status();
   EXPECT_TRUE(status.IsSerializationError()) << status;
@@ -240,7 +304,7 @@ TEST(PublishFile, SealsTheMessageOfTheCopyBackends) {
   output.message = base::MakeMemfd("test").ValueOrDie();
   ASSERT_TRUE(base::WriteAll(output.message.get(), "not really Arrow").ok());
   output.rows = 3;
-  output.bytes = 16;
+  output.bytes = INT64_MAX;  // a lie: the file has 16
   const TablePtr table = PublishOutput(std::move(output), {}, {}, 0, nullptr).ValueOrDie();
   EXPECT_TRUE(base::IsSealed(table->message.get()));
   EXPECT_EQ(table->copied_bytes, 16);

@@ -6,6 +6,7 @@
 
 #include <utility>
 
+#include "base/exceptions.h"
 #include "base/mapping.h"
 #include "shm/segment.h"
 #include "sipc/reader.h"
@@ -61,16 +62,20 @@ arrow::Result<std::shared_ptr<arrow::Table>> ReadReferences(
   return reader->ReadTable();
 }
 
-}  // namespace
-
-arrow::Result<std::shared_ptr<arrow::Table>> OpenTable(
-    const std::shared_ptr<const ResultTable>& table) {
+arrow::Result<std::shared_ptr<arrow::Table>> Open(const std::shared_ptr<const ResultTable>& table) {
   ARROW_ASSIGN_OR_RAISE(auto message, MapSegment(table, table->table().message.id));
   const bool file = table->table().format == PublishedTable::Format::kArrowFile;
   ARROW_ASSIGN_OR_RAISE(
       auto opened, file ? ReadFile(std::move(message)) : ReadReferences(std::move(message), table));
-  ARROW_RETURN_NOT_OK(opened->Validate());
+  ARROW_RETURN_NOT_OK(opened->ValidateFull());
   return opened;
+}
+
+}  // namespace
+
+arrow::Result<std::shared_ptr<arrow::Table>> OpenTable(
+    const std::shared_ptr<const ResultTable>& table) {
+  return base::CatchExceptions([&] { return Open(table); });
 }
 
 }  // namespace zerrow::engine

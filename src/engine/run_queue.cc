@@ -24,17 +24,23 @@ size_t BytesOf(const RunEvent& event) {
 class RunQueue::QueueSink final : public RunSink {
  public:
   explicit QueueSink(std::shared_ptr<RunQueue> queue) : queue_(std::move(queue)) {}
+  // So that nobody waits for an engine that is gone.
+  ~QueueSink() override {
+    if (!done_) Done(arrow::Status::IOError("the engine came to an end before the run did"));
+  }
 
   bool Offer(RunEvent event) override {
     const size_t bytes = BytesOf(event);
     return queue_->Put(std::move(event), bytes);
   }
   void Done(arrow::Result<RunResult> result) override {
+    done_ = true;
     queue_->Put(std::move(result), kItemBytes);
   }
 
  private:
   const std::shared_ptr<RunQueue> queue_;
+  bool done_ = false;
 };
 
 arrow::Result<std::shared_ptr<RunQueue>> RunQueue::Make() {

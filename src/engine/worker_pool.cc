@@ -22,10 +22,10 @@ using std::chrono::milliseconds;
 
 namespace {
 
-constexpr size_t kWorkerMaxFds = 4;  // an answer carries one at most
-constexpr size_t kZygoteMaxFds = 4;
+constexpr size_t kWorkerMaxFds = 4;  // an answer carries two at most
+constexpr Channel::Limits kZygoteLimits = {.body_bytes = 64 << 10, .fds = 4};
 constexpr size_t kOutputTailBytes = 8 * 1024;
-constexpr int kMaxMessages = 100'000;
+constexpr int kMaxImporting = 10'000;  // docs/formats/worker_protocol.md
 constexpr milliseconds kZygotePatience = std::chrono::seconds(2);
 
 struct Pipe {
@@ -71,6 +71,13 @@ double NumberOr(const json& body, const char* key, double otherwise) {
   return value != body.end() && value->is_number() ? value->get<double>() : otherwise;
 }
 
+int64_t IntegerOr(const json& body, const char* key, int64_t otherwise) {
+  const auto value = body.find(key);
+  if (value == body.end() || !value->is_number_integer()) return otherwise;
+  if (value->is_number_unsigned() && value->get<uint64_t>() > INT64_MAX) return otherwise;
+  return value->get<int64_t>();
+}
+
 bool Flag(const json& body, const char* key) {
   const auto value = body.find(key);
   return value != body.end() && value->is_boolean() && value->get<bool>();
@@ -100,13 +107,14 @@ struct WorkerPool::Worker {
   UniqueFd pidfd;                  // once forked
   WorkerHandlers handlers;
   std::optional<Message> answer;
+  std::optional<base::UnparsedMessage> large_answer;  // instead of it
   std::chrono::steady_clock::time_point answered;
   // Since when the zygote owes something: its fork, then nothing, then its end.
   std::optional<std::chrono::steady_clock::time_point> owed_since;
   bool killed = false;
   bool paused = false;
   std::string error;
-  int messages = 0;
+  int importing = 0;
 };
 
 arrow::Result<std::unique_ptr<WorkerPool>> WorkerPool::Make(EventLoop& loop,
@@ -252,7 +260,7 @@ void WorkerPool::Kill(WorkerId id) {
 }
 
 void WorkerPool::OnZygoteMessage() {
-  auto received = zygote_.channel.Receive(milliseconds(0), kZygoteMaxFds);
+  auto received = zygote_.channel.Receive(milliseconds(0), kZygoteLimits);
   if (!received.ok()) return LoseZygote(received.status().message());
   if (!received->has_value()) {
     return LoseZygote("it " + DescribeWaitStatus(zygote_.process.Wait(kZygotePatience)));
@@ -261,8 +269,7 @@ void WorkerPool::OnZygoteMessage() {
   SendForks();
   const std::string op = Text(message.body, "op");
   if (op == "ready") return OnReady(message.body);
-  const auto id =
-      static_cast<WorkerId>(message.body.is_object() ? NumberOr(message.body, "worker", -1) : -1);
+  const WorkerId id = message.body.is_object() ? IntegerOr(message.body, "worker", -1) : -1;
   if (op == "forked") return OnForked(id, std::move(message.fds));
   if (op == "exited") return OnExited(id, message.body);
   LoseZygote("it sent something that isn't in the protocol");
@@ -291,8 +298,8 @@ void WorkerPool::OnForked(WorkerId id, std::vector<UniqueFd> fds) {
 }
 
 void WorkerPool::OnExited(WorkerId id, const json& body) {
-  End(id, static_cast<int>(NumberOr(body, "wait_status", 0)), NumberOr(body, "cpu_s", 0),
-      static_cast<int64_t>(NumberOr(body, "max_rss_bytes", 0)), Text(body, "error"));
+  End(id, static_cast<int>(IntegerOr(body, "wait_status", 0)), NumberOr(body, "cpu_s", 0),
+      IntegerOr(body, "max_rss_bytes", 0), Text(body, "error"));
 }
 
 void WorkerPool::OnWorkerMessage(WorkerId id) {
@@ -305,22 +312,38 @@ void WorkerPool::OnWorkerMessage(WorkerId id) {
   if (!worker.error.empty()) Kill(id);
 }
 
-// A worker sends any number of "importing" and then one answer.
+// The worker of discovery sends some "importing", and each worker one answer.
 WorkerPool::Taken WorkerPool::TakeMessage(Worker& worker) {
-  auto received = worker.channel.Receive(milliseconds(0), kWorkerMaxFds);
+  auto received = worker.channel.ReceiveUnparsed(
+      milliseconds(0), {.body_bytes = worker.handlers.max_answer_bytes, .fds = kWorkerMaxFds});
   if (received.status().IsIOError()) return Taken::kNothing;
   if (received.ok() && !received->has_value()) return Taken::kEnd;
-  if (!received.ok()) {
+  if (received.status().IsCapacityError()) {
+    worker.error = received.status().message();
+  } else if (!received.ok()) {
     worker.error = "it sent a malformed message: " + received.status().message();
-  } else if (worker.answer || ++worker.messages > kMaxMessages) {
+  } else if (worker.answer || worker.large_answer) {
     worker.error = "it sent more than one answer";
-  } else if (Text((*received)->body, "op") != "importing") {
-    worker.answer = std::move(**received);
+  } else if ((*received)->is_large()) {
+    worker.large_answer = std::move(**received);
     worker.answered = std::chrono::steady_clock::now();
-  } else if (worker.handlers.on_importing) {
-    worker.handlers.on_importing(Text((*received)->body, "file"));
+  } else if (auto parsed = base::Parse(std::move(**received)); parsed.ok()) {
+    TakeParsed(worker, std::move(*parsed));
+  } else {
+    worker.error = "it sent a malformed message: " + parsed.status().message();
   }
   return worker.error.empty() ? Taken::kMessage : Taken::kEnd;
+}
+
+void WorkerPool::TakeParsed(Worker& worker, Message message) {
+  if (!worker.handlers.on_importing || Text(message.body, "op") != "importing") {
+    worker.answer = std::move(message);
+    worker.answered = std::chrono::steady_clock::now();
+  } else if (++worker.importing > kMaxImporting) {
+    worker.error = "it said more than " + std::to_string(kMaxImporting) + " times what it imports";
+  } else {
+    worker.handlers.on_importing(Text(message.body, "file"));
+  }
 }
 
 void WorkerPool::ReadOutput(Worker& worker, int stream) {
@@ -383,12 +406,34 @@ void WorkerPool::End(WorkerId id, int wait_status, double cpu_s, int64_t max_rss
   }
   if (!worker->error.empty()) error = worker->error;
   const std::chrono::duration<double> exit = std::chrono::steady_clock::now() - worker->answered;
-  WorkerEnd end{
-      std::move(worker->answer),  wait_status, cpu_s, max_rss_bytes, exit.count(), std::move(error),
-      lost() && info_.has_value()};
-  const auto on_ended = std::move(worker->handlers.on_ended);
+  WorkerEnd end{std::move(worker->answer), wait_status, cpu_s,  max_rss_bytes, exit.count(),
+                std::move(error),          lost(),      lost() && info_.has_value()};
+  WorkerHandlers handlers = std::move(worker->handlers);
+  auto large_answer = std::move(worker->large_answer);
   Forget(id);
-  on_ended(std::move(end));
+  TellEnd(std::move(handlers), std::move(end), std::move(large_answer));
+}
+
+void WorkerPool::TellEnd(WorkerHandlers handlers, WorkerEnd end,
+                         std::optional<base::UnparsedMessage> answer) {
+  // The answer of one that is lost doesn't count.
+  if (!answer || !end.error.empty()) return handlers.on_ended(std::move(end));
+  struct Job {
+    base::UnparsedMessage answer;
+    WorkerHandlers handlers;
+    WorkerEnd end;
+  };
+  auto job = std::make_shared<Job>(Job{std::move(*answer), std::move(handlers), std::move(end)});
+  loop_.Post(
+      [job] {
+        auto parsed = base::Parse(std::move(job->answer));
+        if (parsed.ok()) {
+          job->end.message = std::move(*parsed);
+        } else {
+          job->end.error = "it sent a malformed message: " + parsed.status().message();
+        }
+      },
+      [job] { job->handlers.on_ended(std::move(job->end)); });
 }
 
 }  // namespace zerrow::engine

@@ -1,10 +1,11 @@
 // A zygote and its workers, one for each task, from start to reaped end.
 //
 // Speaks docs/formats/worker_protocol.md. Everything happens on the loop's thread; handlers are
-// called from it. What workers send is untrusted and only taken apart by the handler. A worker's
-// end is told once, after its whole process tree is gone and all that it printed was delivered.
-// Destruction ends the zygote and with it every worker. If the engine is killed the kernel's
-// parent-death signals do the same.
+// called from it; a large answer is parsed on its second thread. What workers send is untrusted,
+// bounded before it is read, and only taken apart by the handler. A worker's end is told once,
+// after its whole process tree is gone and all that it printed was delivered. Destruction ends the
+// zygote and with it every worker. If the engine is killed the kernel's parent-death signals do the
+// same.
 #pragma once
 
 #include <arrow/result.h>
@@ -38,6 +39,13 @@ struct ZygoteInfo {
   bool shim = false;  // the allocator shim is loaded
 };
 
+/// The longest answers, as JSON text: of a function, where only an error's traceback is long; of a
+/// preview; a project's description, of ten thousand models and more. Workers know the same limits
+/// (docs/formats/worker_protocol.md).
+inline constexpr int64_t kMaxAnswerBytes = 4 << 20;
+inline constexpr int64_t kMaxPreviewBytes = 16 << 20;
+inline constexpr int64_t kMaxDescriptionBytes = base::Channel::kMaxBodyBytes;
+
 /// How a worker ended.
 struct WorkerEnd {
   std::optional<base::Message> message;  // its answer, if it gave one
@@ -46,15 +54,17 @@ struct WorkerEnd {
   int64_t max_rss_bytes = 0;
   double exit_s = 0;  // from its answer to its end
   std::string error;  // of the machinery: it couldn't be forked, the zygote died, bad message
-  bool lost = false;  // a zygote that had been ready is gone, and the worker with it
+  bool lost = false;       // the zygote is gone, and the worker with it
+  bool was_ready = false;  // that zygote
 };
 
 struct WorkerHandlers {
   /// The worker lives; `pid` is its number in the engine's namespace, 0 if unknown.
   std::function<void(pid_t pid)> on_forked;
   std::function<void(int stream, std::string_view line)> on_line;
-  /// The worker begins to import the project's `file`; only of discovery.
+  /// The worker begins to import the project's `file`. Null: it may not say so; only discovery may.
   std::function<void(std::string file)> on_importing;
+  int64_t max_answer_bytes = kMaxAnswerBytes;
   std::function<void(WorkerEnd end)> on_ended;
 };
 
@@ -100,6 +110,8 @@ class WorkerPool {
   arrow::Status Watch();
   arrow::Status WatchWorker(WorkerId id, Worker& worker);
   Taken TakeMessage(Worker& worker);
+  void TakeParsed(Worker& worker, base::Message message);
+  void TellEnd(WorkerHandlers handlers, WorkerEnd end, std::optional<base::UnparsedMessage> answer);
   void Forget(WorkerId id);
   void KillWorkersAndWait();
   void AwaitZygotesProcesses() const;

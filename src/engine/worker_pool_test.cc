@@ -154,5 +154,27 @@ TEST(EventLoop, WatchesAndPosts) {
   EXPECT_TRUE(done);
 }
 
+TEST(EventLoop, EndsWithWhatWasThrown) {
+  const auto outcome = [](EventLoop& loop) {
+    arrow::Status status;
+    for (int i = 0; i < 500 && status.ok(); ++i) status = loop.RunOnce(milliseconds(20));
+    return status;
+  };
+  const EventLoop::Callback hungry = [] { std::vector<char>().reserve(SIZE_MAX / 4); };
+  const EventLoop::Callback greedy = [] { std::vector<char>().reserve(SIZE_MAX); };
+  const EventLoop::Callback nothing = [] {};
+  auto loop = EventLoop::Make().ValueOrDie();
+  bool done = false;
+  loop->Post(hungry, [&] { done = true; });
+  EXPECT_TRUE(outcome(*loop).IsOutOfMemory());
+  EXPECT_FALSE(done);
+  loop = EventLoop::Make().ValueOrDie();
+  loop->Post(greedy, nothing);
+  EXPECT_TRUE(outcome(*loop).IsUnknownError());
+  loop = EventLoop::Make().ValueOrDie();
+  loop->Post(nothing, hungry);
+  EXPECT_TRUE(outcome(*loop).IsOutOfMemory());
+}
+
 }  // namespace
 }  // namespace zerrow::engine

@@ -148,7 +148,7 @@ TEST_F(KernelZeroTest, TheFileOutlivesItsMaker) {
     return theirs.Send({{"op", "moved"}}, std::span(&fd, 1)).ok() ? 0 : 1;
   });
   ASSERT_EQ(maker.Wait(), 0);
-  const auto message = ours.Receive(std::chrono::seconds(10), 1).ValueOrDie();
+  const auto message = ours.Receive(std::chrono::seconds(10), {.fds = 1}).ValueOrDie();
   const base::UniqueFd& fd = message->fds.at(0);
   const auto size_bytes = base::FileSize(fd.get()).ValueOrDie();
   const auto mapping =

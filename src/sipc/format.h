@@ -116,6 +116,29 @@ inline constexpr uint64_t kRecordBytes[kNumSections] = {
     1,
 };
 
+/// The most records of each section: far more than any table has had, and few enough that a
+/// message can be checked in a second or two. Table data has no limit but the memory it takes.
+inline constexpr uint64_t kMaxRecords[kNumSections] = {
+    uint64_t{1} << 28,  // bytes of the schema
+    uint64_t{1} << 20,  // segments
+    uint64_t{1} << 20,  // layouts
+    uint64_t{1} << 22,  // layout children
+    uint64_t{1} << 20,  // columns
+    uint64_t{1} << 23,  // dictionaries
+    uint64_t{1} << 23,  // nodes
+    uint64_t{1} << 25,  // slots
+    uint64_t{1} << 25,  // lists
+    uint64_t{1} << 24,  // buffers
+    uint64_t{1} << 24,  // heads
+    ~uint64_t{0},       // bytes of the body
+};
+
+/// What an error calls a section's records.
+inline constexpr const char* kRecordNames[kNumSections] = {
+    "bytes of schema", "segments", "layouts", "layout children", "columns", "dictionaries",
+    "arrays",          "slots",    "lists",   "buffers",         "heads",   "bytes of data",
+};
+
 template <typename Record>
 Record Load(const uint8_t* bytes) {
   static_assert(std::is_trivially_copyable_v<Record>);

@@ -55,6 +55,63 @@ TEST(Hostile, UnalignedMessagesAreRead) {
   }
 }
 
+// What is really there: 8 to 16 MiB of zeros for each section's records.
+TEST(Hostile, MoreRecordsThanMayBeAreRefused) {
+  for (const SectionId section : {kSegmentsSection, kLayoutsSection, kColumnsSection}) {
+    HeaderRecord header{};
+    std::memcpy(header.magic, kMagic, sizeof(header.magic));
+    header.version = kVersion;
+    header.header_bytes = sizeof(header);
+    uint64_t end = sizeof(header);
+    for (int i = 0; i < kNumSections; ++i) {
+      header.sections[i] = {(end + 63) / 64 * 64, i == section ? kMaxRecords[i] + 1 : 0};
+      end = header.sections[i].offset + header.sections[i].count * kRecordBytes[i];
+    }
+    header.message_bytes = end;
+    std::vector<uint8_t> message(end);
+    std::memcpy(message.data(), &header, sizeof(header));
+    const arrow::Status status = Check(message, {}).status();
+    EXPECT_TRUE(status.IsSerializationError()) << status;
+    EXPECT_NE(status.message().find(kRecordNames[section]), std::string::npos) << status;
+  }
+}
+
+// What the limits must leave room for: a million buffers, in as many chunks as columns.
+TEST(Hostile, LargeTablesAreNotHostile) {
+  constexpr int kColumns = 1000, kChunks = 500;
+  const std::vector<int64_t> values(8, 1);
+  const auto buffer =
+      std::make_shared<arrow::Buffer>(reinterpret_cast<const uint8_t*>(values.data()), 64);
+  const auto array =
+      arrow::MakeArray(arrow::ArrayData::Make(arrow::int64(), 8, {buffer, buffer}, 0));
+  const auto column = std::make_shared<arrow::ChunkedArray>(arrow::ArrayVector(kChunks, array));
+  arrow::FieldVector fields;
+  for (int i = 0; i < kColumns; ++i) {
+    fields.push_back(arrow::field("column " + std::to_string(i), arrow::int64()));
+  }
+  const auto table = arrow::Table::Make(
+      arrow::schema(fields), std::vector<std::shared_ptr<arrow::ChunkedArray>>(kColumns, column));
+  const Encoded encoded = Encode(*table, {}).ValueOrDie();
+  const std::span<const uint8_t> message(encoded.message->data(),
+                                         static_cast<size_t>(encoded.message->size()));
+  EXPECT_EQ(Check(message, {}).ValueOrDie().num_arrays, kColumns * kChunks);
+  const auto reader = Reader::Open(encoded.message, nullptr).ValueOrDie();
+  EXPECT_EQ(reader->ReadTable().ValueOrDie()->num_columns(), kColumns);
+}
+
+TEST(Hostile, TheWriterKeepsToTheLimits) {
+  arrow::FieldVector fields(kMaxRecords[kColumnsSection] + 1, arrow::field("x", arrow::null()));
+  const auto table = arrow::Table::Make(
+      arrow::schema(fields),
+      std::vector<std::shared_ptr<arrow::ChunkedArray>>(
+          fields.size(), std::make_shared<arrow::ChunkedArray>(arrow::ArrayVector{
+                             arrow::MakeArrayOfNull(arrow::null(), 1).ValueOrDie()})),
+      1);
+  const arrow::Status status = Encode(*table, {}).status();
+  EXPECT_TRUE(status.IsCapacityError()) << status;
+  EXPECT_NE(status.message().find("1048577 columns"), std::string::npos) << status;
+}
+
 class Lies : public ::testing::Test {
  protected:
   void SetUp() override {

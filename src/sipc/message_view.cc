@@ -61,6 +61,9 @@ arrow::Status MessageView::ParseHeader() {
     if (section.count > (message_.size() - section.offset) / kRecordBytes[i]) {
       return Malformed("section ", i, " is longer than the message");
     }
+    if (section.count > kMaxRecords[i]) {
+      return Malformed(section.count, " ", kRecordNames[i], ", and ", kMaxRecords[i], " may be");
+    }
     end = section.offset + section.count * kRecordBytes[i];
   }
   return arrow::Status::OK();
@@ -147,7 +150,6 @@ arrow::Status MessageView::CheckSegments() const {
 arrow::Status MessageView::CheckBuffers() const {
   const uint64_t num_segments = count(kSegmentsSection);
   const uint64_t num_buffers = count(kBuffersSection);
-  if (num_buffers >= kNone) return Malformed("too many buffers");
   const SectionRecord& body = header_.sections[kBodySection];
   for (uint64_t i = 0; i < num_buffers; ++i) {
     const BufferRecord record = buffer(i);

@@ -126,8 +126,11 @@ arrow::Result<uint64_t> MessageBuilder::LayOut() {
   SetSection(kHeadsSection, buffers_.heads().size(), &end);
   buffers_.Finish(static_cast<int64_t>(RoundUp(end, kBodyAlignment)));
   SetSection(kBodySection, static_cast<uint64_t>(buffers_.body_bytes()), &end);
-  if (arrays_.lists().size() >= kNone) {
-    return arrow::Status::CapacityError("a table has more view buffers than SIPC can count");
+  for (int i = 0; i < kNumSections; ++i) {
+    if (header_.sections[i].count <= kMaxRecords[i]) continue;
+    return arrow::Status::CapacityError(
+        "a table with ", header_.sections[i].count, " ", kRecordNames[i], ", and ", kMaxRecords[i],
+        " can be handed over: fewer and larger chunks help, as combine_chunks() makes them");
   }
   std::memcpy(header_.magic, kMagic, sizeof(kMagic));
   header_.version = kVersion;

@@ -48,6 +48,44 @@ def test_tables_outlive_the_result(project, run):
     assert pa.total_allocated_bytes() < 1 << 20
 
 
+def test_a_table_that_isnt_sound_is_an_error_and_no_crash(project, run):
+    project.models(
+        """
+        def text(offsets, data=b"abcd" * 50_000):
+            n = len(offsets) // 4 - 1
+            return pa.Array.from_buffers(pa.utf8(), n, [None, *map(pa.py_buffer, (offsets, data))])
+
+        def offsets():
+            import numpy as np
+            return np.arange(50_001, dtype=np.int32) * 4
+
+        @zerrow.model()
+        def sound(t=zerrow.Model("t")):
+            return pa.table({"s": text(offsets().tobytes())})
+
+        @zerrow.model()
+        def beyond(t=zerrow.Model("t")):
+            wrong = offsets()
+            wrong[7] = 1 << 30
+            return pa.table({"s": text(wrong.tobytes())})
+
+        @zerrow.model()
+        def no_text(t=zerrow.Model("t")):
+            return pa.table({"s": text(offsets().tobytes(), bytes([255]) * 200_000)})
+
+        @zerrow.model()
+        def index(t=zerrow.Model("t")):
+            wrong = pa.array([0, 7, 1] * 50_000, pa.int32())
+            return pa.table({"d": pa.DictionaryArray.from_arrays(wrong, ["a", "b"], safe=False)})
+        """
+    )
+    result = run()
+    assert result.table("sound")["s"][7].as_py() == "abcd"
+    for model in ("beyond", "no_text", "index"):
+        with pytest.raises(zerrow.ModelError, match=f"'{model}' returned can't be read"):
+            result.table(model)
+
+
 def test_two_results_at_once(project, run):
     project.models(MODELS)
     first = run(keep=["doubled"]).table("doubled")

@@ -1,6 +1,7 @@
 """Tasks: what a worker answers, and how it says what went wrong."""
 
 import datetime
+import json
 import os
 
 import numpy as np
@@ -242,6 +243,25 @@ def test_preview(plain_zygote, tmp_path):
     assert value["rows"][0][:2] == ["1", "2013-01-01 05:00:00"]
     assert len(value["rows"][0][2]) == 200
     assert value["rows"][1] == ["null", "null", ""]
+
+
+def test_preview_shows_what_has_room(plain_zygote, tmp_path):
+    wide = pa.table({f"c{i}": ["ä" * 200] * 1000 for i in range(100)})
+    value = plain_zygote.run(tmp_path, "preview", [("a", wide)], model="a", rows=1000).answer[
+        "value"
+    ]
+    assert value["total_rows"] == 1000
+    assert 0 < len(value["rows"]) < 1000
+    assert len(json.dumps(value, ensure_ascii=False).encode()) < 16 << 20
+    row = ["ä" * 200] * 100
+    assert all(shown == row for shown in value["rows"])
+    # Deep types are cut, and names have to fit.
+    deep = pa.table([pa.nulls(1, pa.struct({"x" * 3000: pa.int64()}))], names=["d"])
+    value = plain_zygote.run(tmp_path, "preview", [("a", deep)], model="a", rows=1).answer["value"]
+    assert len(value["columns"][0][1]) == 1000
+    names = pa.table({"n" * (6 << 20) + str(i): [1] for i in range(3)})
+    failed = plain_zygote.run(tmp_path, "preview", [("a", names)], model="a", rows=1)
+    assert "too many to show" in failed.error["message"]
 
 
 def test_export_writes_parquet_or_nothing(plain_zygote, tmp_path):

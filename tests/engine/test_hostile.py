@@ -1,0 +1,160 @@
+"""Functions that talk to the engine themselves: their model fails, and nothing else does."""
+
+import json
+import textwrap
+
+import pytest
+
+# What a worker can do to its channel, descriptor 3; docs/formats/worker_protocol.md.
+PEER = """
+    import ctypes, fcntl, os, socket, struct
+
+    channel = socket.socket(fileno=os.dup(3))
+
+    def packet(text=b"", fds=(), count=None, size=None, spilled=0):
+        count = len(fds) - spilled if count is None else count
+        size = len(text) if size is None else size
+        header = b"ZCHN" + struct.pack("=IQII", count, size, spilled, 0)
+        socket.send_fds(channel, [header + text], fds)
+
+    def memfd(text, size=None):
+        fd = os.memfd_create("x", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.truncate(fd, size or 0)
+        os.pwrite(fd, text, 0)
+        fcntl.fcntl(fd, 1033, 15)  # F_ADD_SEALS, all of them
+        return fd
+
+    def spill(text):
+        packet(fds=[memfd(text)], size=len(text), spilled=1)
+
+    def message(section, count):
+        \"\"\"A sealed SIPC message that is a header and a hole: `count` records of a section.\"\"\"
+        sizes = [1, 16, 16, 4, 8, 4, 24, 4, 4, 24, 16, 1]
+        end, sections = 320, b""
+        for i, size in enumerate(sizes):
+            end = (end + 63) // 64 * 64
+            sections += struct.pack("=QQ", end, count if i == section else 0)
+            end += size * (count if i == section else 0)
+        header = struct.pack("=8sIIQQ", b"ZRWSIPC", 1, 320, end, 0) + sections
+        return memfd(header, end)
+
+    def output(fds, **fields):
+        import json
+        body = {"op": "output", "format": "sipc", "rows": 0, "bytes": 0, **fields}
+        packet(json.dumps(body).encode(), fds)
+        os._exit(0)
+"""
+
+# What the function does, and what the error must say.
+DEEDS = {
+    "deep": ("peer.spill(b'[' * (4 << 20))", "deeper than 64"),
+    "deep_and_small": ("peer.packet(b'[' * 1000)", "deeper than 64"),
+    "huge": ("peer.spill(b'[' + b'0,' * (30 << 20) + b'0]')", "may be"),
+    "many_values": (
+        "peer.spill(b'[' + b'[],' * (1 << 20) + b'0]')",
+        "isn't in the protocol|without",
+    ),
+    "not_utf8": ("peer.packet(b'\"\\xff\"')", "isn't JSON"),
+    "not_a_number": ("peer.packet(b'{\"op\": NaN}')", "isn't JSON"),
+    "same_key_twice": ('peer.packet(b\'{"op":"x","op":"y"}\')', "twice"),
+    "flood": ('while True: peer.packet(b\'{"op":"result"}\')', "more than one answer|killed"),
+    "importing": (
+        'while True: peer.packet(b\'{"op":"importing"}\')',
+        "more than one answer|killed",
+    ),
+    "descriptors": (
+        "[peer.packet(b'{}', [3] * 250, count=16_384) for i in range(66)]",
+        "may be|larger than",
+    ),
+    "half_a_message": ("peer.packet(b'{}', [3], count=3)", "not 3"),
+    "body_missing": ("peer.packet(b'', [3], spilled=1)", "sealed"),
+    "body_sparse": (
+        "peer.packet(fds=[peer.memfd(b'{', 4 << 20)], size=4 << 20, spilled=1)",
+        "sparse",
+    ),
+    "no_header": ("peer.channel.send(b'ZCHN')", "without a header"),
+    "two_answers": (
+        'peer.packet(b\'{"op":"result","value":1}\'); return t',
+        "more than one answer",
+    ),
+    "terabyte": ("peer.output([peer.message(2, 2**36)])", "sparse|doesn't have"),
+    "zero_nodes": ("peer.output([peer.message(6, 40 << 20)])", "sparse|doesn't have"),
+    "no_table": ("peer.output([3])", "sealed|sealing|doesn't have"),
+    "wrong_types": ("peer.output([3], rows='x', bytes=[])", "malformed"),
+    "numbers_too_large": ("peer.output([3], rows=2**64 - 1, bytes=10**30)", "malformed"),
+    "arrow_file_with_a_hole": (
+        "peer.output([peer.memfd(b'ARROW1', 1 << 40)], format='arrow_file')",
+        "sparse",
+    ),
+}
+
+
+MODEL = """
+@zerrow.model()
+def {name}(t=zerrow.Model("t")):
+    import peer
+    {statement}
+    time.sleep(0.05)
+    os._exit(0)
+"""
+
+HEALTHY = """
+@zerrow.model()
+def healthy(t=zerrow.Model("t")):
+    return t
+"""
+
+
+def test_workers_that_send_anything(project):
+    project.write("peer.py", PEER)
+    models = [MODEL.format(name=name, statement=deed[0]) for name, deed in DEEDS.items()]
+    project.models("".join([*models, HEALTHY]))
+    run = project.run()
+    assert run.code == 1
+    statuses = run.statuses()
+    assert statuses.pop("healthy") == statuses.pop("t") == "success"
+    assert set(statuses.values()) <= {"failed", "killed"}
+    for name, (_, said) in DEEDS.items():
+        error = run.models[name]["error"]
+        assert error["file"] == "models/m.py"
+        assert any(text in error["message"] for text in said.split("|")), (name, error)
+    project.expect_nothing_left()
+
+
+def test_a_project_that_floods_while_it_is_read(project):
+    project.write("peer.py", PEER)
+    project.models(
+        """
+        import peer
+
+        while True:
+            peer.packet(b'{"op":"importing","file":"models/other.py"}')
+        """
+        + textwrap.indent(HEALTHY, " " * 8)
+    )
+    run = project.run()
+    assert run.code == 1
+    (error,) = run.report["errors"]
+    assert "10000" in error["message"]
+    project.expect_nothing_left()
+
+
+@pytest.mark.parametrize(
+    "value", [[[]] * 100_000, {"models": [[[]]] * 1000}, "x" * 1_000_000, None], ids=type
+)
+def test_a_description_of_anything(project, value):
+    project.write("peer.py", PEER)
+    (project.folder / "value.json").write_text(json.dumps({"op": "result", "value": value}))
+    project.models(
+        """
+        import peer
+
+        text = open("value.json", "rb").read()
+        peer.spill(text) if len(text) > 30_000 else peer.packet(text)
+        os._exit(0)
+        """
+        + textwrap.indent(HEALTHY, " " * 8)
+    )
+    run = project.run()
+    assert run.code == 1
+    assert "project description" in run.report["errors"][0]["message"]
