@@ -37,7 +37,7 @@ arrow::Result<std::unique_ptr<SharedMemory>> SharedMemory::Make(SharedMemoryOpti
   ARROW_ASSIGN_OR_RAISE(auto source, MakeSource(options.source));
   std::unique_ptr<SharedMemory> memory(new SharedMemory());
   memory->ids_ = std::make_shared<SegmentIds>();
-  memory->reaper_ = std::make_unique<Reaper>();
+  memory->reaper_ = std::make_unique<base::TaskThread>();
   memory->descriptors_ =
       DescriptorBudget::Make(options.descriptors > 0 ? options.descriptors : UsableDescriptors());
   memory->pool_ = std::make_shared<ChunkPool>(std::move(source), options.pool, memory->descriptors_,
