@@ -46,8 +46,9 @@ arrow::Result<std::unique_ptr<SharedMemory>> SharedMemory::Make(SharedMemoryOpti
     options.broker.worker_limit_chunks =
         memory->descriptors_->capacity() / kDescriptorsPerChunk / 2;
   }
-  ARROW_ASSIGN_OR_RAISE(memory->broker_,
-                        ChunkBroker::Make(memory->pool_, memory->ids_, options.broker));
+  ARROW_ASSIGN_OR_RAISE(
+      memory->broker_,
+      ChunkBroker::Make(memory->pool_, memory->ids_, memory->reaper_->handle(), options.broker));
   // Often enough that idle memory goes at most half as late again as was asked.
   const auto interval = std::clamp<std::chrono::milliseconds>(
       options.pool.idle / 2, std::chrono::milliseconds(10), std::chrono::seconds(5));
