@@ -44,7 +44,7 @@ arrow::Result<std::unique_ptr<SharedMemory>> SharedMemory::Make(SharedMemoryOpti
                                               memory->reaper_->handle());
   if (options.broker.worker_limit_chunks == 0) {
     options.broker.worker_limit_chunks =
-        memory->descriptors_->capacity() / kDescriptorsPerChunk / 2;
+        std::max<int64_t>(1, memory->descriptors_->capacity() / kDescriptorsPerChunk / 2);
   }
   ARROW_ASSIGN_OR_RAISE(
       memory->broker_,
