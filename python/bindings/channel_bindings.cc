@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/channel.h"
+#include "base/fd_limit.h"
 #include "bindings.h"
 #include "errors.h"
 
@@ -43,6 +44,8 @@ void Send(base::Channel& channel, nb::handle body, const std::vector<int>& fds, 
 nb::object Receive(base::Channel& channel, int timeout_ms) {
   arrow::Result<std::optional<base::Message>> received = [&] {
     nb::gil_scoped_release released;
+    // A table is a descriptor per segment: more than a worker's own code may open, perhaps.
+    const base::RaisedFdLimit raised;
     return channel.Receive(milliseconds(timeout_ms));
   }();
   std::optional<base::Message> message = ValueOrThrow(std::move(received));

@@ -14,7 +14,7 @@ class CopyGrant final : public Grant {
 
  private:
   const std::shared_ptr<shm::SegmentIds> ids_;
-  const shm::Reaper& reaper_;
+  const base::TaskThread& reaper_;
 };
 
 class CopyBackend final : public Backend {

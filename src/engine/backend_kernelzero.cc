@@ -27,7 +27,7 @@ class KernelZeroGrant final : public Grant {
  private:
   const std::shared_ptr<shm::SharedMemory> memory_;
   const std::shared_ptr<shm::SegmentIds> ids_;
-  const shm::Reaper& reaper_;
+  const base::TaskThread& reaper_;
   const SegmentId segment_;  // for what the worker moves itself
 };
 

@@ -45,7 +45,7 @@ class MemfdGrant final : public Grant {
   base::UniqueFd socket_;
   const std::shared_ptr<shm::SharedMemory> memory_;
   const std::shared_ptr<shm::SegmentIds> ids_;
-  const shm::Reaper& reaper_;
+  const base::TaskThread& reaper_;
 };
 
 class MemfdBackend final : public Backend {

@@ -31,7 +31,6 @@ LivePerformer::LivePerformer(EventLoop& loop, shm::SegmentStore& store, Options 
       sampler_(sandbox::MemorySampler::Make([this] { return SharedBytes(); })),
       zygotes_(loop, {options_.start_timeout, options_.idle, options_.now,
                       [this](pid_t pid) { sampler_.AddProcess(pid); }}) {
-  sampler_.AddOwnProcess();
 }
 
 LivePerformer::~LivePerformer() = default;

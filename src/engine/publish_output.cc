@@ -30,7 +30,7 @@ arrow::Result<sipc::Summary> CheckMessage(const shm::Segment& message, const Seg
 // whose bytes are there costs no more than it holds.
 arrow::Result<std::shared_ptr<const shm::Segment>> AdoptMessage(base::UniqueFd file,
                                                                 shm::SegmentIds& ids,
-                                                                const shm::Reaper& reaper) {
+                                                                const base::TaskThread& reaper) {
   ARROW_ASSIGN_OR_RAISE(const int64_t size_bytes, base::SealedSize(file.get()));
   return shm::Segment::FromMemfd(ids.Next(), std::move(file), size_bytes, reaper);
 }
@@ -77,7 +77,7 @@ std::vector<resource::SegmentBytes> UsedSegments(const sipc::Summary& summary,
 }  // namespace
 
 arrow::Result<Publication> PublishReferences(OutputAnswer output, Granted granted,
-                                             shm::SegmentIds& ids, const shm::Reaper& reaper,
+                                             shm::SegmentIds& ids, const base::TaskThread& reaper,
                                              shm::SharedMemory& memory) {
   ARROW_ASSIGN_OR_RAISE(const auto message, AdoptMessage(std::move(output.message), ids, reaper));
   ARROW_ASSIGN_OR_RAISE(const auto moved,
@@ -110,7 +110,7 @@ arrow::Result<Publication> PublishReferences(OutputAnswer output, Granted grante
 }
 
 arrow::Result<Publication> PublishFile(OutputAnswer output, shm::SegmentIds& ids,
-                                       const shm::Reaper& reaper) {
+                                       const base::TaskThread& reaper) {
   if (output.format != PublishedTable::Format::kArrowFile) {
     return Status::SerializationError("an output by reference, which this backend doesn't have");
   }

@@ -37,11 +37,11 @@ struct Granted {
 /// SerializationError: a message that refers to what wasn't granted, isn't sealed or is malformed;
 /// IOError: some process can still write to the output.
 arrow::Result<Publication> PublishReferences(OutputAnswer output, Granted granted,
-                                             shm::SegmentIds& ids, const shm::Reaper& reaper,
+                                             shm::SegmentIds& ids, const base::TaskThread& reaper,
                                              shm::SharedMemory& memory);
 
 /// A table that is an Arrow IPC file. SerializationError if it is something else.
 arrow::Result<Publication> PublishFile(OutputAnswer output, shm::SegmentIds& ids,
-                                       const shm::Reaper& reaper);
+                                       const base::TaskThread& reaper);
 
 }  // namespace zerrow::engine

@@ -23,7 +23,16 @@ int64_t StatusBytes(std::string_view text, std::string_view name) {
   return kib * 1024;
 }
 
+base::UniqueFd OpenStatus(const std::string& process) {
+  return base::UniqueFd(::open(("/proc/" + process + "/status").c_str(), O_RDONLY | O_CLOEXEC));
+}
+
 }  // namespace
+
+MemorySampler::MemorySampler(std::function<int64_t()> segment_bytes)
+    : segment_bytes_(std::move(segment_bytes)) {
+  own_.status = OpenStatus("self");
+}
 
 MemorySampler MemorySampler::Make(std::function<int64_t()> segment_bytes) {
   auto cgroup = MemoryCgroup::Make();
@@ -57,16 +66,9 @@ void MemorySampler::AddProcess(pid_t pid) {
       LoseCgroup(added);
     }
   }
-  processes_.insert_or_assign(pid, Open(std::to_string(pid)));
-}
-
-void MemorySampler::AddOwnProcess() { own_ = Open("self"); }
-
-MemorySampler::Process MemorySampler::Open(const std::string& pid) {
   Process process;
-  const std::string path = "/proc/" + pid + "/status";
-  process.status = base::UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  return process;
+  process.status = OpenStatus(std::to_string(pid));
+  processes_.insert_or_assign(pid, std::move(process));
 }
 
 int64_t MemorySampler::RemoveProcess(pid_t pid) {
@@ -74,7 +76,7 @@ int64_t MemorySampler::RemoveProcess(pid_t pid) {
   return node.empty() ? 0 : node.mapped().peak_bytes;
 }
 
-void MemorySampler::SampleProcess(Process& process) const {
+void MemorySampler::SampleProcess(Process& process) {
   char buffer[4096];
   process.anon_bytes = 0;
   if (!process.status.valid()) return;
@@ -103,11 +105,8 @@ void MemorySampler::Sample() {
       LoseCgroup(usage.status());
     }
   }
-  if (own_) {
-    SampleProcess(*own_);
-    anon_bytes += own_->anon_bytes;
-  }
-  current_bytes_ = anon_bytes + shmem_bytes;
+  SampleProcess(own_);  // it isn't in the cgroup
+  current_bytes_ = own_.anon_bytes + anon_bytes + shmem_bytes;
   peak_bytes_ = std::max(peak_bytes_, current_bytes_);
 }
 

@@ -1,7 +1,8 @@
 // How much memory a run uses, and its peak: sampled, as the kernel's own peaks count file cache.
 //
 // From a cgroup of the run where one can be made, else from /proc: the sum of RssAnon of the
-// run's processes and of what the caller says its segments hold. (RssAnon counts what a forked
+// run's processes and of what the caller says its segments hold. The private memory of the process
+// that samples is added: all of it, whatever else lives there. (RssAnon counts what a forked
 // process still shares with its parent twice, so that is the upper end.) Each process's own peak is
 // RssAnon + RssShmem. Sample() is explicit: call it at least every 10 ms and at each event. One
 // thread at a time. Leaves nothing behind.
@@ -13,7 +14,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "base/fd.h"
@@ -36,8 +36,6 @@ class MemorySampler {
   /// A process of the run, as early in its life as possible. In a cgroup its later children are
   /// counted with it; /proc counts only those that were added. One that is gone already is fine.
   void AddProcess(pid_t pid);
-  /// This process, wherever it is charged. Its memory isn't moved to the cgroup.
-  void AddOwnProcess();
   /// Forgets the process; returns its own peak.
   int64_t RemoveProcess(pid_t pid);
 
@@ -53,19 +51,17 @@ class MemorySampler {
     int64_t anon_bytes = 0;
     int64_t peak_bytes = 0;
   };
-  static Process Open(const std::string& pid);
-  void SampleProcess(Process& process) const;
+  static void SampleProcess(Process& process);
   void LoseCgroup(const arrow::Status& reason);
 
-  explicit MemorySampler(std::function<int64_t()> segment_bytes)
-      : segment_bytes_(std::move(segment_bytes)) {}
+  explicit MemorySampler(std::function<int64_t()> segment_bytes);
 
   std::function<int64_t()> segment_bytes_;
   std::unique_ptr<MemoryCgroup> cgroup_;
   std::unique_ptr<MemoryCgroup> lost_cgroup_;  // processes may still be in it
   std::string method_;
+  Process own_;
   std::map<pid_t, Process> processes_;
-  std::optional<Process> own_;
   int64_t current_bytes_ = 0;
   int64_t peak_bytes_ = 0;
 };

@@ -7,6 +7,7 @@
 
 #include <csignal>
 #include <cstring>
+#include <vector>
 
 namespace zerrow::sandbox {
 namespace {
@@ -69,6 +70,8 @@ TEST(MemorySampler, CountsPrivateMemoryAndSegmentsFromProc) {
 
 TEST(MemorySampler, KeepsThePeakOfAProcessThatEnded) {
   auto sampler = MemorySampler::MakeFromProc(nullptr);
+  sampler.Sample();
+  const int64_t own_bytes = sampler.current_bytes();
   pid_t pid;
   {
     Eater eater(48 * kMiB, 0);
@@ -78,10 +81,22 @@ TEST(MemorySampler, KeepsThePeakOfAProcessThatEnded) {
     sampler.Sample();
   }
   sampler.Sample();
-  EXPECT_EQ(sampler.current_bytes(), 0);
+  EXPECT_NEAR(static_cast<double>(sampler.current_bytes()), static_cast<double>(own_bytes), kMiB);
   EXPECT_GE(sampler.peak_bytes(), 48 * kMiB);
   EXPECT_GE(sampler.RemoveProcess(pid), 48 * kMiB);
   EXPECT_EQ(sampler.RemoveProcess(pid), 0);
+}
+
+TEST(MemorySampler, CountsTheProcessThatSamples) {
+  for (auto sampler : {MemorySampler::Make, MemorySampler::MakeFromProc}) {
+    auto made = sampler(nullptr);
+    made.Sample();
+    const int64_t before = made.current_bytes();
+    const std::vector<char> eaten(64 * kMiB, 'x');
+    made.Sample();
+    EXPECT_NEAR(static_cast<double>(made.current_bytes() - before), 64.0 * kMiB, 2.0 * kMiB);
+    EXPECT_EQ(made.peak_bytes(), made.current_bytes());
+  }
 }
 
 TEST(MemorySampler, AProcessThatIsGoneIsNoError) {

@@ -81,16 +81,19 @@ struct ChunkBroker::Worker {
 };
 
 ChunkBroker::ChunkBroker(std::shared_ptr<ChunkPool> pool, std::shared_ptr<SegmentIds> ids,
-                         BrokerOptions options)
+                         base::TaskThread::Handle reaper, BrokerOptions options)
     : pool_(std::move(pool)),
       ids_(std::move(ids)),
+      reaper_(std::move(reaper)),
       options_(options),
       largest_bytes_(base::MachineMemoryBytes()) {}
 
 arrow::Result<std::unique_ptr<ChunkBroker>> ChunkBroker::Make(std::shared_ptr<ChunkPool> pool,
                                                               std::shared_ptr<SegmentIds> ids,
+                                                              base::TaskThread::Handle reaper,
                                                               BrokerOptions options) {
-  std::unique_ptr<ChunkBroker> broker(new ChunkBroker(std::move(pool), std::move(ids), options));
+  std::unique_ptr<ChunkBroker> broker(
+      new ChunkBroker(std::move(pool), std::move(ids), std::move(reaper), options));
   broker->epoll_ = base::UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
   if (!broker->epoll_.valid()) return base::ErrnoStatus(errno, "epoll_create1");
   broker->stop_ = base::UniqueFd(::eventfd(0, EFD_CLOEXEC));
@@ -142,14 +145,19 @@ arrow::Result<base::UniqueFd> ChunkBroker::AddWorker(uint64_t worker_id) {
 
 std::vector<GrantedChunk> ChunkBroker::TakeWorker(uint64_t worker_id) {
   std::vector<GrantedChunk> out;
-  std::lock_guard lock(mutex_);
-  const auto found = workers_.find(worker_id);
-  if (found == workers_.end()) return out;
-  Worker& worker = *found->second;
-  Hangup(worker);
-  worker.taken = true;
-  for (auto& [id, held] : worker.chunks) out.push_back({id, std::move(held.chunk)});
-  workers_.erase(found);
+  std::shared_ptr<Worker> worker;
+  {
+    std::lock_guard lock(mutex_);
+    const auto found = workers_.find(worker_id);
+    if (found == workers_.end()) return out;
+    worker = std::move(found->second);
+    workers_.erase(found);
+    Hangup(*worker);
+    worker->taken = true;
+    for (auto& [id, held] : worker->chunks) out.push_back({id, std::move(held.chunk)});
+  }
+  // Whatever files it has sent along with requests that nobody read end with its socket.
+  reaper_.Post([worker = std::move(worker)]() mutable { worker.reset(); });
   return out;
 }
 

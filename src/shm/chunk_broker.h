@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "base/task_thread.h"
 #include "shm/chunk_pool.h"
 #include "shm/segment.h"
 
@@ -38,6 +39,7 @@ class ChunkBroker {
   /// IOError.
   static arrow::Result<std::unique_ptr<ChunkBroker>> Make(std::shared_ptr<ChunkPool> pool,
                                                           std::shared_ptr<SegmentIds> ids,
+                                                          base::TaskThread::Handle reaper,
                                                           BrokerOptions options = {});
   ~ChunkBroker();
 
@@ -54,7 +56,7 @@ class ChunkBroker {
  private:
   struct Worker;
   ChunkBroker(std::shared_ptr<ChunkPool> pool, std::shared_ptr<SegmentIds> ids,
-              BrokerOptions options);
+              base::TaskThread::Handle reaper, BrokerOptions options);
   void Serve();
   void ServeOne(uint64_t worker_id);
   // Of the broker's thread, without mutex_. False: the conversation is over.
@@ -66,6 +68,7 @@ class ChunkBroker {
 
   const std::shared_ptr<ChunkPool> pool_;
   const std::shared_ptr<SegmentIds> ids_;
+  const base::TaskThread::Handle reaper_;
   const BrokerOptions options_;
   const int64_t largest_bytes_;  // a larger chunk can't be backed anyway
   base::UniqueFd epoll_;

@@ -5,7 +5,7 @@
 namespace zerrow::shm {
 
 ChunkPool::ChunkPool(std::unique_ptr<ChunkSource> source, PoolOptions options,
-                     std::shared_ptr<DescriptorBudget> descriptors, Reaper::Handle reaper)
+                     std::shared_ptr<DescriptorBudget> descriptors, base::TaskThread::Handle reaper)
     : source_(std::move(source)),
       descriptors_(std::move(descriptors)),
       reaper_(std::move(reaper)),

@@ -15,9 +15,9 @@
 #include <optional>
 #include <vector>
 
+#include "base/task_thread.h"
 #include "shm/chunk_source.h"
 #include "shm/pool_policy.h"
-#include "shm/reaper.h"
 
 namespace zerrow::shm {
 
@@ -34,7 +34,7 @@ class ChunkPool {
   using TimePoint = std::chrono::steady_clock::time_point;
 
   ChunkPool(std::unique_ptr<ChunkSource> source, PoolOptions options,
-            std::shared_ptr<DescriptorBudget> descriptors, Reaper::Handle reaper);
+            std::shared_ptr<DescriptorBudget> descriptors, base::TaskThread::Handle reaper);
   ~ChunkPool();
 
   const ChunkSource& source() const { return *source_; }
@@ -72,7 +72,7 @@ class ChunkPool {
 
   const std::unique_ptr<ChunkSource> source_;
   const std::shared_ptr<DescriptorBudget> descriptors_;
-  const Reaper::Handle reaper_;
+  const base::TaskThread::Handle reaper_;
   mutable std::mutex mutex_;  // guards what follows
   PoolPolicy policy_;
   std::map<PoolPolicy::Key, Chunk> free_;

@@ -29,7 +29,7 @@ class Pool : public ::testing::Test {
     return std::make_unique<ChunkPool>(MakeMemfdSource(), options, descriptors_, reaper_.handle());
   }
   const std::shared_ptr<DescriptorBudget> descriptors_ = DescriptorBudget::Make(100);
-  const Reaper reaper_;
+  const base::TaskThread reaper_;
   const ChunkPool::TimePoint start_{};
 };
 
@@ -138,7 +138,7 @@ TEST_F(Pool, FreeChunksGiveTheirDescriptorsToFreshOnes) {
 }
 
 TEST_F(Pool, MayGoBeforeItsReaperAndAfter) {
-  auto reaper = std::make_unique<Reaper>();
+  auto reaper = std::make_unique<base::TaskThread>();
   ChunkPool first(MakeMemfdSource(), {.limit_bytes = 64 * kMiB}, descriptors_, reaper->handle());
   {
     ChunkPool second(MakeMemfdSource(), {.limit_bytes = 64 * kMiB}, descriptors_, reaper->handle());

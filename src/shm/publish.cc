@@ -50,7 +50,7 @@ Segment::Disposal Recycle(Chunk& chunk, const std::shared_ptr<ChunkPool>& pool) 
 }
 
 arrow::Status PublishOne(GrantedChunk& granted, std::span<const Reference> references,
-                         const std::shared_ptr<ChunkPool>& pool, const Reaper& reaper,
+                         const std::shared_ptr<ChunkPool>& pool, const base::TaskThread& reaper,
                          Publication& out) {
   const ChunkSource& source = pool->source();
   ARROW_RETURN_NOT_OK(TrimChunk(source, granted, references, out));
@@ -67,7 +67,8 @@ arrow::Status PublishOne(GrantedChunk& granted, std::span<const Reference> refer
 
 arrow::Result<Publication> Publish(std::vector<GrantedChunk> chunks,
                                    std::span<const Reference> references,
-                                   const std::shared_ptr<ChunkPool>& pool, const Reaper& reaper) {
+                                   const std::shared_ptr<ChunkPool>& pool,
+                                   const base::TaskThread& reaper) {
   std::ranges::sort(chunks, {}, &GrantedChunk::id);
   arrow::Status status;
   if (!std::ranges::is_sorted(references, {}, &Reference::segment)) {

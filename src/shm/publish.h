@@ -13,9 +13,9 @@
 #include <span>
 #include <vector>
 
+#include "base/task_thread.h"
 #include "shm/chunk_broker.h"
 #include "shm/chunk_pool.h"
-#include "shm/reaper.h"
 #include "shm/segment.h"
 #include "zerrow/reference.h"
 
@@ -35,6 +35,7 @@ struct Publication {
 /// process can still write to a chunk.
 arrow::Result<Publication> Publish(std::vector<GrantedChunk> chunks,
                                    std::span<const Reference> references,
-                                   const std::shared_ptr<ChunkPool>& pool, const Reaper& reaper);
+                                   const std::shared_ptr<ChunkPool>& pool,
+                                   const base::TaskThread& reaper);
 
 }  // namespace zerrow::shm

@@ -9,7 +9,7 @@ namespace zerrow::shm {
 
 arrow::Result<std::shared_ptr<const Segment>> Segment::FromMemfd(SegmentId id, base::UniqueFd fd,
                                                                  int64_t size_bytes,
-                                                                 const Reaper& reaper) {
+                                                                 const base::TaskThread& reaper) {
   if (!base::IsSealed(fd.get())) ARROW_RETURN_NOT_OK(base::SealMemfd(fd.get()));
   ARROW_ASSIGN_OR_RAISE(const int64_t size, base::FileSize(fd.get()));
   if (size != size_bytes) {
@@ -23,11 +23,11 @@ arrow::Result<std::shared_ptr<const Segment>> Segment::FromMemfd(SegmentId id, b
 }
 
 std::shared_ptr<const Segment> Segment::Adopt(SegmentId id, Chunk chunk, bool huge,
-                                              const Reaper& reaper, Disposal disposal) {
+                                              const base::TaskThread& reaper, Disposal disposal) {
   return Share(new Segment(id, std::move(chunk), huge, std::move(disposal)), reaper);
 }
 
-std::shared_ptr<const Segment> Segment::Share(Segment* segment, const Reaper& reaper) {
+std::shared_ptr<const Segment> Segment::Share(Segment* segment, const base::TaskThread& reaper) {
   return std::shared_ptr<Segment>(segment, [handle = reaper.handle()](Segment* last) {
     handle.Post([last] { Dispose(last); });
   });

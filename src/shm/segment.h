@@ -14,8 +14,8 @@
 #include <memory>
 
 #include "base/fd.h"
+#include "base/task_thread.h"
 #include "shm/chunk_source.h"
-#include "shm/reaper.h"
 #include "zerrow/reference.h"
 
 namespace zerrow::shm {
@@ -39,11 +39,12 @@ class Segment {
   /// mapped writable (EBUSY), or can't be sealed; Invalid: its size isn't `size_bytes`.
   static arrow::Result<std::shared_ptr<const Segment>> FromMemfd(SegmentId id, base::UniqueFd fd,
                                                                  int64_t size_bytes,
-                                                                 const Reaper& reaper);
+                                                                 const base::TaskThread& reaper);
 
   /// For sources of memory: a frozen chunk.
   static std::shared_ptr<const Segment> Adopt(SegmentId id, Chunk chunk, bool huge,
-                                              const Reaper& reaper, Disposal disposal = nullptr);
+                                              const base::TaskThread& reaper,
+                                              Disposal disposal = nullptr);
 
   SegmentId id() const { return id_; }
   /// A new descriptor, by which nobody can write. IOError.
@@ -57,7 +58,7 @@ class Segment {
  private:
   Segment(SegmentId id, Chunk chunk, bool huge, Disposal disposal)
       : id_(id), chunk_(std::move(chunk)), huge_(huge), disposal_(std::move(disposal)) {}
-  static std::shared_ptr<const Segment> Share(Segment* segment, const Reaper& reaper);
+  static std::shared_ptr<const Segment> Share(Segment* segment, const base::TaskThread& reaper);
   static void Dispose(Segment* segment);
 
   SegmentId id_;

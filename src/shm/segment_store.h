@@ -9,7 +9,7 @@
 #include <memory>
 #include <utility>
 
-#include "shm/reaper.h"
+#include "base/task_thread.h"
 #include "shm/segment.h"
 
 namespace zerrow::shm {
@@ -19,7 +19,7 @@ class SegmentStore {
   /// Shared with whatever makes segments of this engine.
   const std::shared_ptr<SegmentIds>& ids() const { return ids_; }
   /// For segments that are made of memfds.
-  const Reaper& reaper() const { return reaper_; }
+  const base::TaskThread& reaper() const { return reaper_; }
 
   /// Its id is new here.
   void Add(std::shared_ptr<const Segment> segment) {
@@ -52,7 +52,7 @@ class SegmentStore {
     int64_t bytes = 0;
   };
   const std::shared_ptr<SegmentIds> ids_ = std::make_shared<SegmentIds>();
-  const Reaper reaper_;
+  const base::TaskThread reaper_;
   std::map<SegmentId, Entry> segments_;
   int64_t bytes_ = 0;
 };

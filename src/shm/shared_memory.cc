@@ -37,17 +37,18 @@ arrow::Result<std::unique_ptr<SharedMemory>> SharedMemory::Make(SharedMemoryOpti
   ARROW_ASSIGN_OR_RAISE(auto source, MakeSource(options.source));
   std::unique_ptr<SharedMemory> memory(new SharedMemory());
   memory->ids_ = options.ids ? options.ids : std::make_shared<SegmentIds>();
-  memory->reaper_ = std::make_unique<Reaper>();
+  memory->reaper_ = std::make_unique<base::TaskThread>();
   memory->descriptors_ =
       DescriptorBudget::Make(options.descriptors > 0 ? options.descriptors : UsableDescriptors());
   memory->pool_ = std::make_shared<ChunkPool>(std::move(source), options.pool, memory->descriptors_,
                                               memory->reaper_->handle());
   if (options.broker.worker_limit_chunks == 0) {
     options.broker.worker_limit_chunks =
-        memory->descriptors_->capacity() / kDescriptorsPerChunk / 2;
+        std::max<int64_t>(1, memory->descriptors_->capacity() / kDescriptorsPerChunk / 2);
   }
-  ARROW_ASSIGN_OR_RAISE(memory->broker_,
-                        ChunkBroker::Make(memory->pool_, memory->ids_, options.broker));
+  ARROW_ASSIGN_OR_RAISE(
+      memory->broker_,
+      ChunkBroker::Make(memory->pool_, memory->ids_, memory->reaper_->handle(), options.broker));
   // Often enough that idle memory goes at most half as late again as was asked.
   const auto interval = std::clamp<std::chrono::milliseconds>(
       options.pool.idle / 2, std::chrono::milliseconds(10), std::chrono::seconds(5));

@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "base/machine.h"
+#include "base/task_thread.h"
 #include "shm/chunk_broker.h"
 #include "shm/chunk_pool.h"
 #include "shm/publish.h"
-#include "shm/reaper.h"
 #include "shm/segment.h"
 
 namespace zerrow::shm {
@@ -38,7 +38,7 @@ class SharedMemory {
   ChunkBroker& broker() { return *broker_; }
   ChunkPool& pool() { return *pool_; }
   SegmentIds& ids() { return *ids_; }
-  const Reaper& reaper() const { return *reaper_; }
+  const base::TaskThread& reaper() const { return *reaper_; }
 
   const DescriptorBudget& descriptors() const { return *descriptors_; }
 
@@ -60,7 +60,7 @@ class SharedMemory {
   std::shared_ptr<SegmentIds> ids_;
   std::shared_ptr<DescriptorBudget> descriptors_;
   std::shared_ptr<ChunkPool> pool_;  // before the reaper, whose last tasks fill it
-  std::unique_ptr<Reaper> reaper_;
+  std::unique_ptr<base::TaskThread> reaper_;
   std::unique_ptr<ChunkBroker> broker_;
 };
 

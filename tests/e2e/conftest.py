@@ -23,6 +23,13 @@ def command():
     return [str(installed)] if installed.exists() else [sys.executable, "-m", "zerrow._entry"]
 
 
+def limited(open_files):
+    """What starts a command that may have no more than so many open files."""
+    if open_files is None:
+        return []
+    return ["/bin/sh", "-c", f'ulimit -n {open_files} && exec "$0" "$@"']
+
+
 @dataclass
 class Outcome:
     """What a finished command left: exit code, both streams, wall time."""
@@ -47,12 +54,12 @@ class Outcome:
 class Started:
     """A command that runs; marked by an environment variable, so that its children are known."""
 
-    def __init__(self, words, cwd):
+    def __init__(self, words, cwd, open_files=None):
         self._mark = f"{MARK}={uuid.uuid4()}"
         name, value = self._mark.split("=")
         self._begin = time.monotonic()
         self.process = subprocess.Popen(
-            [*command(), *map(str, words)],
+            [*limited(open_files), *command(), *map(str, words)],
             cwd=cwd,
             env={**os.environ, name: value},
             stdin=subprocess.PIPE,
@@ -104,8 +111,8 @@ def start(tmp_path):
     """Starts a command and hands it out; it is ended with the test if it still runs."""
     running = []
 
-    def start(*words, cwd=tmp_path):
-        started = Started(words, cwd)
+    def start(*words, cwd=tmp_path, open_files=None):
+        started = Started(words, cwd, open_files)
         running.append(started)
         return started
 
@@ -119,7 +126,9 @@ def start(tmp_path):
 @pytest.fixture
 def zerrow(start, tmp_path):
     """Runs a command to its end."""
-    return lambda *words, cwd=tmp_path, timeout=120: start(*words, cwd=cwd).finish(timeout)
+    return lambda *words, cwd=tmp_path, timeout=120, open_files=None: start(
+        *words, cwd=cwd, open_files=open_files
+    ).finish(timeout)
 
 
 @pytest.fixture(scope="session")

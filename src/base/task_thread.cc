@@ -1,69 +1,74 @@
-#include "shm/reaper.h"
+#include "base/task_thread.h"
 
 #include <condition_variable>
 #include <deque>
 #include <mutex>
 
-namespace zerrow::shm {
+namespace zerrow::base {
 
 namespace {
 using Clock = std::chrono::steady_clock;
 }  // namespace
 
-struct Reaper::Queue {
+struct TaskThread::Queue {
   std::mutex mutex;
   std::condition_variable changed;
   std::deque<Task> tasks;
   Task tick;
   std::chrono::milliseconds interval{0};
+  Clock::time_point next_tick;
   bool stopped = false;
 
   void Run();
+  void RunUnlocked(std::unique_lock<std::mutex>& lock, Task task);
 };
 
+// What the task holds goes before the lock is taken again.
+void TaskThread::Queue::RunUnlocked(std::unique_lock<std::mutex>& lock, Task task) {
+  lock.unlock();
+  task();
+  task = nullptr;
+  lock.lock();
+}
+
 // Ends only when it is stopped and empty.
-void Reaper::Queue::Run() {
+void TaskThread::Queue::Run() {
   std::unique_lock lock(mutex);
-  auto next_tick = Clock::now() + interval;
   while (true) {
-    if (!tasks.empty()) {
+    if (tick && Clock::now() >= next_tick) {
+      next_tick = Clock::now() + interval;
+      RunUnlocked(lock, tick);
+    } else if (!tasks.empty()) {
       Task task = std::move(tasks.front());
       tasks.pop_front();
-      lock.unlock();
-      task();
-      task = nullptr;  // what it holds goes before the lock is taken again
-      lock.lock();
+      RunUnlocked(lock, std::move(task));
     } else if (stopped) {
       return;
-    } else if (!tick) {
-      changed.wait(lock);
-      next_tick = Clock::now() + interval;
-    } else if (Clock::now() < next_tick) {
+    } else if (tick) {
       changed.wait_until(lock, next_tick);
     } else {
-      const Task now = tick;
-      next_tick = Clock::now() + interval;
-      lock.unlock();
-      now();
-      lock.lock();
+      changed.wait(lock);
     }
   }
 }
 
-Reaper::Reaper() : handle_(std::make_shared<Queue>()) {
+TaskThread::TaskThread() : handle_(std::make_shared<Queue>()) {
   thread_ = std::thread([queue = handle_.queue_] { queue->Run(); });
 }
 
-Reaper::~Reaper() {
+void TaskThread::Stop() {
+  if (!thread_.joinable()) return;
+  Task last_tick;  // what it holds goes without the lock
   {
     std::lock_guard lock(handle_.queue_->mutex);
     handle_.queue_->stopped = true;
+    last_tick.swap(handle_.queue_->tick);
   }
   handle_.queue_->changed.notify_all();
   thread_.join();
 }
 
-void Reaper::Handle::Post(Task task) const {
+void TaskThread::Handle::Post(Task task) const {
   if (queue_ != nullptr) {
     std::lock_guard lock(queue_->mutex);
     if (!queue_->stopped) {
@@ -75,14 +80,17 @@ void Reaper::Handle::Post(Task task) const {
   task();
 }
 
-void Reaper::Every(std::chrono::milliseconds interval, Task task) const {
-  std::lock_guard lock(handle_.queue_->mutex);
-  handle_.queue_->interval = interval;
-  handle_.queue_->tick = std::move(task);
+void TaskThread::Every(std::chrono::milliseconds interval, Task task) const {
+  {
+    std::lock_guard lock(handle_.queue_->mutex);
+    handle_.queue_->interval = interval;
+    handle_.queue_->next_tick = Clock::now() + interval;
+    handle_.queue_->tick.swap(task);  // the last one goes without the lock
+  }
   handle_.queue_->changed.notify_all();
 }
 
-void Reaper::Flush() const {
+void TaskThread::Flush() const {
   std::mutex mutex;
   std::condition_variable changed;
   bool done = false;
@@ -95,4 +103,4 @@ void Reaper::Flush() const {
   changed.wait(lock, [&] { return done; });
 }
 
-}  // namespace zerrow::shm
+}  // namespace zerrow::base
