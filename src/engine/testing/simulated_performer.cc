@@ -37,6 +37,7 @@ void SimulatedPerformer::Expect(RunId run, Description project, int jobs) {
 
 void SimulatedPerformer::Start(TaskId task, int number, const Run& run) {
   CheckStart(task, number, run);
+  ++counts_["attempt " + std::to_string(number)];
   ++runs_.at(task.run).running;
   Attempt& attempt = attempts_[task] = {};
   attempt.number = number;
@@ -130,7 +131,12 @@ void SimulatedPerformer::Step(TaskId task, Attempt& attempt) {
   attempt.blocked = false;
   if (attempt.lines > 0) {
     // Its pipe is full, and it waits.
-    if (runs_.at(task.run).paused) return static_cast<void>(attempt.blocked = true);
+    if (runs_.at(task.run).paused) {
+      ++counts_["blocked"];
+      attempt.blocked = true;
+      return;
+    }
+    ++counts_["line"];
     --attempt.lines;
     dispatcher_->OnLine(task, 1 + static_cast<int>(random_.Below(2)), "a line");
     return Later(task, attempt, &SimulatedPerformer::Step);
@@ -143,6 +149,7 @@ void SimulatedPerformer::Stop(TaskId task, int number) {
   const bool there = found != attempts_.end() && found->second.number == number;
   verdict_.Expect(there && !found->second.stopped, "stopped, but it doesn't run", Name(task));
   if (!there) return;
+  ++counts_["stop"];
   // What it does anyhow may come first.
   found->second.stopped = true;
   Later(task, found->second, &SimulatedPerformer::Die);
@@ -159,13 +166,7 @@ void SimulatedPerformer::End(TaskId task, Fate fate) {
   Outcome outcome = OutcomeOf(task, attempt, fate);
   outcome.lost = fate == Fate::kLost;
   outcome.cpu_s = random_.Unit();
-  fate == Fate::kAnswer ? static_cast<void>(well_.insert(task))
-                        : static_cast<void>(well_.erase(task));
-  if (fate == Fate::kLost) lost_.insert(task);
-  if (task.index == 0) {
-    fate == Fate::kEngine ? static_cast<void>(broken_.insert(task.run))
-                          : static_cast<void>(broken_.erase(task.run));
-  }
+  Note(task, attempt, fate);
   if (random_.Chance(rates_.repeats)) Repeat(task, attempt.number, outcome);
   if (random_.Chance(rates_.repeats)) {
     Outcome of_nobody;
@@ -175,11 +176,23 @@ void SimulatedPerformer::End(TaskId task, Fate fate) {
   dispatcher_->OnEnded(task, attempt.number, std::move(outcome));
 }
 
+void SimulatedPerformer::Note(TaskId task, const Attempt& attempt, Fate fate) {
+  const auto put = [](auto& set, const auto& item, bool in) {
+    in ? void(set.insert(item)) : void(set.erase(item));
+  };
+  put(well_, task, fate == Fate::kAnswer);
+  put(lost_, task, fate == Fate::kLost);
+  if (task.index > 0) return;
+  put(broken_, task.run, fate == Fate::kEngine);
+  if (attempt.stopped && fate == Fate::kAnswer) ++counts_["plan after stop"];
+}
+
 // News of what is over, the same or with another table.
 void SimulatedPerformer::Repeat(TaskId task, int attempt, Outcome outcome) {
   if (auto* table = std::get_if<TablePtr>(&outcome.what)) {
     for (const SegmentBytes& segment : (*table)->AllSegments()) repeated_.insert(segment.id);
   }
+  ++counts_["news again"];
   const bool another = random_.Chance(0.3);
   const int number = random_.Chance(0.2) ? kMaxAttempts + 1 : attempt;
   agenda_.In(2 * random_.Unit(),
@@ -268,6 +281,7 @@ TablePtr SimulatedPerformer::MakeTable(const std::set<SegmentId>& inputs) {
   const double reshared = random_.Chance(0.3) ? 0 : random_.Unit();
   for (const SegmentId input : inputs) {
     if (table.segments.size() < 20 && random_.Chance(reshared)) {
+      ++counts_["reshared"];
       table.segments.push_back({input, segments_.at(input).bytes});
     }
   }
@@ -280,10 +294,12 @@ TablePtr SimulatedPerformer::MakeTable(const std::set<SegmentId>& inputs) {
 void SimulatedPerformer::Free(SegmentId id) {
   const auto segment = segments_.find(id);
   if (segment == segments_.end()) {
+    ++counts_["freed again"];
     return verdict_.Expect(repeated_.contains(id), "a segment is freed twice");
   }
   verdict_.Expect(segment->second.readers == 0, "a segment is freed while it is read");
   verdict_.Expect(segment->second.in_hands == 0, "a segment of a result is freed");
+  ++counts_["segment freed"];
   stored_bytes_ -= segment->second.bytes;
   segments_.erase(segment);
 }
@@ -305,7 +321,7 @@ void SimulatedPerformer::Pause(RunId run, bool paused) {
   const auto active = runs_.find(run);
   if (active == runs_.end()) return;
   active->second.paused = paused;
-  if (paused) return;
+  if (paused) return static_cast<void>(++counts_["pause"]);
   for (auto attempt = attempts_.lower_bound({run, 0});
        attempt != attempts_.end() && attempt->first.run == run; ++attempt) {
     if (!std::exchange(attempt->second.blocked, false)) continue;

@@ -48,6 +48,8 @@ class SimulatedPerformer final : public Performer {
   /// Of attempts.
   size_t running() const { return attempts_.size(); }
   int64_t stored_bytes() const { return stored_bytes_; }
+  /// How often each kind of thing happened.
+  const std::map<std::string, size_t>& counts() const { return counts_; }
   /// Whether the last attempt of the task answered as it was asked to.
   bool AnsweredWell(resource::TaskId task) const { return well_.contains(task); }
   /// Whether the engine failed to read the project, in the last attempt.
@@ -86,6 +88,7 @@ class SimulatedPerformer final : public Performer {
   void Step(resource::TaskId task, Attempt& attempt);
   void Die(resource::TaskId task, Attempt& attempt);
   void End(resource::TaskId task, Fate fate);
+  void Note(resource::TaskId task, const Attempt& attempt, Fate fate);
   Outcome OutcomeOf(resource::TaskId task, const Attempt& attempt, Fate fate);
   Outcome Answer(resource::TaskId task, const Attempt& attempt);
   nlohmann::json RandomPreview();
@@ -107,6 +110,7 @@ class SimulatedPerformer final : public Performer {
   std::set<resource::RunId> broken_;       // BrokeDown
   std::map<SegmentId, Segment> segments_;
   std::set<SegmentId> repeated_;  // may be freed again
+  std::map<std::string, size_t> counts_;
   int64_t stored_bytes_ = 0;
   SegmentId last_segment_ = 0;
   uint64_t last_serial_ = 0;
