@@ -75,9 +75,10 @@ void Dispatcher::OnEnded(TaskId task, int attempt, Outcome outcome) {
     ended.table = (*table)->AllSegments();
   }
   const auto found = runs_.find(task.run);
-  if (found == runs_.end()) return Handle(ended);
+  if (found == runs_.end() || !core_.Awaits(task, attempt)) return Handle(ended);
   Entry& entry = *found->second;
-  if (auto* planned = std::get_if<PlanResult>(&outcome.what)) {
+  auto* planned = std::get_if<PlanResult>(&outcome.what);
+  if (planned != nullptr && !core_.IsStopping(task)) {
     // Before the end of the task that they follow, or the run would end with it.
     auto tasks = entry.run.OnPlanned(std::move(*planned));
     if (!tasks.empty()) {

@@ -58,6 +58,7 @@ const std::string& Run::NameOf(size_t task) const {
 std::vector<TaskSpec> Run::FirstTasks() {
   tasks_ = {RunTask{}};
   started_ = {0};
+  errors_.resize(1);
   return {SpecOf(tasks_[kDiscover])};
 }
 
@@ -74,6 +75,7 @@ std::vector<TaskSpec> Run::OnPlanned(PlanResult planned) {
   tables_.resize(plan_.nodes.size());
   AddTasks();
   started_.resize(tasks_.size());
+  errors_.resize(tasks_.size());
   std::vector<TaskSpec> specs;
   for (size_t i = kFirstNode; i < tasks_.size(); ++i) specs.push_back(SpecOf(tasks_[i]));
   return specs;
@@ -131,7 +133,10 @@ ModelReport* Run::ReportOf(size_t task) {
 
 void Run::OnStarted(size_t task, Time now) {
   started_[task] = now;
-  if (ModelReport* model = ReportOf(task)) model->error.reset();  // of an attempt before
+  errors_[task].reset();  // of an attempt before
+  if (task != kDiscover) return;
+  failed_ = Status::OK();
+  importing_.clear();
 }
 
 ModelStatus Run::OnEnded(size_t task, Outcome outcome, Time now) {
@@ -194,18 +199,16 @@ ModelStatus Run::OnExpectation(ModelReport& model, size_t task, const json& valu
 }
 
 ModelStatus Run::Fail(size_t task, Failure failure) {
-  NoteError(task, std::move(failure.error));
+  errors_[task] = Located(task, std::move(failure.error));
   return failure.status;
 }
 
-void Run::NoteError(size_t task, RunError error) {
-  if (tasks_[task].kind == RunTask::Kind::kDiscover) {
-    if (error.file.empty()) {
-      error.file = importing_;
-      error.message = "while the project was read, " + error.message;
-    }
-    report_.errors.push_back(std::move(error));
-    return;
+RunError Run::Located(size_t task, RunError error) const {
+  if (task == kDiscover) {
+    if (!error.file.empty()) return error;
+    error.file = importing_;
+    error.message = "while the project was read, " + error.message;
+    return error;
   }
   const PlanNode& node = plan_.nodes[tasks_[task].node];
   error.model = node.name;
@@ -214,15 +217,12 @@ void Run::NoteError(size_t task, RunError error) {
     error.file = source ? node.source.file : node.model.file;
     error.line = source ? node.source.line : node.model.line;
   }
-  if (ModelReport* model = ReportOf(task)) {
-    model->error = std::move(error);
-    return;
+  if (tasks_[task].kind == RunTask::Kind::kExport) {
+    error.message = "writing it to a file failed: " + error.message;
+  } else if (tasks_[task].kind == RunTask::Kind::kPreview) {
+    error.message = "its preview failed: " + error.message;
   }
-  // The model itself succeeded: the error is the run's.
-  const bool written = tasks_[task].kind == RunTask::Kind::kExport;
-  error.message =
-      (written ? "writing it to a file" : "its preview") + (" failed: " + error.message);
-  if (!cancelled_) report_.errors.push_back(std::move(error));
+  return error;
 }
 
 Status Run::NotePreview(size_t node, const json& value) {
@@ -235,6 +235,7 @@ Status Run::NotePreview(size_t node, const json& value) {
   Preview preview;
   preview.model = plan_.nodes[node].name;
   preview.total_rows = value["total_rows"].get<int64_t>();
+  if (preview.total_rows < 0) return malformed();
   for (const json& column : value["columns"]) {
     auto texts = Texts(column);
     if (!texts || texts->size() != 2) return malformed();
@@ -250,34 +251,45 @@ Status Run::NotePreview(size_t node, const json& value) {
 }
 
 const ModelReport* Run::OnFinished(size_t task, ModelStatus status) {
-  if (tasks_[task].kind == RunTask::Kind::kDiscover) {
-    if (status != ModelStatus::kTimeout) return nullptr;
-    report_.errors = {ErrorOf(
-        fmt::format("reading the project took longer than {} s", request_.import_timeout_s))};
-    if (!importing_.empty()) {
-      report_.errors[0].file = importing_;
-      report_.errors[0].message = "importing this file hangs: " + report_.errors[0].message;
-    }
+  std::optional<RunError> error = std::exchange(errors_[task], std::nullopt);
+  if (status == ModelStatus::kTimeout) {
+    failed_ = Status::OK();
+    error = TimeoutOf(task);
+  }
+  if (status == ModelStatus::kCancelled) error.reset();
+  ModelReport* model = ReportOf(task);
+  if (model == nullptr) {
+    // Where the model itself succeeded the error is the run's.
+    if (error) report_.errors.push_back(*std::move(error));
     return nullptr;
   }
-  ModelReport* model = ReportOf(task);
-  if (model == nullptr) return nullptr;
   model->status = status;
-  const PlanNode& node = plan_.nodes[tasks_[task].node];
-  if (status == ModelStatus::kTimeout) {
-    NoteError(task, ErrorOf(fmt::format("it took longer than its timeout of {} s",
-                                        node.model.timeout_s.value_or(0))));
-  } else if (status == ModelStatus::kCancelled) {
-    model->error.reset();
-  }
-  TablePtr& table = tables_[tasks_[task].node];
+  model->error = std::move(error);
+  const size_t node = tasks_[task].node;
   if (status != ModelStatus::kSuccess) {
-    table.reset();
-  } else if (table && IsKept(node)) {
-    kept_[node.name] = task;
-    kept_tables_[task] = table;
+    // It may have answered with a table before it was stopped.
+    tables_[node].reset();
+    model->rows.reset();
+    model->bytes = {};
+    model->timings.reset();
+  } else if (tables_[node] && IsKept(plan_.nodes[node])) {
+    kept_[model->name] = task;
+    kept_tables_[task] = tables_[node];
   }
   return model;
+}
+
+RunError Run::TimeoutOf(size_t task) const {
+  if (task != kDiscover) {
+    return Located(task, ErrorOf(fmt::format("it took longer than its timeout of {} s",
+                                             SpecOf(tasks_[task]).timeout_s.value_or(0))));
+  }
+  RunError error =
+      ErrorOf(fmt::format("reading the project took longer than {} s", request_.import_timeout_s));
+  if (importing_.empty()) return error;
+  error.file = importing_;
+  error.message = "importing this file hangs: " + error.message;
+  return error;
 }
 
 void Run::OnReleased(size_t task) { tables_[tasks_[task].node].reset(); }

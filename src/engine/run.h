@@ -75,7 +75,8 @@ class Run {
   std::vector<resource::TaskSpec> OnPlanned(PlanResult planned);
 
   void OnStarted(size_t task, resource::Time now);
-  /// Takes what came of an attempt into the report; the status that the Core is to know.
+  /// Takes what came of an attempt; the status that the Core is to know. What was wrong with it is
+  /// reported once the task has finished: an attempt that was lost may be followed by another one.
   ModelStatus OnEnded(size_t task, Outcome outcome, resource::Time now);
   /// The Core has finished the task, and has the last word on its status. The report of a model,
   /// null for other tasks.
@@ -100,7 +101,8 @@ class Run {
   ModelStatus OnValue(size_t task, const nlohmann::json& value);
   ModelStatus OnExpectation(ModelReport& report, size_t task, const nlohmann::json& value);
   ModelStatus Fail(size_t task, Failure failure);
-  void NoteError(size_t task, RunError error);
+  RunError Located(size_t task, RunError error) const;
+  RunError TimeoutOf(size_t task) const;
   arrow::Status NotePreview(size_t node, const nlohmann::json& value);
   ModelReport* ReportOf(size_t task);
 
@@ -108,9 +110,10 @@ class Run {
   const resource::Time began_;
   Plan plan_;
   std::vector<RunTask> tasks_;
-  std::vector<resource::Time> started_;  // by task
-  std::vector<TablePtr> tables_;         // by node
-  std::map<std::string, size_t> kept_;   // name -> task
+  std::vector<resource::Time> started_;          // by task
+  std::vector<std::optional<RunError>> errors_;  // by task: its last attempt's, until it finishes
+  std::vector<TablePtr> tables_;                 // by node
+  std::map<std::string, size_t> kept_;           // name -> task
   std::map<size_t, TablePtr> kept_tables_;
   std::string importing_;  // the file that is being imported
   bool cancelled_ = false;

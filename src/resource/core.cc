@@ -54,10 +54,20 @@ std::optional<Time> Core::next_deadline() const {
   return deadlines_.begin()->first;
 }
 
-bool Core::IsResident(TaskId task) const {
-  const auto run = runs_.find(task.run);
-  return run != runs_.end() && task.index < run->second.tasks.size() &&
-         run->second.tasks[task.index].resident;
+bool Core::IsResident(TaskId id) const {
+  const Task* task = Find(id);
+  return task != nullptr && task->resident;
+}
+
+bool Core::Awaits(TaskId id, int attempt) const {
+  const Task* task = Find(id);
+  return task != nullptr && task->attempt == attempt &&
+         (task->state == State::kRunning || task->state == State::kStopping);
+}
+
+bool Core::IsStopping(TaskId id) const {
+  const Task* task = Find(id);
+  return task != nullptr && task->state == State::kStopping;
 }
 
 void Core::Handle(const RunAdded& event) {
@@ -75,42 +85,44 @@ void Core::Handle(const TasksAdded& event) {
 void Core::Handle(const TaskRunning& event) {
   Task* task = Find(event.task);
   if (task == nullptr || task->state != State::kRunning || task->attempt != event.attempt ||
-      !task->spec.timeout_s) {
+      !task->spec.timeout_s || task->deadline) {
     return;
   }
-  ClearDeadline(event.task, *task);
   task->deadline = now_ + *task->spec.timeout_s;
   deadlines_.insert({*task->deadline, event.task});
 }
 
 void Core::Handle(const TaskEnded& event) {
+  // Before the task's end frees what it read: that may lie in its table too.
+  std::vector<SegmentId> unheld;
+  for (const SegmentBytes& segment : event.table) {
+    if (ledger_.HoldersOf(segment.id).empty()) unheld.push_back(segment.id);
+  }
   if (End(event)) return;
   // A table that came too late, or of a task that publishes none, is nobody's.
-  for (const SegmentBytes& segment : event.table) {
-    if (!ledger_.HoldersOf(segment.id).empty()) continue;
+  for (const SegmentId segment : unheld) {
     Decide(Decision::Kind::kFree, event.task, Reason::kUnread);
-    decisions_.back().segment = segment.id;
+    decisions_.back().segment = segment;
   }
 }
 
 bool Core::End(const TaskEnded& event) {
+  if (!Awaits(event.task, event.attempt)) return false;
   Task* task = Find(event.task);
-  if (task == nullptr || task->attempt != event.attempt ||
-      (task->state != State::kRunning && task->state != State::kStopping)) {
-    return false;
-  }
-  Run& run = *Find(event.task.run);
   ClearDeadline(event.task, *task);
   const bool stopped = task->state == State::kStopping;
   if (event.lost && !stopped && task->attempt < kMaxAttempts) {
-    Retry(event.task, run, *task);
+    Retry(event.task);
     return false;
   }
   // A process that was told to stop may still have ended in another way; the reason stands.
   const ModelStatus status = stopped ? task->stop_status : event.status;
   const bool published = status == ModelStatus::kSuccess && task->spec.has_table;
   if (published) Publish(event.task, *task, event.table);
-  Finish(event.task, status, Reason::kEnded);
+  Finish(event.task, status,
+         stopped      ? task->stop_reason
+         : event.lost ? Reason::kLost
+                      : Reason::kEnded);
   if (status != ModelStatus::kSuccess) SkipFollowers(event.task);
   ReleaseIfUnread(event.task);
   return published;
@@ -145,10 +157,13 @@ Core::Run* Core::Find(RunId run) {
   return found == runs_.end() ? nullptr : &found->second;
 }
 
-Core::Task* Core::Find(TaskId task) {
-  Run* run = Find(task.run);
-  return run != nullptr && task.index < run->tasks.size() ? &run->tasks[task.index] : nullptr;
+const Core::Task* Core::Find(TaskId task) const {
+  const auto run = runs_.find(task.run);
+  if (run == runs_.end() || task.index >= run->second.tasks.size()) return nullptr;
+  return &run->second.tasks[task.index];
 }
+
+Core::Task* Core::Find(TaskId task) { return const_cast<Task*>(std::as_const(*this).Find(task)); }
 
 void Core::Append(RunId id, Run& run, const std::vector<TaskSpec>& specs) {
   const size_t first = run.tasks.size();
@@ -164,15 +179,18 @@ void Core::Append(RunId id, Run& run, const std::vector<TaskSpec>& specs) {
     MakeDistinct(needs);
     bool possible = true;
     for (const size_t input : task.spec.inputs) {
-      run.tasks[input].readers.push_back(i);
-      ++run.tasks[input].open_readers;
-      task.depth = std::max(task.depth, run.tasks[input].depth + 1);
+      Task& read = run.tasks[input];
+      read.readers.push_back(i);
+      ++read.open_readers;
+      task.depth = std::max(task.depth, read.depth + 1);
+      // A table that is absent again doesn't come back.
+      possible = possible && (read.state != State::kFinished || read.resident);
     }
     for (const size_t need : needs) {
-      run.tasks[need].followers.push_back(i);
-      // What has finished before this task was known can't be waited for.
-      possible = possible && run.tasks[need].state != State::kFinished;
-      ++task.waiting_for;
+      Task& needed = run.tasks[need];
+      needed.followers.push_back(i);
+      if (needed.state != State::kFinished) ++task.waiting_for;
+      possible = possible && (needed.state != State::kFinished || needed.succeeded);
     }
     if (run.cancelled) {
       Finish({id, i}, ModelStatus::kCancelled, Reason::kCancelled);
@@ -254,23 +272,26 @@ void Core::Publish(TaskId id, Task& task, const std::vector<SegmentBytes>& segme
   for (const SegmentBytes& segment : segments) {
     ledger_.Hold({Holder::Kind::kTable, id}, segment);
   }
-  task.table_bytes = ledger_.Exclusive({Holder::Kind::kTable, id});
-  if (!task.spec.kept) return;
-  for (const SegmentBytes& segment : segments) {
-    ledger_.Hold({Holder::Kind::kResult, id}, segment);
+  if (task.spec.kept) {
+    for (const SegmentBytes& segment : segments) {
+      ledger_.Hold({Holder::Kind::kResult, id}, segment);
+    }
   }
+  // Nothing of a kept table, which stays.
+  task.table_bytes = ledger_.Exclusive({Holder::Kind::kTable, id});
 }
 
-void Core::Retry(TaskId id, Run& run, Task& task) {
+void Core::Retry(TaskId id) {
+  Run& run = runs_.at(id.run);
   --run.running;
   --running_;
-  if (run.cancelled) return Finish(id, ModelStatus::kCancelled, Reason::kCancelled);
   MakeReady(run, id.index);
 }
 
 void Core::Stop(TaskId id, Task& task, ModelStatus status, Reason reason) {
   task.state = State::kStopping;
   task.stop_status = status;
+  task.stop_reason = reason;
   ClearDeadline(id, task);
   Decide(Decision::Kind::kStop, id, reason);
   decisions_.back().attempt = task.attempt;
@@ -285,11 +306,12 @@ void Core::Finish(TaskId id, ModelStatus status, Reason reason) {
   }
   if (task.state == State::kReady) run.ready.erase(task.rank);
   task.state = State::kFinished;
+  task.succeeded = status == ModelStatus::kSuccess;
   --run.unfinished;
   touched_.insert(id.run);
   Decide(Decision::Kind::kFinish, id, reason);
   decisions_.back().status = status;
-  if (status == ModelStatus::kSuccess) {
+  if (task.succeeded) {
     for (const size_t follower : task.followers) {
       Task& next = run.tasks[follower];
       if (--next.waiting_for == 0 && next.state == State::kWaiting) MakeReady(run, follower);
@@ -303,16 +325,15 @@ void Core::Finish(TaskId id, ModelStatus status, Reason reason) {
 }
 
 void Core::SkipFollowers(TaskId id) {
+  // None waits in a cancelled run.
   Run& run = runs_.at(id.run);
-  const auto status = run.cancelled ? ModelStatus::kCancelled : ModelStatus::kSkipped;
-  const auto reason = run.cancelled ? Reason::kCancelled : Reason::kInputFailed;
   std::vector<size_t> failed = {id.index};
   while (!failed.empty()) {
     const size_t next = failed.back();
     failed.pop_back();
     for (const size_t follower : run.tasks[next].followers) {
       if (run.tasks[follower].state != State::kWaiting) continue;
-      Finish({id.run, follower}, status, reason);
+      Finish({id.run, follower}, ModelStatus::kSkipped, Reason::kInputFailed);
       failed.push_back(follower);
     }
   }

@@ -42,6 +42,10 @@ class Core {
   const Ledger& ledger() const { return ledger_; }
   size_t run_count() const { return runs_.size(); }
   int running() const { return running_; }
+  /// The attempt's TaskEnded is still to come; of any other one it would be ignored.
+  bool Awaits(TaskId task, int attempt) const;
+  /// It was told to stop: whatever becomes of it counts as that.
+  bool IsStopping(TaskId task) const;
   /// The state of a task's table.
   bool IsResident(TaskId task) const;
 
@@ -59,10 +63,12 @@ class Core {
     int depth = 0;            // longest way from a task without inputs
     size_t waiting_for = 0;   // inputs and others that haven't succeeded
     size_t open_readers = 0;  // that haven't finished
+    bool succeeded = false;   // it has finished
     bool resident = false;    // its table
     int64_t table_bytes = 0;  // only that table's, when it was published
     Rank rank;                // while ready
     ModelStatus stop_status = ModelStatus::kTimeout;
+    Reason stop_reason = Reason::kTimeUp;
     std::optional<Time> deadline;
   };
   struct Run {
@@ -88,6 +94,7 @@ class Core {
   bool End(const TaskEnded& event);
   Run* Find(RunId run);
   Task* Find(TaskId task);
+  const Task* Find(TaskId task) const;
   void Append(RunId id, Run& run, const std::vector<TaskSpec>& specs);
   void StartReady();
   void StartBest(RunId id, Run& run);
@@ -95,7 +102,7 @@ class Core {
   Rank RankOf(const Run& run, size_t index) const;
   void Rerank(Run& run, const Task& input);
   void Publish(TaskId id, Task& task, const std::vector<SegmentBytes>& segments);
-  void Retry(TaskId id, Run& run, Task& task);
+  void Retry(TaskId id);
   void Stop(TaskId id, Task& task, ModelStatus status, Reason reason);
   void Finish(TaskId id, ModelStatus status, Reason reason);
   void SkipFollowers(TaskId id);

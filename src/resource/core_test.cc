@@ -1,2 +1,472 @@
 #include "resource/core.h"
+
 #include <gtest/gtest.h>
+
+#include <string>
+
+namespace zerrow::resource {
+namespace {
+
+using Said = std::vector<std::string>;
+using Indexes = std::vector<size_t>;
+using enum ModelStatus;
+
+constexpr RunId kRun = 1;
+
+std::string Name(TaskId task) {
+  return std::to_string(task.run) + ":" + std::to_string(task.index);
+}
+
+// The Core is linked without what has names for these.
+std::string Name(ModelStatus status) {
+  constexpr const char* kNames[] = {"success", "failed", "skipped",
+                                    "timeout", "killed", "cancelled"};
+  return kNames[static_cast<int>(status)];
+}
+
+std::string Say(const Decision& decision) {
+  const std::string task = Name(decision.task);
+  const std::string attempt = "#" + std::to_string(decision.attempt);
+  switch (decision.kind) {
+    case Decision::Kind::kStart:
+      return "start " + task + attempt;
+    case Decision::Kind::kStop:
+      return "stop " + task + attempt;
+    case Decision::Kind::kFinish:
+      return "finish " + task + " " + Name(decision.status);
+    case Decision::Kind::kRelease:
+      return "release " + task;
+    case Decision::Kind::kFree:
+      return "free " + std::to_string(decision.segment);
+    case Decision::Kind::kEndRun:
+      return "end " + std::to_string(decision.task.run);
+  }
+  return "?";
+}
+
+TaskSpec Reads(Indexes inputs, Indexes after = {}) {
+  TaskSpec spec;
+  spec.inputs = std::move(inputs);
+  spec.after = std::move(after);
+  return spec;
+}
+TaskSpec Value(Indexes inputs, Indexes after = {}) {
+  TaskSpec spec = Reads(std::move(inputs), std::move(after));
+  spec.has_table = false;
+  return spec;
+}
+TaskSpec Timed(TaskSpec spec, double timeout_s) {
+  spec.timeout_s = timeout_s;
+  return spec;
+}
+TaskSpec Kept(TaskSpec spec) {
+  spec.kept = true;
+  return spec;
+}
+
+/// A Core, and what it decided last.
+class CoreTest : public ::testing::Test {
+ protected:
+  Said Tell(const Event& event, Time now = 0) {
+    decisions_ = core_.On(event, now);
+    Said said;
+    for (const Decision& decision : decisions_) said.push_back(Say(decision));
+    return said;
+  }
+  Said Add(std::vector<TaskSpec> tasks, int jobs = 8, RunId run = kRun) {
+    return Tell(RunAdded{run, jobs, std::move(tasks)});
+  }
+  /// The first attempt of the task ends well, with a segment of its own of that id.
+  Said Succeed(TaskId task, std::vector<SegmentBytes> table = {}, int attempt = 1) {
+    return Tell(TaskEnded{task, attempt, kSuccess, false, std::move(table)});
+  }
+  Said Succeed(size_t index, std::vector<SegmentBytes> table = {}) {
+    return Succeed(TaskId{kRun, index}, std::move(table));
+  }
+  Said End(size_t index, ModelStatus status, std::vector<SegmentBytes> table = {}) {
+    return Tell(TaskEnded{{kRun, index}, 1, status, false, std::move(table)});
+  }
+  Said Lose(size_t index, int attempt, std::vector<SegmentBytes> table = {}) {
+    return Tell(TaskEnded{{kRun, index}, attempt, kFailed, true, std::move(table)});
+  }
+  Said Cancel(RunId run = kRun) { return Tell(RunCancelled{run}); }
+  std::vector<Reason> reasons() const {
+    std::vector<Reason> reasons;
+    for (const Decision& decision : decisions_) reasons.push_back(decision.reason);
+    return reasons;
+  }
+  void ExpectNothingLeft() const {
+    EXPECT_EQ(core_.run_count(), 0);
+    EXPECT_EQ(core_.running(), 0);
+    EXPECT_TRUE(core_.ledger().empty());
+    EXPECT_EQ(core_.next_deadline(), std::nullopt);
+  }
+
+  Core core_{2};
+  std::vector<Decision> decisions_;
+};
+
+TEST_F(CoreTest, RunsAChainAndFreesEachTableOnceItIsUnread) {
+  EXPECT_EQ(Add({Reads({}), Reads({0, 0})}), Said{"start 1:0#1"});
+  EXPECT_FALSE(core_.IsResident({kRun, 0}));
+  EXPECT_EQ(Succeed(0, {{7, 10}}), (Said{"finish 1:0 success", "start 1:1#1"}));
+  EXPECT_TRUE(core_.IsResident({kRun, 0}));
+  EXPECT_EQ(core_.ledger().bytes(), 10);
+  EXPECT_EQ(Succeed(1, {{8, 5}}), (Said{"finish 1:1 success", "release 1:0", "free 7",
+                                        "release 1:1", "free 8", "end 1"}));
+  ExpectNothingLeft();
+}
+
+TEST_F(CoreTest, ASegmentThatIsResharedOutlivesItsFirstTable) {
+  Add({Reads({}), Reads({0}), Value({1})});
+  Succeed(0, {{7, 10}, {70, 1}});
+  EXPECT_EQ(Succeed(1, {{7, 10}, {8, 5}}),
+            (Said{"finish 1:1 success", "release 1:0", "free 70", "start 1:2#1"}));
+  EXPECT_EQ(core_.ledger().bytes(), 15);
+  EXPECT_EQ(Succeed(2), (Said{"finish 1:2 success", "release 1:1", "free 7", "free 8", "end 1"}));
+}
+
+TEST_F(CoreTest, ARunWithoutTasksEndsAtOnce) {
+  EXPECT_EQ(Add({}), Said{"end 1"});
+  ExpectNothingLeft();
+}
+
+TEST_F(CoreTest, SkipsWhatNeedsAFailedTaskAndFinishesTheRest) {
+  //  0 -> 1 -> 2,  0 -> 3
+  Add({Reads({}), Reads({0}), Reads({1}), Reads({0})}, 1);
+  EXPECT_EQ(Succeed(0), (Said{"finish 1:0 success", "start 1:1#1"}));
+  EXPECT_EQ(End(1, kKilled), (Said{"finish 1:1 killed", "finish 1:2 skipped", "start 1:3#1"}));
+  EXPECT_EQ(reasons(), (std::vector{Reason::kEnded, Reason::kInputFailed, Reason::kInputsThere}));
+  EXPECT_EQ(Succeed(3), (Said{"finish 1:3 success", "release 1:0", "release 1:3", "end 1"}));
+  EXPECT_EQ(reasons().back(), Reason::kAllEnded);
+}
+
+TEST_F(CoreTest, ATableIsReleasedOnceItsReadersAreSkipped) {
+  //  0 -> 2 <- 1
+  Add({Reads({}), Reads({}), Reads({0, 1})});
+  Succeed(0, {{7, 1}});
+  EXPECT_EQ(End(1, kFailed),
+            (Said{"finish 1:1 failed", "finish 1:2 skipped", "release 1:0", "free 7", "end 1"}));
+}
+
+TEST_F(CoreTest, ADeadlineCountsFromTheTasksRunning) {
+  Add({Timed(Reads({}), 5), Reads({0})});
+  EXPECT_EQ(core_.next_deadline(), std::nullopt);
+  EXPECT_EQ(Tell(TaskRunning{{kRun, 0}, 2}, 9), Said{});  // of another attempt
+  EXPECT_EQ(core_.next_deadline(), std::nullopt);
+  EXPECT_EQ(Tell(TaskRunning{{kRun, 0}, 1}, 10), Said{});
+  EXPECT_EQ(core_.next_deadline(), 15.0);
+  EXPECT_EQ(Tell(TaskRunning{{kRun, 0}, 1}, 12), Said{});  // told twice
+  EXPECT_EQ(core_.next_deadline(), 15.0);
+  EXPECT_EQ(Tell(Tick{}, 14.9), Said{});
+  EXPECT_EQ(Tell(Tick{}, 15), Said{"stop 1:0#1"});
+  EXPECT_EQ(reasons(), std::vector{Reason::kTimeUp});
+  EXPECT_EQ(core_.next_deadline(), std::nullopt);
+  EXPECT_EQ(Tell(Tick{}, 99), Said{});
+  EXPECT_EQ(Tell(TaskRunning{{kRun, 0}, 1}, 100), Said{});
+  EXPECT_EQ(core_.next_deadline(), std::nullopt);
+}
+
+TEST_F(CoreTest, AStoppedTasksReasonStandsHoweverItEnded) {
+  Add({Timed(Reads({}), 5), Reads({0})});
+  Tell(TaskRunning{{kRun, 0}, 1}, 0);
+  Tell(Tick{}, 5);
+  EXPECT_TRUE(core_.IsStopping({kRun, 0}));
+  EXPECT_EQ(Succeed(0, {{7, 10}}),
+            (Said{"finish 1:0 timeout", "finish 1:1 skipped", "free 7", "end 1"}));
+  EXPECT_EQ(reasons()[0], Reason::kTimeUp);
+  ExpectNothingLeft();
+}
+
+TEST_F(CoreTest, ATaskKeepsItsSlotWhileItStops) {
+  Add({Timed(Reads({}), 5), Reads({})}, 1);
+  Tell(TaskRunning{{kRun, 0}, 1}, 0);
+  EXPECT_EQ(Tell(Tick{}, 5), Said{"stop 1:0#1"});
+  EXPECT_EQ(core_.running(), 1);
+  EXPECT_EQ(End(0, kKilled), (Said{"finish 1:0 timeout", "start 1:1#1"}));
+}
+
+TEST_F(CoreTest, CancelStopsTheRunningAndFinishesTheRest) {
+  Add({Reads({}), Reads({}), Reads({0})}, 1);
+  EXPECT_EQ(Cancel(), (Said{"stop 1:0#1", "finish 1:1 cancelled", "finish 1:2 cancelled"}));
+  EXPECT_EQ(reasons(), std::vector(3, Reason::kCancelled));
+  EXPECT_EQ(Cancel(), Said{});
+  EXPECT_EQ(End(0, kKilled), (Said{"finish 1:0 cancelled", "end 1"}));
+  EXPECT_EQ(reasons()[0], Reason::kCancelled);
+  EXPECT_EQ(Cancel(), Said{});
+  ExpectNothingLeft();
+}
+
+TEST_F(CoreTest, CancelDoesntStopTwiceWhatIsOutOfTime) {
+  Add({Timed(Reads({}), 5)});
+  Tell(TaskRunning{{kRun, 0}, 1}, 0);
+  Tell(Tick{}, 5);
+  EXPECT_EQ(Cancel(), Said{});
+  EXPECT_EQ(End(0, kKilled), (Said{"finish 1:0 timeout", "end 1"}));
+}
+
+TEST_F(CoreTest, CancelReleasesWhatWasResident) {
+  Add({Reads({}), Reads({0}), Reads({0})}, 1);
+  Succeed(0, {{7, 10}});  // 1 runs and reads it
+  EXPECT_EQ(Cancel(), (Said{"stop 1:1#1", "finish 1:2 cancelled"}));
+  EXPECT_TRUE(core_.IsResident({kRun, 0}));
+  EXPECT_EQ(Succeed(1, {{7, 10}, {8, 1}}),
+            (Said{"finish 1:1 cancelled", "release 1:0", "free 7", "free 8", "end 1"}));
+  ExpectNothingLeft();
+}
+
+TEST_F(CoreTest, CancelOfOneRunLeavesOthersAlone) {
+  Add({Reads({})}, 1, 1);
+  Add({Reads({}), Reads({})}, 1, 2);
+  EXPECT_EQ(Cancel(2), (Said{"stop 2:0#1", "finish 2:1 cancelled"}));
+  EXPECT_EQ(Succeed({1, 0}), (Said{"finish 1:0 success", "release 1:0", "end 1"}));
+}
+
+TEST_F(CoreTest, StartsFirstWhatFreesMemory) {
+  // Sources 0, 1, 2; 4 alone reads 1; 3 and 5 read 2.
+  Add({Reads({}), Reads({}), Reads({}), Reads({2}), Reads({1}), Reads({2})}, 2);
+  EXPECT_EQ(Succeed(1, {{7, 100}}), (Said{"finish 1:1 success", "start 1:4#1"}));
+  EXPECT_EQ(Succeed(0, {{8, 500}}),
+            (Said{"finish 1:0 success", "release 1:0", "free 8", "start 1:2#1"}));
+  EXPECT_EQ(Succeed(2, {{9, 900}}), (Said{"finish 1:2 success", "start 1:3#1"}));
+}
+
+TEST_F(CoreTest, TheLastReaderOfATableComesFirst) {
+  // 0 and 1 are large; 2 and 5 read 0, 3 and 4 read 1.
+  Add({Reads({}), Reads({}), Reads({0}), Reads({1}), Reads({1}), Reads({0})}, 2);
+  Succeed(0, {{7, 100}});  // starts 2
+  EXPECT_EQ(Succeed(1, {{8, 50}}), (Said{"finish 1:1 success", "start 1:3#1"}));
+  // 4 and 5 are each the last of their table now, as soon as 2 and 3 end: 5 frees more.
+  EXPECT_EQ(Succeed(2), (Said{"finish 1:2 success", "release 1:2", "start 1:5#1"}));
+  EXPECT_EQ(Succeed(3), (Said{"finish 1:3 success", "release 1:3", "start 1:4#1"}));
+}
+
+TEST_F(CoreTest, ReadingAKeptTableFreesNothing) {
+  // The large one is kept; 3 reads it, 4 reads a small one.
+  Core core(1);
+  core.On(RunAdded{1, 1, {Kept(Reads({})), Reads({}), Reads({}), Reads({0, 2}), Reads({1, 2})}}, 0);
+  core.On(TaskEnded{{1, 0}, 1, kSuccess, false, {{7, 1000}}}, 0);
+  core.On(TaskEnded{{1, 1}, 1, kSuccess, false, {{8, 10}}}, 0);
+  const auto decisions = core.On(TaskEnded{{1, 2}, 1, kSuccess, false, {{9, 1}}}, 0);
+  EXPECT_EQ(Say(decisions.back()), "start 1:4#1");
+}
+
+TEST_F(CoreTest, AChainGoesOnBeforeAnotherBegins) {
+  Add({Reads({}), Reads({}), Reads({0})}, 1);
+  EXPECT_EQ(Succeed(0), (Said{"finish 1:0 success", "start 1:2#1"}));
+}
+
+TEST_F(CoreTest, EqualsGoInThePlansOrder) {
+  EXPECT_EQ(Add({Reads({}), Reads({}), Reads({})}, 1), Said{"start 1:0#1"});
+  EXPECT_EQ(Succeed(0), (Said{"finish 1:0 success", "release 1:0", "start 1:1#1"}));
+}
+
+TEST_F(CoreTest, ARunKeepsToItsJobs) {
+  Core core(8);
+  const auto started = core.On(RunAdded{1, 3, {5, Reads({})}}, 0);
+  EXPECT_EQ(started.size(), 3);
+  EXPECT_EQ(core.running(), 3);
+}
+
+TEST_F(CoreTest, ARunMayBringMoreSlotsThanTheEngineHas) {
+  EXPECT_EQ(Add({5, Reads({})}, 4).size(), 4);
+  // It shares them: another one waits.
+  EXPECT_EQ(Add({Reads({})}, 1, 2), Said{});
+  EXPECT_EQ(Succeed(0), (Said{"finish 1:0 success", "release 1:0", "start 2:0#1"}));
+  // Without it there are two again.
+  EXPECT_EQ(Add({3, Reads({})}, 2, 3), Said{});
+  Cancel();
+  EXPECT_EQ(End(1, kKilled), (Said{"finish 1:1 cancelled", "start 3:0#1"}));
+  EXPECT_EQ(End(2, kKilled), (Said{"finish 1:2 cancelled", "start 3:1#1"}));
+  EXPECT_EQ(End(3, kKilled), (Said{"finish 1:3 cancelled", "end 1"}));
+  EXPECT_EQ(core_.running(), 3);
+  EXPECT_EQ(Succeed({3, 0}), (Said{"finish 3:0 success", "release 3:0"}));
+  EXPECT_EQ(Succeed({3, 1}), (Said{"finish 3:1 success", "release 3:1", "start 3:2#1"}));
+}
+
+TEST_F(CoreTest, AtLeastOneSlotAndOneJob) {
+  Core core(0);
+  EXPECT_EQ(core.On(RunAdded{1, 0, {Reads({}), Reads({})}}, 0).size(), 1);
+}
+
+TEST_F(CoreTest, SlotsGoToTheRunWithTheFewestRunningTasks) {
+  EXPECT_EQ(Add({4, Reads({})}, 8, 1),
+            (Said{"start 1:0#1", "start 1:1#1", "start 1:2#1", "start 1:3#1"}));
+  EXPECT_EQ(Add({4, Reads({})}, 8, 2),
+            (Said{"start 2:0#1", "start 2:1#1", "start 2:2#1", "start 2:3#1"}));
+  EXPECT_EQ(core_.running(), 8);
+  EXPECT_EQ(Add({4, Reads({})}, 8, 3), Said{});
+  EXPECT_EQ(Succeed({1, 0}), (Said{"finish 1:0 success", "release 1:0", "start 3:0#1"}));
+  EXPECT_EQ(Succeed({2, 0}), (Said{"finish 2:0 success", "release 2:0", "start 3:1#1"}));
+}
+
+TEST_F(CoreTest, OfEqualsTheRunThatHasWaitedLongestComesFirst) {
+  Core core(1);
+  for (const RunId run : {3, 2, 1}) core.On(RunAdded{run, 1, {3, Reads({})}}, 0);
+  Said order;
+  TaskId running = {3, 0};
+  for (int i = 0; i < 8; ++i) {
+    for (const Decision& decision : core.On(TaskEnded{running, 1, kFailed, false, {}}, 0)) {
+      if (decision.kind != Decision::Kind::kStart) continue;
+      running = decision.task;
+      order.push_back(Name(running));
+    }
+  }
+  EXPECT_EQ(order, (Said{"1:0", "2:0", "3:1", "1:1", "2:1", "3:2", "1:2", "2:2"}));
+}
+
+TEST_F(CoreTest, OnlyWhatHasATableIsReleased) {
+  Add({Reads({}), Value({0}), Value({0})});
+  Succeed(0);
+  EXPECT_EQ(Succeed(1), Said{"finish 1:1 success"});
+  EXPECT_EQ(Succeed(2), (Said{"finish 1:2 success", "release 1:0", "end 1"}));
+}
+
+TEST_F(CoreTest, ATableOfATaskThatHasNoneIsFreed) {
+  Add({Value({})});
+  EXPECT_EQ(Succeed(0, {{7, 10}}), (Said{"finish 1:0 success", "free 7", "end 1"}));
+  ExpectNothingLeft();
+}
+
+TEST_F(CoreTest, AfterIsWaitedForThoughNothingIsRead) {
+  // 2 reads 0 and waits for the check 1; 3 reads 0 and doesn't.
+  for (const ModelStatus check : {kSuccess, kFailed}) {
+    Add({Reads({}), Value({0}), Value({0}, {1}), Value({0})}, 1);
+    EXPECT_EQ(Succeed(0), (Said{"finish 1:0 success", "start 1:1#1"}));
+    if (check == kSuccess) {
+      EXPECT_EQ(End(1, check), (Said{"finish 1:1 success", "start 1:2#1"}));
+      Succeed(2);
+    } else {
+      EXPECT_EQ(End(1, check), (Said{"finish 1:1 failed", "finish 1:2 skipped", "start 1:3#1"}));
+    }
+    EXPECT_EQ(Succeed(3), (Said{"finish 1:3 success", "release 1:0", "end 1"}));
+  }
+}
+
+TEST_F(CoreTest, AfterHoldsNoTable) {
+  Add({Reads({}), Reads({}), Value({1}, {0})}, 2);
+  EXPECT_EQ(Succeed(0, {{7, 10}}), (Said{"finish 1:0 success", "release 1:0", "free 7"}));
+  EXPECT_EQ(Succeed(1), (Said{"finish 1:1 success", "start 1:2#1"}));
+}
+
+TEST_F(CoreTest, AKeptTableStaysUntilItsResultIsDropped) {
+  Add({Kept(Reads({})), Kept(Reads({0}))});
+  Succeed(0, {{7, 10}});
+  EXPECT_EQ(Succeed(1, {{7, 10}, {8, 1}}),
+            (Said{"finish 1:1 success", "release 1:0", "release 1:1", "end 1"}));
+  EXPECT_EQ(core_.run_count(), 0);
+  EXPECT_EQ(core_.ledger().bytes(), 11);
+  EXPECT_EQ(Tell(ResultDropped{{kRun, 0}}), Said{});  // the other one reads its segment
+  EXPECT_EQ(Tell(ResultDropped{{kRun, 0}}), Said{});
+  EXPECT_EQ(Tell(ResultDropped{{kRun, 1}}), (Said{"free 7", "free 8"}));
+  EXPECT_EQ(reasons(), std::vector(2, Reason::kUnread));
+  ExpectNothingLeft();
+}
+
+TEST_F(CoreTest, ALostAttemptIsFollowedByAnotherOne) {
+  Add({Timed(Reads({}), 5), Reads({0})});
+  Tell(TaskRunning{{kRun, 0}, 1}, 0);
+  EXPECT_EQ(Lose(0, 1), Said{"start 1:0#2"});
+  EXPECT_EQ(reasons(), std::vector{Reason::kLost});
+  EXPECT_EQ(core_.next_deadline(), std::nullopt);  // its time begins anew
+  Tell(TaskRunning{{kRun, 0}, 2}, 8);
+  EXPECT_EQ(core_.next_deadline(), 13.0);
+  EXPECT_EQ(Succeed({kRun, 0}, {}, 2), (Said{"finish 1:0 success", "start 1:1#1"}));
+}
+
+TEST_F(CoreTest, NotByAThirdOne) {
+  Add({Reads({}), Reads({0})});
+  Lose(0, 1);
+  EXPECT_EQ(Lose(0, 2), (Said{"finish 1:0 failed", "finish 1:1 skipped", "end 1"}));
+  EXPECT_EQ(reasons()[0], Reason::kLost);
+}
+
+TEST_F(CoreTest, ALostAttemptGivesItsSlotBackAndItsTable) {
+  Add({Reads({}), Reads({})}, 1);
+  EXPECT_EQ(Lose(0, 1, {{7, 10}}), (Said{"free 7", "start 1:0#2"}));
+  EXPECT_EQ(core_.running(), 1);
+  EXPECT_EQ(core_.ledger().bytes(), 0);
+}
+
+TEST_F(CoreTest, WhatWasStoppedIsntTriedAgain) {
+  Add({Reads({})});
+  Cancel();
+  EXPECT_EQ(Lose(0, 1), (Said{"finish 1:0 cancelled", "end 1"}));
+}
+
+TEST_F(CoreTest, EventsOfWhatIsntThereAreIgnoredAndTheirTablesFreed) {
+  EXPECT_EQ(Succeed(0, {{5, 1}}), Said{"free 5"});  // no such run
+  Add({Reads({}), Reads({0})});
+  EXPECT_EQ(Succeed(1, {{6, 1}}), Said{"free 6"});  // it doesn't run
+  EXPECT_EQ(Succeed(9, {{6, 1}}), Said{"free 6"});  // no such task
+  EXPECT_EQ(Succeed({kRun, 0}, {{6, 1}}, 2), Said{"free 6"});
+  EXPECT_EQ(reasons(), std::vector{Reason::kUnread});
+  Succeed(0, {{7, 1}});
+  // Again: what the table of 0 holds stays.
+  EXPECT_EQ(Succeed(0, {{7, 1}, {8, 1}}), Said{"free 8"});
+  EXPECT_EQ(End(0, kFailed), Said{});
+  EXPECT_EQ(Tell(TasksAdded{2, {Reads({})}}), Said{});
+  EXPECT_EQ(Tell(TaskRunning{{2, 0}, 1}), Said{});
+  EXPECT_EQ(Tell(ResultDropped{{2, 0}}), Said{});
+  EXPECT_EQ(Cancel(2), Said{});
+  EXPECT_EQ(Add({Reads({}), Reads({})}), Said{});  // there is a run of that id
+  EXPECT_EQ(Succeed(1, {{9, 1}}).back(), "end 1");
+  ExpectNothingLeft();
+}
+
+TEST_F(CoreTest, KnowsWhichAttemptItAwaits) {
+  Add({Reads({}), Reads({0})});
+  EXPECT_TRUE(core_.Awaits({kRun, 0}, 1));
+  EXPECT_FALSE(core_.Awaits({kRun, 0}, 2));
+  EXPECT_FALSE(core_.Awaits({kRun, 1}, 0));  // it hasn't started
+  EXPECT_FALSE(core_.Awaits({kRun, 9}, 1));
+  EXPECT_FALSE(core_.Awaits({2, 0}, 1));
+  EXPECT_FALSE(core_.IsStopping({kRun, 0}));
+  Cancel();
+  EXPECT_TRUE(core_.Awaits({kRun, 0}, 1));
+  EXPECT_TRUE(core_.IsStopping({kRun, 0}));
+}
+
+TEST_F(CoreTest, TasksThatAreKnownLaterGoOnWhereTheRunEnds) {
+  Add({Value({})});
+  EXPECT_EQ(Tell(TasksAdded{kRun, {Reads({}), Reads({1})}}), Said{"start 1:1#1"});
+  EXPECT_EQ(Succeed(0), Said{"finish 1:0 success"});
+  EXPECT_EQ(Succeed(1), (Said{"finish 1:1 success", "start 1:2#1"}));
+  EXPECT_EQ(Succeed(2).back(), "end 1");
+}
+
+TEST_F(CoreTest, TasksThatAreAddedMayNeedWhatHasFinished) {
+  Add({Value({}), Reads({}), Reads({}), Value({2}), Reads({})}, 8);
+  Succeed(1, {{6, 1}});  // nobody reads it: absent again
+  Succeed(2, {{7, 1}});  // 3 reads it
+  End(4, kFailed);
+  EXPECT_EQ(Tell(TasksAdded{kRun,
+                            {Reads({1}), Reads({2}), Value({}, {1}), Value({}, {4}), Reads({4}),
+                             Reads({5}), Value({}, {0})}}),
+            (Said{"finish 1:5 skipped", "finish 1:8 skipped", "finish 1:9 skipped",
+                  "finish 1:10 skipped", "start 1:6#1", "start 1:7#1"}));
+  EXPECT_EQ(Succeed(0), (Said{"finish 1:0 success", "start 1:11#1"}));
+  Succeed(3);
+  EXPECT_TRUE(core_.IsResident({kRun, 2}));  // 6 reads it
+  EXPECT_EQ(Succeed(6), (Said{"finish 1:6 success", "release 1:2", "free 7", "release 1:6"}));
+}
+
+TEST_F(CoreTest, TasksThatAreAddedToACancelledRunAreCancelled) {
+  Add({Value({})});
+  Cancel();
+  EXPECT_EQ(Tell(TasksAdded{kRun, {Reads({}), Reads({1})}}),
+            (Said{"finish 1:1 cancelled", "finish 1:2 cancelled"}));
+  EXPECT_EQ(reasons(), std::vector(2, Reason::kCancelled));
+  EXPECT_EQ(Succeed(0), (Said{"finish 1:0 cancelled", "end 1"}));
+}
+
+TEST_F(CoreTest, EveryReasonCanBeRead) {
+  for (const Reason reason :
+       {Reason::kInputsThere, Reason::kLost, Reason::kEnded, Reason::kTimeUp, Reason::kCancelled,
+        Reason::kInputFailed, Reason::kUnread, Reason::kAllEnded}) {
+    EXPECT_NE(ToString(reason), "unknown");
+  }
+}
+
+}  // namespace
+}  // namespace zerrow::resource

@@ -66,7 +66,7 @@ using Event =
 /// Why something was decided, for whoever reads a log or a report.
 enum class Reason {
   kInputsThere,  // its inputs are there and a slot is free
-  kLost,         // the last attempt was lost without its doing
+  kLost,         // the last attempt was lost without its doing; of kFinish: and it was the last
   kEnded,        // it ended by itself
   kTimeUp,
   kCancelled,

@@ -1,0 +1,338 @@
+#include "engine/testing/simulated_performer.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace zerrow::engine::testing {
+
+using nlohmann::json;
+using resource::RunId;
+using resource::SegmentBytes;
+using resource::TaskId;
+
+namespace {
+
+constexpr int kMaxAttempts = 2;
+
+std::string Name(TaskId task) {
+  return "task " + std::to_string(task.index) + " of run " + std::to_string(task.run);
+}
+
+Failure Failed(ModelStatus status, std::string message) {
+  Failure failure;
+  failure.status = status;
+  failure.error.message = std::move(message);
+  return failure;
+}
+
+}  // namespace
+
+SimulatedPerformer::SimulatedPerformer(Agenda& agenda, Random& random, Verdict& verdict,
+                                       Rates rates, int slots)
+    : agenda_(agenda), random_(random), verdict_(verdict), rates_(rates), slots_(slots) {}
+
+void SimulatedPerformer::Expect(RunId run, Description project, int jobs) {
+  runs_[run] = {std::move(project), jobs};
+}
+
+void SimulatedPerformer::Start(TaskId task, int number, const Run& run) {
+  CheckStart(task, number, run);
+  ++counts_["attempt " + std::to_string(number)];
+  ++runs_.at(task.run).running;
+  Attempt& attempt = attempts_[task] = {};
+  attempt.number = number;
+  attempt.serial = ++last_serial_;
+  attempt.run = &run;
+  attempt.fate = RandomFate(task, run);
+  attempt.reads = InputsOf(task, run);
+  attempt.lines = random_.Chance(0.3) ? random_.Below(6) : 0;
+  for (const SegmentId segment : attempt.reads) ++segments_[segment].readers;
+  Later(task, attempt, &SimulatedPerformer::Begin);
+}
+
+void SimulatedPerformer::CheckStart(TaskId task, int number, const Run& run) {
+  const std::string name = Name(task);
+  const auto active = runs_.find(task.run);
+  if (active == runs_.end()) return verdict_.Expect(false, "its run is over", name);
+  int slots = slots_;
+  for (const auto& [id, other] : runs_) slots = std::max(slots, other.jobs);
+  verdict_.Expect(active->second.running < active->second.jobs, "more than its run's jobs", name);
+  verdict_.Expect(attempts_.size() < static_cast<size_t>(slots), "more than the slots", name);
+  verdict_.Expect(!attempts_.contains(task), "it runs already", name);
+  verdict_.Expect(number == ++tried_[task] && number <= kMaxAttempts, "a wrong number", name);
+  verdict_.Expect(number == 1 || lost_.erase(task) == 1, "tried again but not lost", name);
+  for (const SegmentId segment : InputsOf(task, run)) {
+    verdict_.Expect(segments_.contains(segment), "a segment that it reads is gone", name);
+  }
+  if (run.task(task.index).kind != RunTask::Kind::kExport || !run.request().options.strict) return;
+  for (const ModelReport& model : run.models()) {
+    verdict_.Expect(model.kind != ModelKind::kExpectation || model.status == ModelStatus::kSuccess,
+                    "written before a check has ended well", name);
+  }
+}
+
+std::set<SegmentId> SimulatedPerformer::InputsOf(TaskId task, const Run& run) {
+  using enum RunTask::Kind;
+  const RunTask& what = run.task(task.index);
+  std::set<SegmentId> segments;
+  const auto add = [&](size_t node) {
+    const TablePtr& table = run.table(node);
+    verdict_.Expect(table != nullptr, "the table of an input is absent", Name(task));
+    if (table == nullptr) return;
+    for (const SegmentBytes& segment : table->AllSegments()) segments.insert(segment.id);
+  };
+  if (what.kind == kPreview || what.kind == kExport) add(what.node);
+  if (what.kind == kNode) {
+    for (const PlanInput& input : run.plan().nodes[what.node].inputs) add(input.node);
+  }
+  return segments;
+}
+
+SimulatedPerformer::Fate SimulatedPerformer::RandomFate(TaskId task, const Run& run) {
+  const RunTask& what = run.task(task.index);
+  const bool timed = what.kind == RunTask::Kind::kDiscover ||
+                     (what.kind == RunTask::Kind::kNode &&
+                      run.plan().nodes[what.node].model.timeout_s.has_value());
+  if (timed && random_.Chance(rates_.hangs)) return Fate::kHang;
+  const std::pair<double, Fate> fates[] = {{rates_.fails, Fate::kFail},
+                                           {rates_.dies, Fate::kDie},
+                                           {rates_.is_lost, Fate::kLost},
+                                           {rates_.engine, Fate::kEngine},
+                                           {rates_.answers, Fate::kWrong}};
+  for (const auto& [rate, fate] : fates) {
+    if (random_.Chance(rate)) return fate;
+  }
+  return Fate::kAnswer;
+}
+
+// What an attempt does next, unless it is gone by then.
+void SimulatedPerformer::Later(TaskId task, const Attempt& attempt,
+                               void (SimulatedPerformer::*what)(TaskId, Attempt&)) {
+  agenda_.In(0.3 * random_.Unit(), [this, task, what, serial = attempt.serial] {
+    const auto found = attempts_.find(task);
+    if (found != attempts_.end() && found->second.serial == serial) {
+      (this->*what)(task, found->second);
+    }
+  });
+}
+
+void SimulatedPerformer::Begin(TaskId task, Attempt& attempt) {
+  // An end may come so soon that nobody saw it run.
+  const bool unseen = attempt.fate != Fate::kHang && random_.Chance(0.05);
+  if (!unseen) dispatcher_->OnRunning(task, attempt.number);
+  if (random_.Chance(0.02)) dispatcher_->OnRunning(task, attempt.number);
+  if (attempt.run->task(task.index).kind == RunTask::Kind::kDiscover && random_.Chance(0.8)) {
+    dispatcher_->OnImporting(task.run, "models.py");
+  }
+  Step(task, attempt);
+}
+
+void SimulatedPerformer::Step(TaskId task, Attempt& attempt) {
+  attempt.blocked = false;
+  if (attempt.lines > 0) {
+    // Its pipe is full, and it waits.
+    if (runs_.at(task.run).paused) {
+      ++counts_["blocked"];
+      attempt.blocked = true;
+      return;
+    }
+    ++counts_["line"];
+    --attempt.lines;
+    dispatcher_->OnLine(task, 1 + static_cast<int>(random_.Below(2)), "a line");
+    return Later(task, attempt, &SimulatedPerformer::Step);
+  }
+  if (attempt.fate != Fate::kHang) End(task, attempt.fate);
+}
+
+void SimulatedPerformer::Stop(TaskId task, int number) {
+  const auto found = attempts_.find(task);
+  const bool there = found != attempts_.end() && found->second.number == number;
+  verdict_.Expect(there && !found->second.stopped, "stopped, but it doesn't run", Name(task));
+  if (!there) return;
+  ++counts_["stop"];
+  // What it does anyhow may come first.
+  found->second.stopped = true;
+  Later(task, found->second, &SimulatedPerformer::Die);
+}
+
+void SimulatedPerformer::Die(TaskId task, Attempt&) {
+  End(task, random_.Chance(0.1) ? Fate::kLost : Fate::kDie);
+}
+
+void SimulatedPerformer::End(TaskId task, Fate fate) {
+  const Attempt attempt = std::move(attempts_.extract(task).mapped());
+  --runs_.at(task.run).running;
+  for (const SegmentId segment : attempt.reads) --segments_.at(segment).readers;
+  Outcome outcome = OutcomeOf(task, attempt, fate);
+  outcome.lost = fate == Fate::kLost;
+  outcome.cpu_s = random_.Unit();
+  Note(task, attempt, fate);
+  if (random_.Chance(rates_.repeats)) Repeat(task, attempt.number, outcome);
+  if (random_.Chance(rates_.repeats)) {
+    Outcome of_nobody;
+    of_nobody.what = MakeTable({});
+    dispatcher_->OnEnded({task.run, 1 << 20}, 1, std::move(of_nobody));
+  }
+  dispatcher_->OnEnded(task, attempt.number, std::move(outcome));
+}
+
+void SimulatedPerformer::Note(TaskId task, const Attempt& attempt, Fate fate) {
+  const auto put = [](auto& set, const auto& item, bool in) {
+    in ? void(set.insert(item)) : void(set.erase(item));
+  };
+  put(well_, task, fate == Fate::kAnswer);
+  put(lost_, task, fate == Fate::kLost);
+  if (task.index > 0) return;
+  put(broken_, task.run, fate == Fate::kEngine);
+  if (attempt.stopped && fate == Fate::kAnswer) ++counts_["plan after stop"];
+}
+
+// News of what is over, the same or with another table.
+void SimulatedPerformer::Repeat(TaskId task, int attempt, Outcome outcome) {
+  if (auto* table = std::get_if<TablePtr>(&outcome.what)) {
+    for (const SegmentBytes& segment : (*table)->AllSegments()) repeated_.insert(segment.id);
+  }
+  ++counts_["news again"];
+  const bool another = random_.Chance(0.3);
+  const int number = random_.Chance(0.2) ? kMaxAttempts + 1 : attempt;
+  agenda_.In(2 * random_.Unit(),
+             [this, task, another, number, told = std::move(outcome)]() mutable {
+               if (another) told.what = MakeTable({});
+               dispatcher_->OnRunning(task, number);
+               dispatcher_->OnEnded(task, number, std::move(told));
+             });
+}
+
+Outcome SimulatedPerformer::OutcomeOf(TaskId task, const Attempt& attempt, Fate fate) {
+  Outcome outcome;
+  switch (fate) {
+    case Fate::kFail:
+      outcome.what = Failed(ModelStatus::kFailed, "it failed");
+      return outcome;
+    case Fate::kDie:
+      outcome.what = Failed(ModelStatus::kKilled, "its process was killed");
+      return outcome;
+    case Fate::kLost:
+      outcome.what = Failed(ModelStatus::kFailed, "its process was lost");
+      return outcome;
+    case Fate::kEngine:
+      outcome.what = arrow::Status::IOError("no more descriptors");
+      return outcome;
+    case Fate::kWrong:
+      // A table instead of a value, or the other way round; a number is no value of any kind.
+      if (task.index == 0) {
+        outcome.what = Failed(ModelStatus::kFailed, "its description is malformed");
+      } else if (attempt.run->task(task.index).kind == RunTask::Kind::kNode &&
+                 random_.Chance(0.5)) {
+        outcome.what = json(7);
+      } else if (attempt.run->task(task.index).kind == RunTask::Kind::kPreview) {
+        outcome.what = json{{"columns", 1}};
+      } else {
+        outcome.what = json(7);
+      }
+      return outcome;
+    case Fate::kAnswer:
+    case Fate::kHang:
+      return Answer(task, attempt);
+  }
+  return outcome;
+}
+
+Outcome SimulatedPerformer::Answer(TaskId task, const Attempt& attempt) {
+  const Run& run = *attempt.run;
+  const RunTask& what = run.task(task.index);
+  Outcome outcome;
+  switch (what.kind) {
+    case RunTask::Kind::kDiscover:
+      outcome.what = MakePlan(runs_.at(task.run).project, run.request().options);
+      break;
+    case RunTask::Kind::kPreview:
+      outcome.what = RandomPreview();
+      break;
+    case RunTask::Kind::kExport:
+      outcome.what = json::object();
+      break;
+    case RunTask::Kind::kNode:
+      if (run.plan().nodes[what.node].has_table()) {
+        outcome.what = MakeTable(attempt.reads);
+      } else {
+        outcome.what = json{{"met", random_.Chance(0.8)}, {"message", "too few"}, {"line", 3}};
+      }
+      break;
+  }
+  return outcome;
+}
+
+json SimulatedPerformer::RandomPreview() {
+  json preview = json::parse(R"({"columns": [["a", "int64"]], "rows": [], "total_rows": 9})");
+  for (size_t i = random_.Below(3); i > 0; --i) preview["rows"].push_back(json::array({"1"}));
+  return preview;
+}
+
+SegmentBytes SimulatedPerformer::NewSegment() {
+  const SegmentBytes segment{++last_segment_, static_cast<int64_t>(1 + random_.Below(1000))};
+  segments_[segment.id].bytes = segment.bytes;
+  stored_bytes_ += segment.bytes;
+  return segment;
+}
+
+TablePtr SimulatedPerformer::MakeTable(const std::set<SegmentId>& inputs) {
+  PublishedTable table;
+  const double reshared = random_.Chance(0.3) ? 0 : random_.Unit();
+  for (const SegmentId input : inputs) {
+    if (table.segments.size() < 20 && random_.Chance(reshared)) {
+      ++counts_["reshared"];
+      table.segments.push_back({input, segments_.at(input).bytes});
+    }
+  }
+  for (size_t i = random_.Below(3); i > 0; --i) table.segments.push_back(NewSegment());
+  table.message = NewSegment();
+  table.rows = 5;
+  return std::make_shared<const PublishedTable>(std::move(table));
+}
+
+void SimulatedPerformer::Free(SegmentId id) {
+  const auto segment = segments_.find(id);
+  if (segment == segments_.end()) {
+    ++counts_["freed again"];
+    return verdict_.Expect(repeated_.contains(id), "a segment is freed twice");
+  }
+  verdict_.Expect(segment->second.readers == 0, "a segment is freed while it is read");
+  verdict_.Expect(segment->second.in_hands == 0, "a segment of a result is freed");
+  ++counts_["segment freed"];
+  stored_bytes_ -= segment->second.bytes;
+  segments_.erase(segment);
+}
+
+std::shared_ptr<const ResultTable> SimulatedPerformer::Hand(const TablePtr& table,
+                                                            std::function<void()> on_drop) {
+  for (const SegmentBytes& segment : table->AllSegments()) {
+    verdict_.Expect(segments_.contains(segment.id), "a result's segment is gone");
+    ++segments_[segment.id].in_hands;
+  }
+  const auto let_go = [this, table, on_drop = std::move(on_drop)] {
+    for (const SegmentBytes& segment : table->AllSegments()) --segments_[segment.id].in_hands;
+    on_drop();
+  };
+  return std::make_shared<const ResultTable>(table, ResultTable::Segments{}, let_go);
+}
+
+void SimulatedPerformer::Pause(RunId run, bool paused) {
+  const auto active = runs_.find(run);
+  if (active == runs_.end()) return;
+  active->second.paused = paused;
+  if (paused) return static_cast<void>(++counts_["pause"]);
+  for (auto attempt = attempts_.lower_bound({run, 0});
+       attempt != attempts_.end() && attempt->first.run == run; ++attempt) {
+    if (!std::exchange(attempt->second.blocked, false)) continue;
+    Later(attempt->first, attempt->second, &SimulatedPerformer::Step);
+  }
+}
+
+int64_t SimulatedPerformer::EndRun(RunId run) {
+  const auto active = runs_.extract(run);
+  verdict_.Expect(!active.empty() && active.mapped().running == 0, "a run ends while it runs");
+  return stored_bytes_;
+}
+
+}  // namespace zerrow::engine::testing

@@ -1,0 +1,119 @@
+// A Performer without processes or memory: workers that answer, print, fail, die, hang or are lost
+// as the dice say, and a store that knows who reads what.
+//
+// It checks what it is told to do (that inputs are there, that nothing is freed while it is read,
+// that runs keep to their jobs) and tells the Verdict. It also brings news that nobody waits for
+// any more: the end of an attempt twice, or of one that never was. One thread at a time.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/dispatcher.h"
+#include "engine/testing/agenda.h"
+
+namespace zerrow::engine::testing {
+
+class SimulatedPerformer final : public Performer {
+ public:
+  /// How often an attempt ends in each way; else it answers well.
+  struct Rates {
+    double fails = 0;
+    double dies = 0;
+    double is_lost = 0;
+    double hangs = 0;    // if it has a timeout
+    double engine = 0;   // the engine itself couldn't do it
+    double answers = 0;  // with something else than was asked for
+    double repeats = 0;  // tells its end again, later
+  };
+  /// All outlive it. `slots` are the Core's.
+  SimulatedPerformer(Agenda& agenda, Random& random, Verdict& verdict, Rates rates, int slots);
+
+  void Attach(Dispatcher& dispatcher) { dispatcher_ = &dispatcher; }
+  /// Before the run is added: what reading its project will give, and its jobs.
+  void Expect(resource::RunId run, Description project, int jobs);
+
+  void Start(resource::TaskId task, int attempt, const Run& run) override;
+  void Stop(resource::TaskId task, int attempt) override;
+  void Free(SegmentId segment) override;
+  std::shared_ptr<const ResultTable> Hand(const TablePtr& table,
+                                          std::function<void()> on_drop) override;
+  void Pause(resource::RunId run, bool paused) override;
+  int64_t EndRun(resource::RunId run) override;
+
+  /// Of attempts.
+  size_t running() const { return attempts_.size(); }
+  int64_t stored_bytes() const { return stored_bytes_; }
+  /// How often each kind of thing happened.
+  const std::map<std::string, size_t>& counts() const { return counts_; }
+  /// Whether the last attempt of the task answered as it was asked to.
+  bool AnsweredWell(resource::TaskId task) const { return well_.contains(task); }
+  /// Whether the engine failed to read the project, in the last attempt.
+  bool BrokeDown(resource::RunId run) const { return broken_.contains(run); }
+
+ private:
+  enum class Fate { kAnswer, kFail, kDie, kLost, kHang, kEngine, kWrong };
+  struct Segment {
+    int64_t bytes = 0;
+    int readers = 0;   // running attempts
+    int in_hands = 0;  // results
+  };
+  struct Attempt {
+    int number = 1;
+    uint64_t serial = 0;  // among all attempts
+    const Run* run = nullptr;
+    Fate fate = Fate::kAnswer;
+    std::set<SegmentId> reads;
+    size_t lines = 0;      // still to print
+    bool blocked = false;  // printing: nobody takes it
+    bool stopped = false;
+  };
+  struct ActiveRun {
+    Description project;
+    int jobs = 1;
+    int running = 0;
+    bool paused = false;
+  };
+
+  Fate RandomFate(resource::TaskId task, const Run& run);
+  std::set<SegmentId> InputsOf(resource::TaskId task, const Run& run);
+  void CheckStart(resource::TaskId task, int attempt, const Run& run);
+  void Later(resource::TaskId task, const Attempt& attempt,
+             void (SimulatedPerformer::*what)(resource::TaskId, Attempt&));
+  void Begin(resource::TaskId task, Attempt& attempt);
+  void Step(resource::TaskId task, Attempt& attempt);
+  void Die(resource::TaskId task, Attempt& attempt);
+  void End(resource::TaskId task, Fate fate);
+  void Note(resource::TaskId task, const Attempt& attempt, Fate fate);
+  Outcome OutcomeOf(resource::TaskId task, const Attempt& attempt, Fate fate);
+  Outcome Answer(resource::TaskId task, const Attempt& attempt);
+  nlohmann::json RandomPreview();
+  TablePtr MakeTable(const std::set<SegmentId>& inputs);
+  resource::SegmentBytes NewSegment();
+  void Repeat(resource::TaskId task, int attempt, Outcome outcome);
+
+  Agenda& agenda_;
+  Random& random_;
+  Verdict& verdict_;
+  const Rates rates_;
+  const int slots_;
+  Dispatcher* dispatcher_ = nullptr;
+  std::map<resource::RunId, ActiveRun> runs_;
+  std::map<resource::TaskId, Attempt> attempts_;
+  std::map<resource::TaskId, int> tried_;  // attempts so far
+  std::set<resource::TaskId> lost_;        // whose last attempt was lost
+  std::set<resource::TaskId> well_;        // whose last attempt answered well
+  std::set<resource::RunId> broken_;       // BrokeDown
+  std::map<SegmentId, Segment> segments_;
+  std::set<SegmentId> repeated_;  // may be freed again
+  std::map<std::string, size_t> counts_;
+  int64_t stored_bytes_ = 0;
+  SegmentId last_segment_ = 0;
+  uint64_t last_serial_ = 0;
+};
+
+}  // namespace zerrow::engine::testing
