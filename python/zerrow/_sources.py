@@ -122,15 +122,12 @@ def _common_schema(entry: SourceEntry, files: list[str]) -> "pa.Schema":
 
 
 def _read_schema(entry: SourceEntry, file: str) -> "pa.Schema":
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from zerrow._parquet import ParquetError, ParquetFile
 
     try:
-        return pq.read_schema(file)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as problem:
-        raise _error(entry, f"{file} can't be read as Parquet: {problem}") from None
-    except OSError as problem:
-        raise _error(entry, f"{file} can't be read: {problem}") from None
+        return ParquetFile(file).schema
+    except ParquetError as problem:
+        raise _error(entry, str(problem)) from None
 
 
 def _difference(first: "pa.Schema", other: "pa.Schema", first_file: str, other_file: str) -> str:
