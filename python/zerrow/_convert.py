@@ -86,7 +86,9 @@ def from_table(table: pa.Table, form: str) -> Any:  # noqa: ANN401 - the library
         return frame.lazy() if form == "polars_lazy" else frame
     if form == "duckdb":
         import duckdb
+        from zerrow._duckdb import use_utc
 
+        use_utc(duckdb.default_connection())
         return duckdb.from_arrow(table)
     return table
 

@@ -131,6 +131,10 @@ class Compiler:
         result = float_literal(self._compile(tree))
         return result.expression, self._bind(result.expression, sql_of(tree))
 
+    def operand(self, node: exp.Expr) -> Operand:
+        """A part of an expression, as it is before it meets the other side of an operator."""
+        return self._compile(node)
+
     def _compile(self, node: exp.Expr) -> Operand:
         if isinstance(node, exp.Paren):
             return self._compile(node.this)

@@ -24,6 +24,7 @@ from zerrow._sql_text import SqlError, tokenize
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.compute as pc
+    from zerrow._pruning import Filter
 
 DIALECT = "postgres"
 
@@ -49,6 +50,14 @@ def compile_condition(text: str, schema: "pa.Schema") -> "pc.Expression":
     """The condition for a table of the schema; FilterError if it doesn't fit."""
     with _errors_of(text):
         return Compiler(schema).condition(_parse(text))
+
+
+def prunable(text: str, schema: "pa.Schema") -> "Filter":
+    """What of the condition, which fits the schema, row groups of a file can be pruned by."""
+    from zerrow._prunable import Prunable
+
+    with _errors_of(text):
+        return Prunable(schema).filter(_parse(text))
 
 
 def compile_value(text: str, schema: "pa.Schema") -> "tuple[pc.Expression, pa.DataType]":

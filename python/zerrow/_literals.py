@@ -2,8 +2,7 @@
 
 Arrow's implicit casts are not SQL's: they narrow literals (`i8 + 1` overflows at 127, `id > 1.5`
 fails above 2**24) and fail where an integer has no exact float. So both sides get fitting types
-here; a literal that of its column where that loses nothing, as a Parquet file's row groups are
-skipped only by plain comparisons with the column itself.
+here; a literal that of its column where that loses nothing, so that no column has to be cast.
 """
 
 import datetime

@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,7 @@ def resolve_source(entry: SourceEntry, project_dir: Path) -> Source:
     """Finds a source's files and reads their footers; raises ProjectError at the source's line."""
     root, files = _find_files(entry, project_dir)
     for file in files:
+        _refuse_other_encodings(entry, file)
         _refuse_partitions(entry, os.path.relpath(file, root))
     return Source(entry.table, files, _common_schema(entry, files), entry.line)
 
@@ -65,36 +67,92 @@ def _error(entry: SourceEntry, message: str) -> ProjectError:
 
 def _find_files(entry: SourceEntry, project_dir: Path) -> tuple[str, list[str]]:
     """The folder below which the source lies, and its files in order."""
-    pattern = os.path.expanduser(entry.pattern)
-    if "://" in pattern:
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", entry.pattern):
         raise _error(
             entry, f"{entry.pattern} is not a local path; only local files can be read yet"
         )
-    path = os.path.normpath(os.path.join(os.path.abspath(project_dir), pattern))
+    base, pattern = _split(entry.pattern, project_dir)
+    path = _joined(base, pattern)
     if os.path.isfile(path):
         return os.path.dirname(path), [path]
     if os.path.isdir(path):
-        inside = glob.glob("**/*.parquet", root_dir=path, recursive=True)
-        found = (os.path.join(path, name) for name in inside if _is_data(name))
-        files = sorted(filter(os.path.isfile, found))
+        files = _files(path, "**/*.parquet")
         if not files:
             raise _error(entry, f"the folder {entry.pattern} has no .parquet file")
         return path, files
     if not glob.has_magic(pattern):
         raise _error(entry, f"there is no file or folder {entry.pattern} (looked at {path})")
-    files = sorted(
-        name
-        for name in glob.glob(path, recursive=True)
-        if os.path.isfile(name) and _is_data(os.path.basename(name))
-    )
+    files = _files(base, pattern)
     if not files:
         raise _error(entry, f"no file matches {entry.pattern} (looked at {path})")
-    return os.path.dirname(re.split(r"[*?[]", path)[0]), files
+    return os.path.dirname(_joined(base, re.split(r"[*?[]", pattern)[0] + "*")), files
+
+
+def _files(base: str, pattern: str) -> list[str]:
+    found = {_joined(base, path) for path in _matches(base, pattern)}
+    return sorted(
+        path for path in found if _is_data(os.path.basename(path)) and os.path.isfile(path)
+    )
+
+
+def _split(pattern: str, project_dir: Path) -> tuple[str, str]:
+    """An existing folder, whose name isn't a pattern whatever it is, and what the user wrote."""
+    head, _, rest = pattern.partition("/")
+    home = os.path.expanduser(head)
+    if home != head:
+        return home, rest
+    return ("/", pattern.lstrip("/")) if head == "" else (os.path.abspath(project_dir), pattern)
+
+
+def _joined(base: str, relative: str) -> str:
+    """An absolute path; `..` stays, as after a link to a folder it isn't the folder before."""
+    path = os.path.join(base, relative)
+    return path if ".." in Path(relative).parts else os.path.normpath(path)
+
+
+def _matches(base: str, pattern: str) -> Iterator[str]:
+    """The paths below the base that match. glob's own `**` would follow links in circles."""
+    parts = pattern.split("/")
+    if "**" not in parts:
+        for name in glob.glob(pattern, root_dir=base):
+            yield os.path.join(base, name)
+        return
+    place = parts.index("**")
+    above, below = "/".join(parts[:place]), "/".join(parts[place + 1 :]) or "*"
+    for start in glob.glob(above, root_dir=base) if above else ("",):
+        for folder in _folders_below(os.path.join(base, start)):
+            yield from _matches(folder, below)
+
+
+def _folders_below(folder: str) -> Iterator[str]:
+    """The folder and, through links too, all in it that may hold data."""
+    for parent, folders, _ in os.walk(folder, followlinks=True):
+        folders[:] = [
+            name
+            for name in folders
+            if _is_data(name) and not _is_circle(os.path.join(parent, name))
+        ]
+        yield parent
+
+
+def _is_circle(folder: str) -> bool:
+    """Whether it is a link to a folder that its own path leads through."""
+    return os.path.islink(folder) and any(
+        os.path.samefile(folder, above) for above in Path(folder).parents
+    )
 
 
 def _is_data(relative: str) -> bool:
     """False for what writers leave beside the data: `_SUCCESS`, `_delta_log/`, hidden files."""
     return not any(part.startswith((".", "_")) for part in Path(relative).parts)
+
+
+def _refuse_other_encodings(entry: SourceEntry, file: str) -> None:
+    """Paths are told to the engine in JSON."""
+    try:
+        file.encode()
+    except UnicodeEncodeError:
+        raise _error(entry, f"the path {os.fsencode(file)!r} isn't UTF-8; rename it") from None
 
 
 def _refuse_partitions(entry: SourceEntry, relative: str) -> None:
@@ -122,15 +180,12 @@ def _common_schema(entry: SourceEntry, files: list[str]) -> "pa.Schema":
 
 
 def _read_schema(entry: SourceEntry, file: str) -> "pa.Schema":
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from zerrow._parquet import ParquetError, ParquetFile
 
     try:
-        return pq.read_schema(file)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as problem:
-        raise _error(entry, f"{file} can't be read as Parquet: {problem}") from None
-    except OSError as problem:
-        raise _error(entry, f"{file} can't be read: {problem}") from None
+        return ParquetFile(file).schema
+    except ParquetError as problem:
+        raise _error(entry, str(problem)) from None
 
 
 def _difference(first: "pa.Schema", other: "pa.Schema", first_file: str, other_file: str) -> str:

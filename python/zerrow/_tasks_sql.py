@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from zerrow._duckdb import use_utc
 from zerrow._tasks import Answer, Task, TaskError
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def _duckdb(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
     import duckdb
 
     with duckdb.connect() as connection:
+        use_utc(connection)
         for name, table in inputs.items():
             connection.register(name, table)
         return connection.sql(sql).to_arrow_table()

@@ -1,0 +1,180 @@
+"""Parquet files: schema, row groups with what their statistics say, and their rows.
+
+Files are opened by their path as it is, never as a URI. A problem is a ParquetError that names the
+file; text that isn't UTF-8 is one too, as Arrow decodes it unchecked and libraries die of it.
+"""
+
+import contextlib
+import decimal
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pyarrow.types as pt
+from zerrow._pruning import Bounds, Family, Group, Plain, bounds_of, family_of, nanoseconds
+
+
+class ParquetError(ValueError):
+    """A file can't be read, and why; it names the file."""
+
+
+class ParquetFile:
+    """An open file; its row groups can be read by several threads at once."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        with _naming(path, "can't be read as Parquet"):
+            # What 96-bit timestamps hold of years doesn't fit into nanoseconds. Reading ahead into
+            # buffers would be neither safe among threads nor of use for files.
+            self._file = pq.ParquetFile(
+                pa.OSFile(path), coerce_int96_timestamp_unit="us", pre_buffer=False
+            )
+            self._own_schema = self._file.schema_arrow
+        self.schema = _without_views(self._own_schema)
+
+    def groups(self, columns: Iterable[str] = ()) -> list[Group]:
+        """The row groups, with what is known of these columns."""
+        metadata = self._file.metadata
+        leaves = self._leaves(columns)
+        groups = []
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            known = {
+                name: _bounds(self._own_schema.field(name).type, group.column(leaf), required)
+                for name, (leaf, required) in leaves.items()
+            }
+            groups.append(Group(group.num_rows, known))
+        return groups
+
+    def read(self, group: int, columns: list[str]) -> pa.Table:
+        """These columns, at least one, of a row group."""
+        try:
+            table = self._decode(group, columns, "can't be decoded")
+        except ParquetError:
+            for name in columns:  # which is it?
+                self._decode(group, [name], f"can't be decoded: column {name!r}")
+            raise
+        for name, column in zip(columns, table.columns, strict=True):
+            with _naming(self.path, f"can't be decoded: column {name!r}"):
+                _check_text(column)
+        schema = pa.schema([self.schema.field(name) for name in columns], self.schema.metadata)
+        return table if table.schema.equals(schema) else table.cast(schema)
+
+    def _decode(self, group: int, columns: list[str], or_else: str) -> pa.Table:
+        with _naming(self.path, or_else):
+            # Besides `a.b` this reads field b of a struct a, if there is one.
+            return self._file.read_row_group(group, columns=columns).select(columns)
+
+    def _leaves(self, columns: Iterable[str]) -> dict[str, tuple[int, bool]]:
+        """Columns that aren't nested: their place in the file and whether no null is allowed."""
+        wanted = set(columns)
+        places: dict[str, list[int]] = {}
+        leaves = self._file.metadata.schema
+        for place in range(len(leaves) if wanted else 0):
+            path = leaves.column(place).path
+            if path in wanted:
+                places.setdefault(path, []).append(place)
+        return {
+            path: (place, leaves.column(place).max_definition_level == 0)
+            for path, (place, *more) in places.items()
+            # Column `a.b` and field b of column a have the same path.
+            if not more and not pt.is_nested(self._own_schema.field(path).type)
+        }
+
+
+@contextlib.contextmanager
+def _naming(path: str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        # Arrow reports what it can't decode as OSError as well; those have no errno.
+        reason = "can't be read" if problem.errno else what
+        raise ParquetError(f"{path} {reason}: {problem}") from None
+    except (ValueError, pa.ArrowException) as problem:
+        raise ParquetError(f"{path} {what}: {problem}") from None
+
+
+def _without_views(schema: pa.Schema) -> pa.Schema:
+    """Plain strings for string views, which a file's writer may have noted as their type.
+
+    Arrow can neither filter nor sort views, and its reader puts their text into blocks of 32 KiB,
+    too small to be shared.
+    """
+    plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    return pa.schema(
+        [field.with_type(plain.get(field.type, field.type)) for field in schema], schema.metadata
+    )
+
+
+def _check_text(column: pa.ChunkedArray) -> None:
+    """Raises ArrowInvalid for texts that aren't UTF-8."""
+    plain = pt.is_string(column.type) or pt.is_large_string(column.type)
+    for chunk in column.chunks if _has_text(column.type) else ():
+        # One by one takes a tenth of all the time that reading takes.
+        if not plain or not _is_utf8_throughout(chunk):
+            chunk.validate(full=True)
+
+
+def _is_utf8_throughout(texts: pa.Array) -> bool:
+    """Whether all texts, looked at as one, are UTF-8, and none begins within a character."""
+    _, offsets, data = texts.buffers()
+    if data is None:
+        return True
+    size = np.int32 if pt.is_string(texts.type) else np.int64
+    begins = np.frombuffer(offsets, size)[texts.offset : texts.offset + len(texts) + 1]
+    data = data.slice(begins[0], begins[-1] - begins[0])
+    ends = pa.py_buffer(np.array([0, data.size], np.int64))
+    whole = pa.Array.from_buffers(pa.large_string(), 1, [None, ends, data])
+    if pc.string_is_ascii(whole)[0].as_py():
+        return True
+    try:
+        whole.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    at = begins - begins[0]
+    first_bytes = np.frombuffer(data, np.uint8)[at[at < data.size]]
+    return not np.any((first_bytes & 0xC0) == 0x80)
+
+
+def _has_text(type_: pa.DataType) -> bool:
+    if pt.is_dictionary(type_):
+        return _has_text(type_.value_type)
+    if isinstance(type_, pa.BaseExtensionType):
+        return _has_text(type_.storage_type)
+    if pt.is_string(type_) or pt.is_large_string(type_) or type_ == pa.string_view():
+        return True
+    return any(_has_text(type_.field(i).type) for i in range(type_.num_fields))
+
+
+def _bounds(type_: pa.DataType, chunk: pq.ColumnChunkMetaData, required: bool) -> Bounds:
+    """What a column chunk's statistics say; Arrow leaves out those whose order can't be trusted."""
+    known = chunk.statistics
+    nulls = 0 if required else None
+    if known is None:
+        return Bounds(nulls=nulls)
+    if known.has_null_count:
+        nulls = known.null_count
+    family = family_of(type_)
+    if family is None or not known.has_min_max:
+        return Bounds(family, nulls=nulls)
+    low, high = (_plain(type_, family, raw) for raw in (known.min_raw, known.max_raw))
+    return bounds_of(family, low, high, nulls)
+
+
+def _plain(type_: pa.DataType, family: Family, raw: int | float | bytes) -> Plain:
+    """A bound, given as the file's physical type, as a value of the family."""
+    if pt.is_dictionary(type_):
+        type_ = type_.value_type
+    if pt.is_decimal(type_):
+        unscaled = int.from_bytes(raw, signed=True) if isinstance(raw, bytes) else int(raw)
+        sign, digits, _ = decimal.Decimal(unscaled).as_tuple()
+        return decimal.Decimal((sign, digits, -type_.scale))
+    if family is Family.TEXT or not isinstance(raw, int):
+        return raw
+    if pt.is_unsigned_integer(type_):
+        return raw % (1 << int(type_.bit_width))
+    if family in (Family.INSTANT, Family.ZONED, Family.TIME):
+        return nanoseconds(type_, raw)
+    return raw
