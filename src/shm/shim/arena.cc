@@ -175,6 +175,24 @@ bool Arena::IsMapped(uint64_t page) const {
          (unmapped_[granule] >> (page % kPagesPerGranule) & 1) == 0;
 }
 
+uint64_t Arena::PagesAlike(uint64_t page, uint64_t end_page) const {
+  const bool mapped = IsMapped(page);
+  uint64_t at = page;
+  while (at < end_page && IsMapped(at) == mapped) {
+    const auto granule = static_cast<uint32_t>(at / kPagesPerGranule);
+    const bool alike = granule < granules_ && (!Has(granule, kUsed) || unmapped_[granule] == 0);
+    at += alike ? kPagesPerGranule - at % kPagesPerGranule : 1;
+  }
+  return (at < end_page ? at : end_page) - page;
+}
+
+void Arena::Claim(uint32_t granule) {
+  uint32_t run = granule;
+  while (FreeRunLength(run) == 0) --run;
+  TakeFromRun(run, granule, 1, /*joined=*/false);
+  unmapped_[granule] = kAllPages;
+}
+
 void Arena::MapPages(uint64_t first_page, uint64_t count) {
   for (uint64_t page = first_page; page < first_page + count; ++page) {
     unmapped_[page / kPagesPerGranule] &= static_cast<uint16_t>(~(1U << (page % kPagesPerGranule)));

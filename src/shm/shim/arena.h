@@ -58,6 +58,11 @@ class Arena {
   void UnmapPages(uint64_t first_page, uint64_t count);
   /// True if the page's granule is used and the page is not unmapped.
   bool IsMapped(uint64_t page) const;
+  /// How many pages from `page` on, below `end_page`, are all mapped or all not.
+  uint64_t PagesAlike(uint64_t page, uint64_t end_page) const;
+  /// Takes a free granule, wherever in its run, as an allocation without mapped pages. The caller
+  /// maps some.
+  void Claim(uint32_t granule);
   /// Maps pages again, all in used granules.
   void MapPages(uint64_t first_page, uint64_t count);
 

@@ -129,6 +129,7 @@ void Heap::Drop(Chunk* chunk) {
           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
   protections_.Set(Begin(*chunk), end, Ranges::kNoTag);
   foreign_.Set(Begin(*chunk), end, Ranges::kNoTag);
+  advice_.Set(Begin(*chunk), end, Ranges::kNoTag);
   arena_.Remove(FirstGranule(*chunk), Granules(*chunk));
   chunk->file.Close();
   if (chunk->idle) idle_bytes_ -= chunk->size_bytes;
@@ -142,6 +143,7 @@ void Heap::Drop(Chunk* chunk) {
 
 // After granules of the chunk were freed: keeps it or drops it if it is wholly free now.
 bool Heap::HandleFreed(Chunk* chunk) {
+  if (chunk->idle) return true;  // nothing was freed: the program has unmapped it twice
   if (arena_.FreeRunLength(FirstGranule(*chunk)) != Granules(*chunk)) return false;
   if (chunk->retired || chunk->size_bytes > kKeepBytes) {
     Drop(chunk);

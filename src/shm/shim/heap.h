@@ -44,19 +44,41 @@ class Heap {
   bool ResizeInPlace(void* p, size_t size_bytes);
   size_t UsableBytes(void* p);
 
-  // --- mappings; sizes are rounded up to pages. Errors are errno values, 0 is success.
+  // --- mappings; sizes are rounded up to pages. Errors are errno values, 0 is success, and they
+  // are those that the kernel has for private memory.
   /// A private anonymous read-write mapping; nullptr if no chunk is to be had.
   void* Map(size_t size_bytes, size_t alignment);
-  /// mmap with MAP_FIXED over chunk memory.
+  /// mmap with MAP_FIXED or MAP_FIXED_NOREPLACE over chunk memory.
   int MapFixed(uintptr_t address, size_t size_bytes, int protection, int flags, int fd,
                int64_t offset);
-  /// Lets the program have something else mapped here, until it unmaps it.
-  int Yield(uintptr_t address, size_t size_bytes);
+  /// mremap of memory from elsewhere over chunk memory. What the program has mapped in this way
+  /// stays until it unmaps it.
+  int RemapOver(uintptr_t address, size_t old_bytes, size_t new_bytes, int flags, uintptr_t target);
   void Unmap(uintptr_t address, size_t size_bytes);
-  /// MADV_DONTNEED: reads give zeros from here on.
-  void Discard(uintptr_t address, size_t size_bytes);
-  int Protect(uintptr_t address, size_t size_bytes, int protection);
+  int Advise(uintptr_t address, size_t size_bytes, int advice);
+  /// mprotect, or pkey_mprotect if there is a key.
+  int Protect(uintptr_t address, size_t size_bytes, int protection, int key = -1);
+  /// mlock2 with these flags, or munlock.
+  int SetLocked(uintptr_t address, size_t size_bytes, bool locked, unsigned flags = 0);
+  /// munlockall has been called.
+  void ForgetLocks();
   bool GrowMapping(uintptr_t address, size_t old_bytes, size_t new_bytes);
+
+  /// What a mapping has besides its bytes.
+  struct Traits {
+    int protection;
+    unsigned advice;  // bits of Advice
+  };
+  enum Advice : unsigned {
+    kLocked = 1,
+    kDontFork = 2,
+    kWipeOnFork = 4,
+    kHinted = 8,  // what the kernel knows and only needs to forget when the memory is freed
+  };
+  /// EFAULT unless all of it is mapped and alike, so that mremap can move it.
+  int TraitsOf(uintptr_t address, size_t size_bytes, Traits* traits);
+  /// Makes it readable for a copy that is about to be made.
+  void MakeReadable(uintptr_t address, size_t size_bytes);
   void CountCopy(size_t bytes);
 
   // --- fork: called by the handlers of pthread_atfork
@@ -75,6 +97,8 @@ class Heap {
     uintptr_t end;
   };
   Span Clip(uintptr_t address, size_t size_bytes) const;
+  /// Whole pages, also outside the reserved range; false if the end is beyond all addresses.
+  static bool WholePages(uintptr_t address, size_t size_bytes, Span* span);
 
  private:
   enum class State { kAsleep, kActive, kInherited /* by a forked child */ };
@@ -135,6 +159,9 @@ class Heap {
   /// Calls visit(chunk, begin, end) for the parts of the span that lie in chunks.
   template <typename Visit>
   void ForEachChunkIn(Span span, Visit visit);
+  /// The same for what of it the program has mapped; false if that isn't all of the span.
+  template <typename Visit>
+  bool ForEachMappedIn(Span span, Visit visit);
 
   Chunk* RequestChunk(size_t size_bytes, bool dedicated);
   Chunk* IdleDedicatedChunk(size_t size_bytes);
@@ -153,15 +180,27 @@ class Heap {
   void CheckStart(uintptr_t address);
 
   void ResetMapping(Chunk* chunk, uintptr_t begin, uintptr_t end);
-  void Punch(uintptr_t begin, uintptr_t end);
-  int ProtectLocked(Span span, int protection);
-  int YieldLocked(Span span);
-  bool IsInUse(Span span) const;
-  void DiscardIn(const Chunk& chunk, uintptr_t begin, uintptr_t end);
+  bool RestoreFile(const Chunk& chunk, Ranges* exceptions, uintptr_t begin, uintptr_t end);
+  void Punch(const Chunk& chunk, uintptr_t begin, uintptr_t end);
+  int ProtectIn(Span span, int protection, int key);
+  bool CanRecord() const;
+  bool CanMapOver(Span span) const;
+  bool IsAllFree(Span span) const;
+  void MapOver(Span span);
+  void OccupyPages(Span span);
+  void Discard(const Chunk& chunk, uintptr_t begin, uintptr_t end);
   void DiscardShared(const Chunk& chunk, uintptr_t begin, uintptr_t end);
   void DiscardPrivate(uintptr_t begin, uintptr_t end);
+  int AdviseIn(const Chunk& chunk, uintptr_t begin, uintptr_t end, int advice);
+  int AdviseChunk(const Chunk& chunk, uintptr_t begin, uintptr_t end, int advice);
+  int AdviseUnlocked(const Chunk& chunk, uintptr_t begin, uintptr_t end, int advice);
+  int NoteAdvice(uintptr_t begin, uintptr_t end, int advice);
+  bool ChangeAdvice(uintptr_t begin, uintptr_t end, unsigned set, unsigned clear);
   void ApplyProtections(uintptr_t begin, uintptr_t end);
+  void ApplyAdvice(uintptr_t begin, uintptr_t end);
+  void ApplyAdviceInChild();
   void Retire(Chunk* chunk);
+  void MapPrivately(const Chunk& chunk, uintptr_t begin, uintptr_t end, int protection);
   bool PagesAreFile(uintptr_t begin, uintptr_t end) const;
 
   std::atomic<State> state_ = State::kAsleep;
@@ -181,6 +220,7 @@ class Heap {
   uint32_t requests_to_skip_ = 0;    // after a refusal
   Ranges protections_;               // tag: the protection, where it isn't read-write
   Ranges foreign_;                   // where the chunk's file is not mapped
+  Ranges advice_;                    // tag: bits of Advice
   zerrow_shim_stats stats_ = {};
 };
 

@@ -4,9 +4,11 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include <atomic>
 #include <cstring>
 #include <memory>
 #include <random>
+#include <thread>
 #include <vector>
 
 #include "shm/shim/test_broker.h"
@@ -120,7 +122,7 @@ TEST_F(HeapTest, DiscardedMemoryIsZero) {
   for (const size_t size : {2 * kPageBytes, 3 * kMiB}) {
     uint8_t* p = Map(4 * kMiB);
     std::memset(p, 7, 4 * kMiB);
-    heap_->Discard(At(p) + kPageBytes, size);
+    EXPECT_EQ(heap_->Advise(At(p) + kPageBytes, size, MADV_DONTNEED), 0);
     EXPECT_EQ(p[kPageBytes - 1], 7);
     EXPECT_TRUE(AllZero(p + kPageBytes, size));
     EXPECT_EQ(p[kPageBytes + size], 7);
@@ -131,13 +133,105 @@ TEST_F(HeapTest, ProtectedMemoryCanBeDiscardedAndReused) {
   uint8_t* p = Map(kMiB);
   std::memset(p, 7, kMiB);
   ASSERT_EQ(heap_->Protect(At(p), 2 * kPageBytes, PROT_NONE), 0);
-  heap_->Discard(At(p), kMiB / 2);
+  EXPECT_EQ(heap_->Advise(At(p), kMiB / 2, MADV_DONTNEED), 0);
   ASSERT_EQ(heap_->Protect(At(p), 2 * kPageBytes, PROT_READ), 0);
   EXPECT_TRUE(AllZero(p, kMiB / 2));
   heap_->Unmap(At(p), kMiB);
   uint8_t* again = Allocate(kMiB);
   EXPECT_EQ(again, p);
   std::memset(again, 1, kMiB);
+}
+
+// Neither the mapping's protection nor a lock on it, of which the heap needn't know, matter for
+// giving pages back.
+TEST_F(HeapTest, WhatCannotBeWrittenIsGivenBackByTheFile) {
+  uint8_t* p = Map(4 * kMiB);
+  std::memset(p, 7, 4 * kMiB);
+  ASSERT_EQ(::mlock(p, 2 * kPageBytes), 0);
+  ASSERT_EQ(heap_->Protect(At(p), 4 * kMiB, PROT_NONE), 0);
+  const uint64_t punched = heap_->stats().punched_bytes;
+  ASSERT_EQ(heap_->Advise(At(p), kMiB, MADV_DONTNEED), 0);
+  EXPECT_EQ(heap_->stats().punched_bytes, punched + kMiB);
+  ASSERT_EQ(heap_->Protect(At(p), 4 * kMiB, PROT_READ), 0);
+  EXPECT_TRUE(AllZero(p, kMiB));
+  EXPECT_EQ(p[kMiB], 7);
+}
+
+TEST_F(HeapTest, UnmappingTwiceCountsOnce) {
+  uint8_t* first = Map(40 * kMiB);
+  uint8_t* second = Map(40 * kMiB);
+  for (int i = 0; i < 20; ++i) heap_->Unmap(At(first), 40 * kMiB);
+  heap_->Unmap(At(second), 40 * kMiB);
+  EXPECT_EQ(heap_->stats().releases, 0U);
+  EXPECT_EQ(Map(40 * kMiB), first);
+  EXPECT_EQ(Map(40 * kMiB), second);
+}
+
+TEST_F(HeapTest, MappingsCannotGrowBeyondAllAddresses) {
+  uint8_t* p = Map(kMiB);
+  p[kMiB - 1] = 7;
+  for (const size_t size :
+       {SIZE_MAX, SIZE_MAX - kPageBytes + 1, SIZE_MAX - At(p), size_t{1} << 62}) {
+    EXPECT_FALSE(heap_->GrowMapping(At(p), kMiB, size));
+    EXPECT_EQ(heap_->Protect(At(p), size, PROT_NONE), ENOMEM);
+  }
+  EXPECT_EQ(heap_->Protect(At(p), kMiB, PROT_READ | PROT_WRITE), 0);
+  EXPECT_EQ(p[kMiB - 1], 7);
+}
+
+// A mapping that the kernel can't make leaves the memory what it was.
+TEST_F(HeapTest, AFailedMappingOverItChangesNothing) {
+  uint8_t* p = Map(kMiB);
+  std::memset(p, 7, kMiB);
+  EXPECT_EQ(heap_->MapFixed(At(p), kPageBytes, PROT_READ, MAP_PRIVATE | MAP_FIXED, -1, 0), EBADF);
+  EXPECT_TRUE(heap_->Shareable(At(p), kMiB));
+  ASSERT_EQ(heap_->Advise(At(p), kMiB, MADV_DONTNEED), 0);
+  EXPECT_TRUE(AllZero(p, kMiB));
+}
+
+TEST_F(HeapTest, AHoleCanBeFilledAgain) {
+  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS;
+  uint8_t* p = Map(kMiB);
+  std::memset(p, 7, kMiB);
+  heap_->Unmap(At(p) + kGranuleBytes, 3 * kGranuleBytes);
+  const uintptr_t hole = At(p) + 2 * kGranuleBytes + kPageBytes;
+  EXPECT_EQ(heap_->MapFixed(hole, kPageBytes, PROT_READ | PROT_WRITE, kFlags | MAP_FIXED, -1, 0),
+            0);
+  EXPECT_TRUE(AllZero(reinterpret_cast<uint8_t*>(hole), kPageBytes));
+  EXPECT_EQ(heap_->MapFixed(hole, kPageBytes, PROT_READ | PROT_WRITE, kFlags | MAP_FIXED_NOREPLACE,
+                            -1, 0),
+            EEXIST);
+  uint8_t* other = Map(kMiB);
+  EXPECT_NE(RoundDown(At(other), kGranuleBytes), RoundDown(hole, kGranuleBytes));
+  heap_->Unmap(hole, kPageBytes);
+  heap_->Unmap(At(p), kMiB);
+  heap_->Unmap(At(other), kMiB);
+  EXPECT_EQ(Map(kMiB), p);
+}
+
+TEST_F(HeapTest, CodeCanBeExecutedWhereItWasWritten) {
+  constexpr uint8_t kReturn42[] = {0xb8, 42, 0, 0, 0, 0xc3};  // mov eax, 42; ret
+  uint8_t* p = Map(kMiB);
+  std::memcpy(p, kReturn42, sizeof(kReturn42));
+  ASSERT_EQ(heap_->Protect(At(p), kMiB, PROT_READ | PROT_EXEC), 0);
+  EXPECT_EQ(reinterpret_cast<int (*)()>(p)(), 42);
+}
+
+// Whoever gets memory next must find it as if it were new.
+TEST_F(HeapTest, AdviceEndsWithTheMapping) {
+  uint8_t* p = Map(kMiB);
+  std::memset(p, 7, kMiB);
+  ASSERT_EQ(heap_->Advise(At(p), kMiB, MADV_WIPEONFORK), 0);
+  ASSERT_EQ(heap_->Advise(At(p), kPageBytes, MADV_DONTFORK), 0);
+  ASSERT_EQ(heap_->SetLocked(At(p), 4 * kPageBytes, /*locked=*/true), 0);
+  EXPECT_EQ(heap_->Advise(At(p), kMiB, MADV_DONTNEED), EINVAL);  // locked
+  heap_->Unmap(At(p), kMiB);
+  uint8_t* again = Allocate(kMiB);
+  ASSERT_EQ(again, p);
+  EXPECT_EQ(heap_->Advise(At(p), kMiB, MADV_DONTNEED), 0);
+  std::memset(p, 8, kMiB);
+  EXPECT_EQ(::madvise(p, kPageBytes, MADV_COLD), 0);  // EINVAL for what is locked
+  EXPECT_TRUE(heap_->Shareable(At(p), kMiB));
 }
 
 TEST_F(HeapTest, AMappingOverItIsNotShareableUntilItIsGone) {
@@ -240,11 +334,11 @@ TEST_F(HeapForkTest, RetiredMemoryDiscardsToZeroAndKeepsItsProtection) {
   std::memset(p, 7, kMiB);
   ASSERT_EQ(heap_->Protect(At(p), kPageBytes, PROT_READ), 0);
   ASSERT_TRUE(Fork([&] {
-    heap_->Discard(At(p) + kPageBytes, kMiB / 2);
+    EXPECT_EQ(heap_->Advise(At(p) + kPageBytes, kMiB / 2, MADV_DONTNEED), 0);
     return p[0] == 7 && AllZero(p + kPageBytes, kMiB / 2) && p[kMiB - 1] == 7;
   }));
   EXPECT_EQ(p[kPageBytes], 7);
-  heap_->Discard(At(p), kMiB / 2);
+  EXPECT_EQ(heap_->Advise(At(p), kMiB / 2, MADV_DONTNEED), 0);
   EXPECT_TRUE(AllZero(p, kMiB / 2));
   EXPECT_FALSE(heap_->Shareable(At(p), kPageBytes));
   const int zeros = ::open("/dev/zero", O_RDONLY | O_CLOEXEC);
@@ -252,6 +346,43 @@ TEST_F(HeapForkTest, RetiredMemoryDiscardsToZeroAndKeepsItsProtection) {
   EXPECT_EQ(errno, EFAULT);
   ::close(zeros);
   heap_->Unmap(At(p), kMiB);
+}
+
+TEST_F(HeapForkTest, AdviceAboutForksHolds) {
+  uint8_t* p = Map(kMiB);
+  uint8_t* wiped = p + kPageBytes;
+  std::memset(p, 7, kMiB);
+  ASSERT_EQ(heap_->Advise(At(p), kPageBytes, MADV_DONTFORK), 0);
+  ASSERT_EQ(heap_->Advise(At(wiped), kPageBytes, MADV_WIPEONFORK), 0);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(Fork([&] {
+      const int zeros = ::open("/dev/zero", O_RDONLY | O_CLOEXEC);
+      const bool gone = ::read(zeros, p, 1) == -1 && errno == EFAULT;
+      const bool zero = AllZero(wiped, kPageBytes) && wiped[kPageBytes] == 7;
+      wiped[0] = 1;
+      return gone && zero && Fork([&] { return wiped[0] == 0; });
+    }));
+  }
+  EXPECT_EQ(p[0] + wiped[0], 14);
+  ASSERT_EQ(heap_->Advise(At(wiped), kPageBytes, MADV_KEEPONFORK), 0);
+  EXPECT_TRUE(Fork([&] { return wiped[0] == 7; }));
+}
+
+// Other threads may execute what is being retired.
+TEST_F(HeapForkTest, CodeStaysExecutable) {
+  constexpr uint8_t kReturn42[] = {0xb8, 42, 0, 0, 0, 0xc3};  // mov eax, 42; ret
+  uint8_t* p = Map(kMiB);
+  std::memcpy(p, kReturn42, sizeof(kReturn42));
+  ASSERT_EQ(heap_->Protect(At(p), kPageBytes, PROT_READ | PROT_EXEC), 0);
+  std::atomic<bool> stop = false;
+  std::thread thread([&] {
+    while (!stop) EXPECT_EQ(reinterpret_cast<int (*)()>(p)(), 42);
+  });
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_TRUE(Fork([&] { return reinterpret_cast<int (*)()>(p)() == 42; }));
+  }
+  stop = true;
+  thread.join();
 }
 
 TEST_F(HeapForkTest, ClosedDescriptorsAreNoticed) {

@@ -27,6 +27,15 @@ inline int SysMprotect(uintptr_t address, size_t size, int protection) {
 inline int SysMadvise(uintptr_t address, size_t size, int advice) {
   return static_cast<int>(::syscall(SYS_madvise, address, size, advice));
 }
+inline int SysPkeyMprotect(uintptr_t address, size_t size, int protection, int key) {
+  return static_cast<int>(::syscall(SYS_pkey_mprotect, address, size, protection, key));
+}
+inline int SysMlock(uintptr_t address, size_t size, unsigned flags) {
+  return static_cast<int>(::syscall(SYS_mlock2, address, size, flags));
+}
+inline int SysMunlock(uintptr_t address, size_t size) {
+  return static_cast<int>(::syscall(SYS_munlock, address, size));
+}
 inline void* SysMremap(uintptr_t address, size_t old_size, size_t new_size, int flags,
                        uintptr_t target) {
   return reinterpret_cast<void*>(::syscall(SYS_mremap, address, old_size, new_size, flags, target));
