@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <optional>
@@ -31,10 +32,15 @@ struct Engine::State {
 
 namespace {
 
+// The soft limit before this process had it raised. Users' functions get it back: what they hand
+// to select() must be below 1024.
+std::atomic<rlim_t> usual_descriptors{0};
+
 // A table is a descriptor per segment, on both sides of each handover.
 void AllowManyDescriptors() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
+  usual_descriptors = limit.rlim_cur;
   limit.rlim_cur = limit.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &limit);  // without it large runs fail with a clear error
 }
@@ -145,8 +151,12 @@ Status SetTimeout(std::chrono::milliseconds& timeout, const char* variable) {
 // Without a backend: for a zygote whose workers publish nothing.
 ZygoteOptions ZygoteOptionsFor(const EngineOptions& engine, const std::string& preload,
                                std::optional<BackendKind> backend) {
-  return {engine.python, backend == BackendKind::kMemfd ? engine.shim_path : "", engine.python_path,
-          preload, backend == BackendKind::kKernelZero};
+  return {engine.python,
+          backend == BackendKind::kMemfd ? engine.shim_path : "",
+          engine.python_path,
+          preload,
+          backend == BackendKind::kKernelZero,
+          usual_descriptors};
 }
 
 }  // namespace

@@ -21,6 +21,7 @@ struct ZygoteOptions {
   std::vector<std::string> python_path;  // put before PYTHONPATH
   std::string preload;                   // comma-separated libraries to import
   bool whole_pages = false;              // large buffers shall begin with a page
+  uint64_t descriptors = 0;              // functions' soft limit of them; 0: that of this process
 };
 
 struct Zygote {
