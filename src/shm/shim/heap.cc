@@ -1,5 +1,5 @@
-// The heap's chunks and the malloc family. Mappings are in heap_vm.cc, fork and queries in
-// heap_fork.cc.
+// The heap's chunks and the malloc family. What is kept of free memory is in heap_keep.cc, mappings
+// in heap_vm.cc and heap_advice.cc, fork and queries in heap_fork.cc.
 #include "shm/shim/heap.h"
 
 #include <cstdlib>
@@ -77,6 +77,9 @@ Heap::Chunk* Heap::RequestChunk(size_t size_bytes, bool dedicated) {
     requests_to_skip_ = kRequestsToSkip;
     return nullptr;
   }
+  const size_t wanted_back = size_bytes < released_bytes_ ? size_bytes : released_bytes_;
+  released_bytes_ -= wanted_back;
+  KeepMore(wanted_back);
   Chunk* chunk = grant.size_bytes >= size_bytes ? Adopt(grant, dedicated) : nullptr;
   if (chunk == nullptr) {
     ::syscall(SYS_close, grant.fd);
@@ -135,39 +138,11 @@ void Heap::Drop(Chunk* chunk) {
   if (chunk->idle) idle_bytes_ -= chunk->size_bytes;
   if (!chunk->retired) {
     broker_.Release(chunk->segment);
+    released_bytes_ += chunk->size_bytes;
     ++stats_.releases;
   }
   for (uint32_t i = slot; i < slots_ && slot_owners_[i] == slot + 1; ++i) slot_owners_[i] = 0;
   *chunk = {};
-}
-
-// After granules of the chunk were freed: keeps it or drops it if it is wholly free now.
-bool Heap::HandleFreed(Chunk* chunk) {
-  if (chunk->idle) return true;  // nothing was freed: the program has unmapped it twice
-  if (arena_.FreeRunLength(FirstGranule(*chunk)) != Granules(*chunk)) return false;
-  if (chunk->retired || chunk->size_bytes > kKeepBytes) {
-    Drop(chunk);
-    return true;
-  }
-  ForEachChunk([&](Chunk* other) {
-    if (other->idle && idle_bytes_ + chunk->size_bytes > kKeepBytes) Drop(other);
-  });
-  chunk->idle = true;
-  idle_bytes_ += chunk->size_bytes;
-  return true;
-}
-
-Heap::Chunk* Heap::IdleDedicatedChunk(size_t size_bytes) {
-  Chunk* best = nullptr;
-  ForEachChunk([&](Chunk* chunk) {
-    // A much larger chunk would pin memory that somebody else could use.
-    if (!chunk->dedicated || !chunk->idle || chunk->size_bytes < size_bytes ||
-        chunk->size_bytes / 2 > size_bytes) {
-      return;
-    }
-    if (best == nullptr || chunk->size_bytes < best->size_bytes) best = chunk;
-  });
-  return best;
 }
 
 // --- the malloc family
@@ -220,8 +195,10 @@ ChunkPages Heap::PagesOf(const Chunk& chunk, Span span) const {
 Heap::Fresh Heap::UseGranules(const Chunk& chunk, uint32_t first, uint32_t count) {
   const Fresh fresh = {PagesOf(chunk, FlaggedSpan(first, count, Arena::kCold)),
                        PagesOf(chunk, FlaggedSpan(first, count, Arena::kDirty))};
+  KeepMore(arena_.CountFlag(first, count, Arena::kGivenUp) * kGranuleBytes);
   arena_.SetFlag(first, count, Arena::kDirty);
   arena_.ClearFlag(first, count, Arena::kCold);
+  arena_.ClearFlag(first, count, Arena::kGivenUp);
   return fresh;
 }
 
@@ -276,7 +253,7 @@ void Heap::FreeGranules(Chunk* chunk, uint32_t first, uint32_t count) {
   ResetMapping(chunk, AddressOf(first), AddressOf(first + count));
   if (chunk->retired) SysMadvise(AddressOf(first), count * kGranuleBytes, MADV_DONTNEED);
   arena_.Free(first, count);
-  HandleFreed(chunk);
+  HandleFreed(chunk, count * kGranuleBytes);
 }
 
 void Heap::Free(void* p) {

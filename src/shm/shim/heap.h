@@ -168,7 +168,12 @@ class Heap {
   uint32_t FindSlots(uint32_t count) const;
   Chunk* Adopt(const Grant& grant, bool dedicated);
   void Drop(Chunk* chunk);
-  bool HandleFreed(Chunk* chunk);
+  bool HandleFreed(Chunk* chunk, size_t bytes);
+  size_t KeepLimit() const;
+  void KeepMore(size_t bytes);
+  void GiveBackFree();
+  size_t GiveBackFreeOf(const Chunk& chunk, size_t limit_bytes);
+  bool IsGivable(uint32_t granule) const;
 
   uint32_t TakeGranules(uint32_t count, uint32_t headroom, size_t alignment);
   void* AllocateGranules(size_t size_bytes, size_t alignment, size_t headroom_bytes, Fresh* fresh);
@@ -214,8 +219,12 @@ class Heap {
   Chunk* chunks_ = nullptr;          // by first slot
   uint32_t* slot_owners_ = nullptr;  // of each slot: its chunk's first slot + 1; 0: free
   uint32_t slots_ = 0;
-  uint32_t slot_limit_ = 0;          // no slot from here on was ever used
-  size_t idle_bytes_ = 0;            // of idle chunks
+  uint32_t slot_limit_ = 0;  // no slot from here on was ever used
+  size_t idle_bytes_ = 0;    // of idle chunks
+  size_t keep_bytes_ = kKeepAtFirstBytes;
+  size_t released_bytes_ = 0;        // given back and not asked for again
+  size_t freed_bytes_ = 0;           // since what is free was counted last
+  size_t counted_bytes_ = 0;         // of all chunks, at that time
   size_t kept_discarded_bytes_ = 0;  // discarded so far without giving them back
   uint32_t requests_to_skip_ = 0;    // after a refusal
   Ranges protections_;               // tag: the protection, where it isn't read-write

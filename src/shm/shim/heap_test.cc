@@ -1,6 +1,7 @@
 #include "shm/shim/heap.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -20,7 +21,9 @@ constexpr size_t kMiB = size_t{1} << 20;
 
 class HeapTest : public ::testing::Test {
  protected:
-  HeapTest() : heap_(std::make_unique<Heap>()) { EXPECT_EQ(heap_->Start(broker_.TakeSocket()), 0); }
+  HeapTest() : heap_(std::make_unique<Heap>()) {
+    EXPECT_EQ(heap_->Start(broker_->TakeSocket()), 0);
+  }
 
   uint8_t* Allocate(size_t size, bool zeroed = false) {
     return static_cast<uint8_t*>(heap_->Allocate(size, 16, zeroed));
@@ -39,7 +42,7 @@ class HeapTest : public ::testing::Test {
     return ranges;
   }
 
-  TestBroker broker_;
+  std::unique_ptr<TestBroker> broker_ = std::make_unique<TestBroker>();
   std::unique_ptr<Heap> heap_;
 };
 
@@ -62,7 +65,7 @@ TEST_F(HeapTest, MemoryIsTheChunksFile) {
   EXPECT_EQ(ranges[0].size_bytes, kSlotBytes);
   EXPECT_EQ(ranges[0].address % kHugePageBytes, 0U);
   uint8_t byte = 0;
-  ASSERT_TRUE(broker_.Read(ranges[0].segment, At(p) - ranges[0].address + kMiB - 1, &byte, 1));
+  ASSERT_TRUE(broker_->Read(ranges[0].segment, At(p) - ranges[0].address + kMiB - 1, &byte, 1));
   EXPECT_EQ(byte, 42);
   EXPECT_TRUE(heap_->Shareable(At(p), kMiB));
   EXPECT_FALSE(heap_->Shareable(At(p), 2 * kSlotBytes));
@@ -75,7 +78,7 @@ TEST_F(HeapTest, LargeRequestsGetChunksOfTheirOwnThatComeBackOrAreReused) {
   EXPECT_EQ(heap_->stats().granted_bytes, 40 * kMiB);
   heap_->Free(p);
   EXPECT_EQ(Allocate(39 * kMiB), p);
-  EXPECT_EQ(broker_.released(), 0U);
+  EXPECT_EQ(broker_->released(), 0U);
   uint8_t* huge = Allocate(600 * kMiB);
   heap_->Free(huge);
   EXPECT_EQ(heap_->stats().releases, 1U);
@@ -97,13 +100,33 @@ TEST_F(HeapTest, ZeroedMemoryIsZeroWhateverWasThereBefore) {
 }
 
 TEST_F(HeapTest, WithoutChunksAllocationsAreRefusedAndLaterServedAgain) {
-  broker_.set_refusing(true);
+  broker_->set_refusing(true);
   EXPECT_EQ(Allocate(kMiB), nullptr);
-  broker_.set_refusing(false);
+  broker_->set_refusing(false);
   void* p = nullptr;
   for (int i = 0; i < 100 && p == nullptr; ++i) p = Allocate(kMiB);
   EXPECT_NE(p, nullptr);
   EXPECT_GT(heap_->stats().refused, 0U);
+}
+
+// A program's limit on descriptors is for its own: chunks neither count nor take its numbers.
+TEST_F(HeapTest, ChunksTakeNoDescriptorsFromTheProgram) {
+  rlimit before = {};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  for (int i = 0; i < 20; ++i) broker_->MakeFree(8 * kMiB);
+  const int lowest = ::dup(STDIN_FILENO);
+  const rlimit few = {static_cast<rlim_t>(lowest) + 2, before.rlim_max};
+  if (few.rlim_cur + 100 > before.rlim_max) GTEST_SKIP() << "the hard limit is " << before.rlim_max;
+  ::close(lowest);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  for (int i = 0; i < 20; ++i) EXPECT_NE(Allocate(8 * kMiB), nullptr);
+  rlimit now = {};
+  ::getrlimit(RLIMIT_NOFILE, &now);
+  EXPECT_EQ(now.rlim_cur, few.rlim_cur);
+  const int next = ::dup(STDIN_FILENO);
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_GE(next, 0);
+  ::close(next);
 }
 
 TEST_F(HeapTest, GrowsInPlaceWithHeadroomAndShrinks) {
@@ -267,6 +290,78 @@ TEST_F(HeapTest, MappingAnonymousMemoryOverItClearsIt) {
   EXPECT_TRUE(heap_->Shareable(At(p), kMiB));
 }
 
+// Many buffers in chunks that they share, of which few are left.
+class HeapKeepTest : public HeapTest {
+ protected:
+  static constexpr size_t kCount = 600;
+
+  std::vector<uint8_t*> AllocateMany() {
+    std::vector<uint8_t*> buffers;
+    for (size_t i = 0; i < kCount; ++i) {
+      buffers.push_back(Allocate(kMiB));
+      std::memset(buffers.back(), 1, kMiB);
+    }
+    return buffers;
+  }
+  // RELEASE has no answer, but a request is answered after it.
+  size_t BackedBytes() {
+    heap_->Free(Allocate(100 * kMiB));
+    return broker_->backed_bytes();
+  }
+  size_t GivenBackBytes() {
+    return heap_->stats().punched_bytes + broker_->released() * kSlotBytes;
+  }
+};
+
+TEST_F(HeapKeepTest, WhatIsFreedGoesBackWhereverItLies) {
+  // All over the chunks, only at the end, only at the begin.
+  const auto is_kept = {+[](size_t i) { return i % 30 == 7; }, +[](size_t i) { return i >= 580; },
+                        +[](size_t i) { return i < 20; }};
+  for (const auto keep : is_kept) {
+    const std::vector<uint8_t*> buffers = AllocateMany();
+    for (size_t i = 0; i < kCount; ++i) {
+      if (!keep(i)) heap_->Free(buffers[i]);
+    }
+    EXPECT_LT(BackedBytes(), kKeepAtFirstBytes + 80 * kMiB);
+    for (size_t i = 0; i < kCount; ++i) {
+      if (!keep(i)) continue;
+      EXPECT_EQ(buffers[i][0] + buffers[i][kMiB - 1], 2) << i;
+      heap_->Free(buffers[i]);
+    }
+    heap_ = std::make_unique<Heap>();
+    broker_ = std::make_unique<TestBroker>();
+    heap_->Start(broker_->TakeSocket());
+  }
+}
+
+TEST_F(HeapKeepTest, WhatWasGivenBackReadsAsZeros) {
+  std::vector<uint8_t*> buffers = AllocateMany();
+  for (size_t i = 1; i < kCount; ++i) heap_->Free(buffers[i]);
+  for (size_t i = 1; i < kCount; ++i) {
+    buffers[i] = Allocate(kMiB, /*zeroed=*/true);
+    ASSERT_TRUE(AllZero(buffers[i], kMiB)) << i;
+  }
+  EXPECT_EQ(buffers[0][0], 1);
+}
+
+// Fresh pages are dear: a program that wants its memory back pays for it once.
+TEST_F(HeapKeepTest, WhatIsWantedAgainIsKept) {
+  size_t given_back = 0;
+  for (int round = 0; round < 6; ++round) {
+    const std::vector<uint8_t*> buffers = AllocateMany();
+    const size_t before = GivenBackBytes();
+    for (size_t i = 0; i < 450; ++i) heap_->Free(buffers[i * 4 / 3]);
+    given_back = GivenBackBytes() - before;
+    for (size_t i = 0; i < kCount; ++i) {
+      if (i % 4 == 3) heap_->Free(buffers[i]);
+    }
+    if (round == 0) {
+      EXPECT_GT(given_back, 100 * kMiB);
+    }
+  }
+  EXPECT_EQ(given_back, 0U);
+}
+
 // What fork() does through the handlers, done by hand: this heap isn't the process's allocator.
 class HeapForkTest : public HeapTest {
  protected:
@@ -326,7 +421,7 @@ TEST_F(HeapForkTest, NewMemoryComesFromNewChunks) {
   EXPECT_EQ(ranges[0].address, RoundDown(At(after), kSlotBytes));
   heap_->Free(before);
   EXPECT_EQ(List(/*partial=*/true).size(), 0U);
-  EXPECT_EQ(broker_.released(), 0U);  // the child could still have been reading it
+  EXPECT_EQ(broker_->released(), 0U);  // the child could still have been reading it
 }
 
 TEST_F(HeapForkTest, RetiredMemoryDiscardsToZeroAndKeepsItsProtection) {
@@ -388,7 +483,7 @@ TEST_F(HeapForkTest, CodeStaysExecutable) {
 TEST_F(HeapForkTest, ClosedDescriptorsAreNoticed) {
   uint8_t* p = Allocate(kMiB);
   std::memset(p, 1, kMiB);
-  for (int fd = 512; fd < 1000; ++fd) ::close(fd);
+  for (int fd = 512; fd < 5000; ++fd) ::close(fd);
   EXPECT_TRUE(Fork([&] {
     p[0] = 2;
     return p[1] == 1;

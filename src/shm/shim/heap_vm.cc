@@ -141,7 +141,9 @@ void Heap::Unmap(uintptr_t address, size_t size_bytes) {
     if (chunk->retired) SysMadvise(begin, end - begin, MADV_DONTNEED);
     arena_.UnmapPages(PageOf(begin), PageOf(end) - PageOf(begin));
     // The free part of a dedicated chunk serves nobody else.
-    if (!HandleFreed(chunk) && chunk->dedicated && !chunk->retired) Punch(*chunk, begin, end);
+    if (!HandleFreed(chunk, end - begin) && chunk->dedicated && !chunk->retired) {
+      Punch(*chunk, begin, end);
+    }
   });
 }
 

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -49,6 +50,18 @@ size_t TestBroker::released() const {
   return released_;
 }
 
+size_t TestBroker::backed_bytes() const {
+  const std::lock_guard lock(mutex_);
+  size_t bytes = 0;
+  for (const Chunk& chunk : chunks_) {
+    struct stat status = {};
+    if (!chunk.free && ::fstat(chunk.fd, &status) == 0) {
+      bytes += static_cast<size_t>(status.st_blocks) * 512;
+    }
+  }
+  return bytes;
+}
+
 bool TestBroker::Read(uint64_t segment, uint64_t offset, void* out, size_t size) const {
   const std::lock_guard lock(mutex_);
   if (segment == 0 || segment > chunks_.size()) return false;
@@ -71,10 +84,19 @@ void TestBroker::Serve() {
   }
 }
 
+void TestBroker::MakeFree(size_t size_bytes) {
+  const std::lock_guard lock(mutex_);
+  Make(size_bytes);
+}
+
 TestBroker::Chunk* TestBroker::FindOrMake(size_t size_bytes) {
   for (Chunk& chunk : chunks_) {
     if (chunk.free && chunk.size_bytes >= size_bytes) return &chunk;
   }
+  return Make(size_bytes);
+}
+
+TestBroker::Chunk* TestBroker::Make(size_t size_bytes) {
   const int fd = ::memfd_create("test-chunk", MFD_CLOEXEC);
   if (fd < 0 || ::ftruncate(fd, static_cast<off_t>(size_bytes)) != 0) std::abort();
   chunks_.push_back({chunks_.size() + 1, size_bytes, fd, true, false});
