@@ -12,7 +12,8 @@ namespace zerrow::shim {
 namespace {
 
 constexpr size_t kRangeBytes[] = {size_t{1} << 40, size_t{1} << 38, size_t{1} << 36};
-// After a refusal so many large allocations are made elsewhere before the broker is asked again.
+// After a refusal so many allocations of that size or larger are made elsewhere before the broker
+// is asked again.
 constexpr uint32_t kRequestsToSkip = 32;
 
 [[noreturn]] void Die(const char* message) {
@@ -68,13 +69,14 @@ bool Heap::ReserveRange() {
 // --- chunks
 
 Heap::Chunk* Heap::RequestChunk(size_t size_bytes, bool dedicated) {
-  if (requests_to_skip_ > 0) {
+  if (requests_to_skip_ > 0 && size_bytes >= refused_bytes_) {
     --requests_to_skip_;
     return nullptr;
   }
   Grant grant = {};
   if (!broker_.Request(size_bytes, &grant)) {
     requests_to_skip_ = kRequestsToSkip;
+    refused_bytes_ = size_bytes;
     return nullptr;
   }
   const size_t wanted_back = size_bytes < released_bytes_ ? size_bytes : released_bytes_;

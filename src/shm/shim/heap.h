@@ -226,10 +226,11 @@ class Heap {
   size_t freed_bytes_ = 0;           // since what is free was counted last
   size_t counted_bytes_ = 0;         // of all chunks, at that time
   size_t kept_discarded_bytes_ = 0;  // discarded so far without giving them back
-  uint32_t requests_to_skip_ = 0;    // after a refusal
-  Ranges protections_;               // tag: the protection, where it isn't read-write
-  Ranges foreign_;                   // where the chunk's file is not mapped
-  Ranges advice_;                    // tag: bits of Advice
+  uint32_t requests_to_skip_ = 0;    // after a refusal of refused_bytes_
+  size_t refused_bytes_ = 0;
+  Ranges protections_;  // tag: the protection, where it isn't read-write
+  Ranges foreign_;      // where the chunk's file is not mapped
+  Ranges advice_;       // tag: bits of Advice
   zerrow_shim_stats stats_ = {};
 };
 

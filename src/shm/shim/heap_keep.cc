@@ -85,8 +85,10 @@ void Heap::GiveBackFree() {
   });
 }
 
+// What the program has used and freed. Pages that it found in a recycled chunk are the pool's.
 bool Heap::IsGivable(uint32_t granule) const {
-  return arena_.Has(granule, Arena::kFree) && arena_.Has(granule, Arena::kDirty);
+  return arena_.Has(granule, Arena::kFree) && arena_.Has(granule, Arena::kDirty) &&
+         !arena_.Has(granule, Arena::kCold);
 }
 
 // Whole huge pages only: to break one up costs whoever uses the rest of it.
@@ -97,14 +99,15 @@ size_t Heap::GiveBackFreeOf(const Chunk& chunk, size_t limit_bytes) {
   for (uint32_t first = FirstGranule(chunk); first + kGranulesPerHugePage <= end;
        first += kGranulesPerHugePage) {
     if (given >= limit_bytes) break;
-    const uint32_t count = arena_.CountFlag(first, kGranulesPerHugePage, Arena::kFree);
-    const uint32_t dirty = arena_.CountFlag(first, kGranulesPerHugePage, Arena::kDirty);
-    if (count < kGranulesPerHugePage || dirty == 0) continue;
-    Punch(chunk, AddressOf(first), AddressOf(first + count));
-    arena_.ClearFlag(first, count, Arena::kDirty);
-    arena_.ClearFlag(first, count, Arena::kCold);
-    arena_.SetFlag(first, count, Arena::kGivenUp);
-    given += dirty * kGranuleBytes;
+    constexpr uint32_t kCount = kGranulesPerHugePage;
+    uint32_t givable = 0;
+    for (uint32_t i = first; i < first + kCount; ++i) givable += IsGivable(i) ? 1 : 0;
+    if (givable == 0 || arena_.CountFlag(first, kCount, Arena::kFree) < kCount) continue;
+    Punch(chunk, AddressOf(first), AddressOf(first + kCount));
+    arena_.ClearFlag(first, kCount, Arena::kDirty);
+    arena_.ClearFlag(first, kCount, Arena::kCold);
+    arena_.SetFlag(first, kCount, Arena::kGivenUp);
+    given += givable * kGranuleBytes;
   }
   return given;
 }

@@ -109,6 +109,15 @@ TEST_F(HeapTest, WithoutChunksAllocationsAreRefusedAndLaterServedAgain) {
   EXPECT_GT(heap_->stats().refused, 0U);
 }
 
+// Who asks for too much once, or for room to grow, is served what can be had.
+TEST_F(HeapTest, ARefusalIsOfThatSizeOnly) {
+  broker_->set_limit_bytes(100 * kMiB);
+  EXPECT_EQ(Allocate(150 * kMiB), nullptr);
+  EXPECT_NE(Allocate(60 * kMiB), nullptr);
+  EXPECT_NE(heap_->Allocate(60 * kMiB, 16, false, /*headroom_bytes=*/60 * kMiB), nullptr);
+  EXPECT_NE(Allocate(kMiB), nullptr);
+}
+
 // A program's limit on descriptors is for its own: chunks neither count nor take its numbers.
 TEST_F(HeapTest, ChunksTakeNoDescriptorsFromTheProgram) {
   rlimit before = {};

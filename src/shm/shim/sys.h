@@ -82,7 +82,8 @@ class KeptFd {
   /// Takes `fd` and moves it up to a number that programs seldom pick.
   void Keep(int fd) {
     const DescriptorAllowance allowance;
-    const int high = ::fcntl(fd, F_DUPFD_CLOEXEC, allowance.first_beyond());
+    int high = ::fcntl(fd, F_DUPFD_CLOEXEC, allowance.first_beyond());
+    if (high < 0) high = ::fcntl(fd, F_DUPFD_CLOEXEC, 512);  // the hard limit is low
     if (high >= 0) {
       ::syscall(SYS_close, fd);
       fd = high;

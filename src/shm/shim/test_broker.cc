@@ -84,6 +84,11 @@ void TestBroker::Serve() {
   }
 }
 
+void TestBroker::set_limit_bytes(size_t limit_bytes) {
+  const std::lock_guard lock(mutex_);
+  limit_bytes_ = limit_bytes;
+}
+
 void TestBroker::MakeFree(size_t size_bytes) {
   const std::lock_guard lock(mutex_);
   Make(size_bytes);
@@ -110,7 +115,7 @@ void TestBroker::Grant(size_t size_bytes) {
   msghdr message = {};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
-  if (refusing_) {
+  if (refusing_ || size_bytes > limit_bytes_) {
     reply.error = ENOMEM;
   } else {
     Chunk* chunk = FindOrMake(size_bytes);

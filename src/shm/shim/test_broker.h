@@ -22,6 +22,8 @@ class TestBroker {
   int TakeSocket();
 
   void set_refusing(bool refusing);
+  /// Larger requests are refused.
+  void set_limit_bytes(size_t limit_bytes);
   /// A chunk that waits to be granted.
   void MakeFree(size_t size_bytes);
   /// Fills a chunk that comes back with this byte before it is granted again.
@@ -53,6 +55,7 @@ class TestBroker {
   int broker_end_ = -1;
   mutable std::mutex mutex_;
   bool refusing_ = false;
+  size_t limit_bytes_ = SIZE_MAX;
   size_t released_ = 0;
   std::vector<Chunk> chunks_;
   std::thread thread_;
