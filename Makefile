@@ -16,7 +16,7 @@ CC_HEADERS := $(shell find include src python/bindings -name '*.h')
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: all help demo test test-cc test-py lint lint-cc lint-py format bench test-asan test-tsan test-kernel \
+.PHONY: all help demo test test-cc test-py test-peers lint lint-cc lint-py format bench test-asan test-tsan test-kernel \
         bench-kernel test-kernel-zerrow test-kernel-debug fuzz-kernel fuzz docs clean
 .DELETE_ON_ERROR:
 all: $(INSTALLED)
@@ -62,6 +62,9 @@ test-cc: $(INSTALLED)  ## the C++ tests
 
 test-py: $(INSTALLED)  ## the Python tests, against the installed command
 	$(BIN)/pytest --quiet
+
+test-peers: $(INSTALLED)  ## parts of numpy's, pandas' and pyarrow's own tests inside workers
+	@$(BIN)/python tests/peers/run.py
 
 lint: lint-py lint-cc  ## clang-format, clang-tidy, ruff, mypy
 
@@ -114,7 +117,7 @@ test-asan test-tsan: build/.packages build/.requirements  ## the C++ tests under
 	ctest --test-dir build/$(@:test-%=%) --output-on-failure --timeout 600 --label-exclude no_$(@:test-%=%)
 
 test-kernel: build/.packages-test-kernel $(INSTALLED)  ## the kernel module's tests, in a virtual machine
-	@cmake --build build/dev -j $(JOBS) --target shm_test
+	@cmake --build build/dev -j $(JOBS) --target shm_test shim_test shim_preload_test
 	@kernel/vm/test.sh debian
 
 test-kernel-zerrow: build/.packages-test-kernel $(INSTALLED)  ## the flights demo on the module, compared with other backends (slow)

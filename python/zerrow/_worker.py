@@ -9,6 +9,7 @@ answer and the engine sees that.
 import contextlib
 import os
 import random
+import resource
 import sys
 import time
 from typing import Any, TextIO
@@ -26,6 +27,7 @@ def main(task_fd: int, broker_fd: int | None) -> int:
     if received is None:
         return 1  # the engine is gone
     task, fds = received
+    _limit_descriptors(int(os.environ.pop("ZERROW_DESCRIPTORS", "0")))
     os.chdir(task["project_dir"])
     sys.path.insert(0, task["project_dir"])
     answer = _tasks.run(task, fds, channel.send)
@@ -59,6 +61,16 @@ def _settle() -> None:
     numpy: Any = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed()
+
+
+def _limit_descriptors(soft: int) -> None:
+    """Gives the function the user's own limit, which the engine has raised for its own purposes.
+
+    The task's descriptors, which may be more, are here by now and stay.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft > 0 and (hard == resource.RLIM_INFINITY or soft <= hard):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _writer(fd: int) -> TextIO:

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <system_error>
@@ -23,10 +24,15 @@ using resource::RunId;
 
 namespace {
 
+// The soft limit before this process had it raised. Users' functions get it back: what they hand
+// to select() must be below 1024.
+std::atomic<rlim_t> usual_descriptors{0};
+
 // A table is a descriptor per segment, on both sides of each handover.
 void AllowManyDescriptors() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
+  usual_descriptors = limit.rlim_cur;
   limit.rlim_cur = limit.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &limit);  // without it large runs fail with a clear error
 }
@@ -97,7 +103,8 @@ arrow::Result<RunRequest> CheckSpec(RunSpec& spec, const EngineOptions& engine) 
   request.import_timeout_s = std::chrono::duration<double>(engine.import_timeout).count();
   request.surroundings = spec.surroundings
                              ? *std::move(spec.surroundings)
-                             : Surroundings{engine.python, engine.python_path, std::nullopt};
+                             : Surroundings{engine.python, engine.python_path, std::nullopt,
+                                            usual_descriptors};
   // Reading a project doesn't need what its functions import.
   if (!spec.plan_only) request.libraries = GuessLibraries(request.options.project_dir);
   return request;

@@ -3,6 +3,7 @@
 // Plain values, any thread.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -15,6 +16,7 @@ struct Surroundings {
   std::vector<std::string> python_path;  // put before their PYTHONPATH
   /// Nullopt: those of the engine's own process.
   std::optional<std::map<std::string, std::string>> environment;
+  uint64_t descriptors = 0;  // functions' soft limit of them; 0: the engine's own
 };
 
 }  // namespace zerrow::engine

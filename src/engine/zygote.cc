@@ -77,6 +77,7 @@ std::vector<std::string> ZygoteEnvironment(const ZygoteOptions& options) {
   if (options.whole_pages) SetWholePages(variables);
   variables["ZERROW_ZYGOTE_FD"] = std::to_string(kZygoteChannelFd);
   variables["ZERROW_PRELOAD"] = Joined(options.preload);
+  variables["ZERROW_DESCRIPTORS"] = std::to_string(options.descriptors);
   std::vector<std::string> environment;
   for (const auto& [name, value] : variables) environment.push_back(name + "=" + value);
   return environment;

@@ -24,6 +24,7 @@ struct ZygoteOptions {
   std::vector<std::string> python_path;  // put before PYTHONPATH
   std::set<std::string> preload;         // libraries to import
   bool whole_pages = false;              // large buffers shall begin with a page
+  uint64_t descriptors = 0;              // functions' soft limit of them; 0: that of this process
   /// Nullopt: this process's own.
   std::optional<std::map<std::string, std::string>> environment;
 

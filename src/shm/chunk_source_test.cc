@@ -89,6 +89,31 @@ TEST(PrivateTmpfs, StaysUsableWhenItsNamespaceIsGone) {
   EXPECT_EQ(errno, EROFS);
 }
 
+// A producer's memory is where it allocates, and what it generates at run time is run from there.
+TEST(TmpfsSource, CodeRunsWhereItIsWrittenButNotFromWhatIsPublished) {
+  const auto source = MakeTmpfsSource();
+  if (!source.ok()) GTEST_SKIP() << source.status().message();
+  const Chunk chunk = (*source)->Make(4096).ValueOrDie();
+  {
+    constexpr uint8_t kReturn42[] = {0xb8, 42, 0, 0, 0, 0xc3};  // mov eax, 42; ret
+    const auto fd = (*source)->OpenForWriting(chunk).ValueOrDie();
+    void* p = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+    ASSERT_NE(p, MAP_FAILED);
+    std::memcpy(p, kReturn42, sizeof(kReturn42));
+    ASSERT_EQ(::mprotect(p, 4096, PROT_READ | PROT_EXEC), 0) << std::strerror(errno);
+    EXPECT_EQ(reinterpret_cast<int (*)()>(p)(), 42);
+    ::munmap(p, 4096);
+  }
+  const auto reader = (*source)->Freeze(chunk).ValueOrDie();
+  EXPECT_EQ(::mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_SHARED, reader.get(), 0), MAP_FAILED);
+  EXPECT_EQ(errno, EPERM);
+  void* p = ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, reader.get(), 0);
+  ASSERT_NE(p, MAP_FAILED);
+  EXPECT_EQ(::mprotect(p, 4096, PROT_READ | PROT_EXEC), -1);
+  EXPECT_EQ(errno, EACCES);
+  ::munmap(p, 4096);
+}
+
 class FileHold : public ::testing::TestWithParam<bool> {
  protected:
   void SetUp() override {

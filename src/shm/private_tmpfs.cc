@@ -22,7 +22,10 @@ namespace {
 
 // Any directory that surely exists; it is covered in the helper's namespace only.
 constexpr const char* kMountPoint = "/proc";
-constexpr unsigned long kMountFlags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+// What a worker writes to is its heap, where it may have code: mprotect(PROT_EXEC) asks the mount.
+// What it reads of others' is data.
+constexpr unsigned long kMountFlags = MS_NOSUID | MS_NODEV;
+constexpr unsigned long kReaderFlags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOEXEC | kMountFlags;
 
 // What the helper tells; `step` points to a literal, valid in both processes.
 struct Outcome {
@@ -83,8 +86,7 @@ const char* MountTwice(int (&dirs)[2], Outcome& outcome) {
   if (::mount(kMountPoint, kMountPoint, nullptr, MS_BIND, nullptr) != 0) {
     return "mounting the tmpfs a second time";
   }
-  if (::mount(nullptr, kMountPoint, nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY | kMountFlags,
-              nullptr) != 0) {
+  if (::mount(nullptr, kMountPoint, nullptr, kReaderFlags, nullptr) != 0) {
     return "making the second mount read-only";
   }
   dirs[1] = ::open(kMountPoint, kOpen);

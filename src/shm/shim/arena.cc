@@ -43,6 +43,12 @@ void Arena::ClearFlag(uint32_t first, uint32_t count, Flag flag) {
   for (uint32_t i = first; i < first + count; ++i) flags_[i] &= static_cast<uint8_t>(~flag);
 }
 
+uint32_t Arena::CountFlag(uint32_t first, uint32_t count, Flag flag) const {
+  uint32_t with = 0;
+  for (uint32_t i = first; i < first + count; ++i) with += Has(i, flag) ? 1 : 0;
+  return with;
+}
+
 void Arena::InsertRun(uint32_t first, uint32_t length) {
   runs_[first].length = length;
   runs_[first + length - 1].length = length;
@@ -116,6 +122,7 @@ bool Arena::AllocateAt(uint32_t first, uint32_t count, bool joined) {
 void Arena::TakeFromRun(uint32_t run, uint32_t first, uint32_t count, bool joined) {
   const uint32_t end = run + runs_[run].length;
   EraseRun(run);
+  used_ += count;
   for (uint32_t i = first; i < first + count; ++i) {
     flags_[i] = static_cast<uint8_t>((flags_[i] & ~kFree) | kUsed);
     unmapped_[i] = 0;
@@ -128,6 +135,7 @@ void Arena::TakeFromRun(uint32_t run, uint32_t first, uint32_t count, bool joine
 void Arena::Free(uint32_t first, uint32_t count) {
   uint32_t start = first;
   uint32_t end = first + count;
+  used_ -= count;
   for (uint32_t i = first; i < end; ++i) {
     flags_[i] = static_cast<uint8_t>((flags_[i] & ~(kUsed | kStart)) | kFree);
   }
@@ -175,6 +183,24 @@ bool Arena::IsMapped(uint64_t page) const {
          (unmapped_[granule] >> (page % kPagesPerGranule) & 1) == 0;
 }
 
+uint64_t Arena::PagesAlike(uint64_t page, uint64_t end_page) const {
+  const bool mapped = IsMapped(page);
+  uint64_t at = page;
+  while (at < end_page && IsMapped(at) == mapped) {
+    const auto granule = static_cast<uint32_t>(at / kPagesPerGranule);
+    const bool alike = granule < granules_ && (!Has(granule, kUsed) || unmapped_[granule] == 0);
+    at += alike ? kPagesPerGranule - at % kPagesPerGranule : 1;
+  }
+  return (at < end_page ? at : end_page) - page;
+}
+
+void Arena::Claim(uint32_t granule) {
+  uint32_t run = granule;
+  while (FreeRunLength(run) == 0) --run;
+  TakeFromRun(run, granule, 1, /*joined=*/false);
+  unmapped_[granule] = kAllPages;
+}
+
 void Arena::MapPages(uint64_t first_page, uint64_t count) {
   for (uint64_t page = first_page; page < first_page + count; ++page) {
     unmapped_[page / kPagesPerGranule] &= static_cast<uint16_t>(~(1U << (page % kPagesPerGranule)));
@@ -195,6 +221,7 @@ uint32_t Arena::FreeRunLength(uint32_t first) const {
 
 void Arena::CheckInvariants(uint32_t limit) const {
   uint64_t binned = 0;
+  if (CountFlag(0, limit, kUsed) != used_) std::abort();
   for (uint32_t i = 0; i < limit;) {
     const uint32_t length = FreeRunLength(i);
     if (length == 0) {

@@ -25,6 +25,7 @@ class Arena {
     kUnbinned = 16,   // free runs here serve growth in place only (dedicated and retired chunks)
     kDirty = 32,      // may hold something other than zeros
     kCold = 64,       // may have pages that this process has not mapped
+    kGivenUp = 128,   // has no pages: they were given back while it was free
   };
 
   static size_t TableBytes(uint32_t granules);
@@ -58,6 +59,11 @@ class Arena {
   void UnmapPages(uint64_t first_page, uint64_t count);
   /// True if the page's granule is used and the page is not unmapped.
   bool IsMapped(uint64_t page) const;
+  /// How many pages from `page` on, below `end_page`, are all mapped or all not.
+  uint64_t PagesAlike(uint64_t page, uint64_t end_page) const;
+  /// Takes a free granule, wherever in its run, as an allocation without mapped pages. The caller
+  /// maps some.
+  void Claim(uint32_t granule);
   /// Maps pages again, all in used granules.
   void MapPages(uint64_t first_page, uint64_t count);
 
@@ -73,6 +79,10 @@ class Arena {
   bool Has(uint32_t granule, Flag flag) const { return (flags_[granule] & flag) != 0; }
   void SetFlag(uint32_t first, uint32_t count, Flag flag);
   void ClearFlag(uint32_t first, uint32_t count, Flag flag);
+  /// How many of these granules have it.
+  uint32_t CountFlag(uint32_t first, uint32_t count, Flag flag) const;
+  /// How many granules are in use.
+  uint32_t used() const { return used_; }
 
   /// For tests: aborts if the tables contradict themselves in [0, limit).
   void CheckInvariants(uint32_t limit) const;
@@ -93,6 +103,7 @@ class Arena {
   void TakeFromRun(uint32_t run, uint32_t first, uint32_t count, bool joined);
 
   uint32_t granules_ = 0;
+  uint32_t used_ = 0;
   uint8_t* flags_ = nullptr;
   uint16_t* unmapped_ = nullptr;  // a bit per page of the granule
   Run* runs_ = nullptr;

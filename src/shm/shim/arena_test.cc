@@ -131,7 +131,7 @@ class Model {
     } else if (choice < 6) {
       FreeOne();
     } else if (choice < 7) {
-      Grow();
+      Below(2) == 0 ? Grow() : ClaimOne();
     } else {
       UnmapSome();
     }
@@ -150,6 +150,17 @@ class Model {
       wrong += arena_.Has(g, Arena::kUsed) != any ? 1 : 0;
     }
     ASSERT_EQ(wrong, 0U);
+    CheckPagesAlike();
+  }
+
+  void CheckPagesAlike() {
+    const uint64_t end = mapped_.size() - Below(100);
+    for (uint64_t page = Below(100); page < end;) {
+      uint64_t stop = page;
+      while (stop < end && mapped_[stop] == mapped_[page]) ++stop;
+      ASSERT_EQ(arena_.PagesAlike(page, end), stop - page);
+      page = stop;
+    }
   }
 
  private:
@@ -200,6 +211,15 @@ class Model {
     if (!arena_.AllocateAt(first + count, more, /*joined=*/true)) return;
     ASSERT_EQ(arena_.AllocationLength(first), count + more);
     MarkGranules(first + count, more, true);
+  }
+
+  void ClaimOne() {
+    const uint32_t granule = Below(kGranules);
+    if (!arena_.Has(granule, Arena::kFree)) return;
+    const uint64_t page = uint64_t{granule} * kPagesPerGranule + Below(kPagesPerGranule - 1);
+    arena_.Claim(granule);
+    arena_.MapPages(page, 2);
+    Mark(page, 2, true);
   }
 
   void UnmapSome() {

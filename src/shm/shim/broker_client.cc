@@ -58,6 +58,7 @@ bool BrokerClient::Receive(int socket, Grant* grant) {
   message.msg_iovlen = 1;
   message.msg_control = control;
   message.msg_controllen = sizeof(control);
+  const DescriptorAllowance allowance;
   ssize_t received = -1;
   do {
     received = ::syscall(SYS_recvmsg, socket, &message, MSG_CMSG_CLOEXEC);

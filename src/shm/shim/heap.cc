@@ -1,5 +1,5 @@
-// The heap's chunks and the malloc family. Mappings are in heap_vm.cc, fork and queries in
-// heap_fork.cc.
+// The heap's chunks and the malloc family. What is kept of free memory is in heap_keep.cc, mappings
+// in heap_vm.cc and heap_advice.cc, fork and queries in heap_fork.cc.
 #include "shm/shim/heap.h"
 
 #include <cstdlib>
@@ -12,7 +12,8 @@ namespace zerrow::shim {
 namespace {
 
 constexpr size_t kRangeBytes[] = {size_t{1} << 40, size_t{1} << 38, size_t{1} << 36};
-// After a refusal so many large allocations are made elsewhere before the broker is asked again.
+// After a refusal so many allocations of that size or larger are made elsewhere before the broker
+// is asked again.
 constexpr uint32_t kRequestsToSkip = 32;
 
 [[noreturn]] void Die(const char* message) {
@@ -68,15 +69,19 @@ bool Heap::ReserveRange() {
 // --- chunks
 
 Heap::Chunk* Heap::RequestChunk(size_t size_bytes, bool dedicated) {
-  if (requests_to_skip_ > 0) {
+  if (requests_to_skip_ > 0 && size_bytes >= refused_bytes_) {
     --requests_to_skip_;
     return nullptr;
   }
   Grant grant = {};
   if (!broker_.Request(size_bytes, &grant)) {
     requests_to_skip_ = kRequestsToSkip;
+    refused_bytes_ = size_bytes;
     return nullptr;
   }
+  const size_t wanted_back = size_bytes < released_bytes_ ? size_bytes : released_bytes_;
+  released_bytes_ -= wanted_back;
+  KeepMore(wanted_back);
   Chunk* chunk = grant.size_bytes >= size_bytes ? Adopt(grant, dedicated) : nullptr;
   if (chunk == nullptr) {
     ::syscall(SYS_close, grant.fd);
@@ -129,43 +134,17 @@ void Heap::Drop(Chunk* chunk) {
           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
   protections_.Set(Begin(*chunk), end, Ranges::kNoTag);
   foreign_.Set(Begin(*chunk), end, Ranges::kNoTag);
+  advice_.Set(Begin(*chunk), end, Ranges::kNoTag);
   arena_.Remove(FirstGranule(*chunk), Granules(*chunk));
   chunk->file.Close();
   if (chunk->idle) idle_bytes_ -= chunk->size_bytes;
   if (!chunk->retired) {
     broker_.Release(chunk->segment);
+    released_bytes_ += chunk->size_bytes;
     ++stats_.releases;
   }
   for (uint32_t i = slot; i < slots_ && slot_owners_[i] == slot + 1; ++i) slot_owners_[i] = 0;
   *chunk = {};
-}
-
-// After granules of the chunk were freed: keeps it or drops it if it is wholly free now.
-bool Heap::HandleFreed(Chunk* chunk) {
-  if (arena_.FreeRunLength(FirstGranule(*chunk)) != Granules(*chunk)) return false;
-  if (chunk->retired || chunk->size_bytes > kKeepBytes) {
-    Drop(chunk);
-    return true;
-  }
-  ForEachChunk([&](Chunk* other) {
-    if (other->idle && idle_bytes_ + chunk->size_bytes > kKeepBytes) Drop(other);
-  });
-  chunk->idle = true;
-  idle_bytes_ += chunk->size_bytes;
-  return true;
-}
-
-Heap::Chunk* Heap::IdleDedicatedChunk(size_t size_bytes) {
-  Chunk* best = nullptr;
-  ForEachChunk([&](Chunk* chunk) {
-    // A much larger chunk would pin memory that somebody else could use.
-    if (!chunk->dedicated || !chunk->idle || chunk->size_bytes < size_bytes ||
-        chunk->size_bytes / 2 > size_bytes) {
-      return;
-    }
-    if (best == nullptr || chunk->size_bytes < best->size_bytes) best = chunk;
-  });
-  return best;
 }
 
 // --- the malloc family
@@ -218,8 +197,10 @@ ChunkPages Heap::PagesOf(const Chunk& chunk, Span span) const {
 Heap::Fresh Heap::UseGranules(const Chunk& chunk, uint32_t first, uint32_t count) {
   const Fresh fresh = {PagesOf(chunk, FlaggedSpan(first, count, Arena::kCold)),
                        PagesOf(chunk, FlaggedSpan(first, count, Arena::kDirty))};
+  KeepMore(arena_.CountFlag(first, count, Arena::kGivenUp) * kGranuleBytes);
   arena_.SetFlag(first, count, Arena::kDirty);
   arena_.ClearFlag(first, count, Arena::kCold);
+  arena_.ClearFlag(first, count, Arena::kGivenUp);
   return fresh;
 }
 
@@ -274,7 +255,7 @@ void Heap::FreeGranules(Chunk* chunk, uint32_t first, uint32_t count) {
   ResetMapping(chunk, AddressOf(first), AddressOf(first + count));
   if (chunk->retired) SysMadvise(AddressOf(first), count * kGranuleBytes, MADV_DONTNEED);
   arena_.Free(first, count);
-  HandleFreed(chunk);
+  HandleFreed(chunk, count * kGranuleBytes);
 }
 
 void Heap::Free(void* p) {

@@ -44,19 +44,41 @@ class Heap {
   bool ResizeInPlace(void* p, size_t size_bytes);
   size_t UsableBytes(void* p);
 
-  // --- mappings; sizes are rounded up to pages. Errors are errno values, 0 is success.
+  // --- mappings; sizes are rounded up to pages. Errors are errno values, 0 is success, and they
+  // are those that the kernel has for private memory.
   /// A private anonymous read-write mapping; nullptr if no chunk is to be had.
   void* Map(size_t size_bytes, size_t alignment);
-  /// mmap with MAP_FIXED over chunk memory.
+  /// mmap with MAP_FIXED or MAP_FIXED_NOREPLACE over chunk memory.
   int MapFixed(uintptr_t address, size_t size_bytes, int protection, int flags, int fd,
                int64_t offset);
-  /// Lets the program have something else mapped here, until it unmaps it.
-  int Yield(uintptr_t address, size_t size_bytes);
+  /// mremap of memory from elsewhere over chunk memory. What the program has mapped in this way
+  /// stays until it unmaps it.
+  int RemapOver(uintptr_t address, size_t old_bytes, size_t new_bytes, int flags, uintptr_t target);
   void Unmap(uintptr_t address, size_t size_bytes);
-  /// MADV_DONTNEED: reads give zeros from here on.
-  void Discard(uintptr_t address, size_t size_bytes);
-  int Protect(uintptr_t address, size_t size_bytes, int protection);
+  int Advise(uintptr_t address, size_t size_bytes, int advice);
+  /// mprotect, or pkey_mprotect if there is a key.
+  int Protect(uintptr_t address, size_t size_bytes, int protection, int key = -1);
+  /// mlock2 with these flags, or munlock.
+  int SetLocked(uintptr_t address, size_t size_bytes, bool locked, unsigned flags = 0);
+  /// munlockall has been called.
+  void ForgetLocks();
   bool GrowMapping(uintptr_t address, size_t old_bytes, size_t new_bytes);
+
+  /// What a mapping has besides its bytes.
+  struct Traits {
+    int protection;
+    unsigned advice;  // bits of Advice
+  };
+  enum Advice : unsigned {
+    kLocked = 1,
+    kDontFork = 2,
+    kWipeOnFork = 4,
+    kHinted = 8,  // what the kernel knows and only needs to forget when the memory is freed
+  };
+  /// EFAULT unless all of it is mapped and alike, so that mremap can move it.
+  int TraitsOf(uintptr_t address, size_t size_bytes, Traits* traits);
+  /// Makes it readable for a copy that is about to be made.
+  void MakeReadable(uintptr_t address, size_t size_bytes);
   void CountCopy(size_t bytes);
 
   // --- fork: called by the handlers of pthread_atfork
@@ -75,6 +97,8 @@ class Heap {
     uintptr_t end;
   };
   Span Clip(uintptr_t address, size_t size_bytes) const;
+  /// Whole pages, also outside the reserved range; false if the end is beyond all addresses.
+  static bool WholePages(uintptr_t address, size_t size_bytes, Span* span);
 
  private:
   enum class State { kAsleep, kActive, kInherited /* by a forked child */ };
@@ -135,13 +159,21 @@ class Heap {
   /// Calls visit(chunk, begin, end) for the parts of the span that lie in chunks.
   template <typename Visit>
   void ForEachChunkIn(Span span, Visit visit);
+  /// The same for what of it the program has mapped; false if that isn't all of the span.
+  template <typename Visit>
+  bool ForEachMappedIn(Span span, Visit visit);
 
   Chunk* RequestChunk(size_t size_bytes, bool dedicated);
   Chunk* IdleDedicatedChunk(size_t size_bytes);
   uint32_t FindSlots(uint32_t count) const;
   Chunk* Adopt(const Grant& grant, bool dedicated);
   void Drop(Chunk* chunk);
-  bool HandleFreed(Chunk* chunk);
+  bool HandleFreed(Chunk* chunk, size_t bytes);
+  size_t KeepLimit() const;
+  void KeepMore(size_t bytes);
+  void GiveBackFree();
+  size_t GiveBackFreeOf(const Chunk& chunk, size_t limit_bytes);
+  bool IsGivable(uint32_t granule) const;
 
   uint32_t TakeGranules(uint32_t count, uint32_t headroom, size_t alignment);
   void* AllocateGranules(size_t size_bytes, size_t alignment, size_t headroom_bytes, Fresh* fresh);
@@ -153,15 +185,27 @@ class Heap {
   void CheckStart(uintptr_t address);
 
   void ResetMapping(Chunk* chunk, uintptr_t begin, uintptr_t end);
-  void Punch(uintptr_t begin, uintptr_t end);
-  int ProtectLocked(Span span, int protection);
-  int YieldLocked(Span span);
-  bool IsInUse(Span span) const;
-  void DiscardIn(const Chunk& chunk, uintptr_t begin, uintptr_t end);
+  bool RestoreFile(const Chunk& chunk, Ranges* exceptions, uintptr_t begin, uintptr_t end);
+  void Punch(const Chunk& chunk, uintptr_t begin, uintptr_t end);
+  int ProtectIn(Span span, int protection, int key);
+  bool CanRecord() const;
+  bool CanMapOver(Span span) const;
+  bool IsAllFree(Span span) const;
+  void MapOver(Span span);
+  void OccupyPages(Span span);
+  void Discard(const Chunk& chunk, uintptr_t begin, uintptr_t end);
   void DiscardShared(const Chunk& chunk, uintptr_t begin, uintptr_t end);
   void DiscardPrivate(uintptr_t begin, uintptr_t end);
+  int AdviseIn(const Chunk& chunk, uintptr_t begin, uintptr_t end, int advice);
+  int AdviseChunk(const Chunk& chunk, uintptr_t begin, uintptr_t end, int advice);
+  int AdviseUnlocked(const Chunk& chunk, uintptr_t begin, uintptr_t end, int advice);
+  int NoteAdvice(uintptr_t begin, uintptr_t end, int advice);
+  bool ChangeAdvice(uintptr_t begin, uintptr_t end, unsigned set, unsigned clear);
   void ApplyProtections(uintptr_t begin, uintptr_t end);
+  void ApplyAdvice(uintptr_t begin, uintptr_t end);
+  void ApplyAdviceInChild();
   void Retire(Chunk* chunk);
+  void MapPrivately(const Chunk& chunk, uintptr_t begin, uintptr_t end, int protection);
   bool PagesAreFile(uintptr_t begin, uintptr_t end) const;
 
   std::atomic<State> state_ = State::kAsleep;
@@ -175,12 +219,18 @@ class Heap {
   Chunk* chunks_ = nullptr;          // by first slot
   uint32_t* slot_owners_ = nullptr;  // of each slot: its chunk's first slot + 1; 0: free
   uint32_t slots_ = 0;
-  uint32_t slot_limit_ = 0;          // no slot from here on was ever used
-  size_t idle_bytes_ = 0;            // of idle chunks
+  uint32_t slot_limit_ = 0;  // no slot from here on was ever used
+  size_t idle_bytes_ = 0;    // of idle chunks
+  size_t keep_bytes_ = kKeepAtFirstBytes;
+  size_t released_bytes_ = 0;        // given back and not asked for again
+  size_t freed_bytes_ = 0;           // since what is free was counted last
+  size_t counted_bytes_ = 0;         // of all chunks, at that time
   size_t kept_discarded_bytes_ = 0;  // discarded so far without giving them back
-  uint32_t requests_to_skip_ = 0;    // after a refusal
-  Ranges protections_;               // tag: the protection, where it isn't read-write
-  Ranges foreign_;                   // where the chunk's file is not mapped
+  uint32_t requests_to_skip_ = 0;    // after a refusal of refused_bytes_
+  size_t refused_bytes_ = 0;
+  Ranges protections_;  // tag: the protection, where it isn't read-write
+  Ranges foreign_;      // where the chunk's file is not mapped
+  Ranges advice_;       // tag: bits of Advice
   zerrow_shim_stats stats_ = {};
 };
 

@@ -36,4 +36,22 @@ void Heap::ForEachChunkIn(Span span, Visit visit) {
   }
 }
 
+template <typename Visit>
+bool Heap::ForEachMappedIn(Span span, Visit visit) {
+  uintptr_t mapped = 0;
+  ForEachChunkIn(
+      Clip(span.begin, span.end - span.begin), [&](Chunk* chunk, uintptr_t begin, uintptr_t end) {
+        while (begin < end) {
+          const bool is_mapped = arena_.IsMapped(PageOf(begin));
+          const uintptr_t stop = begin + arena_.PagesAlike(PageOf(begin), PageOf(end)) * kPageBytes;
+          if (is_mapped) {
+            mapped += stop - begin;
+            visit(chunk, begin, stop);
+          }
+          begin = stop;
+        }
+      });
+  return mapped == span.end - span.begin;
+}
+
 }  // namespace zerrow::shim

@@ -47,23 +47,34 @@ void Heap::PrepareFork() {
   errno = saved_errno;
 }
 
+// Other threads go on, and may execute what they have written there: so each piece gets its
+// protection in the same call.
 void Heap::Retire(Chunk* chunk) {
-  const int fd = chunk->file.get();
-  foreign_.ForEachPiece(Begin(*chunk), End(*chunk), [&](uintptr_t begin, uintptr_t end, int tag) {
-    if (tag != Ranges::kNoTag) return;
-    const bool replaced = fd >= 0
-                              ? SysMmap(begin, end - begin, PROT_READ | PROT_WRITE,
-                                        MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd,
-                                        static_cast<int64_t>(begin - Begin(*chunk))) != MAP_FAILED
-                              : foreign_.Set(begin, end, 0) && ReplaceByCopy(begin, end);
-    // A child that crashes is better than one that changes its parent's data.
-    if (!replaced) SysMadvise(begin, end - begin, MADV_DONTFORK);
-    SysMadvise(begin, end - begin, MADV_HUGEPAGE);
-    ApplyProtections(begin, end);
+  foreign_.ForEachPiece(Begin(*chunk), End(*chunk), [&](uintptr_t begin, uintptr_t end, int over) {
+    if (over != Ranges::kNoTag) return;
+    protections_.ForEachPiece(begin, end, [&](uintptr_t from, uintptr_t to, int tag) {
+      MapPrivately(*chunk, from, to, tag == Ranges::kNoTag ? PROT_READ | PROT_WRITE : tag);
+    });
   });
   arena_.Retire(FirstGranule(*chunk), Granules(*chunk));
   chunk->retired = true;
   ++stats_.retired_chunks;
+}
+
+void Heap::MapPrivately(const Chunk& chunk, uintptr_t begin, uintptr_t end, int protection) {
+  const int fd = chunk.file.get();
+  bool replaced = false;
+  if (fd >= 0) {
+    replaced = SysMmap(begin, end - begin, protection, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd,
+                       static_cast<int64_t>(begin - Begin(chunk))) != MAP_FAILED;
+  } else {
+    replaced = foreign_.Set(begin, end, 0) && ReplaceByCopy(begin, end);
+    SysMprotect(begin, end - begin, protection);
+  }
+  // A child that crashes is better than one that changes its parent's data.
+  if (!replaced) SysMadvise(begin, end - begin, MADV_DONTFORK);
+  SysMadvise(begin, end - begin, MADV_HUGEPAGE);
+  ApplyAdvice(begin, end);
 }
 
 void Heap::AfterForkInParent() { pthread_mutex_unlock(&mutex_); }
@@ -76,6 +87,7 @@ void Heap::AfterForkInChild() {
   }
   broker_.Close();
   ForEachChunk([](Chunk* chunk) { chunk->file.Close(); });
+  ApplyAdviceInChild();
   pthread_mutex_unlock(&mutex_);
   errno = saved_errno;
 }

@@ -29,6 +29,7 @@ constinit Heap g_heap;
 // Smaller than this, what is left of a shrunk buffer moves to libc and frees its granules.
 constexpr size_t kKeepShrunkBytes = kMinMallocBytes / 2;
 constexpr size_t kDefaultAlignment = 16;
+constexpr uintptr_t kAddresses = uintptr_t{1} << 47;  // that a program can have
 
 size_t LibcUsableBytes(void* p) {
   using Function = size_t (*)(void*);
@@ -114,38 +115,72 @@ void* Failed(int error) {
   return MAP_FAILED;
 }
 
+// Gives memory that has been moved, or is new at the end of a mapping, what that had.
+void Carry(const Heap::Traits& traits, void* p, size_t size) {
+  if ((traits.advice & Heap::kDontFork) != 0) madvise(p, size, MADV_DONTFORK);
+  if ((traits.advice & Heap::kWipeOnFork) != 0) madvise(p, size, MADV_WIPEONFORK);
+  if ((traits.advice & Heap::kLocked) != 0) mlock(p, size);
+  if (traits.protection != (PROT_READ | PROT_WRITE)) mprotect(p, size, traits.protection);
+}
+
 // mremap of chunk memory by copying: to `target` where the program asked for that.
-void* MoveMapping(uintptr_t address, size_t old_size, size_t new_size, int flags, void* target) {
+void* MoveMapping(uintptr_t address, size_t old_size, size_t new_size, int flags, void* target,
+                  const Heap::Traits& traits) {
   constexpr int kReadWrite = PROT_READ | PROT_WRITE;
   const int fixed = (flags & MREMAP_FIXED) != 0 ? MAP_FIXED : 0;
   void* to = mmap(fixed != 0 ? target : nullptr, new_size, kReadWrite,
                   MAP_PRIVATE | MAP_ANONYMOUS | fixed, -1, 0);
   if (to == MAP_FAILED) return to;
+  if ((traits.protection & PROT_READ) == 0) g_heap.MakeReadable(address, old_size);
   const size_t size = old_size < new_size ? old_size : new_size;
   std::memcpy(to, reinterpret_cast<void*>(address), size);
   g_heap.CountCopy(size);
   if ((flags & MREMAP_DONTUNMAP) != 0) {
-    g_heap.Discard(address, old_size);
+    // The pages are gone from there, and with them the lock.
+    g_heap.SetLocked(address, old_size, /*locked=*/false);
+    g_heap.Advise(address, old_size, MADV_DONTNEED);
+    g_heap.Protect(address, old_size, traits.protection);
   } else {
     g_heap.Unmap(address, old_size);
   }
+  Carry(traits, to, new_size);
   return to;
 }
 
+bool IsRemapRequest(uintptr_t address, size_t old_size, size_t new_size, int flags,
+                    uintptr_t target) {
+  constexpr int kMoves = MREMAP_FIXED | MREMAP_DONTUNMAP;
+  if (address % kPageBytes != 0 || old_size == 0 || new_size == 0 || new_size > kAddresses ||
+      (flags & ~(MREMAP_MAYMOVE | kMoves)) != 0) {
+    return false;
+  }
+  if ((flags & kMoves) == 0) return true;
+  const bool apart = target >= address + old_size || target + new_size <= address;
+  return (flags & MREMAP_MAYMOVE) != 0 && target % kPageBytes == 0 && target <= kAddresses &&
+         apart && ((flags & MREMAP_DONTUNMAP) == 0 || old_size == new_size);
+}
+
 void* RemapOwned(uintptr_t address, size_t old_size, size_t new_size, int flags, void* target) {
-  const bool moves = (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) != 0;
-  if (address % kPageBytes != 0 || old_size == 0 || new_size == 0) return Failed(EINVAL);
-  if (moves && (flags & MREMAP_MAYMOVE) == 0) return Failed(EINVAL);
-  old_size = RoundUp(old_size, kPageBytes);
+  old_size = RoundUp(old_size, kPageBytes);  // to 0 if there is no such size
   new_size = RoundUp(new_size, kPageBytes);
+  if (!IsRemapRequest(address, old_size, new_size, flags, AddressOf(target))) return Failed(EINVAL);
+  const bool moves = (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) != 0;
+  if (!moves && new_size < old_size) {
+    g_heap.Unmap(address + new_size, old_size - new_size);
+    return reinterpret_cast<void*>(address);
+  }
+  Heap::Traits traits = {};
+  const int error = g_heap.TraitsOf(address, old_size, &traits);
+  if (error != 0) return Failed(error);
   if (!moves) {
-    if (new_size < old_size) g_heap.Unmap(address + new_size, old_size - new_size);
-    if (new_size <= old_size || g_heap.GrowMapping(address, old_size, new_size)) {
+    if (new_size == old_size) return reinterpret_cast<void*>(address);
+    if (g_heap.GrowMapping(address, old_size, new_size)) {
+      Carry(traits, reinterpret_cast<void*>(address + old_size), new_size - old_size);
       return reinterpret_cast<void*>(address);
     }
     if ((flags & MREMAP_MAYMOVE) == 0) return Failed(ENOMEM);
   }
-  return MoveMapping(address, old_size, new_size, flags, target);
+  return MoveMapping(address, old_size, new_size, flags, target, traits);
 }
 
 __attribute__((constructor)) void RegisterForkHandlers() {
@@ -235,7 +270,7 @@ ZERROW_EXPORT size_t malloc_usable_size(void* p) {
 ZERROW_EXPORT void* mmap(void* address, size_t size, int protection, int flags, int fd,
                          off_t offset) {
   const uintptr_t at = AddressOf(address);
-  if ((flags & MAP_FIXED) != 0 && OverlapsHeap(at, size)) {
+  if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0 && OverlapsHeap(at, size)) {
     const int error = g_heap.MapFixed(at, size, protection, flags, fd, offset);
     return error == 0 ? address : Failed(error);
   }
@@ -252,10 +287,16 @@ ZERROW_EXPORT void* mmap64(void* address, size_t size, int protection, int flags
 }
 
 ZERROW_EXPORT int munmap(void* address, size_t size) {
-  if (!g_heap.Owns(address)) return SysMunmap(AddressOf(address), size);
-  if (AddressOf(address) % kPageBytes != 0 || size == 0) return Answer(EINVAL);
-  g_heap.Unmap(AddressOf(address), size);
-  return 0;
+  const uintptr_t at = AddressOf(address);
+  const Heap::Span heap = g_heap.Clip(at, size);
+  if (heap.begin >= heap.end) return SysMunmap(at, size);
+  if (at % kPageBytes != 0 || size > kAddresses || at > kAddresses - size) return Answer(EINVAL);
+  g_heap.Unmap(at, size);
+  // The reserved range stays mapped, whatever is unmapped around it.
+  const uintptr_t end = at + RoundUp(size, kPageBytes);
+  const int before = at < heap.begin ? SysMunmap(at, heap.begin - at) : 0;
+  const int after = end > heap.end ? SysMunmap(heap.end, end - heap.end) : 0;
+  return before != 0 ? before : after;
 }
 
 ZERROW_EXPORT int mprotect(void* address, size_t size, int protection) noexcept {
@@ -264,22 +305,35 @@ ZERROW_EXPORT int mprotect(void* address, size_t size, int protection) noexcept 
   return Answer(g_heap.Protect(AddressOf(address), size, protection));
 }
 
+ZERROW_EXPORT int pkey_mprotect(void* address, size_t size, int protection, int key) noexcept {
+  if (!g_heap.Owns(address)) return SysPkeyMprotect(AddressOf(address), size, protection, key);
+  if (AddressOf(address) % kPageBytes != 0) return Answer(EINVAL);
+  return Answer(g_heap.Protect(AddressOf(address), size, protection, key));
+}
+
+ZERROW_EXPORT int mlock2(const void* address, size_t size, unsigned flags) noexcept {
+  if (!g_heap.Owns(address)) return SysMlock(AddressOf(address), size, flags);
+  return Answer(g_heap.SetLocked(AddressOf(address), size, /*locked=*/true, flags));
+}
+
+ZERROW_EXPORT int mlock(const void* address, size_t size) noexcept {
+  return mlock2(address, size, 0);
+}
+
+ZERROW_EXPORT int munlock(const void* address, size_t size) noexcept {
+  if (!g_heap.Owns(address)) return SysMunlock(AddressOf(address), size);
+  return Answer(g_heap.SetLocked(AddressOf(address), size, /*locked=*/false));
+}
+
+ZERROW_EXPORT int munlockall() noexcept {
+  g_heap.ForgetLocks();
+  return static_cast<int>(::syscall(SYS_munlockall));
+}
+
 ZERROW_EXPORT int madvise(void* address, size_t size, int advice) noexcept {
-  constexpr int kDontNeedLocked = 24;  // MADV_DONTNEED_LOCKED, newer than the headers
   if (!g_heap.Owns(address)) return SysMadvise(AddressOf(address), size, advice);
   if (AddressOf(address) % kPageBytes != 0) return Answer(EINVAL);
-  switch (advice) {
-    case MADV_DONTNEED:
-    case kDontNeedLocked:
-      g_heap.Discard(AddressOf(address), size);
-      return 0;
-    case MADV_FREE:  // the kernel, too, may keep the bytes for as long as it likes
-      return 0;
-    case MADV_REMOVE:  // private anonymous memory has nothing to remove from
-      return Answer(EINVAL);
-    default:
-      return SysMadvise(AddressOf(address), size, advice);
-  }
+  return Answer(g_heap.Advise(AddressOf(address), size, advice));
 }
 
 ZERROW_EXPORT void* mremap(void* address, size_t old_size, size_t new_size, int flags,
@@ -291,8 +345,8 @@ ZERROW_EXPORT void* mremap(void* address, size_t old_size, size_t new_size, int 
   const uintptr_t at = AddressOf(address);
   if (g_heap.Owns(address)) return RemapOwned(at, old_size, new_size, flags, target);
   if ((flags & MREMAP_FIXED) != 0 && OverlapsHeap(AddressOf(target), new_size)) {
-    const int error = g_heap.Yield(AddressOf(target), new_size);
-    if (error != 0) return Failed(error);
+    const int error = g_heap.RemapOver(at, old_size, new_size, flags, AddressOf(target));
+    return error == 0 ? target : Failed(error);
   }
   return SysMremap(at, old_size, new_size, flags, AddressOf(target));
 }

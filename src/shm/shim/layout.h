@@ -28,9 +28,12 @@ inline constexpr size_t kDedicatedBytes = size_t{8} << 20;
 // A reallocated request of this size gets room to grow in place.
 inline constexpr size_t kMinHeadroomBytes = size_t{8} << 20;
 
-// Memory that the program has no use for is kept up to this, since it may have one again and fresh
-// pages are dear: wholly free chunks, and what was discarded. Beyond it goes back.
+// Memory that the program has no use for is kept, since it may have one again and fresh pages are
+// dear, but not without end: what was discarded and wholly free chunks up to kKeepBytes, and all
+// that is free up to as much as is in use. A program that uses little may keep kKeepAtFirstBytes,
+// and more once it has shown that it wants back what was given up (heap_keep.cc).
 inline constexpr size_t kKeepBytes = size_t{512} << 20;
+inline constexpr size_t kKeepAtFirstBytes = size_t{128} << 20;
 
 constexpr uintptr_t RoundDown(uintptr_t value, uintptr_t unit) { return value & ~(unit - 1); }
 constexpr uintptr_t RoundUp(uintptr_t value, uintptr_t unit) {

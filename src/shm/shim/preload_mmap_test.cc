@@ -174,8 +174,10 @@ class Player {
 
   void Remap(Region* region) {
     const size_t old_count = region->pages.size();
+    const bool accessible = region->pages[0].accessible;
     for (const Page& page : region->pages) {
-      if (!page.mapped || !page.accessible) return;  // the kernel refuses to move across borders
+      // The kernel refuses to move across borders.
+      if (!page.mapped || page.accessible != accessible) return;
     }
     const size_t count = std::max<size_t>(1, old_count / 2 + random_.Below(old_count + 32));
     uint8_t* target = nullptr;
@@ -184,6 +186,8 @@ class Player {
       flags |= MREMAP_FIXED;
       target = static_cast<uint8_t*>(::mmap(nullptr, count * kPage, kReadWrite, kPrivate, -1, 0));
       std::memset(target, 0xee, kPage);
+    } else if (flags != 0 && random_.Below(3) == 0) {
+      return RemapLeavingIt(region);
     }
     void* p = ::mremap(region->base, old_count * kPage, count * kPage, flags, target);
     if (p == MAP_FAILED) {
@@ -194,7 +198,23 @@ class Player {
     }
     ASSERT_TRUE(target == nullptr || p == target);
     region->base = static_cast<uint8_t*>(p);
-    region->pages.resize(count);
+    region->pages.resize(count, {true, accessible, 0});
+    Check(*region);
+  }
+
+  // MREMAP_DONTUNMAP: what is left behind is empty.
+  void RemapLeavingIt(Region* region) {
+    const size_t bytes = region->pages.size() * kPage;
+    void* p = ::mremap(region->base, bytes, bytes, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, nullptr);
+    if (p == MAP_FAILED) {
+      ASSERT_EQ(errno, EFAULT);
+      return;
+    }
+    Region empty = *region;
+    for (Page& page : empty.pages) page.word = 0;
+    Check(empty);
+    ASSERT_EQ(::munmap(empty.base, bytes), 0);
+    region->base = static_cast<uint8_t*>(p);
     Check(*region);
   }
 

@@ -11,8 +11,7 @@ bool Ranges::Intersects(uintptr_t begin, uintptr_t end) const {
 
 bool Ranges::Set(uintptr_t begin, uintptr_t end, int tag) {
   if (begin >= end || (tag == kNoTag && count_ == 0)) return true;
-  // Cutting may split one range in two and the new one is one more.
-  if (count_ + 2 > kCapacity) return false;
+  if (full()) return false;  // cutting may split one range in two and the new one is one more
   CutOut(begin, end);
   if (tag == kNoTag) return true;
   for (size_t i = 0;

@@ -1,8 +1,9 @@
 // A small set of disjoint address ranges, each with a tag: exceptions from what is usual.
 //
-// The Heap keeps two: ranges whose protection isn't read-write, and ranges where something else
-// than the chunk's file is mapped. Both are nearly always empty, so an unsorted array of fixed
-// capacity does. Not thread safe: the Heap's lock guards it. Allocates nothing.
+// The Heap keeps three: ranges whose protection isn't read-write, ranges where something else than
+// the chunk's file is mapped, and ranges with unusual advice. All are nearly always empty, so an
+// unsorted array of fixed capacity does. Not thread safe: the Heap's lock guards it. Allocates
+// nothing.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +19,8 @@ class Ranges {
   constexpr Ranges() = default;
 
   bool empty() const { return count_ == 0; }
+  /// True if Set could refuse.
+  bool full() const { return count_ + 2 > kCapacity; }
   bool Intersects(uintptr_t begin, uintptr_t end) const;
   /// Gives [begin, end) the tag, or takes it out of the set (kNoTag). False, and nothing changed,
   /// if the set is too full.

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -49,6 +50,18 @@ size_t TestBroker::released() const {
   return released_;
 }
 
+size_t TestBroker::backed_bytes() const {
+  const std::lock_guard lock(mutex_);
+  size_t bytes = 0;
+  for (const Chunk& chunk : chunks_) {
+    struct stat status = {};
+    if (!chunk.free && ::fstat(chunk.fd, &status) == 0) {
+      bytes += static_cast<size_t>(status.st_blocks) * 512;
+    }
+  }
+  return bytes;
+}
+
 bool TestBroker::Read(uint64_t segment, uint64_t offset, void* out, size_t size) const {
   const std::lock_guard lock(mutex_);
   if (segment == 0 || segment > chunks_.size()) return false;
@@ -71,10 +84,24 @@ void TestBroker::Serve() {
   }
 }
 
+void TestBroker::set_limit_bytes(size_t limit_bytes) {
+  const std::lock_guard lock(mutex_);
+  limit_bytes_ = limit_bytes;
+}
+
+void TestBroker::MakeFree(size_t size_bytes) {
+  const std::lock_guard lock(mutex_);
+  Make(size_bytes);
+}
+
 TestBroker::Chunk* TestBroker::FindOrMake(size_t size_bytes) {
   for (Chunk& chunk : chunks_) {
     if (chunk.free && chunk.size_bytes >= size_bytes) return &chunk;
   }
+  return Make(size_bytes);
+}
+
+TestBroker::Chunk* TestBroker::Make(size_t size_bytes) {
   const int fd = ::memfd_create("test-chunk", MFD_CLOEXEC);
   if (fd < 0 || ::ftruncate(fd, static_cast<off_t>(size_bytes)) != 0) std::abort();
   chunks_.push_back({chunks_.size() + 1, size_bytes, fd, true, false});
@@ -88,7 +115,7 @@ void TestBroker::Grant(size_t size_bytes) {
   msghdr message = {};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
-  if (refusing_) {
+  if (refusing_ || size_bytes > limit_bytes_) {
     reply.error = ENOMEM;
   } else {
     Chunk* chunk = FindOrMake(size_bytes);

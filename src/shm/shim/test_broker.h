@@ -22,11 +22,17 @@ class TestBroker {
   int TakeSocket();
 
   void set_refusing(bool refusing);
+  /// Larger requests are refused.
+  void set_limit_bytes(size_t limit_bytes);
+  /// A chunk that waits to be granted.
+  void MakeFree(size_t size_bytes);
   /// Fills a chunk that comes back with this byte before it is granted again.
   static constexpr unsigned char kStaleByte = 0xa5;
 
   size_t granted() const;   // chunks that the worker holds now
   size_t released() const;  // RELEASE messages so far
+  /// Memory behind the chunks that the worker holds now.
+  size_t backed_bytes() const;
   /// Reads granted chunk memory through its file, past any mapping. False: no such segment.
   bool Read(uint64_t segment, uint64_t offset, void* out, size_t size) const;
 
@@ -42,12 +48,14 @@ class TestBroker {
   void Serve();
   void Grant(size_t size_bytes);
   Chunk* FindOrMake(size_t size_bytes);
+  Chunk* Make(size_t size_bytes);
   void Release(uint64_t segment);
 
   int worker_end_ = -1;
   int broker_end_ = -1;
   mutable std::mutex mutex_;
   bool refusing_ = false;
+  size_t limit_bytes_ = SIZE_MAX;
   size_t released_ = 0;
   std::vector<Chunk> chunks_;
   std::thread thread_;
