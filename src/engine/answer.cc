@@ -3,6 +3,8 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <iomanip>
+#include <sstream>
 #include <utility>
 
 namespace zerrow::engine {
@@ -11,6 +13,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr int kUnheardStatus = 121;  // as in python/zerrow/_worker.py
 constexpr size_t kMaxMessageBytes = 64 * 1024;
 constexpr size_t kMaxTracebackBytes = 1 << 20;
 
@@ -35,15 +38,21 @@ std::optional<int64_t> Count(const json& body, const char* key) {
   return count < 0 ? std::nullopt : std::optional(count);
 }
 
-Answer ReadFailure(const json& body) {
+RunError ReadError(const json& error, std::string otherwise) {
+  RunError read;
+  read.message = Text(error, "message", kMaxMessageBytes);
+  if (read.message.empty()) read.message = std::move(otherwise);
+  read.file = Text(error, "file", kMaxMessageBytes);
+  read.line = static_cast<int>(std::clamp<int64_t>(Count(error, "line").value_or(0), 0, INT32_MAX));
+  read.traceback = Text(error, "traceback", kMaxTracebackBytes);
+  return read;
+}
+
+Failure ReadFailure(const json& body) {
   const auto error = body.find("error");
   if (error == body.end() || !error->is_object()) return Fail("the function failed");
-  Failure failure = Fail(Text(*error, "message", kMaxMessageBytes));
-  if (failure.error.message.empty()) failure.error.message = "the function failed";
-  failure.error.file = Text(*error, "file", kMaxMessageBytes);
-  failure.error.line =
-      static_cast<int>(std::clamp<int64_t>(Count(*error, "line").value_or(0), 0, INT32_MAX));
-  failure.error.traceback = Text(*error, "traceback", kMaxTracebackBytes);
+  Failure failure;
+  failure.error = ReadError(*error, "the function failed");
   return failure;
 }
 
@@ -86,24 +95,49 @@ Answer ReadOutput(WorkerEnd end) {
   return output;
 }
 
-Failure ReadDeath(int wait_status) {
-  if (!WIFSIGNALED(wait_status)) {
-    return Fail("its process " + DescribeWaitStatus(wait_status) + " without returning");
+// `answered`: what happened at the process's end, as an exit handler may do anything as well.
+Failure ReadDeath(int wait_status, bool answered) {
+  const std::string how = "its process " + DescribeWaitStatus(wait_status);
+  const std::string when = answered ? " at its end, after the function had returned" : "";
+  if (WIFSIGNALED(wait_status)) return Fail(how + when, ModelStatus::kKilled);
+  if (!answered && WEXITSTATUS(wait_status) == kUnheardStatus) {
+    return Fail(
+        "the function closed file descriptors that it hadn't opened, among them the one "
+        "that its result is sent by");
   }
-  return Fail("its process " + DescribeWaitStatus(wait_status), ModelStatus::kKilled);
+  return Fail(how + (answered ? when : " without returning"));
+}
+
+std::string DescribeHang(double seconds) {
+  std::ostringstream text;
+  text << "its process hung at its end: it was still there " << std::fixed << std::setprecision(1)
+       << seconds << " s after the function had returned; exit handlers, threads and open files "
+       << "must come to an end ($ZERROW_EXIT_TIMEOUT_S gives them more time)";
+  return text.str();
 }
 
 }  // namespace
 
+std::optional<ExpectationAnswer> ReadExpectation(const json& value) {
+  if (!value.is_object()) return std::nullopt;
+  const auto met = value.find("met");
+  if (met == value.end() || !met->is_boolean()) return std::nullopt;
+  return ExpectationAnswer{met->get<bool>(), ReadError(value, "the expectation isn't met")};
+}
+
 Answer ReadAnswer(WorkerEnd end) {
   if (!end.error.empty()) return Fail("its process was lost: " + end.error);
-  if (WIFSIGNALED(end.wait_status) || !end.message || !end.message->body.is_object()) {
-    return ReadDeath(end.wait_status);
-  }
+  if (!end.message || !end.message->body.is_object()) return ReadDeath(end.wait_status, false);
+  const bool hung = end.stopped && WIFSIGNALED(end.wait_status);
   const json& body = end.message->body;
   const std::string op = Text(body, "op", 32);
-  if (op == "failed") return ReadFailure(body);
-  if (WEXITSTATUS(end.wait_status) != 0) return ReadDeath(end.wait_status);
+  if (op == "failed") {
+    Failure failure = ReadFailure(body);
+    if (hung) failure.error.message += "; then " + DescribeHang(end.exit_s);
+    return failure;
+  }
+  if (hung) return Fail(DescribeHang(end.exit_s), ModelStatus::kTimeout);
+  if (end.wait_status != 0) return ReadDeath(end.wait_status, true);
   if (op == "output") return ReadOutput(std::move(end));
   if (op == "result" && body.contains("value")) return ValueAnswer{body.at("value")};
   return Fail("the worker answered with something that isn't in the protocol");

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <variant>
 
@@ -32,9 +33,18 @@ struct ValueAnswer {
 };
 
 struct Failure {
-  ModelStatus status = ModelStatus::kFailed;  // or kKilled
+  ModelStatus status = ModelStatus::kFailed;  // or kKilled, or kTimeout at the process's end
   RunError error;                             // `model` is empty, and `file` if it wasn't told
 };
+
+/// What an expectation answered; `error` says why it isn't met, with the place if it was told.
+struct ExpectationAnswer {
+  bool met = false;
+  RunError error;
+};
+
+/// Of a ValueAnswer's value; nullopt if it isn't an expectation's.
+std::optional<ExpectationAnswer> ReadExpectation(const nlohmann::json& value);
 
 using Answer = std::variant<OutputAnswer, ValueAnswer, Failure>;
 

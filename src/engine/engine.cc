@@ -22,6 +22,7 @@ namespace zerrow::engine {
 
 namespace fs = std::filesystem;
 using arrow::Status;
+using namespace std::chrono_literals;
 
 struct Engine::State {
   EngineOptions options;
@@ -128,9 +129,10 @@ arrow::Result<RunOptions> CheckOptions(RunOptions options) {
 }
 
 // What the environment says if the option is unset.
-Status SetTimeout(std::chrono::milliseconds& timeout, const char* variable) {
+Status SetTimeout(std::chrono::milliseconds& timeout, const char* variable,
+                  std::chrono::seconds otherwise) {
   if (timeout.count() != 0) return Status::OK();
-  timeout = std::chrono::seconds(60);
+  timeout = otherwise;
   const char* configured = std::getenv(variable);
   if (configured == nullptr || *configured == '\0') return Status::OK();
   char* end = nullptr;
@@ -163,8 +165,9 @@ arrow::Result<std::unique_ptr<Engine>> Engine::Make(EngineOptions options) {
   if (!options.shim_path.empty() && ::access(options.shim_path.c_str(), R_OK) != 0) {
     return Status::Invalid("the allocator shim ", options.shim_path, " can't be read");
   }
-  ARROW_RETURN_NOT_OK(SetTimeout(options.start_timeout, "ZERROW_START_TIMEOUT_S"));
-  ARROW_RETURN_NOT_OK(SetTimeout(options.import_timeout, "ZERROW_IMPORT_TIMEOUT_S"));
+  ARROW_RETURN_NOT_OK(SetTimeout(options.start_timeout, "ZERROW_START_TIMEOUT_S", 60s));
+  ARROW_RETURN_NOT_OK(SetTimeout(options.import_timeout, "ZERROW_IMPORT_TIMEOUT_S", 60s));
+  ARROW_RETURN_NOT_OK(SetTimeout(options.exit_timeout, "ZERROW_EXIT_TIMEOUT_S", 10s));
   AllowManyDescriptors();
   auto state = std::make_unique<State>();
   state->backends = DescribeBackends(options);
@@ -211,6 +214,7 @@ arrow::Result<RunResult> Engine::Run(const RunOptions& options, RunObserver& obs
                                      settings.backend);
   settings.start_timeout = state_->options.start_timeout;
   settings.import_timeout = state_->options.import_timeout;
+  settings.exit_timeout = state_->options.exit_timeout;
   auto memory = SharesMemory(settings.backend) ? state_->memory : nullptr;
   return RunLoop(std::move(settings), std::move(memory), observer, cancel).Run();
 }
@@ -221,6 +225,7 @@ arrow::Result<Explanation> Engine::Explain(const RunOptions& options, const Canc
   settings.zygote = ZygoteOptionsFor(state_->options, "", std::nullopt);
   settings.start_timeout = state_->options.start_timeout;
   settings.import_timeout = state_->options.import_timeout;
+  settings.exit_timeout = state_->options.exit_timeout;
   settings.plan_only = true;
   RunObserver silent;
   return RunLoop(std::move(settings), nullptr, silent, cancel).Explain();

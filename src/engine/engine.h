@@ -30,6 +30,8 @@ struct EngineOptions {
   std::chrono::milliseconds start_timeout{0};
   // Of reading the project, which imports its code. Zero: $ZERROW_IMPORT_TIMEOUT_S, else 60 s.
   std::chrono::milliseconds import_timeout{0};
+  // Of a worker's end, after its answer. Zero: $ZERROW_EXIT_TIMEOUT_S, else 10 s.
+  std::chrono::milliseconds exit_timeout{0};
 };
 
 /// Whether this machine offers a backend; if not, why not.

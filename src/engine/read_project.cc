@@ -47,6 +47,7 @@ void RunLoop::OnDiscovered(WorkerEnd end) {
     if (!importing_.empty()) error.message = "importing this file hangs: " + error.message;
     return FailDiscovery(std::move(error));
   }
+  end.stopped = discovery_overstayed_;
   Answer answer = ReadAnswer(std::move(end));
   if (const auto* value = std::get_if<ValueAnswer>(&answer)) return OnDescription(value->value);
   RunError error;

@@ -75,12 +75,23 @@ void RunLoop::CheckTime() {
   if (done_) return;
   if (memory_) memory_->pool().Tick(Clock::now());
   if (discovery_) CheckDiscoveryTime();
+  StopOverstaying();
   if (!scheduler_) return;
   Perform(scheduler_->OnTime(Now()));
   for (const auto& [index, running] : running_) {
     if (!running.worker || !running.killed_at) continue;
     if (Now() - *running.killed_at < kKillPatienceSeconds) continue;
     return workers_->Abandon("it didn't end a worker that had to be killed");
+  }
+}
+
+// A worker's end is as long as its user's code makes it: exit handlers, threads, open files.
+void RunLoop::StopOverstaying() {
+  for (const WorkerId id : workers_->Overstaying(settings_.exit_timeout)) {
+    if (id == discovery_ && !std::exchange(discovery_overstayed_, true)) workers_->Kill(id);
+    for (auto& [index, running] : running_) {
+      if (running.worker == id && !running.killed_at) StopTask(index);
+    }
   }
 }
 

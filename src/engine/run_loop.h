@@ -34,6 +34,7 @@ struct RunSettings {
   ZygoteOptions zygote;
   std::chrono::milliseconds start_timeout{};
   std::chrono::milliseconds import_timeout{};
+  std::chrono::milliseconds exit_timeout{};
   bool plan_only = false;
 };
 
@@ -72,6 +73,7 @@ class RunLoop {
   arrow::Status Loop();
   void StopAll(arrow::Status status);
   void CheckTime();
+  void StopOverstaying();
   double Now() const;
   double NextTime() const;
 
@@ -132,6 +134,7 @@ class RunLoop {
   std::optional<WorkerId> discovery_;
   std::string importing_;  // the file that discovery imports now
   bool import_timed_out_ = false;
+  bool discovery_overstayed_ = false;
   std::vector<RunError> plan_errors_;
 
   Plan plan_;

@@ -157,6 +157,7 @@ void RunLoop::OnTaskEnded(size_t index, WorkerEnd end) {
   } else if (running.pid > 0) {
     sampler_.RemoveProcess(running.pid);
   }
+  end.stopped = running.killed_at.has_value();
   Answer answer = ReadAnswer(std::move(end));
   if (auto* output = std::get_if<OutputAnswer>(&answer)) {
     return OnOutput(index, std::move(*output));
@@ -230,12 +231,10 @@ void RunLoop::OnValue(size_t index, const nlohmann::json& value) {
   } else if (task.kind == Task::Kind::kExport) {
     result_.report.outputs.push_back(task.path);
     return EndTask(index, ModelStatus::kSuccess);
-  } else if (!plan_.nodes[task.node].has_table() && value.is_boolean()) {
-    result_.report.models[task.node].expectation = value.get<bool>();
-    if (value.get<bool>() || !settings_.options.strict) {
-      return EndTask(index, ModelStatus::kSuccess);
-    }
-    failure.error.message = "the expectation isn't met";
+  } else if (auto met = ReadExpectation(value); met && !plan_.nodes[task.node].has_table()) {
+    result_.report.models[task.node].expectation = met->met;
+    if (met->met || !settings_.options.strict) return EndTask(index, ModelStatus::kSuccess);
+    failure.error = std::move(met->error);
   } else {
     failure.error.message = "its worker answered with something else than was asked for";
   }
@@ -243,7 +242,10 @@ void RunLoop::OnValue(size_t index, const nlohmann::json& value) {
 }
 
 void RunLoop::OnFailed(size_t index, Failure failure) {
-  NoteError(index, std::move(failure.error));
+  const auto running = running_.find(index);
+  const bool ours = running != running_.end() && running->second.killed_at.has_value();
+  // Why it was killed is known better.
+  if (!ours || failure.status != ModelStatus::kKilled) NoteError(index, std::move(failure.error));
   EndTask(index, failure.status);
 }
 

@@ -107,8 +107,7 @@ void RunLoop::FinishTask(size_t index, ModelStatus status) {
   const PlanNode& node = plan_.nodes[task.node];
   ModelReport& report = result_.report.models[task.node];
   report.status = status;
-  if (status == ModelStatus::kTimeout) {
-    report.error.reset();
+  if (status == ModelStatus::kTimeout && !report.error) {
     std::ostringstream text;
     text << "it took longer than its timeout of " << node.model.timeout_s.value_or(0) << " s";
     RunError error;

@@ -62,6 +62,7 @@ TaskMessage TaskMessages::Node(const PlanNode& node,
     body["operator"] = node.model.operator_;
   } else {
     body["function"] = node.model.function;
+    body["file"] = node.model.module;
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
     const PlanInput& input = node.inputs[i];

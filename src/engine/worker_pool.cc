@@ -208,6 +208,15 @@ void WorkerPool::Kill(WorkerId id) {
       lost_ ? arrow::Status::OK() : zygote_.channel.Send({{"op", "kill"}, {"worker", id}});
 }
 
+std::vector<WorkerId> WorkerPool::Overstaying(milliseconds limit) const {
+  std::vector<WorkerId> found;
+  const auto now = std::chrono::steady_clock::now();
+  for (const auto& [id, worker] : workers_) {
+    if (worker->answer && now - worker->answered > limit) found.push_back(id);
+  }
+  return found;
+}
+
 void WorkerPool::OnZygoteMessage() {
   auto received = zygote_.channel.Receive(milliseconds(0), kZygoteMaxFds);
   if (!received.ok()) return LoseZygote(received.status().message());
@@ -338,8 +347,8 @@ void WorkerPool::End(WorkerId id, int wait_status, double cpu_s, int64_t max_rss
   }
   if (!worker->error.empty()) error = worker->error;
   const std::chrono::duration<double> exit = std::chrono::steady_clock::now() - worker->answered;
-  WorkerEnd end{std::move(worker->answer), wait_status, cpu_s, max_rss_bytes, exit.count(),
-                std::move(error)};
+  WorkerEnd end{std::move(worker->answer), wait_status,     cpu_s, max_rss_bytes, exit.count(),
+                /*stopped=*/false,         std::move(error)};
   const auto on_ended = std::move(worker->handlers.on_ended);
   Forget(id);
   on_ended(std::move(end));

@@ -35,8 +35,9 @@ struct WorkerEnd {
   int wait_status = 0;
   double cpu_s = 0;
   int64_t max_rss_bytes = 0;
-  double exit_s = 0;  // from its answer to its end
-  std::string error;  // of the machinery: it couldn't be forked, the zygote died, bad message
+  double exit_s = 0;     // from its answer to its end
+  bool stopped = false;  // killed because its time was up; whoever did that sets it
+  std::string error;     // of the machinery: it couldn't be forked, the zygote died, bad message
 };
 
 struct WorkerHandlers {
@@ -66,6 +67,9 @@ class WorkerPool {
 
   /// Kills the worker with all its descendants; on_ended follows.
   void Kill(WorkerId id);
+
+  /// The workers that live although they answered longer than `limit` ago.
+  std::vector<WorkerId> Overstaying(std::chrono::milliseconds limit) const;
 
   /// Ends everything: for a zygote that doesn't do what it is told.
   void Abandon(const std::string& why) { LoseZygote(why); }
