@@ -79,8 +79,8 @@ def check_same(name: str, table: pa.Table, other: pa.Table) -> None:
 def main() -> None:
     """Runs with each backend and compares every table with those of kernelzero."""
     # Libraries are imported by a processor that is emulated.
-    for variable in ("ZERROW_START_TIMEOUT_S", "ZERROW_IMPORT_TIMEOUT_S"):
-        os.environ[variable] = "900"
+    for variable in ("START", "IMPORT", "EXIT"):
+        os.environ[f"ZERROW_{variable}_TIMEOUT_S"] = "900"
     files_before = live_files()
     assert files_before == 0, f"{files_before} files of the module before the first run"
     others = {backend: run(backend) for backend in sys.argv[1:] or ("memfd", "copy")}

@@ -3,13 +3,13 @@
 
 #include <chrono>
 #include <nlohmann/json.hpp>
-#include <string>
 #include <utility>
 
 #include "base/channel.h"
 #include "base/fd_limit.h"
 #include "bindings.h"
 #include "errors.h"
+#include "json_objects.h"
 
 namespace nb = nanobind;
 
@@ -18,17 +18,6 @@ namespace zerrow::python {
 namespace {
 
 using std::chrono::milliseconds;
-
-// JSON text is the bridge between Python's objects and nlohmann's: both sides have a parser for it.
-nlohmann::json ToJson(nb::handle body) {
-  nb::object text = nb::module_::import_("json").attr("dumps")(body);
-  return nlohmann::json::parse(nb::cast<nb::str>(text).c_str());
-}
-
-nb::object FromJson(const nlohmann::json& body) {
-  const std::string text = body.dump();
-  return nb::module_::import_("json").attr("loads")(nb::bytes(text.data(), text.size()));
-}
 
 void Send(base::Channel& channel, nb::handle body, const std::vector<int>& fds, int timeout_ms) {
   const nlohmann::json message = ToJson(body);

@@ -1,4 +1,5 @@
-// `zerrow._process`: the system calls that the zygote needs and Python 3.11 lacks.
+// `zerrow._process`: the system calls that the zygote needs and Python 3.11 lacks, and a worker's
+// hold on its own process.
 //
 // A module of its own, without Arrow: loading libarrow starts a thread, and a process with two
 // threads may not enter a user namespace. Each function raises OSError.
@@ -14,6 +15,8 @@
 #include <cstdio>
 #include <optional>
 #include <string>
+
+#include "own_process.h"
 
 namespace nb = nanobind;
 
@@ -62,4 +65,5 @@ NB_MODULE(_process, module) {
   module.def(
       "flush_stdio", [] { std::fflush(nullptr); },
       "Writes out what C code has printed: os._exit would lose it.");
+  zerrow::python::BindOwnProcess(module);
 }

@@ -6,66 +6,14 @@ library offers it: its own `to_arrow()` may cast.
 """
 
 import contextlib
-import inspect
-import re
 import sys
-import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pyarrow as pa
 from zerrow._tasks import TaskError
 
-# How an annotation is spelled where it can't be evaluated: `if TYPE_CHECKING: import polars as pl`.
-_SPELLINGS = {
-    r"(pd|pandas)\.DataFrame": "pandas",
-    r"(pl|polars)\.DataFrame": "polars",
-    r"(pl|polars)\.LazyFrame": "polars_lazy",
-    r"(duckdb\.)?DuckDBPyRelation": "duckdb",
-}
-
-
-def wanted_forms(function: Callable[..., Any]) -> dict[str, str]:
-    """The form of each annotated parameter: pyarrow, pandas, polars, polars_lazy or duckdb."""
-    function = inspect.unwrap(function)
-    forms = {}
-    for name, annotation in getattr(function, "__annotations__", {}).items():
-        if name != "return":
-            forms[name] = _form_of(annotation, getattr(function, "__globals__", {}))
-    return forms
-
-
-def _form_of(annotation: object, names: dict[str, Any]) -> str:
-    if isinstance(annotation, str):
-        try:
-            # The user's own module is loaded: its annotations are code that it asked to have.
-            annotation = eval(annotation, names)
-        except Exception:
-            return _form_of_text(str(annotation))
-    for option in (annotation, *typing.get_args(annotation)):
-        if isinstance(option, str | typing.ForwardRef):
-            text = option if isinstance(option, str) else option.__forward_arg__
-            return _form_of(text, names)
-        form = _FORMS.get((_package(option), getattr(option, "__name__", "")))
-        if form is not None:
-            return form
-    return "pyarrow"
-
-
-def _form_of_text(text: str) -> str:
-    for pattern, form in _SPELLINGS.items():
-        if re.search(rf"(?<![\w.]){pattern}(?!\w)", text):
-            return form
-    return "pyarrow"
-
-
-_FORMS = {
-    ("pandas", "DataFrame"): "pandas",
-    ("polars", "DataFrame"): "polars",
-    ("polars", "LazyFrame"): "polars_lazy",
-    ("duckdb", "DuckDBPyRelation"): "duckdb",
-    ("_duckdb", "DuckDBPyRelation"): "duckdb",
-}
+_LONGEST_SHOWN = 200  # characters of a value in a message
 
 
 def _package(kind: object) -> str:
@@ -90,7 +38,7 @@ def from_table(table: pa.Table, form: str) -> Any:  # noqa: ANN401 - the library
 
         use_utc(duckdb.default_connection())
         return duckdb.from_arrow(table)
-    return table
+    return table.to_reader() if form == "pyarrow_reader" else table
 
 
 def _without_views(table: pa.Table) -> pa.Table:
@@ -142,9 +90,10 @@ def _from_pandas(frame: Any, function: str) -> pa.Table:  # noqa: ANN401
     named = any(name is not None for name in frame.index.names)
     try:
         table = pa.Table.from_pandas(frame, preserve_index=named)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as problem:
+    except (ValueError, TypeError, OverflowError) as problem:  # Arrow's own are among them
         raise TaskError(
-            f"{function}() returned a pandas frame that Arrow can't hold: {problem}"
+            f"{function}() returned a pandas frame that Arrow can't hold: "
+            f"{_what_arrow_says(problem)}"
         ) from problem
     # pandas' notes about its index and dtypes would make later models see what isn't theirs.
     return table.replace_schema_metadata(
@@ -159,12 +108,34 @@ def _from_rows(rows: list[Any], function: str) -> pa.Table:
                 f"{function}() returned a list whose item {i} is {_name_of(row)}, not a dict"
             )
     names = list(dict.fromkeys(name for row in rows for name in row))
-    try:
-        return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as problem:
-        raise TaskError(
-            f"{function}() returned dicts that don't make a table: {problem}"
-        ) from problem
+    columns = {}
+    for name in names:
+        if not isinstance(name, str):
+            raise TaskError(f"{function}() returned dicts whose keys aren't texts: {_shown(name)}")
+        values = [row.get(name) for row in rows]
+        try:
+            columns[name] = pa.array(values)
+            pa.field(name, pa.null())  # its name must be UTF-8 as well
+        except (ValueError, TypeError, OverflowError) as problem:  # Arrow's own are among them
+            raise TaskError(
+                f"{function}() returned dicts that don't make a table: column {_shown(name)}: "
+                f"{_what_arrow_says(problem)}"
+            ) from problem
+    return pa.table(columns)
+
+
+def _what_arrow_says(problem: Exception) -> str:
+    if isinstance(problem, UnicodeEncodeError):
+        return (
+            f"{_shown(problem.object)} isn't text: surrogates, as os.fsdecode() makes them of "
+            "bytes that aren't UTF-8, have no place in a table"
+        )
+    return str(problem)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "..."
 
 
 def _is(value: object, package: str, name: str) -> bool:

@@ -3,22 +3,21 @@
 Nothing here imports a data library: projects import it, also in their unit tests.
 """
 
-import contextvars
+import inspect
 import linecache
 import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import CodeType
-from typing import Any
+from types import CodeType, FrameType
+from typing import Any, cast
 
 from zerrow._errors import ProjectError
 
-# Set while a project is read: each decorated function adds its declaration, in the files' order.
-# A function that a later one of the same name hides would otherwise be lost without a word.
-collector: contextvars.ContextVar["list[Declaration] | None"] = contextvars.ContextVar(
-    "zerrow_declarations", default=None
-)
+# Every decorated function of this process, in the order of the decorators. A worker finds its
+# function here by the model's name: a factory may have made it, or a later one of the same name may
+# hide it in its module.
+registered: "list[Declaration]" = []
 
 
 def caller(depth: int = 2) -> tuple[str, int]:
@@ -109,14 +108,51 @@ def columns_problem(columns: object) -> str | None:
 class Declaration:
     """What the decorators of one function said."""
 
-    function: Callable[..., Any]
+    function: Callable[..., Any]  # as the first decorator got it
+    call: Callable[..., Any]  # as the last decorator returned it
     file: str
     line: int  # of the `def`
+    module: str  # whose code applied the decorators, by its name in sys.modules
+    module_line: int
     kind: str | None = None  # "python" or "expectation", once @model or @expectation was there
     name: str = ""
     columns: list[str] | None = None
     timeout_s: float | None = None
     said: set[str] = field(default_factory=set)  # the decorators that were there
+    top_line: int = sys.maxsize  # of the topmost of these
+
+    def is_covered(self) -> bool:
+        """Whether other decorators stand above ours: what they made isn't known here."""
+        first_line: int = inspect.unwrap(self.function).__code__.co_firstlineno
+        return first_line < self.top_line < self.line
+
+    def target(self) -> Callable[..., Any]:
+        """What a run calls. LookupError if only a decorator above ours knows it."""
+        if not self.is_covered():
+            return self.call
+        name = self.function.__name__
+        outermost = getattr(sys.modules.get(self.module), name, None)
+        if getattr(outermost, "__zerrow__", None) is self and callable(outermost):
+            return cast("Callable[..., Any]", outermost)
+        raise LookupError(
+            f"{name}() has a decorator above @zerrow.{min(self.said)} whose result isn't found: "
+            f"write it below, or let it use functools.wraps and define {name}() at the top level "
+            "of its file"
+        )
+
+
+def importing_module(function: Callable[..., Any]) -> tuple[str, int]:
+    """The module that is being executed, and on which line: a factory's caller, not the factory."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_globals.get("__name__")
+        module = sys.modules.get(name) if isinstance(name, str) else None
+        if frame.f_code.co_name == "<module>" and getattr(module, "__dict__", None) is (
+            frame.f_globals
+        ):
+            return str(name), frame.f_lineno
+        frame = frame.f_back
+    return function.__module__, 0
 
 
 def definition_line(code: CodeType) -> int:

@@ -11,16 +11,17 @@ import math
 import sys
 import types
 from collections.abc import Callable
-from typing import Any, NoReturn, ParamSpec, TypeVar, overload
+from typing import Any, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from zerrow._declarations import (
     Declaration,
     Model,
     Parameter,
     caller,
-    collector,
     columns_problem,
     definition_line,
+    importing_module,
+    registered,
 )
 from zerrow._errors import ProjectError
 
@@ -46,24 +47,37 @@ class _Place:
 
 def _declared(function: Callable[P, R], place: _Place) -> tuple[Callable[P, R], Declaration]:
     """`function` wrapped once, however many decorators it has, and what they said of it."""
-    if not isinstance(function, types.FunctionType):
+    plain = inspect.unwrap(function) if callable(function) else function
+    if not isinstance(plain, types.FunctionType):
         place.fail(f"decorates functions, not {function!r}")
     known = getattr(function, "__zerrow__", None)
-    if isinstance(known, Declaration):
+    if isinstance(known, Declaration) and (
+        function is known.call or place.decorator not in known.said
+    ):
         declaration = known
-        wrapped: Callable[P, R] = function
+        declaration.call = function  # another decorator may have wrapped it meanwhile
     else:
-        code = function.__code__
-        declaration = Declaration(function, code.co_filename, definition_line(code))
-        wrapped = _checking_inputs(function)
-        wrapped.__zerrow__ = declaration  # type: ignore[attr-defined]
-        found = collector.get()
-        if found is not None:
-            found.append(declaration)
+        declaration = _register(function, plain)
     if place.decorator in declaration.said:
         place.fail(f"is written twice on {function.__name__}()")
     declaration.said.add(place.decorator)
-    return wrapped, declaration
+    declaration.top_line = min(declaration.top_line, place.line)
+    return cast("Callable[P, R]", declaration.call), declaration
+
+
+def _register(function: Callable[..., Any], plain: types.FunctionType) -> Declaration:
+    code = plain.__code__
+    wrapped = _checking_inputs(function)
+    declaration = Declaration(
+        function,
+        wrapped,
+        code.co_filename,
+        definition_line(code),
+        *importing_module(function),
+    )
+    wrapped.__zerrow__ = declaration  # type: ignore[attr-defined]
+    registered.append(declaration)
+    return declaration
 
 
 def _checking_inputs(function: Callable[P, R]) -> Callable[P, R]:

@@ -34,6 +34,7 @@ class ModelEntry:
     line: int
     inputs: list[Input] = field(default_factory=list)
     function: str | None = None
+    module: str | None = None  # the file whose import declares it
     sql: str | None = None
     engine: str | None = None
     operator: dict[str, Any] | None = None

@@ -95,21 +95,21 @@ def _call(
     project_dir: Path, model: dict[str, Any], description: dict[str, Any], inputs: list[Any]
 ) -> Any:  # noqa: ANN401
     from zerrow import _convert
-    from zerrow._modules import load_module
-    from zerrow._tasks_python import expect, prepare_arguments
+    from zerrow._tasks_python import expect, find_function, prepare_arguments
 
-    function = getattr(load_module(project_dir, model["file"]), model["function"])
+    function = find_function(project_dir, model["module"], model["name"])
     values = {parameter["name"]: parameter["value"] for parameter in description["parameters"]}
     own = {given["argument"]: values[given["name"]] for given in model["parameters"]}
     arguments = prepare_arguments(function, inputs, own)
     if model["kind"] == "expectation":
-        return expect(function, arguments)
+        return expect(function, arguments, project_dir)
     return _convert.to_table(function(**arguments), model["function"])
 
 
 def _show(model: dict[str, Any], result: Any) -> None:  # noqa: ANN401
     if model["kind"] == "expectation":
-        print(f"{model['name']}: {'met' if result else 'not met'}")
+        text = f": {result['message']}" if result.get("message") else ""
+        print(f"{model['name']}: {'met' if result['met'] else 'not met'}{text}")
         return
     print(f"{model['name']}: {result.num_rows:,} rows")
     print(result.slice(0, 10).to_string(preview_cols=20))

@@ -136,7 +136,7 @@ def load_module(project_dir: str | Path, file: str) -> ModuleType:
     dotted = file.removesuffix(".py").replace(os.sep, ".").removesuffix(".__init__")
     if all(part.isidentifier() for part in dotted.split(".")) and _leads_to(dotted, path):
         return importlib.import_module(dotted)
-    own = "zerrow_project." + re.sub(r"\W", "_", dotted)
+    own = "zerrow_project." + re.sub(r"\W", lambda found: f"_{ord(found[0]):x}_", dotted)
     if own in sys.modules:
         return sys.modules[own]
     spec = importlib.util.spec_from_file_location(own, path)

@@ -4,12 +4,12 @@ import inspect
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from zerrow._declarations import Declaration, Model, Parameter, collector
+from zerrow._annotations import AnnotationError, wanted_forms
+from zerrow._declarations import Declaration, Model, Parameter, registered
 from zerrow._description import Input, ModelEntry, Project
 from zerrow._errors import Problem, ProjectError
 from zerrow._modules import (
@@ -30,29 +30,40 @@ def read_python_models(
     `on_import` is called with each file before it is imported, so that somebody knows which file it
     was if this process doesn't survive.
     """
-    declarations: list[Declaration] = []
-    token = collector.set(declarations)
     deadline = time.monotonic() + import_time_s()
-    try:
-        for file in files:
-            if on_import is not None:
-                on_import(file.path)
-            problem = _import(project, file.path, deadline)
-            if isinstance(problem, ImportTimeoutError):
-                break
-    finally:
-        collector.reset(token)
+    for file in files:
+        if on_import is not None:
+            on_import(file.path)
+        problem = _import(project, file.path, deadline)
+        if isinstance(problem, ImportTimeoutError):
+            break
     root = os.path.realpath(project.directory)
     imports = {file.path: file.imports for file in files}
-    for declaration in declarations:
-        module = sys.modules.get(declaration.function.__module__)
-        path = relative_file(declaration.file, root)
-        if module is None or path is None:
-            continue  # of a file whose import failed, or of a library
+    for declaration in once_each(registered):
+        module = module_file(declaration, root)
+        if module is None:
+            continue
         try:
-            project.models.append(_entry(declaration, path, module, imports.get(path, [])))
+            project.models.append(_entry(declaration, root, module, imports.get(module, [])))
         except ProjectError as problem:
             project.report(problem)
+
+
+def once_each(declarations: Iterable[Declaration]) -> list[Declaration]:
+    """Without those that a file made again when it was imported under another name."""
+    seen: dict[tuple[str, str, int], str] = {}
+    found = []
+    for declaration in declarations:
+        key = (declaration.name, declaration.file, declaration.line)
+        if seen.setdefault(key, declaration.module) == declaration.module:
+            found.append(declaration)
+    return found
+
+
+def module_file(declaration: Declaration, root: str) -> str | None:
+    """The project's file whose import declares the model; None if that failed, or of a library."""
+    file = getattr(sys.modules.get(declaration.module), "__file__", None)
+    return relative_file(file, root) if isinstance(file, str) else None
 
 
 def _import(project: Project, path: str, deadline: float) -> BaseException | None:
@@ -96,45 +107,42 @@ def _hint_at_neighbour(problem: ModuleNotFoundError, directory: Path, path: str)
     return f"; {relative / name}.py is found as `from .{name} import ...`"
 
 
-def _entry(
-    declaration: Declaration, path: str, module: ModuleType, imports: list[str]
-) -> ModelEntry:
+def _entry(declaration: Declaration, root: str, module: str, imports: list[str]) -> ModelEntry:
     function = declaration.function
+    path, line = relative_file(declaration.file, root), declaration.line
+    if path is None:  # a library's function made the model
+        path, line = module, declaration.module_line
     if declaration.kind is None:
         said = " and ".join(f"@zerrow.{name}" for name in sorted(declaration.said))
         raise ProjectError(
             f"{function.__name__}() has {said}, but neither @zerrow.model nor @zerrow.expectation",
             path,
-            declaration.line,
+            line,
         )
     entry = ModelEntry(
         name=declaration.name,
         kind=declaration.kind,
         file=path,
-        line=declaration.line,
+        line=line,
+        function=function.__name__,
+        module=module,
         columns=declaration.columns,
         timeout_s=declaration.timeout_s,
         imports=imports,
     )
-    entry.function = _attribute(module, declaration, entry)
+    try:
+        declaration.target()
+    except LookupError as problem:
+        raise entry.error(str(problem)) from None
     _refuse_coroutines(function, entry)
     for name, parameter in inspect.signature(function).parameters.items():
         _add_argument(entry, name, parameter)
+    for given in entry.inputs:
+        try:
+            wanted_forms(function, [given.parameter])
+        except AnnotationError as problem:
+            raise entry.error(str(problem), given.line) from None
     return entry
-
-
-def _attribute(module: ModuleType, declaration: Declaration, entry: ModelEntry) -> str:
-    """The name under which the worker that runs the function will find it."""
-    for name, value in vars(module).items():
-        if getattr(value, "__zerrow__", None) is declaration:
-            return name
-    name = declaration.function.__name__
-    other = getattr(getattr(module, name, None), "__zerrow__", None)
-    if isinstance(other, Declaration):
-        raise entry.error(f"{name}() is defined again on line {other.line}, which hides this one")
-    raise entry.error(
-        f"{name}() is not a top-level function of its file, so that no worker finds it"
-    )
 
 
 def _refuse_coroutines(function: Callable[..., Any], entry: ModelEntry) -> None:
@@ -148,7 +156,10 @@ def _add_argument(entry: ModelEntry, name: str, parameter: inspect.Parameter) ->
     default = parameter.default
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
         stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
-        raise entry.error(f"{stars}{name}: each input needs an argument of its own")
+        raise entry.error(
+            f"{stars}{name}: each input needs an argument of its own (a decorator needs "
+            "functools.wraps to show those of its function)"
+        )
     if parameter.kind is parameter.POSITIONAL_ONLY:
         raise entry.error(f"{name} is positional-only; arguments are passed by name")
     if isinstance(default, Model):

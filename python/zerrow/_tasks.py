@@ -1,17 +1,22 @@
-"""The tasks that a worker can be given, and what all of them need: inputs, outputs, failures."""
+"""The tasks that a worker can be given, and what all of them need: inputs, outputs, failures.
+
+What is called after user code has run is bound here before: user code may replace what it likes in
+the modules of its process.
+"""
 
 import importlib
-import os
-import sys
-import time
 import traceback
+from builtins import BaseException
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from os import close, write
+from time import perf_counter, process_time
 from typing import Any
 
 import pyarrow as pa
 from zerrow import _native
-from zerrow._tracebacks import describe_failure
+from zerrow._tracebacks import describe_failure, text_of
 
 
 @dataclass
@@ -48,19 +53,24 @@ class Task:
     """The engine's request, with its inputs opened."""
 
     def __init__(
-        self, body: dict[str, Any], fds: list[int], tell: Callable[[dict[str, Any]], None]
+        self,
+        body: dict[str, Any],
+        fds: list[int],
+        tell: Callable[[dict[str, Any]], None],
+        regain: Callable[[], None],
     ) -> None:
         self.body = body
         self.tell = tell  # sends the engine a message before the answer
+        self.regain = regain  # to be called when user code has run
         self.project_dir: str = body["project_dir"]
         self._handover = _native.Handover()
         self._opened: list[pa.Table] = []  # as they came, before projection and filter
         self.timings: dict[str, float] = {}
-        started = time.perf_counter()
+        started = perf_counter()
         self.inputs = [self._open(entry, fds) for entry in body.get("inputs", ())]
-        self.timings["open_s"] = time.perf_counter() - started
+        self.timings["open_s"] = perf_counter() - started
         for fd in fds:
-            os.close(fd)
+            close(fd)
 
     def _open(self, entry: dict[str, Any], fds: list[int]) -> Input:
         segments = [(s["id"], s["size"], fds[s["fd"]]) for s in entry.get("segments") or ()]
@@ -72,7 +82,7 @@ class Task:
     def publish(self, table: pa.Table) -> Answer:
         """Hands the output over to the engine."""
         self._check_columns(table)
-        started = time.perf_counter()
+        started = perf_counter()
         fields, fds = self._handover.publish(
             table,
             backend=self.body["backend"],
@@ -80,10 +90,10 @@ class Task:
             compare_with=self._opened if self.body.get("account") else [],
         )
         if reason := fields.pop("not_moved"):
-            sys.stderr.write(f"zerrow: the output was copied, not moved: {reason}\n")
+            say(f"the output was copied, not moved: {reason}")
         _published.append(table)
-        self.timings["encode_s"] = time.perf_counter() - started
-        self.timings["cpu_s"] = time.process_time()
+        self.timings["encode_s"] = perf_counter() - started
+        self.timings["cpu_s"] = process_time()
         return Answer({"op": "output", **fields, "timings": self.timings}, fds)
 
     def _check_columns(self, table: pa.Table) -> None:
@@ -122,20 +132,34 @@ _KINDS = {
 }
 
 
-def run(body: dict[str, Any], fds: list[int], tell: Callable[[dict[str, Any]], None]) -> Answer:
+def run(
+    body: dict[str, Any],
+    fds: list[int],
+    tell: Callable[[dict[str, Any]], None],
+    regain: Callable[[], None],
+) -> Answer:
     """Does a task. Never raises: what goes wrong is the answer, SystemExit and Ctrl-C too."""
     try:
         module = importlib.import_module(_KINDS[body["kind"]])
         perform: Callable[[Task], Answer] = module.run
-        return perform(Task(body, fds, tell))
-    except TaskError as problem:
-        failure = describe_failure(problem, body["project_dir"])
-        return _failed(str(problem), failure.file, failure.line, "")
+        answer = perform(Task(body, fds, tell, regain))
+        regain()
+        return answer
     except BaseException as problem:
+        regain()
         failure = describe_failure(problem, body["project_dir"])
+        if isinstance(problem, TaskError):
+            return _failed(text_of(problem), failure.file, failure.line, "")
         if not failure.file:  # no user's frame to show: then Zerrow's own may help
-            traceback.print_exception(problem)
+            with suppress(BaseException):
+                say("".join(traceback.format_exception(problem)))
         return _failed(failure.message, failure.file, failure.line, failure.traceback)
+
+
+def say(text: str) -> None:
+    """Prints to the process's stderr, whatever user code has made of sys.stderr."""
+    with suppress(OSError):
+        write(2, f"zerrow: {text.rstrip()}\n".encode(errors="backslashreplace"))
 
 
 def _failed(message: str, file: str, line: int, trace: str) -> Answer:

@@ -1,62 +1,88 @@
 """Tasks "python" and "expectation": calls a user's function."""
 
-import sys
-import time
-import traceback
+from builtins import AssertionError
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from zerrow import _convert
+from zerrow._annotations import wanted_forms
+from zerrow._declarations import registered
 from zerrow._modules import load_module
-from zerrow._tasks import Answer, Input, Task, TaskError
+from zerrow._tasks import Answer, Input, Task, TaskError, say
+from zerrow._tracebacks import describe_failure, text_of
 
 
 def run(task: Task) -> Answer:
     """Imports the function's file, calls the function and publishes or answers what it returns."""
-    function = find_function(task)
+    function = find_function(task.project_dir, task.body["file"], task.body["model"])
     arguments = prepare_arguments(function, task.inputs, task.body.get("parameters") or {})
-    started = time.perf_counter()
+    started = perf_counter()
     if task.body["kind"] == "expectation":
-        return Answer({"op": "result", "value": expect(function, arguments)})
+        value = expect(function, arguments, task.project_dir, task.regain)
+        if "message" in value:  # a warning, where the run isn't strict
+            say(f"{task.body['model']} isn't met: {value['message']}")
+        return Answer({"op": "result", "value": value})
     result = function(**arguments)
-    task.timings["run_s"] = time.perf_counter() - started
+    task.timings["run_s"] = perf_counter() - started
+    task.regain()
     table = _convert.to_table(result, task.body["function"])
+    task.regain()  # a reader's batches, for one, come from user code as well
     return task.publish(table)
 
 
-def find_function(task: Task) -> Callable[..., Any]:
-    """The function that the task names, from its file."""
-    module = load_module(task.project_dir, task.body["file"])
-    function: Callable[..., Any] | None = getattr(module, task.body["function"], None)
-    if function is None:
-        raise TaskError(f"{task.body['file']} has no function {task.body['function']!r}")
-    return function
+def find_function(project_dir: str | Path, file: str, model: str) -> Callable[..., Any]:
+    """The model's function, as the import of the file declares it."""
+    load_module(project_dir, file)
+    for declaration in registered:
+        if declaration.name == model and declaration.kind is not None:
+            return declaration.target()
+    raise TaskError(
+        f"importing {file} declares no model {model!r}; it did when the project was read"
+    )
 
 
 def prepare_arguments(
     function: Callable[..., Any], inputs: Iterable[Input], parameters: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The function's inputs in the forms that its annotations ask for, and its parameters."""
-    forms = _convert.wanted_forms(function)
+    inputs = list(inputs)
+    forms = wanted_forms(function, [given.parameter for given in inputs])
     arguments = dict(parameters)
     for given in inputs:
-        form = forms.get(given.parameter, "pyarrow")
-        arguments[given.parameter] = _convert.from_table(given.table, form)
+        arguments[given.parameter] = _convert.from_table(given.table, forms[given.parameter])
     return arguments
 
 
-def expect(function: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:
-    """What the expectation answers; a failed assert is False. TaskError if it's not a bool."""
+def expect(
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    project_dir: str | Path,
+    regain: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Whether the expectation is met (`met`), and of a failed assert what it said and where.
+
+    TaskError if it says neither yes nor no.
+    """
     try:
         result = function(**arguments)
     except AssertionError as problem:
-        # A failed assert is an answer. What it said goes where the function's prints go.
-        sys.stderr.write("".join(traceback.format_exception_only(problem)))
-        return False
+        regain()
+        failure = describe_failure(problem, project_dir)
+        message = text_of(problem).strip() or failure.statement or "an assert failed"
+        return {
+            "met": False,
+            "message": message,
+            "file": failure.file,
+            "line": failure.line,
+            "traceback": failure.traceback,
+        }
+    regain()
     result = result.as_py() if hasattr(result, "as_py") else result
     if type(result).__name__ not in ("bool", "bool_"):
         raise TaskError(
             f"{function.__name__}() is an expectation and must return True or False, "
             f"not {type(result).__name__}"
         )
-    return bool(result)
+    return {"met": bool(result)}

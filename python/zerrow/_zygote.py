@@ -19,6 +19,7 @@ import signal
 import sys
 import threading
 from dataclasses import dataclass, field
+from os import _exit as exit_process
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from zerrow import _isolation, _orphans, _process
@@ -201,7 +202,7 @@ class Zygote:
         except BaseException as problem:
             with contextlib.suppress(OSError):
                 os.write(2, f"zerrow: the worker didn't start: {problem!r}\n".encode())
-        os._exit(status)
+        exit_process(status)
 
     def _reap(self, worker: _Worker) -> None:
         self._poll.unregister(worker.pidfd)

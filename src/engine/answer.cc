@@ -3,6 +3,8 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <iomanip>
+#include <sstream>
 #include <utility>
 
 namespace zerrow::engine {
@@ -11,6 +13,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr int kUnheardStatus = 121;  // as in python/zerrow/_worker.py
 constexpr size_t kMaxMessageBytes = 64 * 1024;
 constexpr size_t kMaxTracebackBytes = 1 << 20;
 
@@ -78,11 +81,25 @@ Answer ReadOutput(WorkerEnd end) {
   return output;
 }
 
-Failure ReadDeath(int wait_status) {
-  if (!WIFSIGNALED(wait_status)) {
-    return Fail("its process " + base::DescribeWaitStatus(wait_status) + " without returning");
+// `answered`: what happened at the process's end, as an exit handler may do anything as well.
+Failure ReadDeath(int wait_status, bool answered) {
+  const std::string how = "its process " + base::DescribeWaitStatus(wait_status);
+  const std::string when = answered ? " at its end, after the function had returned" : "";
+  if (WIFSIGNALED(wait_status)) return Fail(how + when, ModelStatus::kKilled);
+  if (!answered && WEXITSTATUS(wait_status) == kUnheardStatus) {
+    return Fail(
+        "the function closed file descriptors that it hadn't opened, among them the one "
+        "that its result is sent by");
   }
-  return Fail("its process " + base::DescribeWaitStatus(wait_status), ModelStatus::kKilled);
+  return Fail(how + (answered ? when : " without returning"));
+}
+
+std::string DescribeHang(double seconds) {
+  std::ostringstream text;
+  text << "its process hung at its end: it was still there " << std::fixed << std::setprecision(1)
+       << seconds << " s after the function had returned; exit handlers, threads and open files "
+       << "must come to an end ($ZERROW_EXIT_TIMEOUT_S gives them more time)";
+  return text.str();
 }
 
 }  // namespace
@@ -100,15 +117,16 @@ Failure ReadFailure(const json& described, std::string otherwise) {
 
 Answer ReadAnswer(WorkerEnd end) {
   if (!end.error.empty()) return Fail("its process was lost: " + end.error);
-  if (WIFSIGNALED(end.wait_status) || !end.message || !end.message->body.is_object()) {
-    return ReadDeath(end.wait_status);
-  }
+  if (!end.message || !end.message->body.is_object()) return ReadDeath(end.wait_status, false);
   json& body = end.message->body;
   const std::string op = Text(body, "op", 32);
   if (op == "failed") {
-    return ReadFailure(body.value("error", json::object()), "the function failed");
+    Failure failure = ReadFailure(body.value("error", json::object()), "the function failed");
+    if (end.hung) failure.error.message += "; then " + DescribeHang(end.exit_s);
+    return failure;
   }
-  if (WEXITSTATUS(end.wait_status) != 0) return ReadDeath(end.wait_status);
+  if (end.hung) return Fail(DescribeHang(end.exit_s), ModelStatus::kTimeout);
+  if (end.wait_status != 0) return ReadDeath(end.wait_status, true);
   if (op == "output") return ReadOutput(std::move(end));
   if (op == "result" && body.contains("value")) return ValueAnswer{std::move(body.at("value"))};
   return Fail("the worker answered with something that isn't in the protocol");

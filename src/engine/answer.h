@@ -30,7 +30,7 @@ struct ValueAnswer {
 };
 
 struct Failure {
-  ModelStatus status = ModelStatus::kFailed;  // or kKilled
+  ModelStatus status = ModelStatus::kFailed;  // or kKilled, or kTimeout at the process's end
   RunError error;                             // `model` is empty, and `file` if it wasn't told
 };
 

@@ -11,6 +11,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int kKilledBySegv = 11;
+constexpr int kKilledByKill = 9;
 constexpr int kExitedWith3 = 3 << 8;
 
 WorkerEnd End(json body, int wait_status = 0, bool with_fd = false) {
@@ -57,6 +58,35 @@ TEST(Answer, SaysHowAWorkerDied) {
             ModelStatus::kKilled);
   EXPECT_EQ(Failed(End({{"op", "result"}, {"value", 1}}, kExitedWith3)).status,
             ModelStatus::kFailed);
+}
+
+TEST(Answer, SaysHowAWorkerEndedAfterItsAnswer) {
+  const json result = {{"op", "result"}, {"value", 1}};
+  const json failed = {{"op", "failed"}, {"error", {{"message", "m"}}}};
+  const auto hung = [](const json& body) {
+    WorkerEnd end = End(body, kKilledByKill);
+    end.stopped = true;
+    end.exit_s = 2;
+    return end;
+  };
+  EXPECT_EQ(Failed(hung(result)).status, ModelStatus::kTimeout);
+  EXPECT_NE(Failed(hung(result)).error.message.find("hung at its end"), std::string::npos);
+  EXPECT_NE(Failed(hung(result)).error.message.find("2.0 s"), std::string::npos);
+  EXPECT_EQ(Failed(hung(failed)).status, ModelStatus::kFailed);
+  EXPECT_EQ(Failed(hung(failed)).error.message.find("m; then its process hung"), 0u);
+  // What the function did comes before how its process ended.
+  EXPECT_EQ(Failed(End(failed, kKilledBySegv)).error.message, "m");
+  EXPECT_EQ(Failed(End(result, kKilledBySegv)).status, ModelStatus::kKilled);
+  EXPECT_NE(Failed(End(result, kExitedWith3)).error.message.find("code 3 at its end"),
+            std::string::npos);
+  // It was told to end, and had done so by itself.
+  WorkerEnd late = End(result);
+  late.stopped = true;
+  EXPECT_TRUE(std::holds_alternative<ValueAnswer>(ReadAnswer(std::move(late))));
+  WorkerEnd unheard;
+  unheard.wait_status = 121 << 8;
+  EXPECT_NE(Failed(std::move(unheard)).error.message.find("closed file descriptors"),
+            std::string::npos);
 }
 
 TEST(Answer, RefusesWhatIsntInTheProtocol) {

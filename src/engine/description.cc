@@ -215,7 +215,7 @@ Status CheckModelBody(const Field& field, const ModelDescription& model) {
     case ModelKind::kPython:
     case ModelKind::kExpectation:
       if (model.function.empty()) return field["function"].Malformed("empty");
-      if (model.file.empty()) return field["file"].Malformed("empty");
+      if (model.module.empty()) return field["module"].Malformed("empty");
       return Status::OK();
     case ModelKind::kSql:
       if (model.sql.empty()) return field["sql"].Malformed("empty");
@@ -234,14 +234,15 @@ Status CheckModelBody(const Field& field, const ModelDescription& model) {
 
 Result<ModelDescription> ParseModel(const Field& field) {
   ARROW_RETURN_NOT_OK(
-      field.CheckObject({"name", "kind", "file", "line", "function", "sql", "engine", "operator",
-                         "inputs", "parameters", "columns", "timeout_s", "imports"}));
+      field.CheckObject({"name", "kind", "file", "line", "function", "module", "sql", "engine",
+                         "operator", "inputs", "parameters", "columns", "timeout_s", "imports"}));
   ModelDescription model;
   ARROW_ASSIGN_OR_RAISE(model.name, field["name"].Name());
   ARROW_ASSIGN_OR_RAISE(model.kind, ParseKind(field["kind"]));
   ARROW_ASSIGN_OR_RAISE(model.file, field["file"].TextOrEmpty());
   ARROW_ASSIGN_OR_RAISE(model.line, field["line"].Line());
   ARROW_ASSIGN_OR_RAISE(model.function, field["function"].TextOrEmpty());
+  ARROW_ASSIGN_OR_RAISE(model.module, field["module"].TextOrEmpty());
   ARROW_ASSIGN_OR_RAISE(model.sql, field["sql"].TextOrEmpty());
   ARROW_ASSIGN_OR_RAISE(model.engine, field["engine"].TextOrEmpty());
   // It is copied, and written out again, by recursive functions.

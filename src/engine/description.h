@@ -56,6 +56,7 @@ struct ModelDescription {
   std::string file;                     // relative to the project
   int line = 0;
   std::string function;      // python and expectation
+  std::string module;        // of these, the file that declares the model when it is imported
   std::string sql;           // sql
   std::string engine;        // sql: datafusion or duckdb
   nlohmann::json operator_;  // native: an object for the worker; null otherwise

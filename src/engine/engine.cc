@@ -21,6 +21,7 @@ namespace zerrow::engine {
 namespace fs = std::filesystem;
 using arrow::Status;
 using resource::RunId;
+using namespace std::chrono_literals;
 
 namespace {
 
@@ -81,9 +82,10 @@ arrow::Result<RunOptions> CheckOptions(RunOptions options) {
 }
 
 // What the environment says if the option is unset.
-Status SetTimeout(std::chrono::milliseconds& timeout, const char* variable) {
+Status SetTimeout(std::chrono::milliseconds& timeout, const char* variable,
+                  std::chrono::seconds otherwise) {
   if (timeout.count() != 0) return Status::OK();
-  timeout = std::chrono::seconds(60);
+  timeout = otherwise;
   const char* configured = std::getenv(variable);
   if (configured == nullptr || *configured == '\0') return Status::OK();
   char* end = nullptr;
@@ -101,10 +103,9 @@ arrow::Result<RunRequest> CheckSpec(RunSpec& spec, const EngineOptions& engine) 
   request.backend = request.options.backend;
   request.plan_only = spec.plan_only;
   request.import_timeout_s = std::chrono::duration<double>(engine.import_timeout).count();
-  request.surroundings = spec.surroundings
-                             ? *std::move(spec.surroundings)
-                             : Surroundings{engine.python, engine.python_path, std::nullopt,
-                                            usual_descriptors};
+  request.surroundings = spec.surroundings ? *std::move(spec.surroundings)
+                                           : Surroundings{engine.python, engine.python_path,
+                                                          std::nullopt, usual_descriptors};
   // Reading a project doesn't need what its functions import.
   if (!spec.plan_only) request.libraries = GuessLibraries(request.options.project_dir);
   return request;
@@ -137,8 +138,9 @@ arrow::Result<std::unique_ptr<Engine>> Engine::Make(EngineOptions options) {
   if (!options.shim_path.empty() && ::access(options.shim_path.c_str(), R_OK) != 0) {
     return Status::Invalid("the allocator shim ", options.shim_path, " can't be read");
   }
-  ARROW_RETURN_NOT_OK(SetTimeout(options.start_timeout, "ZERROW_START_TIMEOUT_S"));
-  ARROW_RETURN_NOT_OK(SetTimeout(options.import_timeout, "ZERROW_IMPORT_TIMEOUT_S"));
+  ARROW_RETURN_NOT_OK(SetTimeout(options.start_timeout, "ZERROW_START_TIMEOUT_S", 60s));
+  ARROW_RETURN_NOT_OK(SetTimeout(options.import_timeout, "ZERROW_IMPORT_TIMEOUT_S", 60s));
+  ARROW_RETURN_NOT_OK(SetTimeout(options.exit_timeout, "ZERROW_EXIT_TIMEOUT_S", 10s));
   AllowManyDescriptors();
   ARROW_ASSIGN_OR_RAISE(auto loop, Loop::Make(options));
   return std::unique_ptr<Engine>(new Engine(std::move(options), std::move(loop)));

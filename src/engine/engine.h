@@ -36,6 +36,8 @@ struct EngineOptions {
   std::chrono::milliseconds start_timeout{0};
   // Of reading a project, which imports its code. Zero: $ZERROW_IMPORT_TIMEOUT_S, else 60 s.
   std::chrono::milliseconds import_timeout{0};
+  // Of a worker's end, after its answer. Zero: $ZERROW_EXIT_TIMEOUT_S, else 10 s.
+  std::chrono::milliseconds exit_timeout{0};
   // After that a zygote that nobody needs is ended. Zero: never.
   std::chrono::milliseconds zygote_idle{0};
 };

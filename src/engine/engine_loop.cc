@@ -79,6 +79,7 @@ void Engine::Loop::Resume(RunId run) {
 void Engine::Loop::Work() {
   LivePerformer::Options performing;
   performing.start_timeout = options_.start_timeout;
+  performing.exit_timeout = options_.exit_timeout;
   performing.idle = options_.zygote_idle;
   performing.now = [this] { return Now(); };
   performing.backend = [this](BackendKind kind) { return FindBackend(kind); };
@@ -103,7 +104,7 @@ void Engine::Loop::Work() {
   const auto deadline = Clock::now() + kStopPatience;
   while (!dispatcher_->idle() && Clock::now() < deadline && status.ok()) status = Tick();
   performer_.reset();
-  loop_->Stop();  // what is being published needs the store
+  loop_->Stop();        // what is being published needs the store
   dispatcher_.reset();  // whoever still waits for a run is told by the end of its sink
 }
 

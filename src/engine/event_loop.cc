@@ -27,19 +27,12 @@ arrow::Result<std::unique_ptr<EventLoop>> EventLoop::Make() {
 }
 
 EventLoop::EventLoop(UniqueFd epoll, UniqueFd finished_event)
-    : epoll_(std::move(epoll)), finished_event_(std::move(finished_event)) {
-  thread_ = std::thread([this] { Work(); });
-}
+    : epoll_(std::move(epoll)), finished_event_(std::move(finished_event)) {}
 
 EventLoop::~EventLoop() { Stop(); }
 
 void EventLoop::Stop() {
-  {
-    std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  wake_.notify_one();
-  if (thread_.joinable()) thread_.join();
+  other_.Stop();
   finished_.clear();
 }
 
@@ -85,11 +78,18 @@ void EventLoop::Finished(std::list<Job>& job) {
 }
 
 void EventLoop::Post(Callback work, Callback done) {
-  {
-    std::lock_guard lock(mutex_);
-    posted_.push_back({std::move(work), std::move(done), arrow::Status::OK()});
-  }
-  wake_.notify_one();
+  auto job = std::make_shared<std::list<Job>>();
+  job->push_back({std::move(work), std::move(done), arrow::Status::OK()});
+  other_.Post([this, job] {
+    Job& posted = job->front();
+    posted.outcome = base::CatchExceptions([&] {
+      posted.work();
+      return arrow::Status::OK();
+    });
+    posted.work = nullptr;  // what it holds goes here, not on the loop's thread
+    const std::lock_guard lock(mutex_);
+    Finished(*job);
+  });
 }
 
 arrow::Status EventLoop::RunOnce(std::chrono::milliseconds timeout) {
@@ -108,25 +108,6 @@ arrow::Status EventLoop::RunOnce(std::chrono::milliseconds timeout) {
     }));
   }
   return arrow::Status::OK();
-}
-
-void EventLoop::Work() {
-  std::unique_lock lock(mutex_);
-  while (true) {
-    wake_.wait(lock, [this] { return stopping_ || !posted_.empty(); });
-    if (posted_.empty()) return;
-    std::list<Job> taken;
-    taken.splice(taken.end(), posted_, posted_.begin());
-    Job& job = taken.front();
-    lock.unlock();
-    job.outcome = base::CatchExceptions([&] {
-      job.work();
-      return arrow::Status::OK();
-    });
-    job.work = nullptr;  // what it holds goes here, not on the loop's thread
-    lock.lock();
-    Finished(taken);
-  }
 }
 
 arrow::Status EventLoop::CallDone() {

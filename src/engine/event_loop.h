@@ -8,16 +8,15 @@
 #include <arrow/result.h>
 
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <unordered_map>
 
 #include "base/fd.h"
+#include "base/task_thread.h"
 
 namespace zerrow::engine {
 
@@ -64,7 +63,6 @@ class EventLoop {
   };
 
   EventLoop(base::UniqueFd epoll, base::UniqueFd finished_event);
-  void Work();
   void Finished(std::list<Job>& job);  // holds mutex_
   arrow::Status CallDone();
 
@@ -74,12 +72,10 @@ class EventLoop {
   WatchId next_id_ = 1;
   arrow::Status failed_;  // a posted work has thrown
 
-  std::mutex mutex_;  // of what follows
-  std::condition_variable wake_;
-  std::list<Job> posted_;  // lists, as moving a job from one to the other can't fail
-  std::list<Job> finished_;
-  bool stopping_ = false;
-  std::thread thread_;
+  std::mutex mutex_;         // of what follows
+  std::list<Job> finished_;  // a list, as moving a job here can't fail
+
+  base::TaskThread other_;
 };
 
 }  // namespace zerrow::engine

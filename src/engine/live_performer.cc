@@ -29,9 +29,8 @@ LivePerformer::LivePerformer(EventLoop& loop, shm::SegmentStore& store, Options 
       store_(store),
       options_(std::move(options)),
       sampler_(sandbox::MemorySampler::Make([this] { return SharedBytes(); })),
-      zygotes_(loop, {options_.start_timeout, options_.idle, options_.now,
-                      [this](pid_t pid) { sampler_.AddProcess(pid); }}) {
-}
+      zygotes_(loop, {options_.start_timeout, options_.exit_timeout, options_.idle, options_.now,
+                      [this](pid_t pid) { sampler_.AddProcess(pid); }}) {}
 
 LivePerformer::~LivePerformer() = default;
 
@@ -225,9 +224,8 @@ void LivePerformer::OnOutput(TaskId task, Outcome outcome, OutputAnswer output) 
                                        std::move(attempt.inputs), std::move(attempt.grant)});
   loop_.Post(
       [job] {
-        job->published = base::CatchExceptions([&] {
-          return job->grant->Publish(std::move(job->output), std::move(job->inputs));
-        });
+        job->published = base::CatchExceptions(
+            [&] { return job->grant->Publish(std::move(job->output), std::move(job->inputs)); });
         job->grant.reset();
       },
       [this, task, job] {

@@ -27,7 +27,8 @@ class LivePerformer final : public Performer {
  public:
   struct Options {
     std::chrono::milliseconds start_timeout{};  // of a zygote
-    std::chrono::milliseconds idle{};           // Zygotes::Options
+    std::chrono::milliseconds exit_timeout{};   // Zygotes::Options, as the next
+    std::chrono::milliseconds idle{};
     std::function<resource::Time()> now;
     /// Null: there is no such backend here.
     std::function<Backend*(BackendKind)> backend;

@@ -153,6 +153,7 @@ json ValidDocument() {
     "sources": [{"table": "t", "files": ["/a"], "columns": [{"name": "a", "type": "int64"}],
                  "file": "p.yml", "line": 2}],
     "models": [{"name": "m", "kind": "python", "file": "m.py", "line": 4, "function": "m",
+      "module": "m.py",
       "sql": null, "engine": null, "operator": null,
       "inputs": [{"parameter": "t", "model": "t", "columns": ["a"], "filter": null, "line": 5}],
       "parameters": [{"argument": "n", "name": "n"}], "columns": null, "timeout_s": 1.5,

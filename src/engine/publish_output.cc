@@ -20,9 +20,8 @@ arrow::Result<sipc::Summary> CheckMessage(const shm::Segment& message, const Seg
   for (const auto& [id, segment] : segments) granted.emplace(id, segment->size_bytes());
   for (const auto& chunk : chunks) granted.emplace(chunk.id, chunk.chunk.size_bytes);
   ARROW_ASSIGN_OR_RAISE(const base::UniqueFd fd, message.Open());
-  ARROW_ASSIGN_OR_RAISE(
-      const auto mapping,
-      base::Mapping::Map(fd.get(), message.size_bytes(), base::Mapping::Access::kReadOnly));
+  ARROW_ASSIGN_OR_RAISE(const auto mapping, base::Mapping::Map(fd.get(), message.size_bytes(),
+                                                               base::Mapping::Access::kReadOnly));
   return sipc::Check({mapping.data(), static_cast<size_t>(mapping.size())}, granted);
 }
 

@@ -58,7 +58,7 @@ const std::string& Run::NameOf(size_t task) const {
 std::vector<TaskSpec> Run::FirstTasks() {
   tasks_ = {RunTask{}};
   started_ = {0};
-  errors_.resize(1);
+  failures_.resize(1);
   return {SpecOf(tasks_[kDiscover])};
 }
 
@@ -75,7 +75,7 @@ std::vector<TaskSpec> Run::OnPlanned(PlanResult planned) {
   tables_.resize(plan_.nodes.size());
   AddTasks();
   started_.resize(tasks_.size());
-  errors_.resize(tasks_.size());
+  failures_.resize(tasks_.size());
   std::vector<TaskSpec> specs;
   for (size_t i = kFirstNode; i < tasks_.size(); ++i) specs.push_back(SpecOf(tasks_[i]));
   return specs;
@@ -133,7 +133,7 @@ ModelReport* Run::ReportOf(size_t task) {
 
 void Run::OnStarted(size_t task, Time now) {
   started_[task] = now;
-  errors_[task].reset();  // of an attempt before
+  failures_[task].reset();  // of an attempt before
   if (task != kDiscover) return;
   failed_ = Status::OK();
   importing_.clear();
@@ -199,8 +199,9 @@ ModelStatus Run::OnExpectation(ModelReport& model, size_t task, const json& valu
 }
 
 ModelStatus Run::Fail(size_t task, Failure failure) {
-  errors_[task] = Located(task, std::move(failure.error));
-  return failure.status;
+  failure.error = Located(task, std::move(failure.error));
+  failures_[task] = std::move(failure);
+  return failures_[task]->status;
 }
 
 RunError Run::Located(size_t task, RunError error) const {
@@ -251,8 +252,11 @@ Status Run::NotePreview(size_t node, const json& value) {
 }
 
 const ModelReport* Run::OnFinished(size_t task, ModelStatus status) {
-  std::optional<RunError> error = std::exchange(errors_[task], std::nullopt);
-  if (status == ModelStatus::kTimeout) {
+  const std::optional<Failure> failure = std::exchange(failures_[task], std::nullopt);
+  std::optional<RunError> error;
+  if (failure) error = failure->error;
+  // One that hung at its end has said so itself.
+  if (status == ModelStatus::kTimeout && !(failure && failure->status == status)) {
     failed_ = Status::OK();
     error = TimeoutOf(task);
   }

@@ -110,10 +110,10 @@ class Run {
   const resource::Time began_;
   Plan plan_;
   std::vector<RunTask> tasks_;
-  std::vector<resource::Time> started_;          // by task
-  std::vector<std::optional<RunError>> errors_;  // by task: its last attempt's, until it finishes
-  std::vector<TablePtr> tables_;                 // by node
-  std::map<std::string, size_t> kept_;           // name -> task
+  std::vector<resource::Time> started_;           // by task
+  std::vector<std::optional<Failure>> failures_;  // by task: its last attempt's, until it finishes
+  std::vector<TablePtr> tables_;                  // by node
+  std::map<std::string, size_t> kept_;            // name -> task
   std::map<size_t, TablePtr> kept_tables_;
   std::string importing_;  // the file that is being imported
   bool cancelled_ = false;

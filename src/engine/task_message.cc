@@ -76,6 +76,7 @@ class MessageMaker {
       body["operator"] = node.model.operator_;
     } else {
       body["function"] = node.model.function;
+      body["file"] = node.model.module;
     }
     for (const PlanInput& input : node.inputs) ARROW_RETURN_NOT_OK(AddInput(input));
     return arrow::Status::OK();
@@ -146,7 +147,7 @@ class MessageMaker {
 }  // namespace
 
 arrow::Result<TaskMessage> MessageFor(const Run& run, size_t task, const shm::SegmentStore& store,
-                       Segments& inputs) {
+                                      Segments& inputs) {
   return MessageMaker(run, store, inputs).Make(run.task(task));
 }
 

@@ -21,6 +21,6 @@ struct TaskMessage {
 /// Of a task of the run that is about to start, so that its inputs are in `store`. `inputs` gets
 /// all segments of its inputs. IOError: a segment can't be opened.
 arrow::Result<TaskMessage> MessageFor(const Run& run, size_t task, const shm::SegmentStore& store,
-                       Segments& inputs);
+                                      Segments& inputs);
 
 }  // namespace zerrow::engine

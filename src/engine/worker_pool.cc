@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -259,6 +260,16 @@ void WorkerPool::Kill(WorkerId id) {
   if (worker->second->pidfd.valid()) worker->second->owed_since = std::chrono::steady_clock::now();
 }
 
+void WorkerPool::KillOverstaying(milliseconds limit) {
+  std::vector<WorkerId> found;
+  const auto now = std::chrono::steady_clock::now();
+  for (const auto& [id, worker] : workers_) {
+    const bool answered = worker->answer || worker->large_answer;
+    if (answered && !worker->killed && now - worker->answered > limit) found.push_back(id);
+  }
+  for (const WorkerId id : found) Kill(id);
+}
+
 void WorkerPool::OnZygoteMessage() {
   auto received = zygote_.channel.Receive(milliseconds(0), kZygoteLimits);
   if (!received.ok()) return LoseZygote(received.status().message());
@@ -406,8 +417,17 @@ void WorkerPool::End(WorkerId id, int wait_status, double cpu_s, int64_t max_rss
   }
   if (!worker->error.empty()) error = worker->error;
   const std::chrono::duration<double> exit = std::chrono::steady_clock::now() - worker->answered;
-  WorkerEnd end{std::move(worker->answer), wait_status, cpu_s,  max_rss_bytes, exit.count(),
-                std::move(error),          lost(),      lost() && info_.has_value()};
+  const bool answered = worker->answer || worker->large_answer;
+  WorkerEnd end;
+  end.hung = answered && worker->killed && WIFSIGNALED(wait_status);
+  end.message = std::move(worker->answer);
+  end.wait_status = wait_status;
+  end.cpu_s = cpu_s;
+  end.max_rss_bytes = max_rss_bytes;
+  end.exit_s = exit.count();
+  end.error = std::move(error);
+  end.lost = lost();
+  end.was_ready = info_.has_value();
   WorkerHandlers handlers = std::move(worker->handlers);
   auto large_answer = std::move(worker->large_answer);
   Forget(id);

@@ -52,8 +52,9 @@ struct WorkerEnd {
   int wait_status = 0;
   double cpu_s = 0;
   int64_t max_rss_bytes = 0;
-  double exit_s = 0;  // from its answer to its end
-  std::string error;  // of the machinery: it couldn't be forked, the zygote died, bad message
+  double exit_s = 0;       // from its answer to its end
+  bool hung = false;       // it had answered and was killed since it didn't end
+  std::string error;       // of the machinery: it couldn't be forked, the zygote died, bad message
   bool lost = false;       // the zygote is gone, and the worker with it
   bool was_ready = false;  // that zygote
 };
@@ -83,6 +84,10 @@ class WorkerPool {
 
   /// Kills the worker with all its descendants; on_ended follows.
   void Kill(WorkerId id);
+
+  /// Kills workers that have answered and are still there after `limit`: their end is as long as
+  /// the user's code makes it, by exit handlers, threads, open files.
+  void KillOverstaying(std::chrono::milliseconds limit);
 
   /// Ends everything: for a zygote that doesn't do what it is told.
   void Abandon(const std::string& why) { LoseZygote(why); }

@@ -53,6 +53,7 @@ void Zygotes::OnTime() {
 void Zygotes::CheckTime(Entry& entry) const {
   const Time now = options_.now();
   if (entry.pool->lost()) return;
+  entry.pool->KillOverstaying(options_.exit_timeout);
   if (!entry.pool->ready() && now - entry.started > Seconds(options_.start_timeout)) {
     return entry.pool->Abandon("it wasn't ready after " +
                                std::to_string(options_.start_timeout.count() / 1000) +

@@ -23,7 +23,8 @@ class Zygotes {
  public:
   struct Options {
     std::chrono::milliseconds start_timeout{};
-    std::chrono::milliseconds idle{};  // zero: kept as long as the engine
+    std::chrono::milliseconds exit_timeout{};  // of a worker, after its answer
+    std::chrono::milliseconds idle{};          // zero: kept as long as the engine
     std::function<resource::Time()> now;
     std::function<void(pid_t)> on_started;
   };

@@ -48,12 +48,13 @@ def environment(tmp_path_factory):
 
 def steps(text):
     """The commands of a console block, each with the lines that it should print."""
+    found = []
     for line in text.splitlines():
         if line.startswith("$ "):
-            expected = []
-            yield line[2:], expected
+            found.append((line[2:], []))
         else:
-            expected.append(line)
+            found[-1][1].append(line)
+    return found
 
 
 def run(command, expected, *, folder, env, fails=False):
@@ -111,3 +112,12 @@ def test_the_readmes_pipeline_runs(environment, tmp_path):
             (tmp_path / names[language]).write_text(text)
     for command in ("zerrow show worst_hours", "zerrow show league"):
         run(command, [], folder=tmp_path, env=environment)
+
+
+def test_what_a_document_shows_is_compared(environment, tmp_path):
+    ((command, expected), (_, nothing)) = steps("$ echo one; echo two\none\n...w...\n$ true\n")
+    assert (expected, nothing) == (["one", "...w..."], [])
+    run(command, expected, folder=tmp_path, env=environment)
+    for wrong in (["two", "one"], ["one", "three"], ["on.", "two"]):
+        with pytest.raises(AssertionError, match="instead of"):
+            run(command, wrong, folder=tmp_path, env=environment)

@@ -48,6 +48,7 @@ def test_python_models_sources_and_parameters(project):
         "file": "models/late.py",
         "line": 8,
         "function": "late",
+        "module": "models/late.py",
         "sql": None,
         "engine": None,
         "operator": None,
@@ -182,7 +183,8 @@ FUNCTION_MISTAKES = {
     "write zerrow.Model('...')": "def f(t=zerrow.Model): ...",
     "f() is async": "async def f(): ...",
     "f() yields": "def f():\n    yield 1",
-    "f() is defined again on line 5": "def f(): ...\n@zerrow.model()\ndef f(): ...",
+    "annotated as int, but an input": "def f(t: int = zerrow.Model('flights')): ...",
+    "annotated as pl.Dataframe": "def f(t: 'pl.Dataframe' = zerrow.Model('flights')): ...",
 }
 
 
@@ -194,25 +196,173 @@ def test_mistakes_in_a_function(project, message):
     assert message in text
 
 
-def test_functions_that_no_worker_would_find(project):
+def test_a_function_that_is_no_model(project):
+    project.write("a.py", "import zerrow\n@zerrow.resources(timeout=1)\ndef half(): ...\n")
+    file, line, text = project.error()
+    assert (file, line) == ("a.py", 3)
+    assert "neither @zerrow.model nor @zerrow.expectation" in text
+
+
+FACTORY = """
+import functools
+import zerrow
+
+def make(name, columns=None):
+    @zerrow.model(name=name, columns=columns)
+    def made(flights=zerrow.Model("flights")):
+        return flights
+
+def labelled(function):
+    @functools.wraps(function)
+    def inner(*args, **kwargs):
+        return function(*args, **kwargs)
+    return inner
+"""
+
+
+def found(project):
+    described = project.describe()
+    assert described["errors"] == []
+    return [(m["name"], m["file"], m["line"], m["module"]) for m in described["models"]]
+
+
+def test_models_that_other_functions_make(project):
+    project.write("lib/factory.py", FACTORY)
     project.write(
         "a.py",
         """
         import zerrow
-        def make():
+        from lib.factory import labelled, make
+
+        for name in ("one", "two"):
+            make(name)
+
+        def hidden():
             @zerrow.model()
             def inner(): ...
-            return None
-        make()
+        hidden()
 
+        @zerrow.model(name="first")
+        def same(): ...
+
+        @zerrow.model(name="second")
+        def same(): ...
+
+        @labelled
+        @zerrow.model()
+        @labelled
         @zerrow.resources(timeout=1)
-        def half(): ...
+        @functools.cache
+        def wrapped(*, one=zerrow.Model("one")): ...
+        """.replace("import zerrow\n", "import functools, zerrow\n", 1),
+    )
+    assert found(project) == [
+        ("one", "lib/factory.py", 6, "a.py"),
+        ("two", "lib/factory.py", 6, "a.py"),
+        ("inner", "a.py", 9, "a.py"),
+        ("first", "a.py", 13, "a.py"),
+        ("second", "a.py", 16, "a.py"),
+        ("wrapped", "a.py", 23, "a.py"),
+    ]
+
+
+def test_models_that_a_library_makes(project):
+    project.write("venv/lib/factory.py", FACTORY)
+    project.write(
+        "a.py",
+        """
+        import sys
+        sys.path.insert(0, __file__.replace("a.py", "venv/lib"))
+        import factory, zerrow
+        factory.make("one")
+        zerrow.model
+        """,
+    )
+    assert found(project) == [("one", "a.py", 4, "a.py")]
+
+
+def test_a_decorator_whose_result_nobody_finds(project):
+    project.write("factory.py", FACTORY)
+    project.write(
+        "a.py",
+        """
+        import zerrow
+        from factory import labelled
+
+        @lambda function: lambda **tables: function(**tables)
+        @zerrow.model()
+        def hides(): ...
+
+        def make():
+            @labelled
+            @zerrow.model()
+            def inner(): ...
+        make()
         """,
     )
     errors = project.errors()
-    assert [(file, line) for file, line, _ in errors] == [("a.py", 4), ("a.py", 9)]
-    assert "inner() is not a top-level function" in errors[0][2]
-    assert "neither @zerrow.model nor @zerrow.expectation" in errors[1][2]
+    assert [(file, line) for file, line, _ in errors] == [("a.py", 6), ("a.py", 11)]
+    for _, _, text in errors:
+        assert "has a decorator above @zerrow.model whose result isn't found" in text
+
+
+def test_a_decorator_below_that_hides_the_arguments(project):
+    project.write(
+        "a.py",
+        """
+        import zerrow
+        @zerrow.model(name="hidden")
+        @lambda function: lambda **tables: function(**tables)
+        def hides(): ...
+        """,
+    )
+    _, _, text = project.error()
+    assert "a decorator needs functools.wraps to show those of its function" in text
+
+
+def test_a_file_that_is_imported_under_two_names(project):
+    project.write("models/a.py", "import zerrow\n@zerrow.model()\ndef f(): ...\n")
+    project.write(
+        "b.py",
+        """
+        import sys, zerrow
+        sys.path.insert(0, __file__.replace("b.py", "models"))
+        import a
+        @zerrow.model()
+        def g(): ...
+        """,
+    )
+    assert [name for name, *_ in found(project)] == ["f", "g"]
+
+
+def test_files_whose_names_differ_in_signs_only(project):
+    project.write("a-b.py", "import zerrow\n@zerrow.model()\ndef f(): ...\n")
+    project.write("a+b.py", "import zerrow\n@zerrow.model()\ndef g(): ...\n")
+    assert {name for name, *_ in found(project)} == {"f", "g"}
+
+
+def test_annotations_are_refused_at_their_input(project):
+    project.write(
+        "a.py",
+        """
+        from __future__ import annotations
+        import zerrow
+        from typing import TYPE_CHECKING
+        if TYPE_CHECKING:
+            import numpy as np
+            import polars as frames
+
+        @zerrow.model()
+        def f(
+            a: frames.DataFrame = zerrow.Model("flights"),
+            b: np.ndarray = zerrow.Model("flights"),
+            limit: np.ndarray = zerrow.Parameter("limit"),
+        ) -> np.ndarray: ...
+        """,
+    )
+    file, line, text = project.error()
+    assert (file, line) == ("a.py", 11)
+    assert "argument 'b' is annotated as np.ndarray" in text
 
 
 def test_a_refused_argument_is_reported_at_its_line(project):

@@ -138,8 +138,8 @@ class Harness:
         return worker.finish()
 
     def call(self, project_dir, source, tables=(), function="f", kind="python", **fields):
-        """Runs a function whose file has the given text."""
-        (project_dir / "model.py").write_text(source)
+        """Runs a function whose file has the given text, as the model or expectation "m"."""
+        self.write(project_dir, source, function, kind)
         return self.run(
             project_dir,
             kind,
@@ -149,6 +149,11 @@ class Harness:
             function=function,
             **fields,
         )
+
+    def write(self, project_dir, source, function="f", kind="python"):
+        decorator = "expectation" if kind == "expectation" else "model"
+        declared = f"\nimport zerrow\nzerrow.{decorator}(name='m')({function})\n"
+        (project_dir / "model.py").write_text(source + declared)
 
     def close(self):
         del self.channel

@@ -1,7 +1,5 @@
 """Inputs in the libraries' forms and what functions return, with what is shared on the way."""
 
-import typing
-
 import duckdb
 import numpy as np
 import pandas as pd
@@ -47,48 +45,9 @@ def shared(output, column, table=TABLE):
     return inside / sum(size for _, size in mine)
 
 
-def plain(a, b: pa.Table, c: "pa.Table", d: int = 3):
-    pass
-
-
-def frames(  # noqa: PLR0917
-    a: pd.DataFrame,
-    b: pl.DataFrame,
-    c: pl.LazyFrame,
-    d: duckdb.DuckDBPyRelation,
-    e: "pl.DataFrame",
-    f: pl.DataFrame | None,
-    g: typing.Optional["pd.DataFrame"],
-):
-    pass
-
-
-def unresolvable(a: "pandas.DataFrame", b: "Optional[polars.LazyFrame]", c: "my.pl.DataFrame"):  # noqa: F821
-    pass
-
-
-def test_annotations_say_the_form():
-    assert set(_convert.wanted_forms(plain).values()) == {"pyarrow"}
-    assert _convert.wanted_forms(frames) == {
-        "a": "pandas",
-        "b": "polars",
-        "c": "polars_lazy",
-        "d": "duckdb",
-        "e": "polars",
-        "f": "polars",
-        "g": "pandas",
-    }
-
-
-def test_annotations_for_type_checkers_only():
-    assert _convert.wanted_forms(unresolvable) == {
-        "a": "pandas",
-        "b": "polars_lazy",
-        "c": "pyarrow",
-    }
-
-
-@pytest.mark.parametrize("form", ["pyarrow", "pandas", "polars", "polars_lazy", "duckdb"])
+@pytest.mark.parametrize(
+    "form", ["pyarrow", "pyarrow_reader", "pandas", "polars", "polars_lazy", "duckdb"]
+)
 def test_there_and_back(form):
     frame = _convert.from_table(TABLE, form)
     table = _convert.to_table(frame, "f")

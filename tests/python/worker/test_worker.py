@@ -96,9 +96,13 @@ def test_expectations(plain_zygote, tmp_path, code, value):
     outcome = plain_zygote.call(
         tmp_path, f"def f(a):\n    {code}\n", [("a", TABLE)], kind="expectation"
     )
-    assert outcome.answer == {"op": "result", "value": value}
+    answered = outcome.answer["value"]
+    assert answered["met"] is value
     if "assert" in code:
-        assert "AssertionError: too many" in outcome.stderr
+        assert answered["message"] == "too many"
+        assert (answered["file"], answered["line"]) == ("model.py", 2)
+    else:
+        assert list(answered) == ["met"]
 
 
 def test_an_expectation_must_say_yes_or_no(plain_zygote, tmp_path):
