@@ -34,12 +34,12 @@ arrow::Result<std::shared_ptr<arrow::Buffer>> Map(int fd, int64_t size_bytes,
   return std::make_shared<MappedBuffer>(std::move(mapping), std::move(owner));
 }
 
-arrow::Result<std::shared_ptr<arrow::Table>> ReadFile(std::shared_ptr<arrow::Buffer> message) {
+arrow::Result<std::shared_ptr<arrow::Table>> ReadStream(std::shared_ptr<arrow::Buffer> message) {
   auto options = arrow::ipc::IpcReadOptions::Defaults();
   options.use_threads = false;
   ARROW_ASSIGN_OR_RAISE(
       const auto reader,
-      arrow::ipc::RecordBatchFileReader::Open(
+      arrow::ipc::RecordBatchStreamReader::Open(
           std::make_shared<arrow::io::BufferReader>(std::move(message)), options));
   return reader->ToTable();
 }
@@ -62,8 +62,8 @@ arrow::Result<std::shared_ptr<arrow::Table>> OpenTable(
     const std::shared_ptr<const PublishedTable>& table) {
   ARROW_ASSIGN_OR_RAISE(auto message, Map(table->message.get(), table->message_bytes, table));
   const bool file = table->format == PublishedTable::Format::kArrowFile;
-  ARROW_ASSIGN_OR_RAISE(
-      auto opened, file ? ReadFile(std::move(message)) : ReadReferences(std::move(message), table));
+  ARROW_ASSIGN_OR_RAISE(auto opened, file ? ReadStream(std::move(message))
+                                          : ReadReferences(std::move(message), table));
   ARROW_RETURN_NOT_OK(opened->Validate());
   return opened;
 }

@@ -22,7 +22,7 @@ class Segment;
 namespace zerrow::engine {
 
 struct PublishedTable {
-  /// kSipc: the message refers to `segments`. kArrowFile: the message is a whole Arrow IPC file.
+  /// kSipc: the message refers to `segments`. kArrowFile: the message is a whole Arrow IPC stream.
   enum class Format { kSipc, kArrowFile };
 
   Format format = Format::kSipc;
