@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include <arrow/util/utf8.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -7,9 +8,11 @@
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
+#include "base/machine.h"
 #include "engine/engine_loop.h"
 #include "engine/run_queue.h"
 #include "engine/zygote.h"
@@ -61,17 +64,26 @@ BackendInfo DescribeKernelZero() {
   return {BackendKind::kKernelZero, found.available, found.detail};
 }
 
+// Workers are told paths in JSON.
+Status CheckPath(std::string_view what, const std::string& path) {
+  arrow::util::InitializeUTF8();
+  return arrow::util::ValidateUTF8(path)
+             ? Status::OK()
+             : Status::Invalid("the ", what, "'s path isn't UTF-8; rename it");
+}
+
 arrow::Result<RunOptions> CheckOptions(RunOptions options) {
   std::error_code error;
   options.project_dir = fs::absolute(options.project_dir, error).lexically_normal().string();
   if (error || !fs::is_directory(options.project_dir, error)) {
     return Status::Invalid("the project folder ", options.project_dir, " doesn't exist");
   }
+  ARROW_RETURN_NOT_OK(CheckPath("project folder", options.project_dir));
   if (options.jobs < 0) return Status::Invalid("jobs must be positive");
-  if (options.jobs == 0)
-    options.jobs = std::max(1, static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)));
+  if (options.jobs == 0) options.jobs = base::UsableCores();
   if (options.output_dir) {
     options.output_dir = fs::absolute(*options.output_dir, error).lexically_normal().string();
+    ARROW_RETURN_NOT_OK(CheckPath("output folder", *options.output_dir));
     fs::create_directories(*options.output_dir, error);
     if (error || !fs::is_directory(*options.output_dir, error)) {
       return Status::Invalid("the output folder ", *options.output_dir, " can't be made",
@@ -200,8 +212,8 @@ std::vector<BackendInfo> Engine::DescribeBackends() const {
   std::vector<BackendInfo> backends = {
       DescribeKernelZero(),
       DescribeMemfd(options_),
-      {BackendKind::kCopy, true, "Arrow IPC files in shared memory, mapped by their readers"},
-      {BackendKind::kFullCopy, true, "Arrow IPC files in shared memory, copied by their readers"}};
+      {BackendKind::kCopy, true, "Arrow IPC streams in shared memory, mapped by their readers"},
+      {BackendKind::kFullCopy, true, "Arrow IPC streams in shared memory, copied by their readers"}};
   // With iterators, as clang 14 can't compile the ranges' version.
   std::stable_partition(backends.begin(), backends.end(),
                         [](const BackendInfo& backend) { return backend.available; });

@@ -1,11 +1,10 @@
 #include "engine/engine_loop.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <array>
 #include <utility>
 
+#include "base/machine.h"
 #include "sandbox/cgroup.h"
 #include "shm/kernelzero.h"
 
@@ -26,12 +25,6 @@ constexpr std::chrono::seconds kStopPatience{5};
 // As `auto` tries them.
 constexpr std::array kByPreference = {BackendKind::kKernelZero, BackendKind::kMemfd,
                                       BackendKind::kCopy};
-
-int UsableCores() {
-  cpu_set_t cores;
-  if (::sched_getaffinity(0, sizeof(cores), &cores) != 0) return 1;
-  return std::max(1, CPU_COUNT(&cores));
-}
 
 }  // namespace
 
@@ -87,7 +80,7 @@ void Engine::Loop::Work() {
   performing.check_cancelled = [this] { CheckCancelled(); };
   performer_ = std::make_unique<LivePerformer>(*loop_, store_, std::move(performing));
   Dispatcher::Options dispatching;
-  dispatching.slots = options_.slots > 0 ? options_.slots : UsableCores();
+  dispatching.slots = options_.slots > 0 ? options_.slots : base::UsableCores();
   dispatching.now = [this] { return Now(); };
   // A result may outlive the engine, but then nobody counts it any more.
   dispatching.on_result_dropped = [this, weak = std::weak_ptr(loop_)](resource::TaskId task) {

@@ -16,7 +16,7 @@
 namespace zerrow::engine {
 
 struct PublishedTable {
-  /// kSipc: the message refers to other segments. kArrowFile: it is a whole Arrow IPC file.
+  /// kSipc: the message refers to other segments. kArrowFile: it is a whole Arrow IPC stream.
   enum class Format { kSipc, kArrowFile };
 
   Format format = Format::kSipc;

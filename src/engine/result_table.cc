@@ -35,12 +35,12 @@ arrow::Result<std::shared_ptr<arrow::Buffer>> Map(int fd, int64_t size_bytes,
   return std::make_shared<MappedBuffer>(std::move(mapping), std::move(owner));
 }
 
-arrow::Result<std::shared_ptr<arrow::Table>> ReadFile(std::shared_ptr<arrow::Buffer> message) {
+arrow::Result<std::shared_ptr<arrow::Table>> ReadStream(std::shared_ptr<arrow::Buffer> message) {
   auto options = arrow::ipc::IpcReadOptions::Defaults();
   options.use_threads = false;
   ARROW_ASSIGN_OR_RAISE(
       const auto reader,
-      arrow::ipc::RecordBatchFileReader::Open(
+      arrow::ipc::RecordBatchStreamReader::Open(
           std::make_shared<arrow::io::BufferReader>(std::move(message)), options));
   return reader->ToTable();
 }

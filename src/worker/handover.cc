@@ -64,9 +64,10 @@ arrow::Result<std::vector<int64_t>> MoveRanges(const shm::KernelZero& kernelzero
   return (*file)->offsets;
 }
 
-arrow::Result<std::shared_ptr<arrow::Table>> ReadArrowFile(std::shared_ptr<arrow::Buffer> file) {
-  auto input = std::make_shared<arrow::io::BufferReader>(std::move(file));
-  ARROW_ASSIGN_OR_RAISE(auto reader, arrow::ipc::RecordBatchFileReader::Open(input));
+arrow::Result<std::shared_ptr<arrow::Table>> ReadArrowStream(
+    std::shared_ptr<arrow::Buffer> message) {
+  auto input = std::make_shared<arrow::io::BufferReader>(std::move(message));
+  ARROW_ASSIGN_OR_RAISE(auto reader, arrow::ipc::RecordBatchStreamReader::Open(std::move(input)));
   return reader->ToTable();
 }
 
@@ -97,13 +98,13 @@ arrow::Result<std::shared_ptr<arrow::Table>> Handover::Open(
   std::shared_ptr<arrow::Table> table;
   if (format == Format::kArrowFileHeap) {
     ARROW_ASSIGN_OR_RAISE(auto file, ReadIntoHeap(message_fd, size_bytes));
-    ARROW_ASSIGN_OR_RAISE(table, ReadArrowFile(std::move(file)));
+    ARROW_ASSIGN_OR_RAISE(table, ReadArrowStream(std::move(file)));
   } else {
     ARROW_ASSIGN_OR_RAISE(auto message, MapFile(message_fd, size_bytes));
     if (format == Format::kSipc) {
       ARROW_ASSIGN_OR_RAISE(table, ReadSipc(std::move(message), segments));
     } else {
-      ARROW_ASSIGN_OR_RAISE(table, ReadArrowFile(std::move(message)));
+      ARROW_ASSIGN_OR_RAISE(table, ReadArrowStream(std::move(message)));
     }
   }
   ARROW_RETURN_NOT_OK(table->Validate());
@@ -200,9 +201,9 @@ arrow::Result<Published> Handover::PublishByCopy(const arrow::Table& table) {
   ARROW_ASSIGN_OR_RAISE(auto output, arrow::io::FileOutputStream::Open(sink.release()));
   auto options = arrow::ipc::IpcWriteOptions::Defaults();
   options.alignment = 64;
-  // The file format allows one dictionary a column, a table may have one in every chunk.
-  options.unify_dictionaries = true;
-  ARROW_ASSIGN_OR_RAISE(auto writer, arrow::ipc::MakeFileWriter(output, table.schema(), options));
+  // Not Arrow's file format: that allows one dictionary a column, but a table may have another in
+  // every chunk, and Arrow can't unify those that hold nulls or need wider indices together.
+  ARROW_ASSIGN_OR_RAISE(auto writer, arrow::ipc::MakeStreamWriter(output, table.schema(), options));
   ARROW_RETURN_NOT_OK(writer->WriteTable(table));
   ARROW_RETURN_NOT_OK(writer->Close());
   ARROW_RETURN_NOT_OK(output->Close());

@@ -30,8 +30,8 @@ namespace zerrow::worker {
 
 enum class Format {
   kSipc,           // a message whose buffers are references to granted segments
-  kArrowFile,      // an Arrow IPC file, mapped
-  kArrowFileHeap,  // an Arrow IPC file, read into the process's own memory
+  kArrowFile,      // a file that holds an Arrow IPC stream, mapped
+  kArrowFileHeap,  // the same, read into the process's own memory
 };
 std::string_view ToString(Format format);
 arrow::Result<Format> ParseFormat(std::string_view name);
@@ -75,7 +75,7 @@ class Handover {
   /// all of the rest is copied. IOError: there is no KernelZero.
   arrow::Result<Published> PublishByMoving(const arrow::Table& table, SegmentId segment);
 
-  /// Publishes the whole table as an Arrow IPC file.
+  /// Publishes the whole table as an Arrow IPC stream.
   arrow::Result<Published> PublishByCopy(const arrow::Table& table);
 
  private:

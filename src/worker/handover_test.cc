@@ -4,6 +4,7 @@
 #include <arrow/builder.h>
 #include <arrow/io/memory.h>
 #include <arrow/ipc/writer.h>
+#include <arrow/json/from_string.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -150,7 +151,7 @@ TEST(HandoverTest, MalformedMessagesAreErrors) {
   EXPECT_TRUE(ParseFormat("pickle").status().IsInvalid());
 }
 
-TEST(HandoverTest, PublishByCopyIsASealedArrowFile) {
+TEST(HandoverTest, PublishByCopyIsASealedArrowStream) {
   Chunk chunk(7);
   const auto table = MakeTable({chunk.Int64s(10'000, 0)});
   Handover handover;
@@ -164,23 +165,33 @@ TEST(HandoverTest, PublishByCopyIsASealedArrowFile) {
   }
 }
 
-TEST(HandoverTest, PublishByCopyUnifiesDictionaries) {
-  const auto encode = [](const std::string& text) {
-    arrow::StringDictionaryBuilder builder;
-    EXPECT_TRUE(builder.Append(text).ok());
-    return Value(builder.Finish());
+std::shared_ptr<arrow::Array> Dictionary(const std::string& indices, const std::string& values) {
+  const auto type = arrow::dictionary(arrow::int8(), arrow::utf8());
+  return Value(arrow::json::DictArrayFromJSONString(type, indices, values));
+}
+
+TEST(HandoverTest, PublishByCopyKeepsAnyDictionaryOfAnyChunk) {
+  const auto first = Dictionary("[0, 1, null, 2]", R"(["a", null, "b"])");
+  const auto second = Dictionary("[2, 1, 0]", R"([null, "b", "c"])");
+  const auto again = Dictionary("[1]", R"(["a", null, "b"])");
+  const auto nested = [](const std::shared_ptr<arrow::Array>& values) {
+    const auto offsets = Value(arrow::json::ArrayFromJSONString(
+        arrow::int32(), "[0, 0, 2, " + std::to_string(values->length()) + "]"));
+    return Value(arrow::ListArray::FromArrays(*offsets, *values));
   };
-  const arrow::ArrayVector chunks = {encode("a"), encode("b")};
-  const auto column = std::make_shared<arrow::ChunkedArray>(chunks);
-  const auto table =
-      arrow::Table::Make(arrow::schema({arrow::field("d", column->type())}), {column});
-  Handover handover;
-  const Published published = Value(handover.PublishByCopy(*table));
-  const auto opened = Value(handover.Open(Format::kArrowFile, published.message.get(), {}));
-  EXPECT_TRUE(opened->ValidateFull().ok());
-  const auto second = Value(opened->column(0)->GetScalar(1));
-  const auto& value = static_cast<const arrow::DictionaryScalar&>(*second);
-  EXPECT_EQ(Value(value.GetEncodedValue())->ToString(), "b");
+  for (const arrow::ArrayVector& chunks :
+       {arrow::ArrayVector{first, second, again}, arrow::ArrayVector{nested(first), nested(second)},
+        arrow::ArrayVector{}}) {
+    const auto type = chunks.empty() ? first->type() : chunks[0]->type();
+    const auto column = std::make_shared<arrow::ChunkedArray>(chunks, type);
+    const auto table = arrow::Table::Make(arrow::schema({arrow::field("d", type)}), {column});
+    const Published published = Value(Handover().PublishByCopy(*table));
+    for (Format format : {Format::kArrowFile, Format::kArrowFileHeap}) {
+      const auto opened = Value(Handover().Open(format, published.message.get(), {}));
+      EXPECT_TRUE(opened->ValidateFull().ok());
+      EXPECT_TRUE(opened->Equals(*table)) << opened->ToString();
+    }
+  }
 }
 
 TEST(HandoverTest, TablesWithoutRowsOrColumns) {
