@@ -230,6 +230,8 @@ bool MemoryCgroup::Holds(pid_t pid) const {
 }
 
 arrow::Status MemoryCgroup::AddProcess(pid_t pid) {
+  // To the kernel 0 is whoever writes it: this process would be in the way of the cgroup's removal.
+  if (pid <= 0) return arrow::Status::Invalid("a process without a number");
   if (Holds(pid)) return arrow::Status::OK();
   const std::string path = path_ + "/cgroup.procs";
   const base::UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));

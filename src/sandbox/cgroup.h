@@ -50,7 +50,7 @@ class MemoryCgroup {
   const std::string& path() const { return path_; }
 
   /// Its memory is charged here from now on, its children are born here. One that is here already
-  /// costs little; moving one takes the kernel about 10 ms. IOError.
+  /// costs little; moving one takes the kernel about 10 ms. IOError; Invalid: no process's number.
   arrow::Status AddProcess(pid_t pid);
 
   /// What is charged here now. IOError.

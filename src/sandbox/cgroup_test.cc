@@ -11,6 +11,7 @@
 #include <functional>
 
 #include "base/machine.h"
+#include "sandbox/memory_sampler.h"
 
 namespace zerrow::sandbox {
 namespace {
@@ -118,6 +119,25 @@ TEST_F(FakeHierarchy, WhatKilledEnginesLeftIsRemoved) {
   Tried({"3:memory:/own\n", Mount("cgroup", "/", "rw,memory")});
   EXPECT_FALSE(fs::exists(root_ / "own" / abandoned));
   EXPECT_TRUE(fs::exists(root_ / "own" / living));
+}
+
+// A worker may be gone before its number is known; this process must not get there in its place.
+TEST(MemoryCgroup, NoProcessIsNotThisProcess) {
+  auto made = MemoryCgroup::Make();
+  if (!made.ok()) GTEST_SKIP() << made.status().message();
+  EXPECT_TRUE((*made)->AddProcess(0).IsInvalid());
+  std::string members;
+  std::ifstream((*made)->path() + "/cgroup.procs") >> members;
+  EXPECT_EQ(members, "");
+}
+
+TEST(MemorySampler, IgnoresAProcessWithoutANumber) {
+  auto sampler = MemorySampler::Make(nullptr);
+  const std::string method = sampler.method();
+  const std::string before = CgroupFiles::OfThisProcess().ValueOrDie().cgroup;
+  sampler.AddProcess(0);
+  EXPECT_EQ(CgroupFiles::OfThisProcess().ValueOrDie().cgroup, before);
+  EXPECT_EQ(sampler.method(), method);
 }
 
 TEST(MemoryCgroup, IsRemovedWhenItsProcessesAreGone) {

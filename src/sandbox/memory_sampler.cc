@@ -59,6 +59,7 @@ void MemorySampler::LoseCgroup(const arrow::Status& reason) {
 }
 
 void MemorySampler::AddProcess(pid_t pid) {
+  if (pid <= 0) return;  // it had ended before its number could be read
   if (cgroup_ != nullptr) {
     const arrow::Status added = cgroup_->AddProcess(pid);
     // A process that is gone isn't the cgroup's fault; anything else is for good.

@@ -34,7 +34,8 @@ class MemorySampler {
   const std::string& method() const { return method_; }
 
   /// A process of the run, as early in its life as possible. In a cgroup its later children are
-  /// counted with it; /proc counts only those that were added. One that is gone already is fine.
+  /// counted with it; /proc counts only those that were added. One that is gone already is fine,
+  /// and so is 0: a process whose number isn't known.
   void AddProcess(pid_t pid);
   /// Forgets the process; returns its own peak.
   int64_t RemoveProcess(pid_t pid);
