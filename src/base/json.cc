@@ -26,7 +26,7 @@ class Builder : public nlohmann::json_sax<json> {
   bool number_unsigned(uint64_t value) override { return Put(value); }
   bool number_float(double value, const std::string&) override { return Put(value); }
   bool string(std::string& value) override { return Put(std::move(value)); }
-  bool binary(json::binary_t&) override { return Fail("binary data"); }
+  bool binary(json::binary_t&) override { return Fail("JSON with binary data"); }
   bool start_object(size_t) override { return Open(json::object()); }
   bool start_array(size_t) override { return Open(json::array()); }
   bool end_object() override { return Close(); }
@@ -36,7 +36,7 @@ class Builder : public nlohmann::json_sax<json> {
     return true;
   }
   bool parse_error(size_t position, const std::string&, const json::exception&) override {
-    return Fail("it isn't JSON at byte " + std::to_string(position));
+    return Fail("what isn't JSON, at byte " + std::to_string(position));
   }
 
  private:
@@ -50,7 +50,7 @@ class Builder : public nlohmann::json_sax<json> {
   // Only the innermost container grows, so that pointers to those around it stay valid.
   bool Open(json container) {
     if (open_.size() == limits_.depth) {
-      return Fail("nested deeper than " + std::to_string(limits_.depth) + " levels");
+      return Fail("JSON nested deeper than " + std::to_string(limits_.depth) + " levels");
     }
     json* const placed = Place(std::move(container));
     if (placed != nullptr) open_.push_back(placed);
@@ -64,14 +64,14 @@ class Builder : public nlohmann::json_sax<json> {
 
   json* Place(json value) {
     if (++values_ > limits_.values) {
-      Fail("more than " + std::to_string(limits_.values) + " values");
+      Fail("JSON of more than " + std::to_string(limits_.values) + " values");
       return nullptr;
     }
     if (open_.empty()) return &(document_ = std::move(value));
     if (open_.back()->is_array()) return &open_.back()->emplace_back(std::move(value));
     const auto [member, is_new] = open_.back()->emplace(std::move(key_), std::move(value));
     if (is_new) return &*member;
-    Fail("the key \"" + member.key().substr(0, 100) + "\" stands in an object twice");
+    Fail("the key \"" + member.key().substr(0, 100) + "\" stands in a JSON object twice");
     return nullptr;
   }
 
@@ -89,7 +89,7 @@ arrow::Result<json> ParseJson(std::string_view text, const JsonLimits& limits) {
   return CatchExceptions([&]() -> arrow::Result<json> {
     Builder builder(limits);
     if (!json::sax_parse(text, &builder)) {
-      return arrow::Status::SerializationError("a malformed document: ", builder.problem());
+      return arrow::Status::SerializationError(builder.problem());
     }
     return std::move(builder.document());
   });
