@@ -59,6 +59,7 @@ void SimulatedPerformer::CheckStart(TaskId task, int number, const Run& run) {
   verdict_.Expect(active->second.running < active->second.jobs, "more than its run's jobs", name);
   verdict_.Expect(attempts_.size() < static_cast<size_t>(slots), "more than the slots", name);
   verdict_.Expect(!attempts_.contains(task), "it runs already", name);
+  verdict_.Expect(task.index == 0 || read_.contains(task.run), "of a project not read", name);
   verdict_.Expect(number == ++tried_[task] && number <= kMaxAttempts, "a wrong number", name);
   verdict_.Expect(number == 1 || lost_.erase(task) == 1, "tried again but not lost", name);
   for (const SegmentId segment : InputsOf(task, run)) {
@@ -178,12 +179,14 @@ void SimulatedPerformer::End(TaskId task, Fate fate) {
 
 void SimulatedPerformer::Note(TaskId task, const Attempt& attempt, Fate fate) {
   const auto put = [](auto& set, const auto& item, bool in) {
-    in ? void(set.insert(item)) : void(set.erase(item));
+    set.erase(item);
+    if (in) set.insert(item);
   };
   put(well_, task, fate == Fate::kAnswer);
   put(lost_, task, fate == Fate::kLost);
   if (task.index > 0) return;
   put(broken_, task.run, fate == Fate::kEngine);
+  put(read_, task.run, fate == Fate::kAnswer && !attempt.stopped);
   if (attempt.stopped && fate == Fate::kAnswer) ++counts_["plan after stop"];
 }
 
@@ -321,7 +324,10 @@ void SimulatedPerformer::Pause(RunId run, bool paused) {
   const auto active = runs_.find(run);
   if (active == runs_.end()) return;
   active->second.paused = paused;
-  if (paused) return static_cast<void>(++counts_["pause"]);
+  if (paused) {
+    ++counts_["pause"];
+    return;
+  }
   for (auto attempt = attempts_.lower_bound({run, 0});
        attempt != attempts_.end() && attempt->first.run == run; ++attempt) {
     if (!std::exchange(attempt->second.blocked, false)) continue;

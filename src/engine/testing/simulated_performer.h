@@ -107,6 +107,7 @@ class SimulatedPerformer final : public Performer {
   std::map<resource::TaskId, int> tried_;  // attempts so far
   std::set<resource::TaskId> lost_;        // whose last attempt was lost
   std::set<resource::TaskId> well_;        // whose last attempt answered well
+  std::set<resource::RunId> read_;         // whose projects were, in time
   std::set<resource::RunId> broken_;       // BrokeDown
   std::map<SegmentId, Segment> segments_;
   std::set<SegmentId> repeated_;  // may be freed again
