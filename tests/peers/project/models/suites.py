@@ -14,7 +14,6 @@ SUITES = {
         "numpy._core.tests.test_item_selection",
         "numpy._core.tests.test_mem_overlap",
         "numpy._core.tests.test_memmap",
-        "numpy._core.tests.test_multithreading",
         "numpy._core.tests.test_numeric",
         "numpy._core.tests.test_regression",
         "numpy._core.tests.test_shape_base",
@@ -42,7 +41,16 @@ SUITES = {
     ],
 }
 
-OPTIONS = ["-q", "-c", "/dev/null", "--tb=short", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
+OPTIONS = [
+    "-q",
+    "--config-file=/dev/null",
+    "--tb=short",
+    "-p",
+    "no:cacheprovider",
+    "--hypothesis-seed=0",
+    "-m",
+    "not slow and not large_memory and not network",
+]
 
 
 class Outcomes:
