@@ -26,17 +26,16 @@ pq.write_table(suites.run_suite(sys.argv[1]), f"outside/{sys.argv[1]}.parquet")
 
 
 def run_outside(folder: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+    started = []
     for library in LIBRARIES:
-        environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
         with (folder / f"outside/{library}.log").open("w") as log:
-            subprocess.run(
-                [sys.executable, "-c", OUTSIDE, library],
-                cwd=folder,
-                env=environment,
-                stdout=log,
-                stderr=log,
-                check=True,
+            command = [sys.executable, "-c", OUTSIDE, library]
+            started.append(
+                subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
             )
+    if any([process.wait() for process in started]):
+        sys.exit(f"the tests can't be run outside: see the logs in {folder}/outside")
 
 
 def run_inside(folder: Path, backend: str) -> None:

@@ -33,7 +33,6 @@ SUITES = {
     "pyarrow": [
         "pyarrow.tests.test_array",
         "pyarrow.tests.test_builder",
-        "pyarrow.tests.test_compute",
         "pyarrow.tests.test_io",
         "pyarrow.tests.test_ipc",
         "pyarrow.tests.test_pandas",
