@@ -1,4 +1,4 @@
-"""A function has the limits of the user's command, whatever the engine and the shim need themselves."""
+"""A function has the limits of the user's command, whatever the engine and the shim need."""
 
 import resource
 

@@ -1,4 +1,4 @@
-"""The libraries' own tests inside workers: nothing may fail there that doesn't fail in plain Python.
+"""The libraries' own tests inside workers: nothing may fail there that doesn't fail outside.
 
 Usage: python tests/peers/run.py [--backend memfd]. Run by `make test-peers`; ends with 1 if a test
 fails inside and not outside, isn't run in one of the two, or if the shim served nothing.
@@ -34,7 +34,8 @@ def run_outside(folder: Path) -> None:
             started.append(
                 subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
             )
-    if any([process.wait() for process in started]):
+    statuses = [process.wait() for process in started]
+    if any(statuses):
         sys.exit(f"the tests can't be run outside: see the logs in {folder}/outside")
 
 
