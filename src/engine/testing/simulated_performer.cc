@@ -185,7 +185,8 @@ void SimulatedPerformer::Note(TaskId task, const Attempt& attempt, Fate fate) {
   put(well_, task, fate == Fate::kAnswer);
   put(lost_, task, fate == Fate::kLost);
   if (task.index > 0) return;
-  put(broken_, task.run, fate == Fate::kEngine);
+  // One that was stopped failed by being late.
+  put(broken_, task.run, fate == Fate::kEngine && !attempt.stopped);
   put(read_, task.run, fate == Fate::kAnswer && !attempt.stopped);
   if (attempt.stopped && fate == Fate::kAnswer) ++counts_["plan after stop"];
 }
