@@ -23,7 +23,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   const engine::Answer answer = engine::ReadAnswer(std::move(end));
   if (const auto* output = std::get_if<engine::OutputAnswer>(&answer)) {
-    if (!output->message.valid() || output->rows < 0 || output->bytes < 0) std::abort();
+    if (!output->message.valid() || output->rows < 0 || output->bytes.copied_bytes < 0)
+      std::abort();
   }
   if (const auto* failure = std::get_if<engine::Failure>(&answer)) {
     if (failure->error.message.empty() || failure->error.line < 0) std::abort();

@@ -213,7 +213,8 @@ std::vector<BackendInfo> Engine::DescribeBackends() const {
       DescribeKernelZero(),
       DescribeMemfd(options_),
       {BackendKind::kCopy, true, "Arrow IPC streams in shared memory, mapped by their readers"},
-      {BackendKind::kFullCopy, true, "Arrow IPC streams in shared memory, copied by their readers"}};
+      {BackendKind::kFullCopy, true,
+       "Arrow IPC streams in shared memory, copied by their readers"}};
   // With iterators, as clang 14 can't compile the ranges' version.
   std::stable_partition(backends.begin(), backends.end(),
                         [](const BackendInfo& backend) { return backend.available; });

@@ -154,7 +154,6 @@ class HostileWorkerTest : public ::testing::Test {
   WorkerEnd EndOf(const std::string& role, bool may_import = false) {
     pool_.reset();
     loop_ = EventLoop::Make().ValueOrDie();
-    lost_.clear();
     imported_ = 0;
     const auto path = folder_ / "python";
     std::ofstream(path) << "#!/bin/sh\nexport " << kRole << "='" << role << "'\nexec "
@@ -163,10 +162,7 @@ class HostileWorkerTest : public ::testing::Test {
     std::filesystem::permissions(path, std::filesystem::perms::owner_all);
     ZygoteOptions options;
     options.python = path;
-    pool_ = WorkerPool::Make(
-                *loop_, options, [](const ZygoteInfo&) {},
-                [this](const std::string& why) { lost_ = why; })
-                .ValueOrDie();
+    pool_ = WorkerPool::Make(*loop_, options).ValueOrDie();
     std::optional<WorkerEnd> ended;
     WorkerHandlers handlers;
     handlers.on_forked = [](pid_t) {};
@@ -182,7 +178,7 @@ class HostileWorkerTest : public ::testing::Test {
   void ExpectRefused(const std::string& role, const std::string& because) {
     WorkerEnd end = EndOf(role);
     EXPECT_NE(end.error.find(because), std::string::npos) << role << ": " << end.error;
-    EXPECT_EQ(lost_, "") << role;
+    EXPECT_EQ(pool_->why_lost(), "") << role;
     const auto answer = ReadAnswer(std::move(end));
     EXPECT_TRUE(std::holds_alternative<Failure>(answer)) << role;
   }
@@ -190,7 +186,6 @@ class HostileWorkerTest : public ::testing::Test {
   std::filesystem::path folder_;
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<WorkerPool> pool_;
-  std::string lost_;
   int imported_ = 0;
 };
 
@@ -199,7 +194,7 @@ TEST_F(HostileWorkerTest, AnswersOfAnySizeWithinTheLimitArrive) {
     auto answer = ReadAnswer(EndOf(role));
     ASSERT_TRUE(std::holds_alternative<ValueAnswer>(answer)) << role;
     EXPECT_EQ(std::get<ValueAnswer>(answer).value.get<std::string>().size(), size);
-    EXPECT_EQ(lost_, "");
+    EXPECT_EQ(pool_->why_lost(), "");
   }
   EXPECT_FALSE(EndOf("silent").message);
   EXPECT_EQ(EndOf("late").error, "");  // taken or not, as it comes
@@ -238,11 +233,11 @@ TEST_F(HostileWorkerTest, ZygotesNonsenseIsIgnoredOrItsEnd) {
   for (const std::string role :
        {"no such worker", "no numbers", "a strange end", "ready, but wrong"}) {
     EXPECT_EQ(EndOf(role).error, "") << role;
-    EXPECT_EQ(lost_, "") << role;
+    EXPECT_EQ(pool_->why_lost(), "") << role;
   }
   for (const std::string role : {"no object", "no op", "too much"}) {
     EXPECT_NE(EndOf(role).error.find("the zygote"), std::string::npos) << role;
-    EXPECT_NE(lost_, "") << role;
+    EXPECT_TRUE(pool_->lost()) << role;
   }
 }
 

@@ -6,7 +6,7 @@
 
 #include <cstring>
 
-#include "engine/open_table.h"
+#include "engine/result_table.h"
 #include "shm/test_worker.h"
 #include "sipc/format.h"
 #include "sipc/writer.h"
@@ -16,6 +16,40 @@ namespace {
 
 constexpr int64_t kRows = 100'000;
 constexpr int64_t kBytes = kRows * 8;
+
+using ResultPtr = std::shared_ptr<const ResultTable>;
+
+// As backends publish, and as the engine then hands the table to a user. Without memory: a backend
+// that copies.
+arrow::Result<ResultPtr> PublishOutput(OutputAnswer output, const std::vector<ResultPtr>& inputs,
+                                       std::vector<shm::GrantedChunk> chunks, SegmentId own,
+                                       shm::SharedMemory* memory) {
+  static const base::TaskThread reaper;
+  static shm::SegmentIds ids_of_copies;
+  Granted granted;
+  for (const ResultPtr& input : inputs) {
+    granted.inputs.insert(input->segments().begin(), input->segments().end());
+  }
+  Segments known = granted.inputs;
+  granted.chunks = std::move(chunks);
+  granted.moved = own;
+  ARROW_ASSIGN_OR_RAISE(
+      Publication publication,
+      memory == nullptr || output.format == PublishedTable::Format::kArrowFile
+          ? PublishFile(std::move(output), memory ? memory->ids() : ids_of_copies, reaper)
+          : PublishReferences(std::move(output), std::move(granted), memory->ids(), reaper,
+                              *memory));
+  for (auto& segment : publication.segments) known.emplace(segment->id(), std::move(segment));
+  ResultTable::Segments needed;
+  for (const auto& segment : publication.table->AllSegments()) {
+    needed.emplace(segment.id, known.at(segment.id));
+  }
+  return std::make_shared<const ResultTable>(publication.table, std::move(needed), nullptr);
+}
+
+const shm::Segment& FirstSegment(const ResultTable& table) {
+  return *table.segments().at(table.table().segments.at(0).id);
+}
 
 // A worker in this process: its memory comes from the broker, as the shim's does.
 class Worker {
@@ -41,7 +75,6 @@ class Worker {
     OutputAnswer output;
     output.message = std::move(file.fd);
     output.rows = 42;  // a lie: the message says better
-    output.bytes = 1;
     return output;
   }
 
@@ -69,7 +102,7 @@ class Worker {
 
 class PublishOutputTest : public ::testing::Test {
  protected:
-  TablePtr Published(uint64_t worker_id, int64_t first) {
+  ResultPtr Published(uint64_t worker_id, int64_t first) {
     Worker worker(*memory_, worker_id);
     OutputAnswer output = worker.Encode(*worker.MakeTable(4096, first));
     return PublishOutput(std::move(output), {}, worker.DieWithoutRelease(), 0, memory_.get())
@@ -84,19 +117,19 @@ int64_t First(const arrow::Table& table) {
 }
 
 TEST_F(PublishOutputTest, TakesTheNumbersFromTheMessage) {
-  const TablePtr table = Published(1, 7);
-  EXPECT_EQ(table->rows, kRows);
-  EXPECT_EQ(table->new_bytes, kBytes);
-  EXPECT_EQ(table->reshared_bytes, 0);
-  EXPECT_EQ(table->copied_bytes, 0);
-  EXPECT_EQ(table->bytes, kBytes);
-  ASSERT_EQ(table->segments.size(), 1u);
+  const ResultPtr table = Published(1, 7);
+  EXPECT_EQ(table->table().rows, kRows);
+  EXPECT_EQ(table->table().bytes.new_bytes, kBytes);
+  EXPECT_EQ(table->table().bytes.reshared_bytes, 0);
+  EXPECT_EQ(table->table().bytes.copied_bytes, 0);
+  EXPECT_EQ(table->table().bytes.total(), kBytes);
+  ASSERT_EQ(table->table().segments.size(), 1u);
   // What surrounds the column was taken out.
-  EXPECT_LE(table->segments[0]->backed_bytes(), kBytes + 2 * 2 * 1024 * 1024);
+  EXPECT_LE(FirstSegment(*table).backed_bytes(), kBytes + 2 * 2 * 1024 * 1024);
 }
 
 TEST_F(PublishOutputTest, OpensAndOutlivesTheEngine) {
-  TablePtr table = Published(1, 7);
+  ResultPtr table = Published(1, 7);
   const auto opened = OpenTable(table).ValueOrDie();
   table.reset();
   memory_.reset();
@@ -105,34 +138,34 @@ TEST_F(PublishOutputTest, OpensAndOutlivesTheEngine) {
 }
 
 TEST_F(PublishOutputTest, ReshareIsALeaseOnTheInputsSegment) {
-  TablePtr input = Published(1, 7);
+  ResultPtr input = Published(1, 7);
   const auto opened = OpenTable(input).ValueOrDie();
   Worker worker(*memory_, 2);
   const auto& buffer = opened->column(0)->chunk(0)->data()->buffers[1];
-  const SegmentId segment = input->segments[0]->id();
+  const SegmentId segment = input->table().segments[0].id;
   // The worker's mapping of the segment: the column lies 4096 bytes into it.
-  worker.addresses().Add(segment, buffer->data() - 4096, input->segments[0]->size_bytes());
+  worker.addresses().Add(segment, buffer->data() - 4096, FirstSegment(*input).size_bytes());
   OutputAnswer output = worker.Encode(*opened);
-  const TablePtr table =
+  const ResultPtr table =
       PublishOutput(std::move(output), {input}, worker.DieWithoutRelease(), 0, memory_.get())
           .ValueOrDie();
-  EXPECT_EQ(table->new_bytes, 0);
-  EXPECT_EQ(table->reshared_bytes, kBytes);
-  ASSERT_EQ(table->segments.size(), 1u);
-  EXPECT_EQ(table->segments[0]->id(), segment);
-  const std::weak_ptr<const PublishedTable> watched = input;
+  EXPECT_EQ(table->table().bytes.new_bytes, 0);
+  EXPECT_EQ(table->table().bytes.reshared_bytes, kBytes);
+  ASSERT_EQ(table->table().segments.size(), 1u);
+  EXPECT_EQ(table->table().segments[0].id, segment);
+  const std::weak_ptr<const ResultTable> watched = input;
   input.reset();
   EXPECT_TRUE(watched.expired() || opened);
   EXPECT_EQ(First(*OpenTable(table).ValueOrDie()), 7);
 }
 
 TEST_F(PublishOutputTest, RefusesSegmentsThatWerentGranted) {
-  const TablePtr foreign = Published(1, 7);
+  const ResultPtr foreign = Published(1, 7);
   const auto opened = OpenTable(foreign).ValueOrDie();
   Worker worker(*memory_, 2);
   const auto& buffer = opened->column(0)->chunk(0)->data()->buffers[1];
-  worker.addresses().Add(foreign->segments[0]->id(), buffer->data() - 4096,
-                         foreign->segments[0]->size_bytes());
+  worker.addresses().Add(foreign->table().segments[0].id, buffer->data() - 4096,
+                         FirstSegment(*foreign).size_bytes());
   OutputAnswer output = worker.Encode(*opened);
   // `foreign` exists, but wasn't an input of this worker.
   const auto status =
@@ -193,7 +226,7 @@ TEST_F(PublishOutputTest, TablesThatWouldCrashTheirReaderArentOpened) {
   ASSERT_TRUE(table->Validate().ok());
   OutputAnswer output;
   output.message = std::move(sipc::EncodeToMemfd("test", *table, {}).ValueOrDie().fd);
-  const TablePtr published =
+  const ResultPtr published =
       PublishOutput(std::move(output), {}, {}, 0, memory_.get()).ValueOrDie();
   EXPECT_TRUE(OpenTable(published).status().IsInvalid());
 }
@@ -266,13 +299,16 @@ class PublishMovedTest : public PublishOutputTest {
 
 TEST_F(PublishMovedTest, TheWorkersFileIsASegment) {
   OutputAnswer output = Output(base::MakeSealedMemfd("moved", Fives()).ValueOrDie());
-  output.copied_bytes = 100;  // of its pages
-  const TablePtr table = PublishOutput(std::move(output), {}, {}, kOwn, memory_.get()).ValueOrDie();
-  ASSERT_EQ(table->segments.size(), 1u);
-  EXPECT_EQ(table->segments[0]->id(), kOwn);
-  EXPECT_EQ(table->copied_bytes, 100);
-  EXPECT_EQ(table->new_bytes + table->copied_bytes, table->bytes);
-  EXPECT_NEAR(static_cast<double>(table->bytes), kBytes, 64) << "but for the message's padding";
+  output.bytes.copied_bytes = 100;  // of its pages
+  const ResultPtr table =
+      PublishOutput(std::move(output), {}, {}, kOwn, memory_.get()).ValueOrDie();
+  ASSERT_EQ(table->table().segments.size(), 1u);
+  EXPECT_EQ(table->table().segments[0].id, kOwn);
+  EXPECT_EQ(table->table().bytes.copied_bytes, 100);
+  EXPECT_EQ(table->table().bytes.new_bytes + table->table().bytes.copied_bytes,
+            table->table().bytes.total());
+  EXPECT_NEAR(static_cast<double>(table->table().bytes.total()), kBytes, 64)
+      << "but for the message's padding";
   EXPECT_EQ(First(*OpenTable(table).ValueOrDie()), 5);
 }
 
@@ -304,10 +340,11 @@ TEST(PublishFile, SealsTheMessageOfTheCopyBackends) {
   output.message = base::MakeMemfd("test").ValueOrDie();
   ASSERT_TRUE(base::WriteAll(output.message.get(), "not really Arrow").ok());
   output.rows = 3;
-  output.bytes = INT64_MAX;  // a lie: the file has 16
-  const TablePtr table = PublishOutput(std::move(output), {}, {}, 0, nullptr).ValueOrDie();
-  EXPECT_TRUE(base::IsSealed(table->message.get()));
-  EXPECT_EQ(table->copied_bytes, 16);
+  output.bytes.copied_bytes = INT64_MAX;  // a lie: the file has 16
+  const ResultPtr table = PublishOutput(std::move(output), {}, {}, 0, nullptr).ValueOrDie();
+  const auto message = table->segments().at(table->table().message.id)->Open().ValueOrDie();
+  EXPECT_TRUE(base::IsSealed(message.get()));
+  EXPECT_EQ(table->table().bytes.copied_bytes, 16);
   EXPECT_FALSE(OpenTable(table).ok());
 }
 

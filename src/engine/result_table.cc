@@ -65,8 +65,8 @@ arrow::Result<std::shared_ptr<arrow::Table>> ReadReferences(
 arrow::Result<std::shared_ptr<arrow::Table>> Open(const std::shared_ptr<const ResultTable>& table) {
   ARROW_ASSIGN_OR_RAISE(auto message, MapSegment(table, table->table().message.id));
   const bool stream = table->table().format == PublishedTable::Format::kArrowFile;
-  ARROW_ASSIGN_OR_RAISE(
-      auto opened, stream ? ReadStream(std::move(message)) : ReadReferences(std::move(message), table));
+  ARROW_ASSIGN_OR_RAISE(auto opened, stream ? ReadStream(std::move(message))
+                                            : ReadReferences(std::move(message), table));
   ARROW_RETURN_NOT_OK(opened->ValidateFull());
   return opened;
 }

@@ -30,10 +30,7 @@ class WorkerPoolTest : public ::testing::Test {
     std::ofstream(path) << "#!/bin/sh\n" << script;
     std::filesystem::permissions(path, std::filesystem::perms::owner_all);
     options.python = path;
-    pool_ = WorkerPool::Make(
-                *loop_, options, [this](const ZygoteInfo&) { ready_ = true; },
-                [this](const std::string& why) { lost_ = why; })
-                .ValueOrDie();
+    pool_ = WorkerPool::Make(*loop_, options).ValueOrDie();
   }
 
   WorkerId StartWorker() {
@@ -54,27 +51,28 @@ class WorkerPoolTest : public ::testing::Test {
   std::filesystem::path folder_;
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<WorkerPool> pool_;
-  bool ready_ = false;
-  std::string lost_;
   std::vector<WorkerEnd> ends_;
 };
 
 TEST_F(WorkerPoolTest, ZygoteThatExits) {
   StartZygote("echo no such module >&2; exit 3\n");
   StartWorker();
-  RunUntil([&] { return !lost_.empty(); });
-  EXPECT_NE(lost_.find("exited with code 3"), std::string::npos) << lost_;
-  EXPECT_EQ(pool_->zygote_output(), "no such module\n");
+  RunUntil([&] { return pool_->lost(); });
+  const std::string& why = pool_->why_lost();
+  EXPECT_NE(why.find("exited with code 3"), std::string::npos) << why;
+  EXPECT_TRUE(why.ends_with("\nIt printed:\nno such module\n")) << why;
   ASSERT_EQ(ends_.size(), 1u);
-  EXPECT_EQ(ends_[0].error, lost_);
-  EXPECT_FALSE(ready_);
+  EXPECT_EQ(ends_[0].error, why);
+  EXPECT_TRUE(ends_[0].lost);
+  EXPECT_FALSE(ends_[0].was_ready);
+  EXPECT_FALSE(pool_->ready());
 }
 
 TEST_F(WorkerPoolTest, ZygoteThatSendsNonsense) {
   StartZygote("printf nonsense >&3; sleep 100\n");
   StartWorker();
   StartWorker();
-  RunUntil([&] { return !lost_.empty(); });
+  RunUntil([&] { return pool_->lost(); });
   EXPECT_EQ(ends_.size(), 2u);
   EXPECT_FALSE(pool_->Start({}, {}, {}, {}).ok());
 }
@@ -85,7 +83,7 @@ TEST_F(WorkerPoolTest, ZygoteThatHangsIsAbandoned) {
   ASSERT_TRUE(loop_->RunOnce(milliseconds(1)).ok());
   pool_->Abandon("it hangs");
   ASSERT_EQ(ends_.size(), 1u);
-  EXPECT_NE(lost_.find("it hangs"), std::string::npos);
+  EXPECT_NE(pool_->why_lost().find("it hangs"), std::string::npos);
 }
 
 TEST_F(WorkerPoolTest, DestructionEndsAZygoteThatDoesntListen) {
@@ -100,10 +98,10 @@ TEST_F(WorkerPoolTest, AllocatorsAreAskedForWholePages) {
   const auto told = [&](bool whole_pages) {
     ZygoteOptions options;
     options.whole_pages = whole_pages;
-    lost_.clear();
     StartZygote("echo \"$ARROW_DEFAULT_MEMORY_POOL $_RJEM_MALLOC_CONF\"; exit 3\n", options);
-    RunUntil([&] { return !lost_.empty(); });
-    return pool_->zygote_output();
+    RunUntil([&] { return pool_->lost(); });
+    const std::string& why = pool_->why_lost();
+    return why.substr(why.find("It printed:\n") + sizeof("It printed:\n") - 1);
   };
   for (const char* name : names) ::unsetenv(name);
   EXPECT_EQ(told(false), " \n");
@@ -125,8 +123,9 @@ TEST(GuessLibraries, LooksAtImports) {
                                                "x\nimport numpyro, pyarrow\n# import duckdb\n";
   std::ofstream(folder / ".venv" / "b.py") << "import duckdb\n";
   std::ofstream(folder / "models" / "c.sql") << "SELECT 1\n";
-  EXPECT_EQ(GuessLibraries(folder), "datafusion,pandas,polars,pyarrow");
-  EXPECT_EQ(GuessLibraries(folder / "nowhere"), "");
+  EXPECT_EQ(GuessLibraries(folder),
+            (std::set<std::string>{"datafusion", "pandas", "polars", "pyarrow"}));
+  EXPECT_TRUE(GuessLibraries(folder / "nowhere").empty());
   std::filesystem::remove_all(folder);
 }
 

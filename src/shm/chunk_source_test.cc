@@ -93,7 +93,7 @@ TEST(PrivateTmpfs, StaysUsableWhenItsNamespaceIsGone) {
 TEST(TmpfsSource, CodeRunsWhereItIsWrittenButNotFromWhatIsPublished) {
   const auto source = MakeTmpfsSource();
   if (!source.ok()) GTEST_SKIP() << source.status().message();
-  const Chunk chunk = (*source)->Make(4096).ValueOrDie();
+  Chunk chunk = (*source)->Make(4096).ValueOrDie();
   {
     constexpr uint8_t kReturn42[] = {0xb8, 42, 0, 0, 0, 0xc3};  // mov eax, 42; ret
     const auto fd = (*source)->OpenForWriting(chunk).ValueOrDie();

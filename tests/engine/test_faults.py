@@ -86,11 +86,31 @@ def test_the_engine_is_killed_while_a_function_runs(project):
     project.expect_nothing_left()
 
 
-def test_the_zygote_is_killed_while_a_function_runs(project):
+def kill_in_function(project, pids):
+    """Kills these processes once the slow function runs, and forgets that it did."""
+    project.wait_for_file("worker.txt")
+    (project.folder / "worker.txt").unlink()
+    for pid in pids():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_function_whose_zygote_is_killed_is_called_once_more(project):
+    project.models(SLOW.replace("time.sleep(1000)", "time.sleep(1)\n        return first"))
+    process = project.start()
+    kill_in_function(project, lambda: [min(zygotes(project))])  # the engine's child
+    run = project.finish(process)
+    assert run.code == 0, run.stderr
+    assert run.statuses() == {"t": "success", "first": "success", "slow": "success"}
+    assert run.models["slow"]["error"] is None
+    project.expect_nothing_left()
+
+
+def test_the_zygote_is_killed_each_time_a_function_runs(project):
     project.models(SLOW)
     process = project.start()
-    project.wait_for_file("worker.txt")
-    os.kill(min(zygotes(project)), signal.SIGKILL)  # the first one: the engine's child
+    for _ in range(2):
+        kill_in_function(project, lambda: [min(zygotes(project))])
     run = project.finish(process)
     assert run.code == 1
     assert run.report["status"] == "failed"
@@ -101,11 +121,10 @@ def test_the_zygote_is_killed_while_a_function_runs(project):
 def test_every_process_but_the_engine_is_killed(project):
     project.models(SLOW)
     process = project.start()
-    project.wait_for_file("worker.txt")
-    for pid, _ in project.processes():
-        if pid != process.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    for _ in range(2):
+        kill_in_function(
+            project, lambda: [pid for pid, _ in project.processes() if pid != process.pid]
+        )
     run = project.finish(process)
     assert run.code == 1
     project.expect_nothing_left()
