@@ -5,11 +5,13 @@ import textwrap
 
 import pytest
 
-# What a worker can do to its channel, descriptor 3; docs/formats/worker_protocol.md.
+# What a worker can do to its channel, the first descriptor from 1000 on;
+# docs/formats/worker_protocol.md.
 PEER = """
     import ctypes, fcntl, os, socket, struct
 
-    channel = socket.socket(fileno=os.dup(3))
+    channel = socket.socket(fileno=os.dup(1000))
+    spare = channel.fileno()
 
     def packet(text=b"", fds=(), count=None, size=None, spilled=0):
         count = len(fds) - spilled if count is None else count
@@ -63,11 +65,11 @@ DEEDS = {
         "more than one answer|killed",
     ),
     "descriptors": (
-        "[peer.packet(b'{}', [3] * 250, count=16_384) for i in range(66)]",
+        "[peer.packet(b'{}', [peer.spare] * 250, count=16_384) for i in range(66)]",
         "may be|larger than",
     ),
-    "half_a_message": ("peer.packet(b'{}', [3], count=3)", "not 3"),
-    "body_missing": ("peer.packet(b'', [3], spilled=1)", "sealed"),
+    "half_a_message": ("peer.packet(b'{}', [peer.spare], count=3)", "not 3"),
+    "body_missing": ("peer.packet(b'', [peer.spare], spilled=1)", "sealed"),
     "body_sparse": (
         "peer.packet(fds=[peer.memfd(b'{', 4 << 20)], size=4 << 20, spilled=1)",
         "sparse",
@@ -79,9 +81,9 @@ DEEDS = {
     ),
     "terabyte": ("peer.output([peer.message(2, 2**36)])", "sparse|doesn't have"),
     "zero_nodes": ("peer.output([peer.message(6, 40 << 20)])", "sparse|doesn't have"),
-    "no_table": ("peer.output([3])", "sealed|sealing|doesn't have"),
-    "wrong_types": ("peer.output([3], rows='x', bytes=[])", "malformed"),
-    "numbers_too_large": ("peer.output([3], rows=2**64 - 1, bytes=10**30)", "malformed"),
+    "no_table": ("peer.output([peer.spare])", "sealed|sealing|doesn't have"),
+    "wrong_types": ("peer.output([peer.spare], rows='x', bytes=[])", "malformed"),
+    "numbers_too_large": ("peer.output([peer.spare], rows=2**64 - 1, bytes=10**30)", "malformed"),
     "arrow_file_with_a_hole": (
         "peer.output([peer.memfd(b'ARROW1', 1 << 40)], format='arrow_file')",
         "sparse",
