@@ -55,7 +55,7 @@ ANSWERS: list[dict[str, Any]] = [
     {"op": "failed", "error": {"message": 1, "line": -5}},
 ]
 
-MODEL = {
+MODEL: dict[str, Any] = {
     "name": "a",
     "kind": "python",
     "file": "models/a.py",

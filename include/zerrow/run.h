@@ -74,8 +74,9 @@ struct ModelReport {
   double cpu_s = 0;
   int64_t peak_memory_bytes = 0;
   std::optional<ModelTimings> timings;  // with --account, of a model that gave a table
-  std::optional<RunError> error;        // of one that succeeded: why its expectation isn't met
+  std::optional<RunError> error;
   std::optional<bool> expectation;      // what an expectation answered
+  std::optional<RunError> warning;  // why an expectation isn't met, in a run that isn't strict
 };
 
 /// The first or last rows of a model's output as text cells, with the columns' Arrow types.

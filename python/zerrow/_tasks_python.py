@@ -10,7 +10,7 @@ from zerrow import _convert
 from zerrow._annotations import wanted_forms
 from zerrow._declarations import registered
 from zerrow._modules import load_module
-from zerrow._tasks import Answer, Input, Task, TaskError, say
+from zerrow._tasks import Answer, Input, Task, TaskError
 from zerrow._tracebacks import describe_failure, text_of
 
 
@@ -21,8 +21,6 @@ def run(task: Task) -> Answer:
     started = perf_counter()
     if task.body["kind"] == "expectation":
         value = expect(function, arguments, task.project_dir, task.regain)
-        if "message" in value:  # a warning, where the run isn't strict
-            say(f"{task.body['model']} isn't met: {value['message']}")
         return Answer({"op": "result", "value": value})
     result = function(**arguments)
     task.timings["run_s"] = perf_counter() - started

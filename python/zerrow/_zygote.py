@@ -151,10 +151,6 @@ class Zygote:
         body, fds = message
         if body["op"] == "fork":
             self._fork(body["worker"], fds)
-        elif body["op"] == "kill":
-            for worker in self._running.values():
-                if worker.number == body["worker"]:
-                    _kill(worker.pidfd)
         return True
 
     def _fork(self, number: int, fds: list[int]) -> None:

@@ -273,7 +273,10 @@ std::string RenderPreview(const Preview& preview, const Style& style) {
   return text;
 }
 
-std::string RenderError(const RunError& error, const std::string& project_dir, const Style& style) {
+namespace {
+
+std::string RenderLabelled(const std::string& label, const RunError& error,
+                           const std::string& project_dir) {
   RunError shown = error;
   // So that an editor or terminal finds the file from where the user is.
   const bool relative = !shown.file.empty() && shown.file.front() != '/';
@@ -282,8 +285,18 @@ std::string RenderError(const RunError& error, const std::string& project_dir, c
   }
   // A traceback without frames of the user's is the message once more.
   if (shown.traceback.find('\n') == std::string::npos) shown.traceback.clear();
-  return style.Wrap(style.red(), "error:") + " " + shown.ToString() + "\n" +
-         Indented(shown.traceback, "    ");
+  return label + " " + shown.ToString() + "\n" + Indented(shown.traceback, "    ");
+}
+
+std::string RenderWarning(const RunError& warning, const std::string& project_dir,
+                          const Style& style) {
+  return RenderLabelled(style.Wrap(style.yellow(), "warning:"), warning, project_dir);
+}
+
+}  // namespace
+
+std::string RenderError(const RunError& error, const std::string& project_dir, const Style& style) {
+  return RenderLabelled(style.Wrap(style.red(), "error:"), error, project_dir);
 }
 
 std::string RenderErrors(const RunReport& report, const std::string& project_dir,
@@ -291,6 +304,7 @@ std::string RenderErrors(const RunReport& report, const std::string& project_dir
   std::string text;
   for (const RunError& error : report.errors) text += RenderError(error, project_dir, style);
   for (const ModelReport& model : report.models) {
+    if (model.warning) text += RenderWarning(*model.warning, project_dir, style);
     if (!model.error || model.status == ModelStatus::kSkipped) continue;
     text += RenderError(*model.error, project_dir, style);
     const std::string advice = Advice(model, project_dir);

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/machine.h"
-#include "sandbox/cgroup.h"
 #include "shm/kernelzero.h"
 
 namespace zerrow::engine {
@@ -107,12 +106,20 @@ Status Engine::Loop::Tick() {
   if (Clock::now() - sampled_ < kTick) return Status::OK();
   sampled_ = Clock::now();
   performer_->OnTime();
+  ReleaseIdle();
   std::erase_if(cancellations_, [this](const auto& entry) {
     if (dispatcher_->Find(entry.first) != nullptr) return false;
     loop_->Unwatch(entry.second.watch);
     return true;
   });
   return Status::OK();
+}
+
+// What is kept for the next worker must not be what makes memory run short.
+void Engine::Loop::ReleaseIdle() {
+  const int64_t most = usable_bytes_ - usable_bytes_ / 10;
+  const int64_t excess = performer_->sampler().current_bytes() - most;
+  if (memory_ && excess > 0) memory_->ReleaseIdle(excess);
 }
 
 milliseconds Engine::Loop::WaitingTime() const {
@@ -191,7 +198,7 @@ Status Engine::Loop::MakeBackend(BackendKind kind) {
   if (shares && !memory_) {
     shm::SharedMemoryOptions sharing;
     sharing.ids = store_.ids();
-    sharing.pool = shm::PoolOptions::ForMemory(sandbox::UsableMemoryBytes());
+    sharing.pool = shm::PoolOptions::ForMemory(usable_bytes_);
     ARROW_ASSIGN_OR_RAISE(memory_, shm::SharedMemory::Make(std::move(sharing)));
   }
   switch (kind) {

@@ -17,6 +17,7 @@
 #include "engine/engine.h"
 #include "engine/event_loop.h"
 #include "engine/live_performer.h"
+#include "sandbox/cgroup.h"
 
 namespace zerrow::engine {
 
@@ -43,6 +44,7 @@ class Engine::Loop {
   Loop(const EngineOptions& options, std::unique_ptr<EventLoop> loop);
   void Work();
   arrow::Status Tick();
+  void ReleaseIdle();
   std::chrono::milliseconds WaitingTime() const;
   resource::Time Now() const;
   void Begin(resource::RunId id, RunRequest request, std::optional<CancelToken> cancel,
@@ -55,6 +57,7 @@ class Engine::Loop {
 
   const EngineOptions options_;
   const Clock::time_point began_ = Clock::now();
+  const int64_t usable_bytes_ = sandbox::UsableMemoryBytes();
   std::atomic<resource::RunId> next_id_{1};
   std::atomic<bool> stopping_{false};
   // For callbacks that may come when the loop is gone.

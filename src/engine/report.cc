@@ -117,7 +117,10 @@ json ModelJson(const ModelReport& model) {
                    {"peak_memory_bytes", model.peak_memory_bytes},
                    {"error", model.error ? ErrorJson(*model.error) : json(nullptr)}};
   if (model.timings) document["timings"] = TimingsJson(*model.timings);
-  if (model.kind == ModelKind::kExpectation) document["expectation"] = OrNull(model.expectation);
+  if (model.kind == ModelKind::kExpectation) {
+    document["expectation"] = OrNull(model.expectation);
+    document["warning"] = model.warning ? ErrorJson(*model.warning) : json(nullptr);
+  }
   return document;
 }
 

@@ -268,7 +268,7 @@ const ModelReport* Run::OnFinished(size_t task, ModelStatus status) {
     return nullptr;
   }
   model->status = status;
-  model->error = std::move(error);
+  (status == ModelStatus::kSuccess ? model->warning : model->error) = std::move(error);
   const size_t node = tasks_[task].node;
   if (status != ModelStatus::kSuccess) {
     // It may have answered with a table before it was stopped.

@@ -83,12 +83,21 @@ def test_a_strict_run_writes_nothing_unless_every_check_holds(zerrow, project, t
     assert outcome.code == 1, outcome
     assert list(out.iterdir()) == []
     assert "outputs" not in outcome.report
+    error = outcome.models["none_negative"]["error"]
+    line = 1 + GATE[: GATE.index("    assert")].count("\n")
+    assert (error["file"], error["line"]) == ("models.py", line)
+    assert "less than nothing" in error["message"]
 
     loose = zerrow(*words)
     assert loose.code == 0, loose
     assert {path.name for path in out.iterdir()} == {"stock.parquet", "other.parquet"}
-    assert loose.models["none_negative"]["expectation"] is False
-    assert "less than nothing" in loose.err
+    unmet = loose.models["none_negative"]
+    assert (unmet["status"], unmet["expectation"], unmet["error"]) == ("success", False, None)
+    assert unmet["warning"]["line"] == line
+    assert loose.models["some"]["warning"] is None
+    shown = zerrow("run", "-p", folder).err
+    assert f"warning: {folder}/models.py:{line}: none_negative: " in shown
+    assert "less than nothing" in shown
 
     good = project({"models.py": GATE.replace("-1", "1")})
     assert zerrow(*words[:2], good, *words[3:], "--strict").code == 0
