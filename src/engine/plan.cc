@@ -54,6 +54,11 @@ class Planner {
   void IndexNames() {
     for (size_t i = 0; i < description_.sources.size(); ++i) {
       const auto& source = description_.sources[i];
+      // Nodes that read it in other ways are called "table#2", ...
+      if (source.table.find('#') != std::string::npos) {
+        AddError("the source \"" + source.table + "\" needs a name without #", "", source.file,
+                 source.line);
+      }
       if (!sources_.emplace(source.table, i).second) {
         AddError("the source \"" + source.table + "\" is declared twice", "", source.file,
                  source.line);

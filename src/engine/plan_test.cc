@@ -56,6 +56,13 @@ TEST(Plan, OrdersModelsAfterTheirInputs) {
   EXPECT_TRUE(result.plan.nodes[2].final_model);
 }
 
+TEST(Plan, SourcesCantBeNamedAsTheirVariantsAre) {
+  Description description = Project({Model("m", {Input("flights")})});
+  description.sources.push_back({"flights#2", {"/data/g.parquet"}, {}, "p.yml", 4});
+  EXPECT_EQ(Errors(MakePlan(description, {})),
+            Texts{"p.yml:4: the source \"flights#2\" needs a name without #"});
+}
+
 TEST(Plan, ReadsEachVariantOfASourceOnce) {
   const auto result = MakePlan(
       Project({Model("x", {Input("flights", Texts{"a"}, "a > 1")}), Model("y", {Input("flights")}),
