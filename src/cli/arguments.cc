@@ -138,7 +138,8 @@ void AddRun(CLI::App* app, Raw* raw) {
       ->check(CLI::Range(int64_t{0}, kMaxShownRows));
   run->add_option("--output", raw->output_dir, "Write the final models there, as MODEL.parquet")
       ->option_text("DIR");
-  run->add_flag("--strict", options.strict, "An expectation that isn't met fails the run");
+  run->add_flag("--strict", options.strict,
+                "An expectation that isn't met fails the run; --output writes nothing then");
   run->add_option("--inline", raw->inline_model,
                   "Run one model in this terminal, where breakpoint() works; what it needs is "
                   "run as usual")
