@@ -16,7 +16,7 @@ CC_HEADERS := $(shell find include src python/bindings -name '*.h')
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: all help demo test test-cc test-py test-peers lint lint-cc lint-py format bench test-asan test-tsan test-kernel \
+.PHONY: all help demo test test-cc test-py test-hostile test-peers lint lint-cc lint-py format bench test-asan test-tsan test-kernel \
         bench-kernel test-kernel-zerrow test-kernel-debug fuzz-kernel fuzz docs clean
 .DELETE_ON_ERROR:
 all: $(INSTALLED)
@@ -62,6 +62,9 @@ test-cc: $(INSTALLED)  ## the C++ tests
 
 test-py: $(INSTALLED)  ## the Python tests, against the installed command
 	$(BIN)/pytest --quiet
+
+test-hostile: $(INSTALLED)  ## ten thousand hostile functions in a row (slow)
+	ZERROW_TEST_HOSTILE=10000 $(BIN)/python -m pytest -q tests/engine/test_many_hostile.py
 
 test-peers: $(INSTALLED)  ## parts of numpy's, pandas' and pyarrow's own tests inside workers
 	@$(BIN)/python tests/peers/run.py

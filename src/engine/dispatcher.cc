@@ -42,6 +42,10 @@ void Dispatcher::CancelAll() {
   for (const RunId id : runs) Cancel(id);
 }
 
+void Dispatcher::Abandon(const arrow::Status& why) {
+  for (const auto& [id, entry] : std::exchange(runs_, {})) entry->sink->Done(why);
+}
+
 void Dispatcher::Resume(RunId run) {
   if (runs_.contains(run)) performer_.Pause(run, false);
 }

@@ -35,6 +35,8 @@ class Dispatcher {
   void Add(resource::RunId id, RunRequest request, std::unique_ptr<RunSink> sink);
   void Cancel(resource::RunId run);
   void CancelAll();
+  /// Nothing goes on any more: all runs are done, with this.
+  void Abandon(const arrow::Status& why);
   /// The run's sink takes lines again.
   void Resume(resource::RunId run);
   void DropResult(resource::TaskId task);

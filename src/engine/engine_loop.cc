@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "base/exceptions.h"
 #include "base/machine.h"
 #include "shm/kernelzero.h"
 
@@ -90,14 +91,20 @@ void Engine::Loop::Work() {
   dispatcher_ = std::make_unique<Dispatcher>(std::move(dispatching), *performer_);
   performer_->Attach(*dispatcher_);
 
-  Status status;
-  while (!stopping_ && status.ok()) status = Tick();
+  const Status status = base::CatchExceptions([this] { return Serve(); });
+  performer_.reset();
+  loop_->Stop();  // what is being published needs the store
+  dispatcher_->Abandon(status.ok() ? Status::IOError("the engine ended before the run did")
+                                   : status.WithMessage("the engine failed: ", status.message()));
+  dispatcher_.reset();
+}
+
+Status Engine::Loop::Serve() {
+  while (!stopping_) ARROW_RETURN_NOT_OK(Tick());
   dispatcher_->CancelAll();
   const auto deadline = Clock::now() + kStopPatience;
-  while (!dispatcher_->idle() && Clock::now() < deadline && status.ok()) status = Tick();
-  performer_.reset();
-  loop_->Stop();        // what is being published needs the store
-  dispatcher_.reset();  // whoever still waits for a run is told by the end of its sink
+  while (!dispatcher_->idle() && Clock::now() < deadline) ARROW_RETURN_NOT_OK(Tick());
+  return Status::OK();
 }
 
 Status Engine::Loop::Tick() {

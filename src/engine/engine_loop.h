@@ -43,6 +43,7 @@ class Engine::Loop {
 
   Loop(const EngineOptions& options, std::unique_ptr<EventLoop> loop);
   void Work();
+  arrow::Status Serve();
   arrow::Status Tick();
   void ReleaseIdle();
   std::chrono::milliseconds WaitingTime() const;

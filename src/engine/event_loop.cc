@@ -33,7 +33,10 @@ EventLoop::~EventLoop() { Stop(); }
 
 void EventLoop::Stop() {
   other_.Stop();
-  finished_.clear();
+  std::list<Job> dropped;  // without the lock: what they hold may call us
+  const std::lock_guard lock(mutex_);
+  stopped_ = true;
+  finished_.swap(dropped);
 }
 
 arrow::Result<EventLoop::WatchId> EventLoop::Watch(int fd, Callback callback) {
@@ -68,7 +71,7 @@ void EventLoop::Call(Callback call) {
   std::list<Job> job;
   job.push_back({nullptr, std::move(call), arrow::Status::OK()});
   std::lock_guard lock(mutex_);
-  Finished(job);
+  if (!stopped_) Finished(job);
 }
 
 void EventLoop::Finished(std::list<Job>& job) {

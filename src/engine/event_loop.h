@@ -28,7 +28,7 @@ class EventLoop {
   static arrow::Result<std::unique_ptr<EventLoop>> Make();
   ~EventLoop();
 
-  /// Waits for the work that was posted; its `done` isn't called any more.
+  /// Waits for the work that was posted; its `done`, and what Call was given, isn't called any more.
   void Stop();
 
   /// Calls `callback` whenever `fd` is readable or its peer has closed. IOError if it can't.
@@ -39,7 +39,7 @@ class EventLoop {
   /// A paused watch isn't called; what there is to read waits.
   void SetPaused(WatchId id, bool paused);
 
-  /// Has `call` called from the loop, soon. From any thread.
+  /// Has `call` called from the loop, soon; not after Stop. From any thread.
   void Call(Callback call);
 
   /// Does `work` on the other thread, in the order of posting, then calls `done` from the loop.
@@ -73,6 +73,7 @@ class EventLoop {
   arrow::Status failed_;  // a posted work has thrown
 
   std::mutex mutex_;         // of what follows
+  bool stopped_ = false;
   std::list<Job> finished_;  // a list, as moving a job here can't fail
 
   base::TaskThread other_;
