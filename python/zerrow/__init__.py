@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zerrow import standard_expectations
     from zerrow._run import (
         EngineError,
+        InvalidOptionsError,
         InvalidProjectError,
         ModelError,
         RunError,
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EngineError",
+    "InvalidOptionsError",
     "InvalidProjectError",
     "Model",
     "ModelError",
@@ -56,6 +58,7 @@ _LAZY = {
     "run": "_run",
     "RunResult": "_run",
     "RunError": "_run",
+    "InvalidOptionsError": "_run",
     "InvalidProjectError": "_run",
     "ModelError": "_run",
     "EngineError": "_run",

@@ -1,29 +1,32 @@
-from collections.abc import Callable
-
 import pyarrow as pa
-
-class CancelToken:
-    @staticmethod
-    def make() -> CancelToken: ...
-    def cancel(self) -> None: ...
 
 class TableHandle:
     def open(self) -> pa.Table: ...
 
-def run(
-    *,
-    python: str,
-    shim_path: str,
-    python_path: list[str],
-    project_dir: str,
-    parameters: dict[str, str],
-    select: list[str],
-    jobs: int,
-    backend: str,
-    strict: bool,
-    account: bool,
-    output_dir: str | None,
-    keep: list[str],
-    cancel: CancelToken,
-    on_line: Callable[[str, int, bytes], None],
-) -> tuple[str, dict[str, TableHandle]]: ...
+class Run:
+    @property
+    def ended(self) -> bool: ...
+    def wait(self, patience_s: float) -> tuple[str, int, bytes] | None: ...
+    def cancel(self) -> None: ...
+    def take_result(self) -> tuple[str, dict[str, TableHandle]]: ...
+
+class Engine:
+    @staticmethod
+    def make(*, python: str, shim_path: str, zygote_idle_s: float) -> Engine: ...
+    def submit(
+        self,
+        *,
+        python_path: list[str],
+        environment: dict[bytes, bytes],
+        umask: int,
+        project_dir: bytes,
+        parameters: dict[str, str],
+        select: list[str],
+        jobs: int,
+        backend: str,
+        strict: bool,
+        account: bool,
+        output_dir: bytes | None,
+        keep: list[str],
+    ) -> Run: ...
+    def stop(self) -> None: ...

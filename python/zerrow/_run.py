@@ -1,19 +1,21 @@
 """`zerrow.run`: runs a project from Python and gives its tables, without copying them."""
 
+import contextlib
 import json
 import os
 import sys
 import sysconfig
-import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from zerrow._engine import TableHandle
+    from zerrow._engine import Run, TableHandle
 
 Line = Callable[[str, int, str], None]
+
+_PATIENCE_S = 0.1
 
 
 class RunError(Exception):
@@ -34,6 +36,10 @@ class ModelError(RunError):
 
 class EngineError(RunError):
     """Zerrow itself couldn't go on: its processes don't start, the system refuses something."""
+
+
+class InvalidOptionsError(RunError, ValueError):
+    """An argument of `run` that makes no sense: a folder, a backend, a number."""
 
 
 class RunResult:
@@ -117,61 +123,62 @@ def run(
     Raises:
         InvalidProjectError, ModelError: subclasses of RunError, if `check`.
         EngineError: Zerrow itself failed.
-        ValueError: an argument that makes no sense.
+        InvalidOptionsError: an argument that makes no sense; a ValueError too.
+        What `on_line` raises; the run is stopped before.
     """
-    from zerrow import _engine
+    from zerrow._kept_engine import kept
 
-    cancel = _engine.CancelToken.make()
-    arguments = {
-        **_surroundings(),
-        "project_dir": os.fspath(project),
-        "parameters": {name: _text(value) for name, value in (parameters or {}).items()},
-        "select": _names(select, "select"),
-        "jobs": 0 if jobs is None else jobs,
-        "backend": backend,
-        "strict": strict,
-        "account": account,
-        "output_dir": None if output is None else os.fspath(output),
-        "keep": _names(keep, "keep"),
-        "cancel": cancel,
-        "on_line": _line_sink(on_line or _print_line),
-    }
-    report, tables = _run_interruptibly(lambda: _engine.run(**arguments), cancel.cancel)
-    result = RunResult(json.loads(report), tables)
+    with _own_errors():
+        run = kept.get(sys.executable or "").submit(
+            project_dir=os.fsencode(project),
+            parameters={name: _text(value) for name, value in (parameters or {}).items()},
+            select=_names(select, "select"),
+            jobs=0 if jobs is None else jobs,
+            backend=backend,
+            strict=strict,
+            account=account,
+            output_dir=None if output is None else os.fsencode(output),
+            keep=_names(keep, "keep"),
+            python_path=_python_path(),
+            environment=_environment(),
+            umask=_umask(),
+        )
+    result = _finish(run, on_line or _print_line)
     if check:
         _raise_if_failed(result)
     return result
 
 
-def _run_interruptibly(work: Callable[[], Any], cancel: Callable[[], None]) -> Any:  # noqa: ANN401
-    """Does the work on a thread of its own, so that this one can take Ctrl-C meanwhile."""
-    outcome: list[Any] = []
-    problem: list[BaseException] = []
-    ended = threading.Event()  # an interrupted Thread.join() takes the thread for ended
-
-    def do() -> None:
-        try:
-            outcome.append(work())
-        except BaseException as error:
-            problem.append(error)
-        finally:
-            ended.set()
-
-    threading.Thread(target=do, name="zerrow-run").start()
+def _finish(run: "Run", on_line: Line) -> RunResult:
+    """Waits for the run's end and shows meanwhile what functions print."""
     try:
         # Libraries with a signal handler of their own (DataFusion's, for one) make the kernel go on
         # with an interrupted wait, so that Ctrl-C would only be seen at its end.
-        while not ended.wait(timeout=0.1):
-            pass
+        while not run.ended:
+            if printed := run.wait(_PATIENCE_S):
+                model, stream, line = printed
+                on_line(model, stream, line.decode(errors="replace"))
     except BaseException:
-        cancel()
-        ended.wait()
+        run.cancel()
+        while not run.ended:
+            run.wait(_PATIENCE_S)
         raise
-    if problem:
-        if isinstance(problem[0], ValueError):  # pyarrow.ArrowInvalid is one
-            raise problem[0]
-        raise EngineError(str(problem[0])) from problem[0]
-    return outcome[0]
+    with _own_errors():
+        report, tables = run.take_result()
+    return RunResult(json.loads(report), tables)
+
+
+@contextlib.contextmanager
+def _own_errors() -> Iterator[None]:
+    """Raises what the engine raises as errors of ours."""
+    try:
+        yield
+    except RunError:
+        raise
+    except (TypeError, ValueError) as problem:  # pyarrow.ArrowInvalid is one
+        raise InvalidOptionsError(str(problem)) from problem
+    except Exception as problem:
+        raise EngineError(str(problem)) from problem
 
 
 def _raise_if_failed(result: RunResult) -> None:
@@ -197,25 +204,31 @@ def _text(value: Any) -> str:  # noqa: ANN401
 
 def _names(names: Iterable[str], argument: str) -> list[str]:
     if isinstance(names, str):
-        raise ValueError(f"{argument} is a list of names, not a text: [{names!r}]")
+        raise InvalidOptionsError(f"{argument} is a list of names, not a text: [{names!r}]")
     return list(names)
-
-
-def _line_sink(on_line: Line) -> Callable[[str, int, bytes], None]:
-    return lambda model, stream, line: on_line(model, stream, line.decode(errors="replace"))
 
 
 def _print_line(model: str, stream: int, line: str) -> None:
     print(f"{model} | {line}" if model else line, file=sys.stdout if stream == 1 else sys.stderr)
 
 
-def _surroundings() -> dict[str, Any]:
-    """Where the workers' interpreter, the shim and this package are."""
+def _python_path() -> list[str]:
+    """What the workers' interpreter needs to find this package."""
     package = Path(__file__).parent
-    shim = package / "_bin" / "libzerrow_shim.so"
     installed = package.parent == Path(sysconfig.get_path("platlib"))
-    return {
-        "python": sys.executable,
-        "shim_path": str(shim) if shim.exists() else "",
-        "python_path": [] if installed else [str(package.parent)],
-    }
+    return [] if installed else [str(package.parent)]
+
+
+def _environment() -> dict[bytes, bytes]:
+    """As functions would find it if they were called here."""
+    environment = dict(os.environ)
+    if path := environment.get("PYTHONPATH"):
+        # The process that reads it may have been started in another folder.
+        environment["PYTHONPATH"] = ":".join(map(os.path.abspath, path.split(":")))
+    return {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
+
+
+def _umask() -> int:
+    # To ask the system for it is to change it, also for other threads.
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("\nUmask:")[2].split(maxsplit=1)[0], 8)

@@ -58,8 +58,11 @@ def main() -> NoReturn:
     _process.die_with_parent(signal.SIGKILL)
     channel_fd = int(os.environ.pop("ZERROW_ZYGOTE_FD"))
     os.set_inheritable(channel_fd, False)
+    if umask := os.environ.pop("ZERROW_UMASK", ""):
+        os.umask(int(umask))
     # Ctrl-C in a terminal is the engine's business.
-    os.setsid()
+    with contextlib.suppress(PermissionError):  # it leads a session already
+        os.setsid()
     _isolation.run_isolated(lambda isolation: _run(channel_fd, isolation))
 
 

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace zerrow::base {
@@ -47,6 +48,8 @@ class SpawnSettings {
 
   // dup2 also clears close-on-exec where both numbers are the same.
   int AddFd(int from, int to) { return ::posix_spawn_file_actions_adddup2(&actions_, from, to); }
+  // What a host leaves to its programs isn't for this one, which may outlive what it is for.
+  int CloseFrom(int first) { return ::posix_spawn_file_actions_addclosefrom_np(&actions_, first); }
   const posix_spawn_file_actions_t* actions() const { return &actions_; }
   const posix_spawnattr_t* attributes() const { return &attributes_; }
 
@@ -62,12 +65,17 @@ arrow::Result<ChildProcess> ChildProcess::Spawn(const Options& options) {
   // Numbers below 10 are targets: sources are moved above them, or one dup2 would overwrite
   // another one's source.
   std::vector<UniqueFd> moved;
+  int highest = 2;
   for (const auto& [from, to] : options.fds) {
+    highest = std::max(highest, to);
     moved.emplace_back(::fcntl(from, F_DUPFD_CLOEXEC, 10));
     if (!moved.back().valid()) return ErrnoStatus(errno, "duplicating a descriptor");
     if (const int error = settings.AddFd(moved.back().get(), to)) {
       return ErrnoStatus(error, "preparing to start a process");
     }
+  }
+  if (const int error = settings.CloseFrom(highest + 1)) {
+    return ErrnoStatus(error, "preparing to start a process");
   }
   const auto arguments = Pointers(options.arguments);
   const auto environment = Pointers(options.environment);
@@ -92,7 +100,13 @@ ChildProcess::ChildProcess(ChildProcess&& other) noexcept
 ChildProcess::~ChildProcess() { Wait(std::chrono::milliseconds(0)); }
 
 void ChildProcess::Kill() const {
-  if (!reaped_) ::kill(pid_, SIGKILL);  // not reaped yet, so the number is still its own
+  if (reaped_) return;
+  if (!pidfd_.valid()) {
+    ::kill(pid_, SIGKILL);  // it was only just started
+    return;
+  }
+  // Not by its number: whoever waits for any child of this process may have reaped it.
+  ::syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
 }
 
 int ChildProcess::Wait(std::chrono::milliseconds patience) {

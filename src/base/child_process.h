@@ -22,7 +22,8 @@ class ChildProcess {
   struct Options {
     std::vector<std::string> arguments;    // the program first; found through $PATH
     std::vector<std::string> environment;  // "NAME=value"
-    // Descriptors that the child gets, as (ours, the child's number). Its 0, 1 and 2 belong here.
+    // Descriptors that the child gets, as (ours, the child's number). Its 0, 1 and 2 belong here;
+    // what is above the highest number is closed, whatever this process leaves to its programs.
     std::vector<std::pair<int, int>> fds;
     bool new_session = false;  // out of the terminal's reach and of the caller's process group
   };

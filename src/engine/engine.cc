@@ -116,8 +116,10 @@ arrow::Result<RunRequest> CheckSpec(RunSpec& spec, const EngineOptions& engine) 
   request.plan_only = spec.plan_only;
   request.import_timeout_s = std::chrono::duration<double>(engine.import_timeout).count();
   request.surroundings = spec.surroundings ? *std::move(spec.surroundings)
-                                           : Surroundings{engine.python, engine.python_path,
-                                                          std::nullopt, usual_descriptors};
+                                           : Surroundings{.python_path = engine.python_path};
+  Surroundings& surroundings = request.surroundings;
+  if (surroundings.python.empty()) surroundings.python = engine.python;
+  if (surroundings.descriptors == 0) surroundings.descriptors = usual_descriptors;
   // Reading a project doesn't need what its functions import.
   if (!spec.plan_only) request.libraries = GuessLibraries(request.options.project_dir);
   return request;

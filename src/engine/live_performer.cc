@@ -43,6 +43,7 @@ LivePerformer::ActiveRun& LivePerformer::Activate(RunId id, const Run& run) {
   zygote.python_path = request.surroundings.python_path;
   zygote.environment = request.surroundings.environment;
   zygote.descriptors = request.surroundings.descriptors;
+  zygote.umask = request.surroundings.umask;
   zygote.preload = request.libraries;
   active->second.run = &run;
   active->second.backend = options_.backend(request.backend);

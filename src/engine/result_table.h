@@ -1,11 +1,13 @@
 // A table in the hands of whoever asked for the run, whatever becomes of the engine.
 //
 // Holds leases on its segments; the last one to let go of it tells the engine, if that still
-// lives. Any thread.
+// lives. Any thread. In a process that was forked from the one that made it the table can be read;
+// to let go of it there changes nothing, as the memory is the other's.
 #pragma once
 
 #include <arrow/result.h>
 #include <arrow/table.h>
+#include <unistd.h>
 
 #include <functional>
 #include <map>
@@ -24,7 +26,11 @@ class ResultTable {
   ResultTable(TablePtr table, Segments segments, std::function<void()> on_drop)
       : table_(std::move(table)), segments_(std::move(segments)), on_drop_(std::move(on_drop)) {}
   ~ResultTable() {
-    if (on_drop_) on_drop_();
+    if (::getpid() != owner_) {
+      new Segments(std::move(segments_));
+    } else if (on_drop_) {
+      on_drop_();
+    }
   }
   ResultTable(const ResultTable&) = delete;
   ResultTable& operator=(const ResultTable&) = delete;
@@ -34,8 +40,9 @@ class ResultTable {
 
  private:
   const TablePtr table_;
-  const Segments segments_;
+  Segments segments_;
   const std::function<void()> on_drop_;
+  const pid_t owner_ = ::getpid();
 };
 
 /// Zero-copy: the buffers lie in mappings of the segments, and each holds `table`, so that they

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -131,8 +132,9 @@ WorkerPool::WorkerPool(EventLoop& loop, Zygote zygote) : loop_(loop), zygote_(st
 WorkerPool::~WorkerPool() {
   for (const auto watch : watches_) loop_.Unwatch(watch);
   while (!workers_.empty()) Forget(workers_.begin()->first);
-  // End of file is the zygote's order to end everything and leave.
-  { const Channel closing = std::move(zygote_.channel); }
+  // End of file is the zygote's order to end everything and leave; also where a process that was
+  // forked from this one holds the descriptor too.
+  ::shutdown(zygote_.channel.fd(), SHUT_RDWR);
   // One that still imports has no workers, and wouldn't notice.
   zygote_.process.Wait(info_ ? kZygotePatience : milliseconds(0));
   AwaitZygotesProcesses();

@@ -78,6 +78,7 @@ std::vector<std::string> ZygoteEnvironment(const ZygoteOptions& options) {
   variables["ZERROW_ZYGOTE_FD"] = std::to_string(kZygoteChannelFd);
   variables["ZERROW_PRELOAD"] = Joined(options.preload);
   variables["ZERROW_DESCRIPTORS"] = std::to_string(options.descriptors);
+  if (options.umask) variables["ZERROW_UMASK"] = std::to_string(*options.umask);
   std::vector<std::string> environment;
   for (const auto& [name, value] : variables) environment.push_back(name + "=" + value);
   return environment;
@@ -98,6 +99,7 @@ arrow::Result<Zygote> StartZygote(const ZygoteOptions& options) {
   // -P: a file random.py in the user's folder must not become the zygote's random module.
   child.arguments = {options.python, "-P", "-m", "zerrow._zygote"};
   child.environment = ZygoteEnvironment(options);
+  child.new_session = true;  // Ctrl-C in a terminal is for the engine's process
   child.fds = {{null.get(), 0},
                {output_writer.get(), 1},
                {output_writer.get(), 2},

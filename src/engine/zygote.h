@@ -25,6 +25,7 @@ struct ZygoteOptions {
   std::set<std::string> preload;         // libraries to import
   bool whole_pages = false;              // large buffers shall begin with a page
   uint64_t descriptors = 0;              // functions' soft limit of them; 0: that of this process
+  std::optional<uint32_t> umask;         // nullopt: this process's own
   /// Nullopt: this process's own.
   std::optional<std::map<std::string, std::string>> environment;
 

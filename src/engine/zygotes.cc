@@ -12,6 +12,8 @@ using resource::Time;
 
 // Forking takes milliseconds; whoever takes that long for it won't do it any more.
 constexpr Time kForkPatienceSeconds = 30;
+// For a host whose environment is another one in each run.
+constexpr size_t kMaxIdle = 4;
 
 Time Seconds(std::chrono::milliseconds time) { return std::chrono::duration<Time>(time).count(); }
 
@@ -30,11 +32,26 @@ arrow::Result<WorkerPool*> Zygotes::For(const ZygoteOptions& options) {
     entry.used = options_.now();
     return entry.pool.get();
   }
+  EndSurplus();
   ARROW_ASSIGN_OR_RAISE(auto pool, WorkerPool::Make(loop_, options));
   if (options_.on_started) options_.on_started(pool->zygote_pid());
   const Time now = options_.now();
   entries_.push_back({options, std::move(pool), now, now});
   return entries_.back().pool.get();
+}
+
+// Leaves room for one more.
+void Zygotes::EndSurplus() {
+  std::vector<Time> idle;
+  for (const Entry& entry : entries_) {
+    if (!entry.pool->has_workers()) idle.push_back(entry.used);
+  }
+  if (idle.size() < kMaxIdle) return;
+  std::ranges::sort(idle);
+  const Time last = idle[idle.size() - kMaxIdle];
+  std::erase_if(entries_, [last](const Entry& entry) {
+    return !entry.pool->has_workers() && entry.used <= last;
+  });
 }
 
 void Zygotes::OnTime() {

@@ -1,9 +1,10 @@
 // The zygotes of an engine: one for each interpreter, environment, backend and set of libraries
 // that its runs ask for.
 //
-// Started when needed; ended when nobody has needed them for a while, or when they don't do what
-// they must: get ready and fork in time. On the loop's thread, which must be one that lives as long
-// as the engine: the kernel ends a zygote with the thread that started it.
+// Started when needed; ended when nobody has needed them for a while, when there are too many that
+// nobody needs, or when they don't do what they must: get ready and fork in time. On the loop's
+// thread, which must be one that lives as long as the engine: the kernel ends a zygote with the
+// thread that started it.
 #pragma once
 
 #include <arrow/result.h>
@@ -50,6 +51,7 @@ class Zygotes {
     resource::Time used = 0;
   };
   void CheckTime(Entry& entry) const;
+  void EndSurplus();
 
   EventLoop& loop_;
   const Options options_;

@@ -1,14 +1,15 @@
 """`zerrow.run` from Python."""
 
+import fcntl
 import gc
 import os
 import signal
 import threading
-import time
 
 import pyarrow as pa
 import pytest
 import zerrow
+from zerrow._kept_engine import kept
 
 MODELS = """
     @zerrow.model()
@@ -127,23 +128,43 @@ def test_ctrl_c(project, run, monkeypatch):
     monkeypatch.setenv(*project.marker.split("="))
     project.models(
         """
+        import fcntl
+
         @zerrow.model()
         def slow(t=zerrow.Model("t")):
-            open("worker.txt", "w").write("here")
+            file = open("worker.txt", "w")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write("here")
+            file.flush()
             time.sleep(1000)
+
+        @zerrow.model()
+        def waits(t=zerrow.Model("t")):
+            open("waits.txt", "w").write("here")
+            while not os.path.exists("go"):
+                time.sleep(0.01)
+            return t
         """
     )
+    others = []
+    other = threading.Thread(target=lambda: others.append(run(select=["waits"])))
+    other.start()
 
     def interrupt():
+        project.wait_for_file("waits.txt")
         project.wait_for_file("worker.txt")
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        run()
-    assert time.monotonic() - started < 30
+        run(select=["slow"])
     thread.join()
+    with open(project.folder / "worker.txt") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the function's process is gone
+    project.write("go", "")
+    other.join()
+    assert [result.status for result in others] == ["success"]  # the other thread's isn't stopped
+    kept.stop()
     own = os.getpid()
     assert [pid for pid, _ in project.processes() if pid != own] == []
