@@ -64,7 +64,7 @@ test-py: $(INSTALLED)  ## the Python tests, against the installed command
 	$(BIN)/pytest --quiet
 
 test-hostile: $(INSTALLED)  ## ten thousand hostile functions in a row (slow)
-	ZERROW_TEST_HOSTILE=10000 $(BIN)/python -m pytest -q tests/engine/test_many_hostile.py
+	ZERROW_TEST_HOSTILE=10000 $(BIN)/python -m pytest -q tests/engine/test_hostile.py -k many
 
 test-peers: $(INSTALLED)  ## parts of numpy's, pandas' and pyarrow's own tests inside workers
 	@$(BIN)/python tests/peers/run.py

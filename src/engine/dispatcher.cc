@@ -143,7 +143,9 @@ void Dispatcher::EndRun(RunId id) {
   RunResult result;
   for (const auto& [name, task] : run.kept()) {
     // Copied into what outlives this object.
-    const auto drop = [on_drop = options_.on_result_dropped, id, task] { on_drop({id, task}); };
+    const auto drop = [on_drop = options_.on_result_dropped, dropped = TaskId{id, task}] {
+      on_drop(dropped);
+    };
     result.tables.emplace(name, performer_.Hand(run.kept_table(task), drop));
   }
   if (!status.ok()) return entry->sink->Done(status);

@@ -28,7 +28,8 @@ class EventLoop {
   static arrow::Result<std::unique_ptr<EventLoop>> Make();
   ~EventLoop();
 
-  /// Waits for the work that was posted; its `done`, and what Call was given, isn't called any more.
+  /// Waits for the work that was posted; its `done`, and what Call was given, isn't called any
+  /// more.
   void Stop();
 
   /// Calls `callback` whenever `fd` is readable or its peer has closed. IOError if it can't.
@@ -72,7 +73,7 @@ class EventLoop {
   WatchId next_id_ = 1;
   arrow::Status failed_;  // a posted work has thrown
 
-  std::mutex mutex_;         // of what follows
+  std::mutex mutex_;  // of what follows
   bool stopped_ = false;
   std::list<Job> finished_;  // a list, as moving a job here can't fail
 

@@ -50,9 +50,8 @@ Run::Run(std::string name, RunRequest request, Time began)
 }
 
 const std::string& Run::NameOf(size_t task) const {
-  static const std::string kNone;
-  return tasks_[task].kind == RunTask::Kind::kDiscover ? kNone
-                                                       : plan_.nodes[tasks_[task].node].name;
+  static const std::string none;
+  return tasks_[task].kind == RunTask::Kind::kDiscover ? none : plan_.nodes[tasks_[task].node].name;
 }
 
 std::vector<TaskSpec> Run::FirstTasks() {

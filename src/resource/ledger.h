@@ -24,7 +24,8 @@ struct TaskId {
   RunId run = 0;
   size_t index = 0;
 
-  friend auto operator<=>(const TaskId&, const TaskId&) = default;
+  // clang-tidy 14 takes its 0 for a pointer.
+  friend auto operator<=>(const TaskId&, const TaskId&) = default;  // NOLINT(modernize-use-nullptr)
 };
 
 /// Who needs a segment.
@@ -36,7 +37,7 @@ struct Holder {
   Kind kind = Kind::kTable;
   TaskId task;
 
-  friend auto operator<=>(const Holder&, const Holder&) = default;
+  friend auto operator<=>(const Holder&, const Holder&) = default;  // NOLINT(modernize-use-nullptr)
   std::string ToString() const;
 };
 

@@ -15,6 +15,9 @@ import pytest
 import zerrow
 from zerrow._kept_engine import kept
 
+# What is kept doesn't depend on how tables are handed over.
+pytestmark = pytest.mark.parametrize("project", ["memfd"], indirect=True)
+
 PACKAGE = str(Path(zerrow.__file__).parent.parent)
 MODELS = """
     @zerrow.model()

@@ -154,8 +154,9 @@ void CheckingSink::CheckWritten(const RunResult& result) {
                     "a result of what failed", name);
   }
   for (const auto& [name, model] : models) {
-    const auto asked = [&](const std::string& keep) {
-      return keep == name || (keep == "*" && model->kind != ModelKind::kSource);
+    const auto asked = [called = name,
+                        source = model->kind == ModelKind::kSource](const std::string& keep) {
+      return keep == called || (keep == "*" && !source);
     };
     const bool kept = model->rows && std::ranges::any_of(options.keep, asked);
     verdict_.Expect(kept == result.tables.contains(name), "kept or not", name);
