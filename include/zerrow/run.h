@@ -18,6 +18,8 @@ namespace zerrow {
 /// How outputs become shared memory. kAuto takes the best that this machine offers.
 enum class BackendKind { kAuto, kKernelZero, kMemfd, kCopy, kFullCopy };
 std::string_view ToString(BackendKind kind);
+/// The backend that a user calls so; nullopt: there is none.
+std::optional<BackendKind> ParseBackend(std::string_view name);
 
 struct RunOptions {
   std::string project_dir = ".";
@@ -75,7 +77,7 @@ struct ModelReport {
   int64_t peak_memory_bytes = 0;
   std::optional<ModelTimings> timings;  // with --account, of a model that gave a table
   std::optional<RunError> error;
-  std::optional<bool> expectation;      // what an expectation answered
+  std::optional<bool> expectation;  // what an expectation answered
   std::optional<RunError> warning;  // why an expectation isn't met, in a run that isn't strict
 };
 

@@ -159,15 +159,6 @@ class HostedRun {
   std::optional<RunQueue::Done> done_;
 };
 
-BackendKind ParseBackend(const std::string& name) {
-  for (const BackendKind kind : {BackendKind::kAuto, BackendKind::kKernelZero, BackendKind::kMemfd,
-                                 BackendKind::kCopy, BackendKind::kFullCopy}) {
-    if (name == ToString(kind)) return kind;
-  }
-  ThrowNotOk(arrow::Status::Invalid("there is no backend '", name, "'"));
-  return BackendKind::kAuto;
-}
-
 // Paths and what the environment holds needn't be text.
 std::string Text(nb::handle bytes) {
   const auto held = nb::cast<nb::bytes>(bytes);
@@ -231,7 +222,9 @@ void BindEngine(nb::module_& module) {
             options.parameters = std::move(parameters);
             options.select = std::move(select);
             options.jobs = jobs;
-            options.backend = ParseBackend(backend);
+            const auto kind = ParseBackend(backend);
+            if (!kind) ThrowNotOk(arrow::Status::Invalid("there is no backend '", backend, "'"));
+            options.backend = *kind;
             options.strict = strict;
             options.account = account;
             if (output_dir) options.output_dir = Text(*output_dir);

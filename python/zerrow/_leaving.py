@@ -18,6 +18,7 @@ from atexit import _run_exitfuncs as run_exit_handlers
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from gc import get_objects
+from itertools import takewhile
 from typing import Any, TextIO
 
 from zerrow import _process
@@ -28,12 +29,15 @@ _IO_BASE: type = _io._IOBase
 _TEMPORARY: type = tempfile._TemporaryFileCloser  # type: ignore[attr-defined]
 
 
-def take_leave(root: str, streams: Iterable[TextIO]) -> None:
-    """Does all of it for code of the project in the (real) folder `root`; never raises."""
+def take_leave(root: str, streams: Iterable[TextIO], last_inherited: str) -> None:
+    """Does all of it for code of the project in the (real) folder `root`; never raises.
+
+    Modules up to the one of the name `last_inherited` are not the project's.
+    """
     kept = {id(part) for stream in streams for part in (stream, stream.buffer)}
     _attempt(threading._shutdown)  # type: ignore[attr-defined]
     _attempt(run_exit_handlers)
-    _attempt(lambda: _forget_globals(root))
+    _attempt(lambda: _forget_globals(root, last_inherited))
     flush(streams)  # someone may have opened their descriptors as files of his own
     _attempt(lambda: _close_files(kept))
 
@@ -55,9 +59,11 @@ def _attempt(step: Callable[[], object]) -> None:
             traceback.print_exception(problem)
 
 
-def _forget_globals(root: str) -> None:
+def _forget_globals(root: str, last_inherited: str) -> None:
     """What only the project's modules hold is deleted, with whatever its deletion does."""
-    for module in list(sys.modules.values()):
+    # Only these: to look at what the zygote has imported copies its pages.
+    added = takewhile(lambda entry: entry[0] != last_inherited, reversed(sys.modules.items()))
+    for _, module in list(added):
         file = getattr(module, "__file__", None)
         if isinstance(file, str) and relative_file(file, root) is not None:
             names = vars(module)

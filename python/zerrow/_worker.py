@@ -31,6 +31,7 @@ _USERS_CODE = {"discover", "python", "expectation"}
 
 def main(task_fd: int, broker_fd: int | None) -> int:
     """Does the task that arrives at `task_fd`; the process's exit status."""
+    last_inherited = next(reversed(sys.modules))  # of the zygote, which runs no user code
     _, *outputs = streams = _settle()
     task_fd = _out_of_the_way(task_fd)
     channel = _native.Channel(task_fd)
@@ -52,7 +53,7 @@ def main(task_fd: int, broker_fd: int | None) -> int:
         return _UNHEARD
     channel.send(answer.body, answer.fds)
     if task["kind"] in _USERS_CODE:
-        _leaving.take_leave(root, streams)
+        _leaving.take_leave(root, streams, last_inherited)
     _leaving.flush(outputs)
     return 0
 

@@ -187,14 +187,6 @@ void AddOthers(CLI::App* app, Raw* raw) {
   version->callback([raw] { raw->arguments.command = Command::kVersion; });
 }
 
-BackendKind ParseBackend(const std::string& name) {
-  for (const BackendKind kind : {BackendKind::kKernelZero, BackendKind::kMemfd, BackendKind::kCopy,
-                                 BackendKind::kFullCopy}) {
-    if (ToString(kind) == name) return kind;
-  }
-  return BackendKind::kAuto;
-}
-
 Arguments Finish(Raw raw) {
   Arguments arguments = std::move(raw.arguments);
   RunOptions& run = arguments.run;
@@ -202,7 +194,7 @@ Arguments Finish(Raw raw) {
     const size_t equals = text.find('=');
     run.parameters[text.substr(0, equals)] = text.substr(equals + 1);
   }
-  run.backend = ParseBackend(raw.backend);
+  run.backend = ParseBackend(raw.backend).value_or(BackendKind::kAuto);  // checked above
   if (raw.format == "json") arguments.format = OutputFormat::kJson;
   if (!raw.output_dir.empty()) run.output_dir = raw.output_dir;
   if (!raw.inline_model.empty()) arguments.inline_model = raw.inline_model;

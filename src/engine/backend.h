@@ -62,7 +62,4 @@ std::unique_ptr<Backend> MakeMemfdBackend(std::string shim_path,
 std::unique_ptr<Backend> MakeKernelZeroBackend(std::shared_ptr<shm::SharedMemory> memory,
                                                shm::SegmentStore& store);
 
-/// The name that a user gives it; Invalid, with the names that there are.
-arrow::Result<BackendKind> ParseBackend(const std::string& name);
-
 }  // namespace zerrow::engine

@@ -23,6 +23,14 @@ std::string_view ToString(BackendKind kind) {
   return "unknown";
 }
 
+std::optional<BackendKind> ParseBackend(std::string_view name) {
+  for (const BackendKind kind : {BackendKind::kAuto, BackendKind::kKernelZero, BackendKind::kMemfd,
+                                 BackendKind::kCopy, BackendKind::kFullCopy}) {
+    if (name == ToString(kind)) return kind;
+  }
+  return std::nullopt;
+}
+
 std::string_view ToString(RunStatus status) {
   switch (status) {
     case RunStatus::kSuccess:

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -94,3 +96,11 @@ def test_the_documentation_is_up_to_date():
     cli_docs = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(cli_docs)
     assert (ROOT / "docs" / "cli.md").read_text() == cli_docs.document(), "run: make docs"
+
+
+def test_the_package_can_be_run_as_a_module(zerrow):
+    command = [sys.executable, "-P", "-m", "zerrow", "version"]
+    as_module = subprocess.run(
+        command, env=zerrow.environment, capture_output=True, text=True, check=True
+    )
+    assert as_module.stdout == zerrow.run("version").stdout
