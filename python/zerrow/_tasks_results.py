@@ -24,7 +24,10 @@ def run(task: Task) -> Answer:
     if task.body["kind"] == "preview":
         value = preview(table, task.body["rows"])
     else:
-        value = export(table, task.body["path"])
+        try:
+            value = export(table, task.body["path"])
+        except (OSError, ValueError, pa.ArrowException) as problem:  # a full disk; an odd table
+            raise TaskError(str(problem)) from problem
     return Answer({"op": "result", "value": value})
 
 

@@ -101,3 +101,30 @@ def test_a_strict_run_writes_nothing_unless_every_check_holds(zerrow, project, t
 
     good = project({"models.py": GATE.replace("-1", "1")})
     assert zerrow(*words[:2], good, *words[3:], "--strict").code == 0
+
+
+LIE = """\
+import pyarrow as pa
+import zerrow
+
+
+@zerrow.model()
+def lied():
+    fields = [pa.field("id", pa.int64(), nullable=False)]
+    return pa.table({"id": [1, None]}, schema=pa.schema(fields))
+
+
+@zerrow.model()
+def sound():
+    return pa.table({"id": [1]})
+"""
+
+
+def test_a_table_that_cant_be_written_is_an_error_in_words(zerrow, project, tmp_path):
+    folder, out = project({"models.py": LIE}), tmp_path / "out"
+    outcome = zerrow("run", "-p", folder, "--output", out)
+    assert outcome.code == 1, outcome
+    assert "models.py:6: lied: writing it to a file failed: " in outcome.err
+    assert "non-nullable" in outcome.err
+    assert "Traceback" not in outcome.err + outcome.out
+    assert [path.name for path in out.iterdir()] == ["sound.parquet"]
