@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -54,7 +55,8 @@ class HostedEngine {
     if (here()) {
       Stop();
     } else {
-      new std::shared_ptr<Engine>(std::move(engine_));  // its threads aren't in this process
+      new (std::nothrow)
+          std::shared_ptr<Engine>(std::move(engine_));  // its threads aren't in this process
     }
   }
 
@@ -108,7 +110,8 @@ class HostedRun {
       queue_->OnRoom(nullptr);  // which holds the engine
       Cancel();
     } else {
-      new std::shared_ptr<RunQueue>(std::move(queue_));  // its lock may be held for ever here
+      new (std::nothrow)
+          std::shared_ptr<RunQueue>(std::move(queue_));  // its lock may be held for ever here
     }
   }
 

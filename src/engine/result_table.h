@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <new>
 
 #include "engine/published_table.h"
 #include "shm/segment.h"
@@ -27,7 +28,7 @@ class ResultTable {
       : table_(std::move(table)), segments_(std::move(segments)), on_drop_(std::move(on_drop)) {}
   ~ResultTable() {
     if (::getpid() != owner_) {
-      new Segments(std::move(segments_));
+      new (std::nothrow) Segments(std::move(segments_));
     } else if (on_drop_) {
       on_drop_();
     }
