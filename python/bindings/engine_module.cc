@@ -115,7 +115,7 @@ class HostedRun {
     }
   }
 
-  bool ended() const { return done_ || !host_->here(); }
+  bool ended() const { return done_ != nullptr || !host_->here(); }
 
   void Cancel() const {
     if (ended()) return;
@@ -134,7 +134,7 @@ class HostedRun {
     }();
     if (!item) return nb::none();
     if (auto* done = std::get_if<RunQueue::Done>(&*item)) {
-      done_ = std::move(*done);
+      done_ = std::make_unique<RunQueue::Done>(std::move(*done));
       return nb::none();
     }
     const auto* line = std::get_if<engine::OutputLine>(&std::get<engine::RunEvent>(*item));
@@ -146,7 +146,7 @@ class HostedRun {
   // What it left, once it has ended; once.
   engine::RunResult TakeResult() {
     if (!host_->here()) ThrowNotOk(ElsewhereError());
-    if (!done_) ThrowNotOk(arrow::Status::IOError("the run hasn't ended"));
+    if (done_ == nullptr) ThrowNotOk(arrow::Status::IOError("the run hasn't ended"));
     return ValueOrThrow(std::move(*done_));
   }
 
@@ -159,7 +159,7 @@ class HostedRun {
   const std::shared_ptr<HostedEngine> host_;
   std::shared_ptr<RunQueue> queue_;
   const resource::RunId id_;
-  std::optional<RunQueue::Done> done_;
+  std::unique_ptr<RunQueue::Done> done_;  // null: it hasn't ended
 };
 
 // Paths and what the environment holds needn't be text.
