@@ -46,12 +46,12 @@ Told KillWhenTold(const std::function<Told()>& body) {
     if (::write(ends[1], &told, sizeof(told)) != sizeof(told)) ::_exit(1);
     ::pause();
   }
+  ::close(ends[1]);  // so that one that dies before ends the reading
   Told told;
   EXPECT_EQ(::read(ends[0], &told, sizeof(told)), static_cast<ssize_t>(sizeof(told)));
   ::kill(pid, SIGKILL);
   ::waitpid(pid, nullptr, 0);
   ::close(ends[0]);
-  ::close(ends[1]);
   return told;
 }
 
@@ -102,10 +102,11 @@ TEST(MemoryCgroup, GoesWithAProcessThatIsKilled) {
   const Told told = KillWhenTold([] {
     static std::unique_ptr<MemoryCgroup> cgroup = MemoryCgroup::Make().ValueOrDie();
     Told told;
+    const pid_t engine = ::getpid();
     const pid_t member = ::fork();
     if (member == 0) {
       // As workers do: it outlives its engine for a moment.
-      for (const pid_t engine = ::getppid(); ::getppid() == engine;) ::usleep(1000);
+      while (::getppid() == engine) ::usleep(1000);
       ::usleep(200'000);
       ::_exit(0);
     }
