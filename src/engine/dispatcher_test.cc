@@ -106,8 +106,8 @@ class DispatcherTest : public ::testing::Test {
   Description project_;
   RunOptions options_;
   NotingPerformer performer_;
-  Heard heard_;
   std::vector<TaskId> dropped_;
+  Heard heard_;  // before these, as its results tell of their end
   resource::Time now_ = 0;
   Dispatcher dispatcher_{
       {1, [this] { return now_; }, [this](TaskId task) { dropped_.push_back(task); }}, performer_};

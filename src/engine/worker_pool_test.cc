@@ -159,7 +159,7 @@ TEST(EventLoop, EndsWithWhatWasThrown) {
     for (int i = 0; i < 500 && status.ok(); ++i) status = loop.RunOnce(milliseconds(20));
     return status;
   };
-  const EventLoop::Callback hungry = [] { std::vector<char>().reserve(SIZE_MAX / 4); };
+  const EventLoop::Callback hungry = [] { throw std::bad_alloc(); };
   const EventLoop::Callback greedy = [] { std::vector<char>().reserve(SIZE_MAX); };
   const EventLoop::Callback nothing = [] {};
   auto loop = EventLoop::Make().ValueOrDie();
