@@ -48,7 +48,7 @@ class Backend {
   virtual arrow::Result<std::unique_ptr<Grant>> MakeGrant() = 0;
 };
 
-/// Arrow IPC files in shared memory: kCopy maps them in readers, kFullCopy reads them. `store`
+/// Arrow IPC streams in shared memory: kCopy maps them in readers, kFullCopy reads them. `store`
 /// outlives it.
 std::unique_ptr<Backend> MakeCopyBackend(BackendKind kind, shm::SegmentStore& store);
 
