@@ -308,6 +308,7 @@ TEST_F(HeapKeepTest, WhatIsFreedGoesBackWhereverItLies) {
       EXPECT_EQ(buffers[i][0] + buffers[i][kMiB - 1], 2) << i;
       heap_->Free(buffers[i]);
     }
+    GiveBackRange();
     heap_ = std::make_unique<Heap>();
     broker_ = std::make_unique<TestBroker>();
     heap_->Start(broker_->TakeSocket());
