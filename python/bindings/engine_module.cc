@@ -215,7 +215,7 @@ void BindEngine(nb::module_& module) {
             RunSpec spec;
             auto& surroundings = spec.surroundings.emplace();
             surroundings.python_path = std::move(python_path);
-            surroundings.umask = umask;
+            surroundings.attributes.umask = umask;
             surroundings.environment.emplace();
             for (const auto& [name, value] : environment) {
               surroundings.environment->emplace(Text(name), Text(value));

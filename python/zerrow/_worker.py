@@ -41,6 +41,7 @@ def main(task_fd: int, broker_fd: int | None) -> int:
     if received is None:
         return 1  # the engine is gone
     task, fds = received
+    os.environ.update(task["environment"])
     _limit_descriptors(int(os.environ.pop("ZERROW_DESCRIPTORS", "0")))
     os.chdir(task["project_dir"])
     sys.path.insert(0, task["project_dir"])

@@ -12,8 +12,10 @@ import contextlib
 import fcntl
 import gc
 import importlib
+import json
 import os
 import platform
+import resource
 import select
 import signal
 import sys
@@ -44,6 +46,9 @@ _PRELOADED_APART = {"datafusion"}
 _OWN = ["zerrow._worker", "zerrow._discovery", "zerrow._tasks_native", "zerrow._tasks_python"]
 
 
+_UNLIMITED = 2**64 - 1  # RLIM_INFINITY, as C has it
+
+
 @dataclass
 class _Worker:
     number: int
@@ -58,12 +63,24 @@ def main() -> NoReturn:
     _process.die_with_parent(signal.SIGKILL)
     channel_fd = int(os.environ.pop("ZERROW_ZYGOTE_FD"))
     os.set_inheritable(channel_fd, False)
-    if umask := os.environ.pop("ZERROW_UMASK", ""):
-        os.umask(int(umask))
+    _take_attributes(json.loads(os.environ.pop("ZERROW_ATTRIBUTES", "{}")))
     # Ctrl-C in a terminal is the engine's business.
     with contextlib.suppress(PermissionError):  # it leads a session already
         os.setsid()
     _isolation.run_isolated(lambda isolation: _run(channel_fd, isolation))
+
+
+def _take_attributes(attributes: dict[str, Any]) -> None:
+    """Makes this process what one would be that the run's user had started."""
+    if "umask" in attributes:
+        os.umask(attributes["umask"])
+    if "niceness" in attributes:
+        os.setpriority(os.PRIO_PROCESS, 0, attributes["niceness"])
+    if "cpus" in attributes:
+        os.sched_setaffinity(0, attributes["cpus"])
+    for number, *limits in attributes.get("limits", []):
+        soft, hard = (limit if limit < _UNLIMITED else resource.RLIM_INFINITY for limit in limits)
+        resource.setrlimit(number, (soft, hard))
 
 
 def _run(channel_fd: int, isolation: Isolation) -> NoReturn:

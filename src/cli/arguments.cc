@@ -27,6 +27,7 @@ constexpr std::string_view kMainFooter = R"(Examples:
 
 Environment:
   ZERROW_PYTHON                              the interpreter that functions run in
+  ZERROW_ENGINE                              as --engine: own, resident or auto
   ZERROW_START_TIMEOUT_S                     how long importing libraries may take (default: 60)
   ZERROW_IMPORT_TIMEOUT_S                    how long importing the project may take (default: 60)
   ZERROW_EXIT_TIMEOUT_S                      how long a function's process may take to end (default: 10)
@@ -56,6 +57,16 @@ constexpr std::string_view kExplainFooter = R"(Examples:
 constexpr std::string_view kInitFooter = R"(Examples:
   zerrow init demo                           writes demo/, which `zerrow run -p demo` runs)";
 
+constexpr std::string_view kEngineFooter = R"(Examples:
+  zerrow engine start                        from now on zerrow run finds processes and memory warm
+  zerrow engine status
+  zerrow engine stop
+  zerrow engine start --foreground           what a systemd unit or a container runs
+
+It listens in $XDG_RUNTIME_DIR/zerrow, or /tmp/zerrow-UID where that isn't set. Settings, in
+$XDG_CONFIG_HOME/zerrow/config.toml (else ~/.config): engine = "auto", "own" or "resident"; idle
+memory goes back after rest_after_s (60) and zygotes_end_after_s (600) seconds without a run.)";
+
 /// What options are parsed into before it becomes Arguments.
 struct Raw {
   Arguments arguments;
@@ -66,6 +77,7 @@ struct Raw {
   std::string inline_model;
   std::string model;
   int64_t shown_rows = kShownRows;
+  std::string engine;
 };
 
 std::string CheckParameter(const std::string& text) {
@@ -85,6 +97,14 @@ void AddLogLevel(CLI::App* app, Raw* raw) {
                   "error, off")
       ->option_text("LEVEL")
       ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error", "off"}));
+}
+
+void AddEngineChoice(CLI::App* app, Raw* raw) {
+  app->add_option("--engine", raw->engine,
+                  "Which engine does it: own, resident (see zerrow engine), or auto (default): the "
+                  "resident one if it runs")
+      ->option_text("ENGINE")
+      ->check(CLI::IsMember({"auto", "own", "resident"}));
 }
 
 void AddFormat(CLI::App* app, Raw* raw) {
@@ -118,6 +138,7 @@ void AddExecution(CLI::App* app, Raw* raw) {
       "--account", run.account,
       "Find bytes that a library copied without changing them (duplicate bytes), and report\n"
       "with -O json where the time of each handover went; slower");
+  AddEngineChoice(app, raw);
   AddFormat(app, raw);
   AddLogLevel(app, raw);
 }
@@ -161,11 +182,32 @@ void AddShow(CLI::App* app, Raw* raw) {
   show->callback([raw] { raw->arguments.command = Command::kShow; });
 }
 
+void AddEngine(CLI::App* app, Raw* raw) {
+  CLI::App* engine = app->add_subcommand(
+      "engine", "Start, stop or look at the resident engine, which keeps what runs share");
+  engine->require_subcommand(1);
+  engine->footer(std::string(kEngineFooter));
+  CLI::App* start = engine->add_subcommand("start", "Start it, in the background");
+  start->add_flag("--foreground", raw->arguments.foreground,
+                  "Stay here until it is stopped: for systemd, containers");
+  AddFormat(start, raw);
+  AddLogLevel(start, raw);
+  start->callback([raw] { raw->arguments.command = Command::kEngineStart; });
+  CLI::App* stop = engine->add_subcommand("stop", "Stop it; runs that are under way are cancelled");
+  AddFormat(stop, raw);
+  stop->callback([raw] { raw->arguments.command = Command::kEngineStop; });
+  CLI::App* status = engine->add_subcommand("status", "Its runs, processes and memory");
+  AddFormat(status, raw);
+  status->callback([raw] { raw->arguments.command = Command::kEngineStatus; });
+  for (CLI::App* command : engine->get_subcommands({})) command->group("Commands");
+}
+
 void AddOthers(CLI::App* app, Raw* raw) {
   CLI::App* explain =
       app->add_subcommand("explain", "Print the pipeline: order, columns and filters read");
   AddProject(explain, raw);
   AddSelect(explain, raw);
+  AddEngineChoice(explain, raw);
   AddFormat(explain, raw);
   AddLogLevel(explain, raw);
   explain->footer(std::string(kExplainFooter));
@@ -195,6 +237,7 @@ Arguments Finish(Raw raw) {
     run.parameters[text.substr(0, equals)] = text.substr(equals + 1);
   }
   run.backend = ParseBackend(raw.backend).value_or(BackendKind::kAuto);  // checked above
+  if (!raw.engine.empty()) arguments.engine = ParseEngineChoice(raw.engine);
   if (raw.format == "json") arguments.format = OutputFormat::kJson;
   if (!raw.output_dir.empty()) run.output_dir = raw.output_dir;
   if (!raw.inline_model.empty()) arguments.inline_model = raw.inline_model;
@@ -253,6 +296,13 @@ std::string UsageError(const CLI::App* app, const CLI::Error& error) {
 
 }  // namespace
 
+std::optional<EngineChoice> ParseEngineChoice(std::string_view name) {
+  if (name == "auto") return EngineChoice::kAuto;
+  if (name == "own") return EngineChoice::kOwn;
+  if (name == "resident") return EngineChoice::kResident;
+  return std::nullopt;
+}
+
 std::variant<Arguments, Message> ParseArguments(int argc, const char* const* argv) {
   Raw raw;
   CLI::App app("Data pipelines of isolated functions that hand Arrow tables over without copying.",
@@ -263,6 +313,7 @@ std::variant<Arguments, Message> ParseArguments(int argc, const char* const* arg
   app.failure_message(UsageError);
   AddRun(&app, &raw);
   AddShow(&app, &raw);
+  AddEngine(&app, &raw);
   AddOthers(&app, &raw);
   for (CLI::App* command : app.get_subcommands({})) command->group("Commands");
   app.footer(std::string(kMainFooter));

@@ -6,14 +6,30 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 
 #include "zerrow/run.h"
 
 namespace zerrow::cli {
 
-enum class Command { kInit, kRun, kShow, kExplain, kInfo, kVersion };
+enum class Command {
+  kInit,
+  kRun,
+  kShow,
+  kExplain,
+  kInfo,
+  kVersion,
+  kEngineStart,
+  kEngineStop,
+  kEngineStatus
+};
 enum class OutputFormat { kText, kJson };
+
+/// By which engine a command's run is done: one of its own, the user's resident one, or that if it
+/// is there.
+enum class EngineChoice { kAuto, kOwn, kResident };
+std::optional<EngineChoice> ParseEngineChoice(std::string_view name);
 
 /// Exit codes of the command.
 inline constexpr int kExitSuccess = 0;
@@ -28,6 +44,8 @@ struct Arguments {
   std::string log_level = "warning";
   std::optional<std::string> inline_model;  // run: in a process where a debugger works
   std::string new_project_dir;              // init
+  std::optional<EngineChoice> engine;       // of run, show and explain
+  bool foreground = false;                  // engine start
 };
 
 /// There is nothing to do but to print: help, or a usage error.

@@ -4,6 +4,8 @@
 // thread. With OutputFormat::kJson exactly one document goes to stdout.
 #pragma once
 
+#include <arrow/status.h>
+
 #include "cli/arguments.h"
 
 namespace zerrow::cli {
@@ -13,6 +15,11 @@ int Explain(const Arguments& arguments);
 int Info(const Arguments& arguments);
 int Version(const Arguments& arguments);
 int InitProject(const Arguments& arguments);
+int StartEngine(const Arguments& arguments);
+int StopEngine(const Arguments& arguments);
+int EngineStatus(const Arguments& arguments);
+/// Prints an error that isn't a run's; the exit code that goes with it.
+int Fail(const arrow::Status& status);
 /// Becomes `python -m zerrow._inline`; returns only if that fails.
 int RunInline(const Arguments& arguments);
 

@@ -18,8 +18,11 @@ std::atomic<const engine::CancelToken*> active{nullptr};
 std::atomic<int> interrupts{0};
 static_assert(std::atomic<int>::is_always_lock_free);
 
-constexpr std::string_view kStopping =
-    "\rinterrupted: stopping the run; once more to end at once\n";
+std::atomic<const char*> stopped{nullptr};
+
+void Write(std::string_view text) {
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
+}
 
 // Only what is async-signal-safe.
 void OnSignal(int /*signal*/) {
@@ -27,14 +30,17 @@ void OnSignal(int /*signal*/) {
   const engine::CancelToken* token = active.load();
   if (interrupts.fetch_add(1) > 0 || token == nullptr) ::_exit(kExitInterrupted);
   token->Cancel();
-  [[maybe_unused]] const ssize_t written =
-      ::write(STDERR_FILENO, kStopping.data(), kStopping.size());
+  Write("\rinterrupted: stopping ");
+  Write(stopped.load());
+  Write("; once more to end at once\n");
   errno = saved;
 }
 
 }  // namespace
 
-InterruptHandler::InterruptHandler(engine::CancelToken token) : token_(std::move(token)) {
+InterruptHandler::InterruptHandler(engine::CancelToken token, const char* what)
+    : token_(std::move(token)) {
+  stopped = what;
   ARROW_CHECK(active.exchange(&token_) == nullptr);
   interrupts = 0;
   struct sigaction action {};

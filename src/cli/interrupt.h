@@ -15,7 +15,8 @@ namespace zerrow::cli {
 
 class InterruptHandler {
  public:
-  explicit InterruptHandler(engine::CancelToken token);
+  /// `what` is being stopped, as the user is told.
+  explicit InterruptHandler(engine::CancelToken token, const char* what = "the run");
   ~InterruptHandler();
   InterruptHandler(const InterruptHandler&) = delete;
   InterruptHandler& operator=(const InterruptHandler&) = delete;

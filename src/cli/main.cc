@@ -36,6 +36,12 @@ int Execute(const Arguments& arguments) {
       return Info(arguments);
     case Command::kVersion:
       return Version(arguments);
+    case Command::kEngineStart:
+      return StartEngine(arguments);
+    case Command::kEngineStop:
+      return StopEngine(arguments);
+    case Command::kEngineStatus:
+      return EngineStatus(arguments);
   }
   return kExitUsage;
 }

@@ -12,6 +12,7 @@
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/render.h"
+#include "cli/resident.h"
 #include "cli/surroundings.h"
 #include "cli/version.h"
 
@@ -19,18 +20,36 @@ namespace zerrow::cli {
 
 namespace {
 
-int Fail(const arrow::Status& status) {
-  PrintTo(stderr, RenderError({.message = status.message()}, ".", StyleOf(STDERR_FILENO)));
-  return status.IsInvalid() ? kExitUsage : kExitFailed;
+struct Explained {
+  std::string text;
+  nlohmann::json document;
+  std::vector<RunError> errors;
+};
+
+arrow::Result<Explained> AskResident(server::Connection& resident, const RunOptions& options,
+                                     const engine::CancelToken& token) {
+  ARROW_ASSIGN_OR_RAISE(const auto wanted, WantedHere(options, /*plan_only=*/true));
+  ARROW_RETURN_NOT_OK(resident.Submit(wanted));
+  RunObserver silent;
+  ARROW_ASSIGN_OR_RAISE(auto result, resident.Wait(silent, token));
+  return Explained{resident.explanation().text, resident.explanation().document,
+                   std::move(result.report.errors)};
 }
 
-arrow::Result<engine::Explanation> ExplainProject(const Arguments& arguments) {
+arrow::Result<Explained> AskOwn(const RunOptions& options, const engine::CancelToken& token) {
+  ARROW_ASSIGN_OR_RAISE(const auto engine, engine::Engine::Make(EngineOptionsHere()));
+  ARROW_ASSIGN_OR_RAISE(auto explanation, engine->Explain(options, token));
+  return Explained{explanation.ToText(), explanation.ToJson(), std::move(explanation.errors)};
+}
+
+arrow::Result<Explained> ExplainProject(const Arguments& arguments) {
   ARROW_ASSIGN_OR_RAISE(const auto token, engine::CancelToken::Make());
   const InterruptHandler interrupt(token);
-  ARROW_ASSIGN_OR_RAISE(const auto engine, engine::Engine::Make(EngineOptionsHere()));
-  auto explanation = engine->Explain(arguments.run, token);
+  ARROW_ASSIGN_OR_RAISE(const auto resident, FindResident(arguments));
+  auto explained = resident != nullptr ? AskResident(*resident, arguments.run, token)
+                                       : AskOwn(arguments.run, token);
   if (token.cancelled()) return arrow::Status::Cancelled("interrupted");
-  return explanation;
+  return explained;
 }
 
 arrow::Result<MachineInfo> CollectInfo() {
@@ -46,19 +65,24 @@ arrow::Result<MachineInfo> CollectInfo() {
 
 }  // namespace
 
+int Fail(const arrow::Status& status) {
+  PrintTo(stderr, RenderError({.message = status.message()}, ".", StyleOf(STDERR_FILENO)));
+  return status.IsInvalid() ? kExitUsage : kExitFailed;
+}
+
 int Explain(const Arguments& arguments) {
-  const auto explanation = ExplainProject(arguments);
-  if (explanation.status().IsCancelled()) return kExitInterrupted;
-  if (!explanation.ok()) return Fail(explanation.status());
+  const auto explained = ExplainProject(arguments);
+  if (explained.status().IsCancelled()) return kExitInterrupted;
+  if (!explained.ok()) return Fail(explained.status());
   if (arguments.format == OutputFormat::kJson) {
-    PrintJson(explanation->ToJson());
-  } else if (explanation->errors.empty()) {
-    PrintTo(stdout, explanation->ToText());
+    PrintJson(explained->document);
+  } else if (explained->errors.empty()) {
+    PrintTo(stdout, explained->text);
   }
-  for (const RunError& error : explanation->errors) {
+  for (const RunError& error : explained->errors) {
     PrintTo(stderr, RenderError(error, arguments.run.project_dir, StyleOf(STDERR_FILENO)));
   }
-  return explanation->errors.empty() ? kExitSuccess : kExitFailed;
+  return explained->errors.empty() ? kExitSuccess : kExitFailed;
 }
 
 int Info(const Arguments& arguments) {

@@ -39,6 +39,9 @@ struct MachineInfo {
   int cores = 0;
 };
 
+/// Of the resident engine: server::Connection::Status.
+std::string RenderStatus(const nlohmann::json& status, const Style& style);
+
 std::string RenderInfo(const MachineInfo& info, const Style& style);
 nlohmann::json InfoJson(const MachineInfo& info);
 

@@ -11,6 +11,7 @@
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/render.h"
+#include "cli/resident.h"
 #include "cli/surroundings.h"
 #include "cli/version.h"
 
@@ -67,6 +68,13 @@ arrow::Result<RunReport> RunEngine(const Arguments& arguments) {
   ARROW_ASSIGN_OR_RAISE(const auto token, engine::CancelToken::Make());
   const InterruptHandler interrupt(token);
   Console console(ConsoleOptions(arguments));
+  ARROW_ASSIGN_OR_RAISE(const auto resident, FindResident(arguments));
+  if (resident != nullptr) {
+    ARROW_ASSIGN_OR_RAISE(const auto wanted, WantedHere(arguments.run, /*plan_only=*/false));
+    ARROW_RETURN_NOT_OK(resident->Submit(wanted));
+    ARROW_ASSIGN_OR_RAISE(auto result, resident->Wait(console, token));
+    return std::move(result.report);
+  }
   ARROW_ASSIGN_OR_RAISE(const auto engine, engine::Engine::Make(EngineOptionsHere()));
   ARROW_ASSIGN_OR_RAISE(auto result, engine->Run(arguments.run, console, token));
   return std::move(result.report);

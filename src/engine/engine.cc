@@ -1,6 +1,5 @@
 #include "engine/engine.h"
 
-#include <arrow/util/utf8.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 
 #include "base/machine.h"
 #include "engine/engine_loop.h"
+#include "engine/options.h"
 #include "engine/run_queue.h"
 #include "engine/zygote.h"
 #include "shm/capabilities.h"
@@ -64,78 +64,60 @@ BackendInfo DescribeKernelZero() {
   return {BackendKind::kKernelZero, found.available, found.detail};
 }
 
-// Workers are told paths in JSON.
-Status CheckPath(std::string_view what, const std::string& path) {
-  arrow::util::InitializeUTF8();
-  return arrow::util::ValidateUTF8(path)
-             ? Status::OK()
-             : Status::Invalid("the ", what, "'s path isn't UTF-8; rename it");
-}
-
-arrow::Result<RunOptions> CheckOptions(RunOptions options) {
-  std::error_code error;
-  options.project_dir = fs::absolute(options.project_dir, error).lexically_normal().string();
-  if (error || !fs::is_directory(options.project_dir, error)) {
-    return Status::Invalid("the project folder ", options.project_dir, " doesn't exist");
+// What the environment says, null being this process's own.
+arrow::Result<std::chrono::milliseconds> TimeoutOf(const Environment* environment,
+                                                   const char* variable,
+                                                   std::chrono::seconds otherwise) {
+  std::string configured;
+  if (environment == nullptr) {
+    const char* own = std::getenv(variable);
+    if (own != nullptr) configured = own;
+  } else if (const auto found = environment->find(variable); found != environment->end()) {
+    configured = found->second;
   }
-  ARROW_RETURN_NOT_OK(CheckPath("project folder", options.project_dir));
-  if (options.jobs < 0) return Status::Invalid("jobs must be positive");
-  if (options.jobs == 0) options.jobs = base::UsableCores();
-  if (options.output_dir) {
-    options.output_dir = fs::absolute(*options.output_dir, error).lexically_normal().string();
-    ARROW_RETURN_NOT_OK(CheckPath("output folder", *options.output_dir));
-    fs::create_directories(*options.output_dir, error);
-    if (error || !fs::is_directory(*options.output_dir, error)) {
-      return Status::Invalid("the output folder ", *options.output_dir, " can't be made",
-                             error ? ": " + error.message() : "");
-    }
-  }
-  return options;
-}
-
-// What the environment says if the option is unset.
-Status SetTimeout(std::chrono::milliseconds& timeout, const char* variable,
-                  std::chrono::seconds otherwise) {
-  if (timeout.count() != 0) return Status::OK();
-  timeout = otherwise;
-  const char* configured = std::getenv(variable);
-  if (configured == nullptr || *configured == '\0') return Status::OK();
+  if (configured.empty()) return otherwise;
   char* end = nullptr;
-  const long seconds = std::strtol(configured, &end, 10);
+  const long seconds = std::strtol(configured.c_str(), &end, 10);
   if (*end != '\0' || seconds < 1 || seconds > 1'000'000) {
     return Status::Invalid(variable, " must be a number of seconds, not ", configured);
   }
-  timeout = std::chrono::seconds(seconds);
+  return std::chrono::seconds(seconds);
+}
+
+Status CheckPython(const std::string& python) {
+  if (python.find('/') == std::string::npos || ::access(python.c_str(), X_OK) == 0) {
+    return Status::OK();
+  }
+  return Status::Invalid("the Python interpreter ", python, " can't be run");
+}
+
+constexpr auto kStartTimeout = "ZERROW_START_TIMEOUT_S";
+
+Status SetTimeouts(const Environment* environment, RunRequest& request) {
+  ARROW_ASSIGN_OR_RAISE(request.start_timeout, TimeoutOf(environment, kStartTimeout, 60s));
+  ARROW_ASSIGN_OR_RAISE(request.exit_timeout, TimeoutOf(environment, "ZERROW_EXIT_TIMEOUT_S", 10s));
+  ARROW_ASSIGN_OR_RAISE(const auto import, TimeoutOf(environment, "ZERROW_IMPORT_TIMEOUT_S", 60s));
+  request.import_timeout_s = std::chrono::duration<double>(import).count();
   return Status::OK();
 }
 
 arrow::Result<RunRequest> CheckSpec(RunSpec& spec, const EngineOptions& engine) {
   RunRequest request;
-  ARROW_ASSIGN_OR_RAISE(request.options, CheckOptions(std::move(spec.options)));
+  ARROW_ASSIGN_OR_RAISE(request.options, CompleteOptions(std::move(spec.options)));
   request.backend = request.options.backend;
   request.plan_only = spec.plan_only;
-  request.import_timeout_s = std::chrono::duration<double>(engine.import_timeout).count();
   request.surroundings = spec.surroundings ? *std::move(spec.surroundings)
                                            : Surroundings{.python_path = engine.python_path};
   Surroundings& surroundings = request.surroundings;
   if (surroundings.python.empty()) surroundings.python = engine.python;
+  ARROW_RETURN_NOT_OK(CheckPython(surroundings.python));
   if (surroundings.descriptors == 0) surroundings.descriptors = usual_descriptors;
+  Environment* environment = surroundings.environment ? &*surroundings.environment : nullptr;
+  ARROW_RETURN_NOT_OK(SetTimeouts(environment, request));
+  if (environment != nullptr) surroundings.late_environment = TakeLate(*environment);
   // Reading a project doesn't need what its functions import.
   if (!spec.plan_only) request.libraries = GuessLibraries(request.options.project_dir);
   return request;
-}
-
-void Tell(RunObserver& observer, const RunEvent& event) {
-  struct Teller {
-    void operator()(const Planned& planned) const { observer.OnPlanned(planned.models); }
-    void operator()(const ModelStarted& started) const { observer.OnModelStarted(started.model); }
-    void operator()(const ModelFinished& ended) const { observer.OnModelFinished(ended.report); }
-    void operator()(const OutputLine& line) const {
-      observer.OnOutputLine(line.model, line.stream, line.line);
-    }
-    RunObserver& observer;
-  };
-  std::visit(Teller{observer}, event);
 }
 
 }  // namespace
@@ -145,16 +127,10 @@ arrow::Result<std::unique_ptr<Engine>> Engine::Make(EngineOptions options) {
     const char* configured = std::getenv("ZERROW_PYTHON");
     options.python = configured != nullptr && *configured != '\0' ? configured : "python3";
   }
-  if (options.python.find('/') != std::string::npos &&
-      ::access(options.python.c_str(), X_OK) != 0) {
-    return Status::Invalid("the Python interpreter ", options.python, " can't be run");
-  }
+  ARROW_RETURN_NOT_OK(CheckPython(options.python));
   if (!options.shim_path.empty() && ::access(options.shim_path.c_str(), R_OK) != 0) {
     return Status::Invalid("the allocator shim ", options.shim_path, " can't be read");
   }
-  ARROW_RETURN_NOT_OK(SetTimeout(options.start_timeout, "ZERROW_START_TIMEOUT_S", 60s));
-  ARROW_RETURN_NOT_OK(SetTimeout(options.import_timeout, "ZERROW_IMPORT_TIMEOUT_S", 60s));
-  ARROW_RETURN_NOT_OK(SetTimeout(options.exit_timeout, "ZERROW_EXIT_TIMEOUT_S", 10s));
   AllowManyDescriptors();
   ARROW_ASSIGN_OR_RAISE(auto loop, Loop::Make(options));
   return std::unique_ptr<Engine>(new Engine(std::move(options), std::move(loop)));
@@ -223,6 +199,8 @@ std::vector<BackendInfo> Engine::DescribeBackends() const {
   return backends;
 }
 
+arrow::Result<EngineStatus> Engine::Inspect() const { return loop_->Inspect(); }
+
 arrow::Result<ZygoteInfo> Engine::Probe() const {
   ARROW_ASSIGN_OR_RAISE(const auto loop, EventLoop::Make());
   ZygoteOptions options;
@@ -230,7 +208,8 @@ arrow::Result<ZygoteInfo> Engine::Probe() const {
   options.python_path = options_.python_path;
   options.shim_path = options_.shim_path;
   ARROW_ASSIGN_OR_RAISE(const auto workers, WorkerPool::Make(*loop, options));
-  const auto deadline = std::chrono::steady_clock::now() + options_.start_timeout;
+  ARROW_ASSIGN_OR_RAISE(const auto patience, TimeoutOf(nullptr, kStartTimeout, 60s));
+  const auto deadline = std::chrono::steady_clock::now() + patience;
   while (!workers->ready() && !workers->lost()) {
     ARROW_RETURN_NOT_OK(loop->RunOnce(std::chrono::milliseconds(100)));
     if (std::chrono::steady_clock::now() > deadline) return Status::IOError("the zygote hangs");

@@ -32,14 +32,25 @@ struct EngineOptions {
   std::string shim_path;  // libzerrow_shim.so; empty: the memfd backend isn't offered
   std::vector<std::string> python_path;  // put before the workers' PYTHONPATH
   int slots = 0;                         // functions at once, of all runs; 0: the number of cores
-  // Of a zygote, which imports libraries. Zero: $ZERROW_START_TIMEOUT_S, else 60 s.
-  std::chrono::milliseconds start_timeout{0};
-  // Of reading a project, which imports its code. Zero: $ZERROW_IMPORT_TIMEOUT_S, else 60 s.
-  std::chrono::milliseconds import_timeout{0};
-  // Of a worker's end, after its answer. Zero: $ZERROW_EXIT_TIMEOUT_S, else 10 s.
-  std::chrono::milliseconds exit_timeout{0};
+  // After so long without a run all recycled pages and all zygotes but one are given back. Zero:
+  // never.
+  std::chrono::milliseconds rest_after{0};
   // After that a zygote that nobody needs is ended. Zero: never.
   std::chrono::milliseconds zygote_idle{0};
+};
+
+/// What an engine does and holds at a moment.
+struct EngineStatus {
+  struct Zygote {
+    pid_t pid = 0;
+    std::string python;
+    std::vector<std::string> libraries;
+  };
+  double uptime_s = 0;
+  std::vector<Zygote> zygotes;
+  std::vector<pid_t> workers;
+  int64_t table_bytes = 0;  // shared memory of tables, and of those that are being made
+  int64_t pool_bytes = 0;   // shared memory that is kept for the next worker
 };
 
 /// Whether this machine offers a backend; if not, why not.
@@ -59,13 +70,15 @@ struct RunSpec {
 
 class Engine {
  public:
-  /// Invalid: an interpreter or shim that isn't there, a malformed $ZERROW_..._TIMEOUT_S.
+  /// Invalid: an interpreter or shim that isn't there.
   static arrow::Result<std::unique_ptr<Engine>> Make(EngineOptions options);
   /// Cancels all runs and waits for their end.
   ~Engine();
 
   /// Begins a run; `sink` gets its news, and Done in any case. Looks at the project's folder, so
-  /// it may wait for a disk.
+  /// it may wait for a disk. How long things may take says the run's environment:
+  /// $ZERROW_START_TIMEOUT_S for importing libraries (60), $ZERROW_IMPORT_TIMEOUT_S for reading the
+  /// project (60), $ZERROW_EXIT_TIMEOUT_S for a worker's end after its answer (10).
   resource::RunId Submit(RunSpec spec, std::unique_ptr<RunSink> sink);
   /// Stops a run; its sink's Done follows.
   void Cancel(resource::RunId run);
@@ -84,6 +97,8 @@ class Engine {
   /// Each backend, the one that `auto` takes first. Tries what they need, which takes some
   /// milliseconds and a child process.
   std::vector<BackendInfo> DescribeBackends() const;
+  /// Waits for the engine's thread, up to some seconds. IOError: it doesn't answer.
+  arrow::Result<EngineStatus> Inspect() const;
   /// Starts a zygote only to ask it, and waits. IOError if it doesn't start.
   arrow::Result<ZygoteInfo> Probe() const;
 

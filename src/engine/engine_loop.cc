@@ -1,7 +1,11 @@
 #include "engine/engine_loop.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <array>
+#include <future>
+#include <limits>
 #include <utility>
 
 #include "base/exceptions.h"
@@ -21,6 +25,7 @@ constexpr milliseconds kTick{8};
 constexpr milliseconds kForever = std::chrono::hours(1);
 // The kernel ends in time what was killed; beyond that something is broken, and goes with us.
 constexpr std::chrono::seconds kStopPatience{5};
+constexpr std::chrono::seconds kInspectPatience{5};
 
 // As `auto` tries them.
 constexpr std::array kByPreference = {BackendKind::kKernelZero, BackendKind::kMemfd,
@@ -69,10 +74,32 @@ void Engine::Loop::Resume(RunId run) {
   loop_->Call([this, run] { dispatcher_->Resume(run); });
 }
 
+arrow::Result<EngineStatus> Engine::Loop::Inspect() {
+  auto promise = std::make_shared<std::promise<EngineStatus>>();
+  auto status = promise->get_future();
+  loop_->Call([this, promise] { promise->set_value(Describe()); });
+  if (status.wait_for(kInspectPatience) != std::future_status::ready) {
+    return Status::IOError("the engine doesn't answer");
+  }
+  return status.get();
+}
+
+EngineStatus Engine::Loop::Describe() const {
+  EngineStatus status;
+  status.uptime_s = Now();
+  for (const Zygotes::Entry& entry : performer_->zygotes().entries()) {
+    const auto& preload = entry.options.preload;
+    status.zygotes.push_back(
+        {entry.pool->zygote_pid(), entry.options.python, {preload.begin(), preload.end()}});
+  }
+  status.workers = performer_->WorkerPids();
+  status.table_bytes = performer_->TableBytes();
+  status.pool_bytes = memory_ ? memory_->pool().stats().free_bytes : 0;
+  return status;
+}
+
 void Engine::Loop::Work() {
   LivePerformer::Options performing;
-  performing.start_timeout = options_.start_timeout;
-  performing.exit_timeout = options_.exit_timeout;
   performing.idle = options_.zygote_idle;
   performing.now = [this] { return Now(); };
   performing.backend = [this](BackendKind kind) { return FindBackend(kind); };
@@ -110,6 +137,7 @@ Status Engine::Loop::Serve() {
 Status Engine::Loop::Tick() {
   ARROW_RETURN_NOT_OK(loop_->RunOnce(WaitingTime()));
   dispatcher_->OnTime();
+  Rest();
   if (Clock::now() - sampled_ < kTick) return Status::OK();
   sampled_ = Clock::now();
   performer_->OnTime();
@@ -129,14 +157,30 @@ void Engine::Loop::ReleaseIdle() {
   if (memory_ && excess > 0) memory_->ReleaseIdle(excess);
 }
 
-milliseconds Engine::Loop::WaitingTime() const {
-  const auto next = dispatcher_->idle() ? performer_->zygotes().next_deadline()
-                                        : dispatcher_->core().next_deadline();
-  milliseconds wait = dispatcher_->idle() ? kForever : kTick;
-  if (next) {
-    const std::chrono::duration<resource::Time> until(std::max(*next - Now(), 0.0));
-    wait = std::min(wait, std::chrono::ceil<milliseconds>(until));
+// Nobody has wanted anything for a while: what is kept for the next run goes, but for a zygote.
+void Engine::Loop::Rest() {
+  if (options_.rest_after.count() == 0) return;
+  if (!dispatcher_->idle()) {
+    rest_at_ = Now() + std::chrono::duration<resource::Time>(options_.rest_after).count();
+    return;
   }
+  if (!rest_at_ || Now() < *rest_at_) return;
+  rest_at_.reset();
+  if (memory_) memory_->ReleaseIdle(std::numeric_limits<int64_t>::max());
+  performer_->zygotes().KeepIdle(1);
+  loop_->Post([] { ::malloc_trim(0); }, [] {});
+}
+
+milliseconds Engine::Loop::WaitingTime() const {
+  const bool idle = dispatcher_->idle();
+  milliseconds wait = idle ? kForever : kTick;
+  const auto until = [&](std::optional<resource::Time> next) {
+    if (!next) return;
+    const std::chrono::duration<resource::Time> left(std::max(*next - Now(), 0.0));
+    wait = std::min(wait, std::chrono::ceil<milliseconds>(left));
+  };
+  until(idle ? performer_->zygotes().next_deadline() : dispatcher_->core().next_deadline());
+  if (idle) until(rest_at_);
   return wait;
 }
 

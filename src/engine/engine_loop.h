@@ -33,6 +33,8 @@ class Engine::Loop {
            std::unique_ptr<RunSink> sink);
   void Cancel(resource::RunId run);
   void Resume(resource::RunId run);
+  /// Engine::Inspect.
+  arrow::Result<EngineStatus> Inspect();
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -46,6 +48,8 @@ class Engine::Loop {
   arrow::Status Serve();
   arrow::Status Tick();
   void ReleaseIdle();
+  void Rest();
+  EngineStatus Describe() const;
   std::chrono::milliseconds WaitingTime() const;
   resource::Time Now() const;
   void Begin(resource::RunId id, RunRequest request, std::optional<CancelToken> cancel,
@@ -72,6 +76,7 @@ class Engine::Loop {
   std::unique_ptr<LivePerformer> performer_;
   std::unique_ptr<Dispatcher> dispatcher_;
   Clock::time_point sampled_{};
+  std::optional<resource::Time> rest_at_;  // nullopt: it rests already
   std::thread thread_;
 };
 

@@ -1,7 +1,5 @@
 #include "engine/live_performer.h"
 
-#include <unistd.h>
-
 #include <utility>
 
 #include "base/exceptions.h"
@@ -28,9 +26,10 @@ LivePerformer::LivePerformer(EventLoop& loop, shm::SegmentStore& store, Options 
     : loop_(loop),
       store_(store),
       options_(std::move(options)),
-      sampler_(sandbox::MemorySampler::Make([this] { return SharedBytes(); })),
-      zygotes_(loop, {options_.start_timeout, options_.exit_timeout, options_.idle, options_.now,
-                      [this](pid_t pid) { sampler_.AddProcess(pid); }}) {}
+      sampler_(
+          sandbox::MemorySampler::Make([this] { return TableBytes() + options_.pooled_bytes(); })),
+      zygotes_(loop,
+               {options_.idle, options_.now, [this](pid_t pid) { sampler_.AddProcess(pid); }}) {}
 
 LivePerformer::~LivePerformer() = default;
 
@@ -43,7 +42,9 @@ LivePerformer::ActiveRun& LivePerformer::Activate(RunId id, const Run& run) {
   zygote.python_path = request.surroundings.python_path;
   zygote.environment = request.surroundings.environment;
   zygote.descriptors = request.surroundings.descriptors;
-  zygote.umask = request.surroundings.umask;
+  zygote.attributes = request.surroundings.attributes;
+  zygote.start_timeout = request.start_timeout;
+  zygote.exit_timeout = request.exit_timeout;
   zygote.preload = request.libraries;
   active->second.run = &run;
   active->second.backend = options_.backend(request.backend);
@@ -263,8 +264,16 @@ void LivePerformer::OnTime() {
   }
 }
 
-int64_t LivePerformer::SharedBytes() const {
-  int64_t bytes = store_.bytes() + options_.pooled_bytes();
+std::vector<pid_t> LivePerformer::WorkerPids() const {
+  std::vector<pid_t> pids;
+  for (const auto& [task, attempt] : attempts_) {
+    if (attempt.worker && attempt.pid > 0) pids.push_back(attempt.pid);
+  }
+  return pids;
+}
+
+int64_t LivePerformer::TableBytes() const {
+  int64_t bytes = store_.bytes();
   for (const auto& [task, attempt] : attempts_) {
     if (attempt.grant) bytes += attempt.grant->BackedBytes();
   }

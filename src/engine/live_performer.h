@@ -26,9 +26,7 @@ namespace zerrow::engine {
 class LivePerformer final : public Performer {
  public:
   struct Options {
-    std::chrono::milliseconds start_timeout{};  // of a zygote
-    std::chrono::milliseconds exit_timeout{};   // Zygotes::Options, as the next
-    std::chrono::milliseconds idle{};
+    std::chrono::milliseconds idle{};  // Zygotes::Options
     std::function<resource::Time()> now;
     /// Null: there is no such backend here.
     std::function<Backend*(BackendKind)> backend;
@@ -56,8 +54,11 @@ class LivePerformer final : public Performer {
   /// Ends what hangs, samples memory: every few milliseconds while there are runs.
   void OnTime();
   const Zygotes& zygotes() const { return zygotes_; }
+  Zygotes& zygotes() { return zygotes_; }
   const sandbox::MemorySampler& sampler() const { return sampler_; }
-  size_t worker_count() const { return attempts_.size(); }
+  std::vector<pid_t> WorkerPids() const;
+  /// Shared memory of tables, and of those that are being made.
+  int64_t TableBytes() const;
 
  private:
   /// An attempt's process, from start until its output is published.
@@ -90,8 +91,6 @@ class LivePerformer final : public Performer {
   void OnOutput(resource::TaskId task, Outcome outcome, OutputAnswer output);
   void Tell(resource::TaskId task, Outcome outcome);
   void TellLater(resource::TaskId task, Outcome outcome);
-  int64_t SharedBytes() const;
-
   EventLoop& loop_;
   shm::SegmentStore& store_;
   const Options options_;

@@ -37,6 +37,9 @@ struct OutputLine {
 };
 using RunEvent = std::variant<Planned, ModelStarted, ModelFinished, OutputLine>;
 
+/// Calls the observer's method for it.
+void Tell(RunObserver& observer, const RunEvent& event);
+
 /// What is left of a run.
 struct RunResult {
   RunReport report;

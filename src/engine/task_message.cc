@@ -51,6 +51,7 @@ class MessageMaker {
                      {"backend", ToString(run_.request().backend)},
                      {"account", run_.request().options.account},
                      {"parameters", json::object()},
+                     {"environment", run_.request().surroundings.late_environment},
                      {"columns", nullptr},
                      {"project_dir", run_.request().options.project_dir}};
   }

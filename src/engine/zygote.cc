@@ -30,8 +30,8 @@ std::string Joined(const std::set<std::string>& names) {
   return list;
 }
 
-std::map<std::string, std::string> OwnEnvironment() {
-  std::map<std::string, std::string> variables;
+Environment OwnEnvironment() {
+  Environment variables;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text(*entry);
     const size_t equals = text.find('=');
@@ -46,7 +46,7 @@ void Prepend(std::string& list, const std::string& item, char separator = ':') {
 }
 
 // Preloads the shim and makes allocators ask it for what they need when they need it.
-void SetShim(const std::string& path, std::map<std::string, std::string>& variables) {
+void SetShim(const std::string& path, Environment& variables) {
   Prepend(variables["LD_PRELOAD"], path);
   // pyarrow's other allocators get their memory in ways that the shim doesn't see.
   variables["ARROW_DEFAULT_MEMORY_POOL"] = "system";
@@ -60,12 +60,24 @@ void SetShim(const std::string& path, std::map<std::string, std::string>& variab
 
 // Makes allocators begin large buffers with a page: what shares its page with others KernelZero
 // copies (docs/decisions/0006-kernelzero-in-workers.md). What the user has set holds.
-void SetWholePages(std::map<std::string, std::string>& variables) {
+void SetWholePages(Environment& variables) {
   // pyarrow's default as of today; its other allocators begin anywhere in a page.
   variables.emplace("ARROW_DEFAULT_MEMORY_POOL", "mimalloc");
   // jemalloc (in polars) would begin at a random place of the first page. And it would get huge
   // pages only where one needn't ask for them, as pyarrow's mimalloc does.
   Prepend(variables["_RJEM_MALLOC_CONF"], "cache_oblivious:false,thp:always", ',');
+}
+
+// What the zygote gives itself before it does anything else.
+std::string AttributesText(const ProcessAttributes& attributes) {
+  nlohmann::json text = nlohmann::json::object();
+  if (attributes.umask) text["umask"] = *attributes.umask;
+  if (attributes.niceness) text["niceness"] = *attributes.niceness;
+  if (!attributes.cpus.empty()) text["cpus"] = attributes.cpus;
+  for (const auto& [number, limit] : attributes.limits) {
+    text["limits"].push_back({number, limit.first, limit.second});
+  }
+  return text.dump();
 }
 
 std::vector<std::string> ZygoteEnvironment(const ZygoteOptions& options) {
@@ -78,7 +90,9 @@ std::vector<std::string> ZygoteEnvironment(const ZygoteOptions& options) {
   variables["ZERROW_ZYGOTE_FD"] = std::to_string(kZygoteChannelFd);
   variables["ZERROW_PRELOAD"] = Joined(options.preload);
   variables["ZERROW_DESCRIPTORS"] = std::to_string(options.descriptors);
-  if (options.umask) variables["ZERROW_UMASK"] = std::to_string(*options.umask);
+  if (options.attributes != ProcessAttributes{}) {
+    variables["ZERROW_ATTRIBUTES"] = AttributesText(options.attributes);
+  }
   std::vector<std::string> environment;
   for (const auto& [name, value] : variables) environment.push_back(name + "=" + value);
   return environment;

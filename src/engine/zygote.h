@@ -7,6 +7,7 @@
 
 #include <arrow/result.h>
 
+#include <chrono>
 #include <map>
 #include <optional>
 #include <set>
@@ -15,6 +16,7 @@
 
 #include "base/channel.h"
 #include "base/child_process.h"
+#include "engine/surroundings.h"
 
 namespace zerrow::engine {
 
@@ -25,9 +27,10 @@ struct ZygoteOptions {
   std::set<std::string> preload;         // libraries to import
   bool whole_pages = false;              // large buffers shall begin with a page
   uint64_t descriptors = 0;              // functions' soft limit of them; 0: that of this process
-  std::optional<uint32_t> umask;         // nullopt: this process's own
-  /// Nullopt: this process's own.
-  std::optional<std::map<std::string, std::string>> environment;
+  ProcessAttributes attributes;
+  std::optional<Environment> environment;           // nullopt: this process's own
+  std::chrono::milliseconds start_timeout{60'000};  // until it is ready
+  std::chrono::milliseconds exit_timeout{10'000};   // of a worker, after its answer
 
   friend bool operator==(const ZygoteOptions&, const ZygoteOptions&) = default;
 };

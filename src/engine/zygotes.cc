@@ -1,6 +1,7 @@
 #include "engine/zygotes.h"
 
 #include <algorithm>
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -32,7 +33,7 @@ arrow::Result<WorkerPool*> Zygotes::For(const ZygoteOptions& options) {
     entry.used = options_.now();
     return entry.pool.get();
   }
-  EndSurplus();
+  KeepIdle(kMaxIdle - 1);
   ARROW_ASSIGN_OR_RAISE(auto pool, WorkerPool::Make(loop_, options));
   if (options_.on_started) options_.on_started(pool->zygote_pid());
   const Time now = options_.now();
@@ -40,15 +41,14 @@ arrow::Result<WorkerPool*> Zygotes::For(const ZygoteOptions& options) {
   return entries_.back().pool.get();
 }
 
-// Leaves room for one more.
-void Zygotes::EndSurplus() {
+void Zygotes::KeepIdle(size_t count) {
   std::vector<Time> idle;
   for (const Entry& entry : entries_) {
     if (!entry.pool->has_workers()) idle.push_back(entry.used);
   }
-  if (idle.size() < kMaxIdle) return;
-  std::ranges::sort(idle);
-  const Time last = idle[idle.size() - kMaxIdle];
+  if (idle.size() <= count) return;
+  std::ranges::sort(idle, std::greater());
+  const Time last = idle[count];
   std::erase_if(entries_, [last](const Entry& entry) {
     return !entry.pool->has_workers() && entry.used <= last;
   });
@@ -70,10 +70,10 @@ void Zygotes::OnTime() {
 void Zygotes::CheckTime(Entry& entry) const {
   const Time now = options_.now();
   if (entry.pool->lost()) return;
-  entry.pool->KillOverstaying(options_.exit_timeout);
-  if (!entry.pool->ready() && now - entry.started > Seconds(options_.start_timeout)) {
+  entry.pool->KillOverstaying(entry.options.exit_timeout);
+  if (!entry.pool->ready() && now - entry.started > Seconds(entry.options.start_timeout)) {
     return entry.pool->Abandon("it wasn't ready after " +
-                               std::to_string(options_.start_timeout.count() / 1000) +
+                               std::to_string(entry.options.start_timeout.count() / 1000) +
                                " s; $ZERROW_START_TIMEOUT_S gives it more");
   }
   const auto waited = entry.pool->LongestWait();

@@ -23,9 +23,7 @@ namespace zerrow::engine {
 class Zygotes {
  public:
   struct Options {
-    std::chrono::milliseconds start_timeout{};
-    std::chrono::milliseconds exit_timeout{};  // of a worker, after its answer
-    std::chrono::milliseconds idle{};          // zero: kept as long as the engine
+    std::chrono::milliseconds idle{};  // zero: kept as long as the engine
     std::function<resource::Time()> now;
     std::function<void(pid_t)> on_started;
   };
@@ -38,20 +36,21 @@ class Zygotes {
 
   /// Ends what is lost, hangs or has been idle for too long.
   void OnTime();
+  /// Ends those that nobody needs, all but the `count` that were needed last.
+  void KeepIdle(size_t count);
   /// When OnTime is due although nothing happens; nullopt: never.
   std::optional<resource::Time> next_deadline() const;
 
-  size_t size() const { return entries_.size(); }
-
- private:
   struct Entry {
     ZygoteOptions options;
     std::unique_ptr<WorkerPool> pool;
     resource::Time started = 0;
     resource::Time used = 0;
   };
+  const std::vector<Entry>& entries() const { return entries_; }
+
+ private:
   void CheckTime(Entry& entry) const;
-  void EndSurplus();
 
   EventLoop& loop_;
   const Options options_;

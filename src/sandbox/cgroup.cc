@@ -143,6 +143,17 @@ std::optional<int64_t> Number(const std::string& path) {
   return parsed.ec == std::errc() ? std::optional(value) : std::nullopt;
 }
 
+// The process's own cgroup and those above it, as far as they are mounted.
+std::vector<fs::path> WithAncestors(const Hierarchy& hierarchy) {
+  std::vector<fs::path> paths;
+  fs::path path = hierarchy.own_path;
+  while (path.string().size() >= hierarchy.mount_point.size() && path.has_relative_path()) {
+    paths.push_back(path);
+    path = path.parent_path();
+  }
+  return paths;
+}
+
 // v1's kernel says itself what the cgroups above allow, those that aren't visible here too.
 std::vector<int64_t> LimitsIn(const Hierarchy& hierarchy) {
   std::vector<int64_t> limits;
@@ -152,14 +163,19 @@ std::vector<int64_t> LimitsIn(const Hierarchy& hierarchy) {
     if (limit.ok()) limits.push_back(*limit);
     return limits;
   }
-  fs::path path = hierarchy.own_path;
-  while (path.string().size() >= hierarchy.mount_point.size() && path.has_relative_path()) {
+  for (const fs::path& path : WithAncestors(hierarchy)) {
     for (const char* name : {"memory.max", "memory.high"}) {
       if (const auto limit = Number(path / name)) limits.push_back(*limit);
     }
-    path = path.parent_path();
   }
   return limits;
+}
+
+// v1 has no word for "no limit" but a number beyond all memory.
+bool HasLimit(const fs::path& path, int version) {
+  if (version == 2) return Number(path / "memory.max") || Number(path / "memory.high");
+  const auto limit = Number(path / "memory.limit_in_bytes");
+  return limit && *limit < base::MachineMemoryBytes();
 }
 
 }  // namespace
@@ -178,10 +194,28 @@ std::optional<int64_t> MemoryLimitBytes(const CgroupFiles& files) {
   return least;
 }
 
-arrow::Result<CgroupFiles> CgroupFiles::OfThisProcess() {
+std::vector<std::string> LimitedCgroups(const CgroupFiles& files) {
+  std::vector<std::string> limited;
+  for (const Hierarchy& hierarchy : FindHierarchies(files)) {
+    for (const fs::path& path : WithAncestors(hierarchy)) {
+      if (HasLimit(path, hierarchy.version)) limited.push_back(path);
+    }
+  }
+  return limited;
+}
+
+std::string MemoryCgroupOf(const CgroupFiles& files) {
+  const auto hierarchies = FindHierarchies(files);
+  return hierarchies.empty() ? "" : hierarchies.front().own_path;
+}
+
+arrow::Result<CgroupFiles> CgroupFiles::OfThisProcess() { return OfProcess(::getpid()); }
+
+arrow::Result<CgroupFiles> CgroupFiles::OfProcess(pid_t pid) {
+  const std::string folder = "/proc/" + std::to_string(pid);
   CgroupFiles files;
-  ARROW_ASSIGN_OR_RAISE(files.cgroup, ReadFile("/proc/self/cgroup"));
-  ARROW_ASSIGN_OR_RAISE(files.mountinfo, ReadFile("/proc/self/mountinfo"));
+  ARROW_ASSIGN_OR_RAISE(files.cgroup, ReadFile(folder + "/cgroup"));
+  ARROW_ASSIGN_OR_RAISE(files.mountinfo, ReadFile(folder + "/mountinfo"));
   return files;
 }
 

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "sandbox/janitor.h"
 
@@ -22,7 +23,15 @@ struct CgroupFiles {
   std::string mountinfo;  // /proc/self/mountinfo
 
   static arrow::Result<CgroupFiles> OfThisProcess();
+  /// IOError: it is gone, or not to be seen from here.
+  static arrow::Result<CgroupFiles> OfProcess(pid_t pid);
 };
+
+/// The memory cgroups that a process is in and that have a limit, innermost first, each as a
+/// folder. Those above what is visible here are missing.
+std::vector<std::string> LimitedCgroups(const CgroupFiles& files);
+/// The folder of the memory cgroup that a process is in; empty: there is none.
+std::string MemoryCgroupOf(const CgroupFiles& files);
 
 /// Memory that this process can use: the machine's, or less if a memory cgroup above it has a
 /// limit.

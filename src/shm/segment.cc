@@ -22,6 +22,18 @@ arrow::Result<std::shared_ptr<const Segment>> Segment::FromMemfd(SegmentId id, b
   return Share(segment, reaper);
 }
 
+arrow::Result<std::shared_ptr<const Segment>> Segment::FromElsewhere(SegmentId id,
+                                                                     base::UniqueFd fd) {
+  if ((::fcntl(fd.get(), F_GETFL) & O_ACCMODE) != O_RDONLY) {
+    return arrow::Status::Invalid("a segment's descriptor that isn't for reading only");
+  }
+  Chunk chunk;
+  ARROW_ASSIGN_OR_RAISE(chunk.size_bytes, base::FileSize(fd.get()));
+  std::unique_ptr<Segment> segment(new Segment(id, std::move(chunk), /*huge=*/false, nullptr));
+  segment->file_ = std::move(fd);
+  return std::shared_ptr<const Segment>(std::move(segment));
+}
+
 std::shared_ptr<const Segment> Segment::Adopt(SegmentId id, Chunk chunk, bool huge,
                                               const base::TaskThread& reaper, Disposal disposal) {
   return Share(new Segment(id, std::move(chunk), huge, std::move(disposal)), reaper);

@@ -41,6 +41,11 @@ class Segment {
                                                                  int64_t size_bytes,
                                                                  const base::TaskThread& reaper);
 
+  /// Another engine's, which keeps the bytes as they are for as long as this process wants them:
+  /// `fd` is open for reading. IOError; Invalid: it can be written by.
+  static arrow::Result<std::shared_ptr<const Segment>> FromElsewhere(SegmentId id,
+                                                                     base::UniqueFd fd);
+
   /// For sources of memory: a frozen chunk.
   static std::shared_ptr<const Segment> Adopt(SegmentId id, Chunk chunk, bool huge,
                                               const base::TaskThread& reaper,

@@ -1,0 +1,71 @@
+#include "cli/settings.h"
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+namespace zerrow::cli {
+
+using arrow::Status;
+
+namespace {
+
+constexpr int64_t kMaxSeconds = 1'000'000'000;
+
+Status SetSeconds(std::chrono::seconds& setting, std::string_view value) {
+  int64_t seconds = 0;
+  const auto parsed = std::from_chars(value.data(), value.data() + value.size(), seconds);
+  if (parsed.ec != std::errc() || parsed.ptr != value.data() + value.size() || seconds < 1 ||
+      seconds > kMaxSeconds) {
+    return Status::Invalid("is a whole number of seconds, not '", value, "'");
+  }
+  setting = std::chrono::seconds(seconds);
+  return Status::OK();
+}
+
+Status Set(Settings& settings, std::string_view name, const std::string& value) {
+  if (name == "rest_after_s") return SetSeconds(settings.rest_after, value);
+  if (name == "zygotes_end_after_s") return SetSeconds(settings.zygotes_end_after, value);
+  if (name != "engine") {
+    return Status::Invalid("isn't a setting: there are engine, rest_after_s, zygotes_end_after_s");
+  }
+  settings.engine = ParseEngineChoice(value);
+  return settings.engine ? Status::OK()
+                         : Status::Invalid("is auto, own or resident, not '", value, "'");
+}
+
+}  // namespace
+
+std::string SettingsPath() {
+  const char* config = std::getenv("XDG_CONFIG_HOME");
+  if (config != nullptr && config[0] == '/') return std::string(config) + "/zerrow/config.toml";
+  const char* home = std::getenv("HOME");
+  return home != nullptr && home[0] == '/' ? std::string(home) + "/.config/zerrow/config.toml" : "";
+}
+
+arrow::Result<Settings> ReadSettings(const std::string& path) {
+  Settings settings;
+  std::error_code error;
+  if (path.empty() || !std::filesystem::exists(path, error)) return settings;
+  std::ifstream file(path);
+  if (!file) return Status::Invalid(path, " can't be read");
+  std::vector<CLI::ConfigItem> items;
+  try {
+    items = CLI::ConfigTOML().from_config(file);
+  } catch (const CLI::Error& problem) {
+    return Status::Invalid(path, ": ", problem.what());
+  }
+  for (const CLI::ConfigItem& item : items) {
+    const std::string value = item.inputs.size() == 1 ? item.inputs.front() : "";
+    const Status set = Set(settings, item.fullname(), value);
+    if (!set.ok()) return Status::Invalid(path, ": ", item.fullname(), " ", set.message());
+  }
+  return settings;
+}
+
+}  // namespace zerrow::cli

@@ -1,0 +1,29 @@
+// The user's settings: $XDG_CONFIG_HOME/zerrow/config.toml, or ~/.config/zerrow/config.toml.
+//
+// Reads the environment and one file; any thread.
+#pragma once
+
+#include <arrow/result.h>
+
+#include <chrono>
+#include <optional>
+#include <string>
+
+#include "cli/arguments.h"
+
+namespace zerrow::cli {
+
+struct Settings {
+  std::optional<EngineChoice> engine;
+  // Of the resident engine: engine::EngineOptions.
+  std::chrono::seconds rest_after{60};
+  std::chrono::seconds zygotes_end_after{600};
+};
+
+/// Empty: there is no home folder.
+std::string SettingsPath();
+
+/// The defaults where there is no file. Invalid: a key or value that makes no sense, with its file.
+arrow::Result<Settings> ReadSettings(const std::string& path);
+
+}  // namespace zerrow::cli

@@ -1,0 +1,15 @@
+// What a run is asked to do, with nothing left open.
+#pragma once
+
+#include <arrow/result.h>
+
+#include "zerrow/run.h"
+
+namespace zerrow::engine {
+
+/// Absolute paths, from this process's working folder, the output folder made, jobs > 0.
+/// Idempotent. May wait for a disk. Invalid: a folder that isn't there or can't be made, a path
+/// that isn't UTF-8.
+arrow::Result<RunOptions> CompleteOptions(RunOptions options);
+
+}  // namespace zerrow::engine

@@ -1,0 +1,163 @@
+#include "engine/report_json.h"
+
+#include <utility>
+
+namespace zerrow {
+
+using nlohmann::json;
+
+namespace {
+
+template <typename T>
+json OrNull(const std::optional<T>& value) {
+  return value ? json(*value) : json(nullptr);
+}
+
+template <typename T>
+std::optional<T> Optional(const json& document, const char* key) {
+  const auto found = document.find(key);
+  if (found == document.end() || found->is_null()) return std::nullopt;
+  return found->get<T>();
+}
+
+template <typename T>
+std::vector<T> List(const json& document, const char* key) {
+  const auto found = document.find(key);
+  return found == document.end() ? std::vector<T>() : found->get<std::vector<T>>();
+}
+
+// The enum's value, up to `last`, that is called so.
+template <typename Enum>
+Enum Named(const std::string& name, Enum last) {
+  for (int i = 0; i <= static_cast<int>(last); ++i) {
+    if (ToString(static_cast<Enum>(i)) == name) return static_cast<Enum>(i);
+  }
+  throw json::other_error::create(501, "there is no '" + name.substr(0, 100) + "'", nullptr);
+}
+
+}  // namespace
+
+BackendKind BackendNamed(const std::string& name) { return Named(name, BackendKind::kFullCopy); }
+ModelKind KindNamed(const std::string& name) { return Named(name, ModelKind::kExpectation); }
+
+void to_json(json& document, const RunError& error) {
+  document = {{"message", error.message},
+              {"model", error.model},
+              {"file", error.file},
+              {"line", error.line},
+              {"traceback", error.traceback}};
+}
+
+void from_json(const json& document, RunError& error) {
+  document.at("message").get_to(error.message);
+  document.at("model").get_to(error.model);
+  document.at("file").get_to(error.file);
+  document.at("line").get_to(error.line);
+  document.at("traceback").get_to(error.traceback);
+}
+
+void to_json(json& document, const ModelTimings& timings) {
+  document = {{"open_s", timings.open_s},
+              {"run_s", timings.run_s},
+              {"encode_s", timings.encode_s},
+              {"exit_s", timings.exit_s},
+              {"exit_cpu_s", timings.exit_cpu_s},
+              {"trim_cpu_s", timings.trim_cpu_s},
+              {"freeze_cpu_s", timings.freeze_cpu_s}};
+}
+
+void from_json(const json& document, ModelTimings& timings) {
+  document.at("open_s").get_to(timings.open_s);
+  document.at("run_s").get_to(timings.run_s);
+  document.at("encode_s").get_to(timings.encode_s);
+  document.at("exit_s").get_to(timings.exit_s);
+  document.at("exit_cpu_s").get_to(timings.exit_cpu_s);
+  document.at("trim_cpu_s").get_to(timings.trim_cpu_s);
+  document.at("freeze_cpu_s").get_to(timings.freeze_cpu_s);
+}
+
+void to_json(json& document, const ModelReport& model) {
+  document = {{"name", model.name},
+              {"kind", ToString(model.kind)},
+              {"status", ToString(model.status)},
+              {"rows", OrNull(model.rows)},
+              {"bytes", model.bytes.total()},
+              {"new_bytes", model.bytes.new_bytes},
+              {"reshared_bytes", model.bytes.reshared_bytes},
+              {"copied_bytes", model.bytes.copied_bytes},
+              {"duplicate_bytes", OrNull(model.bytes.duplicate_bytes)},
+              {"wall_s", model.wall_s},
+              {"cpu_s", model.cpu_s},
+              {"peak_memory_bytes", model.peak_memory_bytes},
+              {"error", OrNull(model.error)}};
+  if (model.timings) document["timings"] = *model.timings;
+  if (model.kind == ModelKind::kExpectation) {
+    document["expectation"] = OrNull(model.expectation);
+    document["warning"] = OrNull(model.warning);
+  }
+}
+
+void from_json(const json& document, ModelReport& model) {
+  document.at("name").get_to(model.name);
+  model.kind = KindNamed(document.at("kind"));
+  model.status = Named(document.at("status"), ModelStatus::kCancelled);
+  model.rows = Optional<int64_t>(document, "rows");
+  document.at("new_bytes").get_to(model.bytes.new_bytes);
+  document.at("reshared_bytes").get_to(model.bytes.reshared_bytes);
+  document.at("copied_bytes").get_to(model.bytes.copied_bytes);
+  model.bytes.duplicate_bytes = Optional<int64_t>(document, "duplicate_bytes");
+  document.at("wall_s").get_to(model.wall_s);
+  document.at("cpu_s").get_to(model.cpu_s);
+  document.at("peak_memory_bytes").get_to(model.peak_memory_bytes);
+  model.error = Optional<RunError>(document, "error");
+  model.timings = Optional<ModelTimings>(document, "timings");
+  model.expectation = Optional<bool>(document, "expectation");
+  model.warning = Optional<RunError>(document, "warning");
+}
+
+void to_json(json& document, const Preview& preview) {
+  json columns = json::array();
+  for (const auto& [name, type] : preview.columns) {
+    columns.push_back({{"name", name}, {"type", type}});
+  }
+  document = {{"model", preview.model},
+              {"columns", std::move(columns)},
+              {"rows", preview.rows},
+              {"total_rows", preview.total_rows}};
+}
+
+void from_json(const json& document, Preview& preview) {
+  document.at("model").get_to(preview.model);
+  for (const json& column : document.at("columns")) {
+    preview.columns.emplace_back(column.at("name"), column.at("type"));
+  }
+  document.at("rows").get_to(preview.rows);
+  document.at("total_rows").get_to(preview.total_rows);
+}
+
+json RunReport::ToJson() const {
+  json document = {{"run_id", run_id},
+                   {"status", ToString(status)},
+                   {"wall_s", wall_s},
+                   {"peak_memory_bytes", peak_memory_bytes},
+                   {"backend", ToString(backend)},
+                   {"models", models}};
+  // What only some runs have is left out where there is none.
+  if (!errors.empty()) document["errors"] = errors;
+  if (!previews.empty()) document["previews"] = previews;
+  if (!outputs.empty()) document["outputs"] = outputs;
+  return document;
+}
+
+void from_json(const json& document, RunReport& report) {
+  document.at("run_id").get_to(report.run_id);
+  report.status = Named(document.at("status"), RunStatus::kCancelled);
+  document.at("wall_s").get_to(report.wall_s);
+  document.at("peak_memory_bytes").get_to(report.peak_memory_bytes);
+  report.backend = BackendNamed(document.at("backend"));
+  document.at("models").get_to(report.models);
+  report.errors = List<RunError>(document, "errors");
+  report.outputs = List<std::string>(document, "outputs");
+}
+
+}  // namespace zerrow

@@ -1,0 +1,36 @@
+#include "engine/surroundings.h"
+
+#include <arrow/util/utf8.h>
+
+#include <array>
+#include <string_view>
+
+namespace zerrow::engine {
+
+namespace {
+
+// Terminals, sessions and shells; what a test's runner says about the test. Anything else may be
+// read by an import, and so makes another zygote.
+constexpr std::array<std::string_view, 22> kLate = {
+    "COLORTERM",      "COLUMNS",      "GPG_TTY",   "LINES",
+    "OLDPWD",         "PWD",          "SHLVL",     "SSH_CLIENT",
+    "SSH_TTY",        "STY",          "TERM",      "SSH_CONNECTION",
+    "TERM_PROGRAM",   "TMUX",         "TMUX_PANE", "PYTEST_CURRENT_TEST",
+    "VTE_VERSION",    "WINDOWID",     "_",         "TERM_PROGRAM_VERSION",
+    "XDG_SESSION_ID", "ZERROW_ENGINE"};
+
+}  // namespace
+
+Environment TakeLate(Environment& environment) {
+  arrow::util::InitializeUTF8();
+  Environment late;
+  for (const std::string_view name : kLate) {
+    const auto found = environment.find(std::string(name));
+    // Workers are told in JSON.
+    if (found == environment.end() || !arrow::util::ValidateUTF8(found->second)) continue;
+    late.insert(environment.extract(found));
+  }
+  return late;
+}
+
+}  // namespace zerrow::engine

@@ -1,0 +1,102 @@
+// One client of the engine: says who it may be, runs what it wants, one run at a time.
+//
+// Has a thread of its own, so that a client which doesn't read holds up nobody else. What it sends
+// is untrusted. When it goes, whatever way, its run is cancelled; the tables that it was given stay
+// as they are until then. Made and destroyed by the Server's thread; the rest is thread-safe.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/channel.h"
+#include "engine/engine.h"
+#include "engine/run_queue.h"
+#include "server/protocol.h"
+
+namespace zerrow::server {
+
+/// What sessions share. The functions may be called from any thread.
+struct SessionHost {
+  std::string version;
+  engine::Engine* engine = nullptr;          // outlives the sessions' threads
+  std::function<nlohmann::json()> describe;  // StatusReport's document
+  std::function<int64_t()> stop;             // asks the server to end; how many runs that cancels
+  std::function<void()> on_ended;            // a session has ended and can be destroyed
+  std::atomic<bool> stopping{false};         // no run is begun any more
+};
+
+class Session {
+ public:
+  /// `host` outlives it. `client` is the connected process, 0 if it isn't visible from here.
+  Session(const SessionHost& host, base::UniqueFd socket, pid_t client);
+  /// Waits for its thread, which Close makes end.
+  ~Session() { Join(); }
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  bool ended() const { return ended_; }
+  bool has_run() const { return run_ != 0; }
+  /// The engine is going: cancels the run, whose end is still told.
+  void CancelRun() const;
+  /// Nothing more is told or heard.
+  void Close() const;
+  void Join();
+  /// The tables that the client was given. It may read them for as long as it likes.
+  std::vector<std::shared_ptr<const engine::ResultTable>> TakeTables() {
+    return std::move(tables_);
+  }
+  /// Of the run; null: there is none.
+  nlohmann::json Describe() const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  // What is known of a run from its news.
+  struct Progress {
+    std::string project_dir;
+    size_t finished = 0;
+    size_t total = 0;
+    std::set<std::string> running;
+    Clock::time_point began = Clock::now();
+  };
+
+  void Serve();
+  bool Greet();
+  bool Answer(const Request& request, std::vector<base::UniqueFd> fds);
+  arrow::Result<std::optional<base::Message>> Receive(std::chrono::milliseconds patience);
+  bool Send(const Reply& reply, std::span<const int> fds = {});
+  bool Fail(arrow::Status status) { return Send(Failed{std::move(status)}); }
+
+  arrow::Result<engine::RunSpec> SpecOf(const Wanted& wanted,
+                                        const std::vector<base::UniqueFd>& fds) const;
+  bool Run(const Wanted& wanted, const std::vector<base::UniqueFd>& fds);
+  bool Follow(engine::RunQueue& queue, bool plan_only);
+  bool HearMeanwhile();
+  bool Tell(engine::RunEvent event);
+  bool TellEnd(engine::RunQueue::Done done, bool plan_only);
+  bool TellTable(const std::string& model, const engine::ResultTable& table);
+  void Note(const engine::RunEvent& event);
+
+  const SessionHost& host_;
+  base::Channel channel_;
+  const pid_t client_;
+  const base::UniqueFd client_end_;  // a pidfd; invalid: unknown
+  std::atomic<bool> ended_{false};
+  std::atomic<resource::RunId> run_{0};  // 0: none
+  // Held for the client until it goes.
+  std::vector<std::shared_ptr<const engine::ResultTable>> tables_;
+  mutable std::mutex mutex_;  // of what follows
+  std::optional<Progress> progress_;
+  std::thread thread_;  // the last: it uses all of it
+};
+
+}  // namespace zerrow::server

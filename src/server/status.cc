@@ -1,0 +1,72 @@
+#include "server/status.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sandbox/process_view.h"
+
+namespace zerrow::server {
+
+using nlohmann::json;
+
+namespace {
+
+// Of any of the process's threads.
+std::vector<pid_t> ChildrenOf(pid_t pid) {
+  std::vector<pid_t> children;
+  std::error_code error;
+  const std::string tasks = "/proc/" + std::to_string(pid) + "/task";
+  for (std::filesystem::directory_iterator task(tasks, error), end; !error && task != end;
+       task.increment(error)) {
+    std::ifstream list(task->path() / "children");
+    for (pid_t child = 0; list >> child;) children.push_back(child);
+  }
+  return children;
+}
+
+struct Memory {
+  int64_t zygotes = 0;
+  int64_t workers = 0;
+};
+
+// A worker's descendants are a worker's; everything else that the engine has started is a zygote's.
+void AddTree(pid_t pid, const std::set<pid_t>& workers, bool in_worker, Memory& memory) {
+  in_worker = in_worker || workers.contains(pid);
+  (in_worker ? memory.workers : memory.zygotes) += sandbox::ProportionalBytes(pid);
+  for (const pid_t child : ChildrenOf(pid)) AddTree(child, workers, in_worker, memory);
+}
+
+}  // namespace
+
+json StatusJson(const engine::Engine& engine) {
+  json document = {{"pid", ::getpid()}};
+  const auto status = engine.Inspect();
+  if (!status.ok()) {
+    document["error"] = status.status().message();
+    return document;
+  }
+  const std::set<pid_t> workers(status->workers.begin(), status->workers.end());
+  Memory memory;
+  for (const pid_t child : ChildrenOf(::getpid())) AddTree(child, workers, false, memory);
+  document["uptime_s"] = status->uptime_s;
+  document["workers"] = workers.size();
+  document["zygotes"] = json::array();
+  for (const auto& zygote : status->zygotes) {
+    document["zygotes"].push_back(
+        {{"pid", zygote.pid}, {"python", zygote.python}, {"libraries", zygote.libraries}});
+  }
+  document["memory"] = {{"tables", status->table_bytes},
+                        {"pool", status->pool_bytes},
+                        {"zygotes", memory.zygotes},
+                        {"workers", memory.workers},
+                        {"engine", sandbox::ProportionalBytes(::getpid())}};
+  return document;
+}
+
+}  // namespace zerrow::server
