@@ -10,7 +10,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 # Lowest first. A file may include its own folder and those before it.
-LAYERS = ["base", "resource", "shm", "sipc", "decache", "sandbox", "engine", "server", "worker", "cli"]
+LAYERS = [
+    *("base", "resource", "shm", "sipc", "decache", "sandbox", "engine", "server", "worker", "cli")
+]
 ABOVE_ALL = len(LAYERS)
 PUBLIC = -1
 MAX_LINES = 500

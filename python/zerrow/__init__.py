@@ -22,18 +22,21 @@ from zerrow._errors import ProjectError
 if TYPE_CHECKING:
     from zerrow import standard_expectations
     from zerrow._run import (
+        Connection,
         EngineError,
         InvalidOptionsError,
         InvalidProjectError,
         ModelError,
         RunError,
         RunResult,
+        connect,
         run,
     )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Connection",
     "EngineError",
     "InvalidOptionsError",
     "InvalidProjectError",
@@ -44,6 +47,7 @@ __all__ = [
     "RunError",
     "RunResult",
     "__version__",
+    "connect",
     "expectation",
     "model",
     "python",
@@ -56,6 +60,8 @@ __all__ = [
 _LAZY = {
     "standard_expectations": "",
     "run": "_run",
+    "connect": "_run",
+    "Connection": "_run",
     "RunResult": "_run",
     "RunError": "_run",
     "InvalidOptionsError": "_run",

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 # What an idle process with imported libraries costs, some 60 MB, shouldn't be paid for ever.
 _ZYGOTE_IDLE_S = 60.0
-# What an engine reads from the environment when it is made.
-_VARIABLES = ("ZERROW_START_TIMEOUT_S", "ZERROW_IMPORT_TIMEOUT_S", "ZERROW_EXIT_TIMEOUT_S")
 
 
 class KeptEngine:
@@ -26,7 +24,7 @@ class KeptEngine:
 
     _lock: AbstractContextManager[object]
     _engine: "Engine | None"
-    _settings: tuple[str | None, ...]
+    _settings: tuple[str, ...]
 
     def __init__(self) -> None:
         self.forget()
@@ -35,7 +33,7 @@ class KeptEngine:
         """The engine, made if there is none for what the environment says now."""
         from zerrow import _engine
 
-        settings = (python, _shim_path(), *map(os.environ.get, _VARIABLES))
+        settings = (python, _shim_path())
         with self._lock:
             if self._engine is None or self._settings != settings:
                 # Runs that are under way keep the one that they are in.

@@ -7,11 +7,11 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from zerrow._engine import Run, TableHandle
+    from zerrow._engine import Asked, Run, TableHandle
 
 Line = Callable[[str, int, str], None]
 
@@ -129,27 +129,96 @@ def run(
     from zerrow._kept_engine import kept
 
     with _own_errors():
-        run = kept.get(sys.executable or "").submit(
-            project_dir=os.fsencode(project),
-            parameters={name: _text(value) for name, value in (parameters or {}).items()},
-            select=_names(select, "select"),
-            jobs=0 if jobs is None else jobs,
-            backend=backend,
-            strict=strict,
-            account=account,
-            output_dir=None if output is None else os.fsencode(output),
-            keep=_names(keep, "keep"),
-            python_path=_python_path(),
-            environment=_environment(),
-            umask=_umask(),
+        asked = _ask(
+            project,
+            {
+                "parameters": parameters,
+                "select": select,
+                "keep": keep,
+                "jobs": jobs,
+                "backend": backend,
+                "strict": strict,
+                "account": account,
+                "output": output,
+            },
         )
-    result = _finish(run, on_line or _print_line)
+        run = kept.get(sys.executable or "").submit(asked, umask=_umask())
+    return _finish(run, check, on_line)
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of `run`."""
+
+    parameters: Mapping[str, Any] | None
+    select: Iterable[str]
+    keep: Iterable[str]
+    jobs: int | None
+    backend: str
+    strict: bool
+    account: bool
+    output: str | os.PathLike[str] | None
+    check: bool
+    on_line: Line | None
+
+
+class Connection:
+    """The user's resident engine, which `zerrow engine start` has started. Any thread."""
+
+    def run(self, project: str | os.PathLike[str] = ".", **options: Unpack[Options]) -> RunResult:
+        """As `zerrow.run`, done by the resident engine: the same arguments, result and errors.
+
+        Tables stay valid for as long as they are held, also when the engine has stopped.
+        """
+        from zerrow import _engine
+
+        with _own_errors():
+            asked = _ask(project, options)
+            run = _engine.submit_to_resident(asked, python=sys.executable or "python3")
+        return _finish(run, options.get("check", True), options.get("on_line"))
+
+    def status(self) -> dict[str, Any]:
+        """What `zerrow engine status -O json` prints. Raises EngineError if the engine is gone."""
+        from zerrow import _engine
+
+        with _own_errors():
+            status: dict[str, Any] = json.loads(_engine.resident_status())
+        return {"running": True, **status}
+
+
+def connect() -> Connection:
+    """The user's resident engine. Raises EngineError if none runs, or it can't do runs for us."""
+    connection = Connection()
+    connection.status()
+    return connection
+
+
+def _ask(project: str | os.PathLike[str], options: Options) -> "Asked":
+    from zerrow import _engine
+
+    parameters, output = options.get("parameters") or {}, options.get("output")
+    return _engine.Asked(
+        project_dir=os.fsencode(project),
+        parameters={name: _text(value) for name, value in parameters.items()},
+        select=_names(options.get("select", ()), "select"),
+        jobs=options.get("jobs") or 0,
+        backend=options.get("backend", "auto"),
+        strict=options.get("strict", False),
+        account=options.get("account", False),
+        output_dir=None if output is None else os.fsencode(output),
+        keep=_names(options.get("keep", ("*",)), "keep"),
+        python_path=_python_path(),
+        environment=_environment(),
+    )
+
+
+def _finish(run: "Run", check: bool, on_line: Line | None) -> RunResult:
+    result = _wait(run, on_line or _print_line)
     if check:
         _raise_if_failed(result)
     return result
 
 
-def _finish(run: "Run", on_line: Line) -> RunResult:
+def _wait(run: "Run", on_line: Line) -> RunResult:
     """Waits for the run's end and shows meanwhile what functions print."""
     try:
         # Libraries with a signal handler of their own (DataFusion's, for one) make the kernel go on

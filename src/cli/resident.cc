@@ -14,7 +14,6 @@
 #include "cli/settings.h"
 #include "cli/surroundings.h"
 #include "engine/options.h"
-#include "server/address.h"
 
 namespace zerrow::cli {
 
@@ -35,11 +34,6 @@ arrow::Result<EngineChoice> ChoiceOf(const Arguments& arguments) {
   }
   ARROW_ASSIGN_OR_RAISE(const Settings settings, ReadSettings(SettingsPath()));
   return settings.engine.value_or(EngineChoice::kAuto);
-}
-
-arrow::Result<std::shared_ptr<server::Connection>> Connect() {
-  ARROW_ASSIGN_OR_RAISE(const auto address, server::Address::Open(server::RuntimeFolder()));
-  return server::Connection::Open(address, ZERROW_VERSION);
 }
 
 // As the system would find it: absolute, links unresolved, since a venv's python is one.
@@ -85,18 +79,16 @@ engine::Environment EnvironmentHere() {
 arrow::Result<std::shared_ptr<server::Connection>> FindResident(const Arguments& arguments) {
   ARROW_ASSIGN_OR_RAISE(const EngineChoice choice, ChoiceOf(arguments));
   if (choice == EngineChoice::kOwn) return nullptr;
-  auto connection = Connect();
-  std::string why =
-      connection.ok() ? (*connection)->welcome().refusal : connection.status().message();
-  if (connection.ok() && why.empty()) return connection;
-  const bool none = connection.status().IsKeyError();
+  auto connection = server::Connection::ToEngine(ZERROW_VERSION);
+  if (connection.ok()) return connection;
+  const Status& why = connection.status();
   if (choice == EngineChoice::kResident) {
-    if (none) why = "none is running; start it: zerrow engine start";
-    return Status::IOError("no resident engine does this run: ", why);
+    if (why.IsKeyError()) return Status::IOError(why.message());
+    return Status::IOError("the resident engine can't do this run: ", why.message());
   }
-  if (!none) {
-    PrintTo(stderr,
-            "note: this command runs an engine of its own, not the resident one: " + why + "\n");
+  if (!why.IsKeyError()) {
+    PrintTo(stderr, "note: the resident engine can't do this run, so that it has one of its own: " +
+                        why.message() + "\n");
   }
   return nullptr;
 }

@@ -76,6 +76,16 @@ Result<std::shared_ptr<Connection>> Connection::Open(const Address& address,
   return connection;
 }
 
+Result<std::shared_ptr<Connection>> Connection::ToEngine(const std::string& version) {
+  auto address = Address::Open(RuntimeFolder());
+  auto connection = address.ok() ? Open(*address, version) : address.status();
+  if (connection.status().IsKeyError()) {
+    return arrow::Status::KeyError("no resident engine is running; start it: zerrow engine start");
+  }
+  if (!connection.ok() || (*connection)->welcome_.refusal.empty()) return connection;
+  return arrow::Status::IOError((*connection)->welcome_.refusal);
+}
+
 // Also for descriptors that a process has which was forked from this one.
 Connection::~Connection() {
   if (::getpid() == owner_) ::shutdown(channel_.fd(), SHUT_RDWR);

@@ -29,6 +29,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   /// KeyError: no engine listens there. Invalid: the folder isn't safe. IOError: it doesn't answer.
   static arrow::Result<std::shared_ptr<Connection>> Open(const Address& address,
                                                          const std::string& version);
+  /// The engine of this user's runtime folder, if it does this process's runs. KeyError: there is
+  /// none; else as Open, and IOError: why not.
+  static arrow::Result<std::shared_ptr<Connection>> ToEngine(const std::string& version);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;

@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "ZERROW_E2E_RUN"
+RESIDENT = os.environ.get("ZERROW_TEST_ENGINE") == "resident"
 
 
 def command():
@@ -28,6 +29,14 @@ def limited(open_files):
     if open_files is None:
         return []
     return ["/bin/sh", "-c", f'ulimit -n {open_files} && exec "$0" "$@"']
+
+
+def workers_of_resident():
+    """How many functions the resident engine runs, if any."""
+    words = [*command(), "engine", "status", "-O", "json"]
+    status = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+    left = {"workers": status["workers"], "runs": status["runs"]}
+    return left if any(left.values()) else {}
 
 
 @dataclass
@@ -56,12 +65,13 @@ class Started:
 
     def __init__(self, words, cwd, open_files=None):
         self._mark = f"{MARK}={uuid.uuid4()}"
-        name, value = self._mark.split("=")
+        # A resident engine would have to start a zygote for each environment.
+        mark = [] if RESIDENT else [self._mark.split("=")]
         self._begin = time.monotonic()
         self.process = subprocess.Popen(
             [*limited(open_files), *command(), *map(str, words)],
             cwd=cwd,
-            env={**os.environ, name: value},
+            env={**os.environ, **dict(mark)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -86,6 +96,8 @@ class Started:
 
     def processes(self):
         """Command lines of the live processes that stem from this command."""
+        if RESIDENT:
+            return workers_of_resident()
         found = {}
         for folder in Path("/proc").iterdir():
             if not folder.name.isdigit():
@@ -118,8 +130,9 @@ def start(tmp_path):
 
     yield start
     for started in running:
-        for pid in started.processes():
+        for pid in [] if RESIDENT else started.processes():
             os.kill(pid, signal.SIGKILL)
+        started.process.kill()
         started.process.wait()
 
 
