@@ -1,5 +1,7 @@
 #include "hosted_run.h"
 
+#include <nanobind/stl/string.h>
+
 #include <new>
 #include <string>
 

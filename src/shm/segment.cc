@@ -24,8 +24,8 @@ arrow::Result<std::shared_ptr<const Segment>> Segment::FromMemfd(SegmentId id, b
 
 arrow::Result<std::shared_ptr<const Segment>> Segment::FromElsewhere(SegmentId id,
                                                                      base::UniqueFd fd) {
-  if ((::fcntl(fd.get(), F_GETFL) & O_ACCMODE) != O_RDONLY) {
-    return arrow::Status::Invalid("a segment's descriptor that isn't for reading only");
+  if ((::fcntl(fd.get(), F_GETFL) & O_ACCMODE) != O_RDONLY && !base::IsSealed(fd.get())) {
+    return arrow::Status::Invalid("a segment's descriptor by which it can be written");
   }
   Chunk chunk;
   ARROW_ASSIGN_OR_RAISE(chunk.size_bytes, base::FileSize(fd.get()));

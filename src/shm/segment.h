@@ -42,7 +42,7 @@ class Segment {
                                                                  const base::TaskThread& reaper);
 
   /// Another engine's, which keeps the bytes as they are for as long as this process wants them:
-  /// `fd` is open for reading. IOError; Invalid: it can be written by.
+  /// IOError; Invalid: it can be written by `fd`.
   static arrow::Result<std::shared_ptr<const Segment>> FromElsewhere(SegmentId id,
                                                                      base::UniqueFd fd);
 
