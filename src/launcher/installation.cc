@@ -108,7 +108,7 @@ std::string SearchPath() {
 // An environment that is active comes first on PATH, but it doesn't have what is installed outside.
 std::string PythonOnPath() {
   for (const std::string& bin : Folders(SearchPath())) {
-    const std::string python = bin + "/" + kPython;
+    std::string python = bin + "/" + kPython;
     if (IsFile(python, X_OK) && !IsVenvBin(bin)) return python;
   }
   return "";
@@ -116,7 +116,7 @@ std::string PythonOnPath() {
 
 // Empty if there is none.
 std::string Interpreter(const Place& place) {
-  const std::string beside = place.bin + "/" + (place.is_venv ? "python" : kPython);
+  std::string beside = place.bin + "/" + (place.is_venv ? "python" : kPython);
   if (IsFile(beside, X_OK)) return beside;
   return place.is_venv ? "" : PythonOnPath();
 }
