@@ -28,13 +28,19 @@ function(zerrow_executable target)
   _zerrow_common(${target})
 endfunction()
 
-# zerrow_test(NAME SOURCES ... LINK ... [LABELS ...]): a GoogleTest binary, run by ctest as one test.
+# zerrow_test(NAME SOURCES ... LINK ... [LABELS no_asan no_tsan]): a GoogleTest binary, run by ctest as one test.
+# The labels: where that sanitizer would find nothing, as TSan without threads, it is neither built nor run under it.
+# `zerrow_tests` builds all others and what they need.
+add_custom_target(zerrow_tests)
+
 function(zerrow_test target)
-  if(NOT ZERROW_BUILD_TESTS)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK;LABELS" ${ARGN})
+  if(NOT ZERROW_BUILD_TESTS OR (ZERROW_SANITIZE MATCHES "address" AND "no_asan" IN_LIST arg_LABELS)
+     OR (ZERROW_SANITIZE MATCHES "thread" AND "no_tsan" IN_LIST arg_LABELS))
     return()
   endif()
-  cmake_parse_arguments(arg "" "" "SOURCES;LINK;LABELS" ${ARGN})
   zerrow_executable(${target} SOURCES ${arg_SOURCES} LINK ${arg_LINK} GTest::gtest_main)
+  add_dependencies(zerrow_tests ${target})
   add_test(NAME ${target} COMMAND ${target} --gtest_brief=1)
   set_tests_properties(${target} PROPERTIES TIMEOUT 300 LABELS "${arg_LABELS}")
 endfunction()

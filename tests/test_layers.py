@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Lowest first. A file may include its own folder and those before it.
 LAYERS = [
-    *("base", "resource", "shm", "sipc", "decache", "sandbox", "engine", "server", "worker", "cli")
+    "launcher",
+    *("base", "resource", "shm", "sipc", "decache", "sandbox", "engine", "server", "worker", "cli"),
 ]
 ABOVE_ALL = len(LAYERS)
 PUBLIC = -1

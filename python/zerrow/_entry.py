@@ -1,7 +1,7 @@
-"""The `zerrow` command: replaces this Python process by the C++ binary in the package's folder.
+"""`python -m zerrow`: replaces this Python process by the C++ binary in the package's folder.
 
 Nothing heavy is imported on the way, so that the command answers at once. The binary starts its
-workers with the interpreter that `zerrow` was installed for.
+workers with this interpreter. The `zerrow` on PATH is src/launcher, which needs no Python for that.
 """
 
 import os

@@ -46,9 +46,7 @@ int Execute(const Arguments& arguments) {
   return kExitUsage;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int Main(int argc, char** argv) {
   const auto parsed = ParseArguments(argc, argv);
   if (const auto* message = std::get_if<Message>(&parsed)) {
     PrintTo(message->exit_code == kExitSuccess ? stdout : stderr, message->text);
@@ -56,7 +54,13 @@ int main(int argc, char** argv) {
   }
   const auto& arguments = std::get<Arguments>(parsed);
   SetUpLog(arguments.log_level);
-  const int code = Execute(arguments);
+  return Execute(arguments);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int code = Main(argc, argv);
   if (OutputFailed() && code == kExitSuccess) {
     PrintTo(stderr, "error: the output couldn't be written completely\n");
     return kExitFailed;

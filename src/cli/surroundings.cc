@@ -21,8 +21,8 @@ engine::EngineOptions EngineOptionsHere() {
   if (error) return options;
   const fs::path shim = binary.parent_path() / "libzerrow_shim.so";
   if (fs::exists(shim, error)) options.shim_path = shim;
-  // Started without the entry point, as python/zerrow/_bin/zerrow of a checkout: the interpreter
-  // may be one that doesn't have the package.
+  // Started by itself, as python/zerrow/_bin/zerrow of a checkout: the interpreter may be one that
+  // doesn't have the package.
   const fs::path package = binary.parent_path().parent_path();
   if (std::getenv("ZERROW_PYTHON") == nullptr && fs::exists(package / "_entry.py", error)) {
     options.python_path = {package.parent_path()};

@@ -9,7 +9,7 @@
 
 namespace zerrow::cli {
 
-/// $ZERROW_PYTHON, which the entry point of the Python package sets, or else python3.
+/// $ZERROW_PYTHON, which the launcher and `python -m zerrow` set, or else python3.
 std::string PythonInterpreter();
 
 /// Where an Engine finds its interpreter, the shim beside this binary and the Python package.

@@ -1,5 +1,8 @@
 #include "sipc/layout.h"
 
+#include <arrow/extension_type.h>
+#include <arrow/type_traits.h>
+
 namespace zerrow::sipc {
 
 uint32_t NumSlots(LayoutKind kind) {

@@ -1,5 +1,6 @@
 #include "sipc/reader.h"
 
+#include <arrow/array/util.h>
 #include <arrow/io/memory.h>
 #include <arrow/ipc/dictionary.h>
 #include <arrow/ipc/reader.h>

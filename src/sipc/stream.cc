@@ -1,5 +1,6 @@
 #include "sipc/stream.h"
 
+#include <arrow/array/data.h>
 #include <arrow/ipc/reader.h>
 #include <arrow/ipc/writer.h>
 

@@ -1,5 +1,6 @@
 #include "sipc/writer.h"
 
+#include <arrow/array/array_base.h>
 #include <arrow/io/memory.h>
 #include <arrow/ipc/writer.h>
 

@@ -1,5 +1,6 @@
 #include <arrow/array/array_base.h>
 #include <arrow/buffer.h>
+#include <arrow/type_traits.h>
 #include <arrow/util/bit_util.h>
 
 #include <algorithm>

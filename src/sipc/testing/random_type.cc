@@ -1,3 +1,4 @@
+#include <arrow/array/util.h>
 #include <arrow/extension/bool8.h>
 #include <arrow/extension/json.h>
 #include <arrow/extension/uuid.h>

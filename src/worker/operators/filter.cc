@@ -1,3 +1,4 @@
+#include <arrow/array/array_primitive.h>
 #include <arrow/array/util.h>
 #include <arrow/compute/api_vector.h>
 #include <arrow/compute/exec.h>
