@@ -267,7 +267,7 @@ bool Session::TellTable(const std::string& model, const engine::ResultTable& tab
 nlohmann::json Session::Describe() const {
   const std::lock_guard lock(mutex_);
   if (!progress_) return nullptr;
-  const std::chrono::duration<double> elapsed = Clock::now() - progress_->began;
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - progress_->began;
   return {{"project", progress_->project_dir},
           {"client_pid", client_},
           {"models", {{"finished", progress_->finished}, {"total", progress_->total}}},

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -35,6 +36,15 @@ struct SessionHost {
   std::atomic<bool> stopping{false};         // no run is begun any more
 };
 
+/// What is known of a run from its news.
+struct RunProgress {
+  std::string project_dir;
+  size_t finished = 0;  // models
+  size_t total = 0;     // 0: the project is being read
+  std::set<std::string> running;
+  std::chrono::steady_clock::time_point began = std::chrono::steady_clock::now();
+};
+
 class Session {
  public:
   /// `host` outlives it. `client` is the connected process, 0 if it isn't visible from here.
@@ -59,16 +69,6 @@ class Session {
   nlohmann::json Describe() const;
 
  private:
-  using Clock = std::chrono::steady_clock;
-  // What is known of a run from its news.
-  struct Progress {
-    std::string project_dir;
-    size_t finished = 0;
-    size_t total = 0;
-    std::set<std::string> running;
-    Clock::time_point began = Clock::now();
-  };
-
   void Serve();
   bool Greet();
   bool Answer(const Request& request, std::vector<base::UniqueFd> fds);
@@ -95,7 +95,7 @@ class Session {
   // Held for the client until it goes.
   std::vector<std::shared_ptr<const engine::ResultTable>> tables_;
   mutable std::mutex mutex_;  // of what follows
-  std::optional<Progress> progress_;
+  std::optional<RunProgress> progress_;
   std::thread thread_;  // the last: it uses all of it
 };
 
