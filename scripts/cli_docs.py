@@ -24,14 +24,23 @@ def help_text(*words: str) -> str:
     ).stdout.rstrip()
 
 
+def commands(help_page: str) -> list[str]:
+    """The names of the commands that a help page lists."""
+    _, _, listed = help_page.partition("Commands:")
+    return re.findall(r"^  ([a-z]+) ", listed.split("\n\n")[0], re.M)
+
+
+def section(*words: str) -> str:
+    """A command's help, and that of the commands below it."""
+    page = help_text(*words)
+    heading = f"\n## zerrow {' '.join(words)}\n" if words else HEAD
+    below = "".join(section(*words, name) for name in commands(page))
+    return f"{heading}\n```text\n{page}\n```\n{below}"
+
+
 def document() -> str:
     """The whole page."""
-    main = help_text()
-    commands = re.findall(r"^  ([a-z]+) ", main.split("Commands:")[1].split("\n\n")[0], re.M)
-    page = f"{HEAD}\n```text\n{main}\n```\n"
-    for name in commands:
-        page += f"\n## zerrow {name}\n\n```text\n{help_text(name)}\n```\n"
-    return page
+    return section()
 
 
 if __name__ == "__main__":

@@ -106,6 +106,58 @@ DESCRIPTIONS: list[dict[str, Any]] = [
     {**DESCRIPTION, "unknown": 1},
 ]
 
+WANTED: dict[str, Any] = {
+    "op": "run",
+    "options": {
+        "project_dir": "/p\u00ff",
+        "parameters": [["n", "1"]],
+        "select": ["a"],
+        "jobs": 2,
+        "backend": "auto",
+        "strict": False,
+        "account": True,
+        "preview_rows": 1,
+        "preview": [],
+        "keep": ["*"],
+        "output_dir": "/out",
+    },
+    "plan_only": False,
+    "python": "/bin/python",
+    "python_path": ["/a"],
+    "environment": [["PATH", "/bin"]],
+}
+REPORT: dict[str, Any] = {
+    "name": "a",
+    "kind": "python",
+    "status": "failed",
+    "rows": 1,
+    "new_bytes": 1,
+    "reshared_bytes": 2,
+    "copied_bytes": 3,
+    "duplicate_bytes": None,
+    "wall_s": 0.1,
+    "cpu_s": 0.2,
+    "peak_memory_bytes": 4,
+    "error": ERROR,
+}
+PROTOCOL: list[dict[str, Any]] = [
+    {"op": "hello", "version": "1", "protocol": 1},
+    {"op": "cancel"},
+    {"op": "status"},
+    {"op": "stop"},
+    WANTED,
+    {**WANTED, "environment": [["PATH"]]},
+    {**WANTED, "python": "\u0100"},
+    {"op": "welcome", "version": "1", "protocol": 1, "pid": 2, "refusal": ""},
+    {"op": "planned", "models": [["a", "python"]]},
+    {"op": "line", "model": "a", "stream": 1, "line": "\u00e9"},
+    {"op": "finished", "report": REPORT},
+    {"op": "preview", "preview": {"model": "a", "columns": [], "rows": [], "total_rows": 0}},
+    {"op": "table", "model": "a", "table": {"format": "sipc", "rows": 1, "segments": [[1, 2]]}},
+    {"op": "done", "report": {"run_id": "r", "status": "success", "models": []}},
+    {"op": "failed", "code": 4, "message": "m"},
+]
+
 MAGIC = b"ZCHN"
 BODY = b'{"op":"x"}'
 
@@ -165,6 +217,7 @@ def main(folder: Path) -> None:
         "answer_fuzz": answers,
         "channel_fuzz": _channel(),
         "description_fuzz": _texts(DESCRIPTIONS),
+        "protocol_fuzz": _texts(PROTOCOL),
         "sipc_fuzz": _sipc(),
     }
     for target, seeds in targets.items():

@@ -128,7 +128,7 @@ void to_json(json& document, const Preview& preview) {
 
 void from_json(const json& document, Preview& preview) {
   document.at("model").get_to(preview.model);
-  for (const json& column : document.at("columns")) {
+  for (const json& column : document.at("columns").get_ref<const json::array_t&>()) {
     preview.columns.emplace_back(column.at("name"), column.at("type"));
   }
   document.at("rows").get_to(preview.rows);

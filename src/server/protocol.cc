@@ -21,15 +21,18 @@ std::string Bytes(const json& text) {
   return *std::move(bytes);
 }
 
+// An object can be iterated, too.
+const json::array_t& Items(const json& list) { return list.get_ref<const json::array_t&>(); }
+
 std::vector<std::string> BytesList(const json& texts) {
   std::vector<std::string> list;
-  for (const json& text : texts) list.push_back(Bytes(text));
+  for (const json& text : Items(texts)) list.push_back(Bytes(text));
   return list;
 }
 
 std::map<std::string, std::string> BytesMap(const json& pairs) {
   std::map<std::string, std::string> map;
-  for (const json& pair : pairs) map.emplace(Bytes(pair.at(0)), Bytes(pair.at(1)));
+  for (const json& pair : Items(pairs)) map.emplace(Bytes(pair.at(0)), Bytes(pair.at(1)));
   return map;
 }
 
@@ -152,7 +155,7 @@ engine::TablePtr TableOf(const json& document) {
                       ? engine::PublishedTable::Format::kArrowFile
                       : engine::PublishedTable::Format::kSipc;
   document.at("rows").get_to(table->rows);
-  for (const json& segment : document.at("segments")) {
+  for (const json& segment : Items(document.at("segments"))) {
     table->segments.push_back({segment.at(0), segment.at(1)});
   }
   if (table->segments.empty()) throw json::other_error::create(501, "no segment", nullptr);
@@ -203,7 +206,7 @@ struct ReplyWriter {
 
 engine::Planned PlannedOf(const json& body) {
   engine::Planned planned;
-  for (const json& model : body.at("models")) {
+  for (const json& model : Items(body.at("models"))) {
     ModelReport report;
     model.at(0).get_to(report.name);
     report.kind = KindNamed(model.at(1));

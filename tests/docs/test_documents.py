@@ -76,9 +76,12 @@ def run(command, expected, *, folder, env, fails=False):
     )
 
 
-@pytest.mark.parametrize("document", ["docs/tutorial.md"])
+@pytest.mark.parametrize("document", ["docs/tutorial.md", "docs/engine.md"])
 def test_the_commands_of_a_document_work(document, environment, tmp_path):
     ran = 0
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    environment = {**environment, "XDG_RUNTIME_DIR": str(runtime), "ZERROW_ENGINE": "auto"}
     for language, words, text, line in blocks(document):
         if any(word.startswith("file=") for word in words):
             write(tmp_path, words, text)
