@@ -60,8 +60,12 @@ test-cc: $(INSTALLED)  ## the C++ tests
 	cmake --build build/dev -j $(JOBS)
 	ctest --test-dir build/dev --output-on-failure --timeout 300
 
+RESIDENT_TESTS := commands failing_models outputs process_end project_errors
+
 test-py: $(INSTALLED)  ## the Python tests, against the installed command
 	$(BIN)/pytest --quiet
+	@echo "and what a command does, done by the resident engine:"
+	ZERROW_TEST_ENGINE=resident $(BIN)/pytest --quiet tests/cli $(addprefix tests/e2e/test_,$(addsuffix .py,$(RESIDENT_TESTS)))
 
 test-hostile: $(INSTALLED)  ## ten thousand hostile functions in a row (slow)
 	ZERROW_TEST_HOSTILE=10000 $(BIN)/python -m pytest -q tests/engine/test_hostile.py -k many

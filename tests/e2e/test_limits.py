@@ -55,6 +55,7 @@ def test_each_buffer_may_have_a_chunk_of_its_own(zerrow, project):
     assert outcome.models["wider"]["reshared_bytes"] == 40 << 23
 
 
+@pytest.mark.own_engine
 def test_what_descriptors_are_missing_for_is_copied(zerrow, project):
     outcome = zerrow(*RUN, "-p", wide_project(project, 40), open_files=256)
     assert outcome.code == 0, outcome
@@ -65,6 +66,7 @@ def test_what_descriptors_are_missing_for_is_copied(zerrow, project):
         assert model["bytes"] >= (40 + inherited) << 23
 
 
+@pytest.mark.own_engine
 def test_too_few_descriptors_for_anything_is_said_so(zerrow, project):
     outcome = zerrow(*RUN, "-p", wide_project(project, 2), open_files=16)
     assert outcome.code != 0
@@ -110,6 +112,7 @@ def wait_for(done, timeout=20):
     return result
 
 
+@pytest.mark.own_engine
 def test_a_killed_engine_leaves_neither_processes_nor_cgroups(start, project):
     started = start("run", "-p", project({"models.py": SLOW}))
     pid = started.process.pid
@@ -125,6 +128,7 @@ def test_a_killed_engine_leaves_neither_processes_nor_cgroups(start, project):
     assert not started.wait_until_gone()
 
 
+@pytest.mark.own_engine
 def test_a_failing_run_leaves_no_cgroup(start, project):
     text = SLOW.replace("time.sleep(600)", "raise ValueError('no')")
     started = start("run", "-p", project({"models.py": text}))
