@@ -143,7 +143,7 @@ std::optional<RunQueue::Item> Connection::Sort(Received received) {
   Reply& reply = received.reply;
   if (auto* event = std::get_if<engine::RunEvent>(&reply)) return RunQueue::Item(std::move(*event));
   if (auto* failed = std::get_if<Failed>(&reply)) {
-    return RunQueue::Item(RunQueue::Done(std::move(failed->status)));
+    return RunQueue::Item(RunQueue::Done(failed->status));
   }
   if (auto* finished = std::get_if<Finished>(&reply)) {
     auto parts = std::exchange(result_, {});
@@ -164,8 +164,8 @@ std::optional<RunQueue::Item> Connection::Sort(Received received) {
   } else if (auto* explanation = std::get_if<ResultExplanation>(&reply)) {
     explanation_ = std::move(*explanation);
   } else if (auto* part = std::get_if<ResultTablePart>(&reply)) {
-    arrow::Status added = AddTable(std::move(*part), std::move(received.fds));
-    if (!added.ok()) return RunQueue::Item(RunQueue::Done(std::move(added)));
+    const arrow::Status added = AddTable(std::move(*part), std::move(received.fds));
+    if (!added.ok()) return RunQueue::Item(RunQueue::Done(added));
   } else {
     return RunQueue::Item(
         RunQueue::Done(arrow::Status::IOError("the resident engine says something out of turn")));

@@ -8,7 +8,6 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <new>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -160,12 +159,9 @@ void Server::EndSessions() {
     last.swap(sessions_);
   }
   for (const auto& session : last) session->Close();
-  for (const auto& session : last) {
-    session->Join();
-    // Clients may go on reading what they were given. Nothing of it may be recycled: it goes with
-    // this process.
-    new (std::nothrow) auto(session->TakeTables());
-  }
+  for (const auto& session : last) session->Join();
+  // Before the sessions' tables, which clients may go on reading: nobody is left who could be given
+  // their pages. And as long as a client has them open, the kernel says so to whoever would.
   engine_.reset();
 }
 

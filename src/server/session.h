@@ -61,10 +61,6 @@ class Session {
   /// Nothing more is told or heard.
   void Close() const;
   void Join();
-  /// The tables that the client was given. It may read them for as long as it likes.
-  std::vector<std::shared_ptr<const engine::ResultTable>> TakeTables() {
-    return std::move(tables_);
-  }
   /// Of the run; null: there is none.
   nlohmann::json Describe() const;
 
