@@ -7,6 +7,7 @@ import inspect
 import linecache
 import re
 import sys
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
@@ -23,7 +24,27 @@ registered: "list[Declaration]" = []
 def caller(depth: int = 2) -> tuple[str, int]:
     """File and line of the user's code that called our caller."""
     frame = sys._getframe(depth)
-    return frame.f_code.co_filename, frame.f_lineno
+    return frame.f_code.co_filename, _line_of(frame)
+
+
+# By the code's id: where its instructions begin, and their lines. Few are enough: decorators of one
+# file follow each other.
+_lines: dict[int, tuple[CodeType, list[int], list[int | None]]] = {}
+_MOST_LINES = 16
+
+
+def _line_of(frame: FrameType) -> int:
+    """`frame.f_lineno`, which takes as long as the code before that line is."""
+    code = frame.f_code
+    known = _lines.get(id(code))
+    if known is None:
+        if len(_lines) >= _MOST_LINES:
+            _lines.clear()
+        spans = list(code.co_lines())
+        known = code, [start for start, _, _ in spans], [line for _, _, line in spans]
+        _lines[id(code)] = known
+    _, starts, lines = known
+    return lines[bisect_right(starts, frame.f_lasti) - 1] or 0
 
 
 class Model:
@@ -150,7 +171,7 @@ def importing_module(function: Callable[..., Any]) -> tuple[str, int]:
         if frame.f_code.co_name == "<module>" and getattr(module, "__dict__", None) is (
             frame.f_globals
         ):
-            return str(name), frame.f_lineno
+            return str(name), _line_of(frame)
         frame = frame.f_back
     return function.__module__, 0
 
