@@ -74,7 +74,9 @@ class Task:
 
     def _open(self, entry: dict[str, Any], fds: list[int]) -> Input:
         segments = [(s["id"], s["size"], fds[s["fd"]]) for s in entry.get("segments") or ()]
-        table = self._handover.open(entry["format"], fds[entry["message"]], segments)
+        message = fds[entry["message"]]
+        message_id = entry.get("message_id", 0)
+        table = self._handover.open(entry["format"], message, segments, message_id)
         self._opened.append(table)
         table = narrow(table, entry.get("columns"), entry.get("filter"))
         return Input(entry["parameter"], entry["model"], table)
