@@ -12,11 +12,13 @@ from zerrow._declarations import registered
 from zerrow._modules import load_module
 from zerrow._tasks import Answer, Input, Task, TaskError
 from zerrow._tracebacks import describe_failure, text_of
+from zerrow._unheard import unheard
 
 
 def run(task: Task) -> Answer:
     """Imports the function's file, calls the function and publishes or answers what it returns."""
-    function = find_function(task.project_dir, task.body["file"], task.body["model"])
+    with unheard():
+        function = find_function(task.project_dir, task.body["file"], task.body["model"])
     arguments = prepare_arguments(function, task.inputs, task.body.get("parameters") or {})
     started = perf_counter()
     if task.body["kind"] == "expectation":

@@ -71,6 +71,7 @@ std::vector<TaskSpec> Run::OnPlanned(PlanResult planned) {
     model.kind = node.kind;
     report_.models.push_back(std::move(model));
   }
+  if (request_.options.account) report_.import_again = plan_.import_again;
   tables_.resize(plan_.nodes.size());
   AddTasks();
   started_.resize(tasks_.size());
