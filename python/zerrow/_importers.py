@@ -79,7 +79,10 @@ class Importers:
         """
         self._look(importer)
         self._beginning.remove(importer)
-        if importer.pidfd is None or not self._is_inside(importer.pidfd, importer.init_pidfd):
+        # Without namespaces the zygote has adopted it.
+        if importer.pidfd is None or not _belongs(
+            importer.pidfd, importer.init_pidfd, parent=os.getpid()
+        ):
             importer.init_pidfd = None
             self._discard(importer)
             return False
@@ -181,7 +184,8 @@ class Importers:
     def _on_forked(self, importer: Importer, worker: _Worker) -> None:
         pidfd = worker.pidfd
         assert pidfd is not None
-        if not self._is_inside(pidfd, worker.init_pidfd):
+        assert importer.pidfd is not None
+        if not _belongs(pidfd, worker.init_pidfd, parent=pid_of(importer.pidfd)):
             self._lose(importer, "it forked a worker elsewhere")
             return
         worker.waits_since = None
@@ -256,18 +260,23 @@ class Importers:
                 self._watcher.remove(fd)
                 os.close(fd)
 
-    @staticmethod
-    def _is_inside(pidfd: int, init_pidfd: int | None) -> bool:
-        """Whether it is a process of that namespace, and lives; one that is dead harms nobody."""
-        if init_pidfd is None:
-            return True  # all are in the zygote's
-        pid = pid_of(pidfd)
+
+def _belongs(pidfd: int, init_pidfd: int | None, parent: int) -> bool:
+    """Whether it is a process of that namespace, or without namespaces a child of that process.
+
+    One that is dead harms nobody.
+    """
+    pid = pid_of(pidfd)
+    with contextlib.suppress(OSError):
         if pid <= 0:
             return pid == -1
-        with contextlib.suppress(OSError):
+        if init_pidfd is None:
+            with open(f"/proc/{pid}/status") as lines:
+                return f"PPid:\t{parent}\n" in lines
+        else:
             theirs = os.stat(f"/proc/{pid}/ns/pid").st_ino
             return theirs == os.stat(f"/proc/{pid_of(init_pidfd)}/ns/pid").st_ino
-        return pid_of(pidfd) == -1
+    return pid_of(pidfd) == -1
 
 
 def pid_of(pidfd: int) -> int:

@@ -351,7 +351,7 @@ def test_the_importer_is_lost(start, project, monkeypatch, number, isolation):
         "import json; json.dumps = lambda *_: '[' * 4000",
         "import json; real = json.dumps\njson.dumps = lambda body: real({**body, 'worker': 99})",
         "import socket; real = socket.send_fds\n"
-        "socket.send_fds = lambda s, text, fds: real(s, text, [os.pidfd_open(1)])",
+        "socket.send_fds = lambda s, text, fds: real(s, text, [os.pidfd_open(os.getpid())])",
         "os.register_at_fork = None; import gc; gc.get_objects = None",
     ],
 )
