@@ -162,6 +162,20 @@ class Declaration:
         )
 
 
+_by_name: dict[str, Declaration] = {}
+
+
+def declared(name: str) -> Declaration | None:
+    """The model or expectation of that name; of several the first."""
+    # To look at each would copy the page that it lies in, in each forked process.
+    if len(_by_name) != len(registered):
+        _by_name.clear()
+        for declaration in registered:
+            if declaration.kind is not None:
+                _by_name.setdefault(declaration.name, declaration)
+    return _by_name.get(name)
+
+
 def importing_module(function: Callable[..., Any]) -> tuple[str, int]:
     """The module that is being executed, and on which line: a factory's caller, not the factory."""
     frame: FrameType | None = sys._getframe(1)

@@ -2,6 +2,7 @@
 
 import os
 
+from zerrow._declarations import declared
 from zerrow._discovery import describe
 from zerrow._fitness import Watch
 from zerrow._tasks import Answer, Task
@@ -52,6 +53,7 @@ def _why_again(task: Task, watch: Watch, files: int) -> str:
     if os.environ.get("ZERROW_IMPORT_ONCE") == "0":
         problem = "shall not be done once: $ZERROW_IMPORT_ONCE is 0"
     if not problem and task.offer is not None:
+        declared("")  # so that no worker has to note them by their names
         problem = task.offer.take(watch.seeded)
     task.regain()
     return f"importing it {problem}" if problem else ""
