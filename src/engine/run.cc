@@ -145,6 +145,10 @@ ModelStatus Run::OnEnded(size_t task, Outcome outcome, Time now) {
     model->cpu_s = outcome.cpu_s;
     model->peak_memory_bytes = outcome.peak_memory_bytes;
   }
+  // From here on each imports it, whichever process it was.
+  if (outcome.lost && report_.import_again && report_.import_again->empty()) {
+    report_.import_again = "the process that had imported it was lost during the run";
+  }
   if (auto* failure = std::get_if<Failure>(&outcome.what)) return Fail(task, std::move(*failure));
   if (const auto* status = std::get_if<Status>(&outcome.what)) {
     if (task == kDiscover) failed_ = *status;

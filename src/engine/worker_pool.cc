@@ -332,9 +332,10 @@ void WorkerPool::OnForked(WorkerId id, std::vector<UniqueFd> fds) {
 
 void WorkerPool::OnExited(WorkerId id, const json& body) {
   std::string error = Text(body, "error");
-  if (const auto worker = workers_.find(id); worker != workers_.end() && body.contains("lost")) {
+  const auto worker = workers_.find(id);
+  if (std::string lost = Text(body, "lost"); worker != workers_.end() && !lost.empty()) {
     worker->second->lost = true;
-    error = Text(body, "lost");
+    error = std::move(lost);
   }
   End(id, static_cast<int>(IntegerOr(body, "wait_status", 0)), NumberOr(body, "cpu_s", 0),
       IntegerOr(body, "max_rss_bytes", 0), std::move(error));

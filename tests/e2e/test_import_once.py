@@ -342,6 +342,7 @@ def test_the_importer_is_lost(start, project, monkeypatch, number, isolation):
     outcome = started.finish()
     assert outcome.code == 0, outcome
     assert outcome.models["first"]["status"] == "success"
+    assert "lost during the run" in outcome.report["import_again"]
 
 
 @pytest.mark.parametrize(
