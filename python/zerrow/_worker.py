@@ -59,7 +59,7 @@ def _begin(task_fd: int, broker_fd: int | None, offer_fd: int | None, own_namesp
     if received is None:
         return 1  # the engine is gone
     task, fds = received
-    os.environ.update(task["environment"])
+    os.environ.update(task.get("environment", {}))
     _limit_descriptors(int(os.environ.pop("ZERROW_DESCRIPTORS", "0")))
     os.chdir(task["project_dir"])
     sys.path.insert(0, task["project_dir"])
