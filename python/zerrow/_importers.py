@@ -35,6 +35,7 @@ class Importer:
     nursery: Nursery | None  # in the PID namespace that is the run's own
     init_pidfd: int | None  # of that namespace's first process
     pidfd: int | None = None  # None: the worker that reads the project hasn't forked it
+    forks: bool = True
     workers: "dict[int, _Worker]" = field(default_factory=dict)  # by number
 
 
@@ -93,10 +94,14 @@ class Importers:
     def fork(self, run: int, number: int, fds: list[int]) -> bool:
         """Has the run's importer fork a worker; False if there is none to ask. Raises OSError."""
         importer = self._runs.get(run)
-        if importer is None:
+        if importer is None or not importer.forks:
             return False
         init_pidfd = importer.nursery.take() if importer.nursery is not None else None
         worker = _Worker(number, init_pidfd, time.monotonic())
+        if init_pidfd is not None and not _is_first(init_pidfd):
+            _close_init(worker)
+            self._lose(importer, "it has changed how namespaces are made")
+            return False
         sent = [*fds, *([] if init_pidfd is None else [init_pidfd])]
         try:
             request = json.dumps({"worker": number, "fds": len(sent)}).encode()
@@ -193,9 +198,12 @@ class Importers:
         self._tell({"op": "forked", "worker": worker.number}, [pidfd])
 
     def _on_unforked(self, importer: Importer, worker: _Worker, error: str) -> None:
+        """What the import did to its rights, for instance, lasts: the zygote forks from now on."""
+        importer.forks = False
         del importer.workers[worker.number]
         _close_init(worker)
-        self._tell({"op": "exited", "worker": worker.number, "error": error}, [])
+        lost = f"the process that had imported the project can't fork: {error}"
+        self._tell({"op": "exited", "worker": worker.number, "lost": lost}, [])
 
     def _on_dead(self, importer: Importer, worker: _Worker) -> None:
         assert worker.pidfd is not None
@@ -277,6 +285,13 @@ def _belongs(pidfd: int, init_pidfd: int | None, parent: int) -> bool:
             theirs = os.stat(f"/proc/{pid}/ns/pid").st_ino
             return theirs == os.stat(f"/proc/{pid_of(init_pidfd)}/ns/pid").st_ino
     return pid_of(pidfd) == -1
+
+
+def _is_first(pidfd: int) -> bool:
+    """Whether all of a PID namespace ends with that process, which lives beside the importer."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid_of(pidfd)}/status") as lines:
+        return any(line.startswith("NSpid:") and line.split()[-1] == "1" for line in lines)
+    return False
 
 
 def pid_of(pidfd: int) -> int:
