@@ -90,6 +90,7 @@ DESCRIPTION: dict[str, Any] = {
         {**MODEL, "name": "d", "kind": "native", "operator": {"op": "filter", "of": [[["x"]]]}},
     ],
     "errors": [],
+    "import_again": "",
 }
 ERROR = {"file": "a.py", "line": 1, "model": "a", "message": "m", "traceback": ""}
 CIRCLE = [

@@ -99,6 +99,9 @@ struct RunReport {
   std::vector<RunError> errors;              // of the project, before anything ran
   std::vector<Preview> previews;
   std::vector<std::string> outputs;  // files written to output_dir
+  /// With RunOptions::account, if a model is Python's: why each of them imported the project
+  /// itself. Empty: it was imported once.
+  std::optional<std::string> import_again;
 
   /// The document that `-O json` prints.
   nlohmann::json ToJson() const;

@@ -23,13 +23,13 @@ using worker::Handover;
 using SegmentTuple = std::tuple<uint64_t, int64_t, int>;  // id, size, fd
 
 nb::object Open(Handover& handover, const std::string& format, int message,
-                const std::vector<SegmentTuple>& segments) {
+                const std::vector<SegmentTuple>& segments, SegmentId message_id) {
   std::vector<worker::GrantedSegment> granted;
   for (const auto& [id, size_bytes, fd] : segments) granted.push_back({id, size_bytes, fd});
   auto table = [&]() -> arrow::Result<std::shared_ptr<arrow::Table>> {
     nb::gil_scoped_release released;
     ARROW_ASSIGN_OR_RAISE(const auto parsed, worker::ParseFormat(format));
-    return handover.Open(parsed, message, granted);
+    return handover.Open(parsed, message, granted, message_id);
   }();
   return WrapTable(ValueOrThrow(std::move(table)));
 }
@@ -82,8 +82,9 @@ void BindHandover(nb::module_& module) {
                        "src/worker/handover.h.")
       .def(nb::init<>())
       .def("open", &Open, nb::arg("format"), nb::arg("message"),
-           nb::arg("segments") = std::vector<SegmentTuple>(),
-           "The table of a message; segments are (id, size, fd). Borrows the descriptors.")
+           nb::arg("segments") = std::vector<SegmentTuple>(), nb::arg("message_id") = 0,
+           "The table of a message; segments are (id, size, fd), and the message is one itself if "
+           "it has an id. Borrows the descriptors.")
       .def("publish", &Publish, nb::arg("table"), nb::arg("backend"), nb::arg("segment") = 0,
            nb::arg("compare_with") = std::vector<nb::object>(),
            "(fields, fds): what the engine is told, and descriptors that the caller owns: a sealed "

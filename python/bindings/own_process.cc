@@ -28,6 +28,9 @@ class OwnProcess {
     for (size_t i = 0; i < kLimits.size(); ++i) ::getrlimit(kLimits[i], &limits_[i]);
   }
 
+  // In a forked process that goes on in the other's stead.
+  void Adopt() { pid_ = ::getpid(); }
+
   // False in a process that user code has forked, and that came back from it.
   bool Regain() const {
     if (::getpid() != pid_) return false;
@@ -62,7 +65,7 @@ class OwnProcess {
     if (PyErr_CheckSignals() != 0) PyErr_Clear();  // what had arrived before
   }
 
-  const pid_t pid_ = ::getpid();
+  pid_t pid_ = ::getpid();
   const int recursion_limit_ = Py_GetRecursionLimit();
   // All signals that Python code handles have the same handler, at first only this one.
   const PyOS_sighandler_t python_handler_ = PyOS_getsig(SIGINT);
@@ -76,6 +79,8 @@ class OwnProcess {
 void BindOwnProcess(nb::module_& module) {
   nb::class_<OwnProcess>(module, "OwnProcess", "What a worker needs of its process.")
       .def(nb::init<>(), "To be made before user code runs.")
+      .def("adopt", &OwnProcess::Adopt,
+           "Makes it that of this process, which was forked from the one that it was made in.")
       .def("regain", &OwnProcess::Regain,
            "Undoes what user code left that would act on the code after it: limits, hooks, timers, "
            "signal handlers, replaced builtins. False in a process that user code has forked.");

@@ -7,6 +7,7 @@ import inspect
 import linecache
 import re
 import sys
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
@@ -23,7 +24,27 @@ registered: "list[Declaration]" = []
 def caller(depth: int = 2) -> tuple[str, int]:
     """File and line of the user's code that called our caller."""
     frame = sys._getframe(depth)
-    return frame.f_code.co_filename, frame.f_lineno
+    return frame.f_code.co_filename, _line_of(frame)
+
+
+# By the code's id: where its instructions begin, and their lines. Few are enough: decorators of one
+# file follow each other.
+_lines: dict[int, tuple[CodeType, list[int], list[int | None]]] = {}
+_MOST_LINES = 16
+
+
+def _line_of(frame: FrameType) -> int:
+    """`frame.f_lineno`, which takes as long as the code before that line is."""
+    code = frame.f_code
+    known = _lines.get(id(code))
+    if known is None:
+        if len(_lines) >= _MOST_LINES:
+            _lines.clear()
+        spans = list(code.co_lines())
+        known = code, [start for start, _, _ in spans], [line for _, _, line in spans]
+        _lines[id(code)] = known
+    _, starts, lines = known
+    return lines[bisect_right(starts, frame.f_lasti) - 1] or 0
 
 
 class Model:
@@ -141,6 +162,20 @@ class Declaration:
         )
 
 
+_by_name: dict[str, Declaration] = {}
+
+
+def declared(name: str) -> Declaration | None:
+    """The model or expectation of that name; of several the first."""
+    # To look at each would copy the page that it lies in, in each forked process.
+    if len(_by_name) != len(registered):
+        _by_name.clear()
+        for declaration in registered:
+            if declaration.kind is not None:
+                _by_name.setdefault(declaration.name, declaration)
+    return _by_name.get(name)
+
+
 def importing_module(function: Callable[..., Any]) -> tuple[str, int]:
     """The module that is being executed, and on which line: a factory's caller, not the factory."""
     frame: FrameType | None = sys._getframe(1)
@@ -150,7 +185,7 @@ def importing_module(function: Callable[..., Any]) -> tuple[str, int]:
         if frame.f_code.co_name == "<module>" and getattr(module, "__dict__", None) is (
             frame.f_globals
         ):
-            return str(name), frame.f_lineno
+            return str(name), _line_of(frame)
         frame = frame.f_back
     return function.__module__, 0
 

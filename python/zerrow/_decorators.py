@@ -5,6 +5,9 @@ calls it. What isn't supported yet is refused, never ignored: a pipeline must no
 text says.
 """
 
+# To evaluate the annotations of inner functions would cost as much as all else that they do.
+from __future__ import annotations
+
 import functools
 import inspect
 import math
@@ -82,15 +85,16 @@ def _register(function: Callable[..., Any], plain: types.FunctionType) -> Declar
 
 def _checking_inputs(function: Callable[P, R]) -> Callable[P, R]:
     """Calls `function`, but says which input is missing instead of passing on a `Model` object."""
-    signature = inspect.signature(function)
-    inputs = {
-        name: parameter.default
-        for name, parameter in signature.parameters.items()
-        if isinstance(parameter.default, Model | Parameter)
-    }
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        # Not before: it costs more than the decorators, and most are never called in a process.
+        signature = inspect.signature(function)
+        inputs = {
+            name: parameter.default
+            for name, parameter in signature.parameters.items()
+            if isinstance(parameter.default, Model | Parameter)
+        }
         given = signature.bind_partial(*args, **kwargs).arguments
         missing = [name for name in inputs if name not in given]
         if missing:

@@ -16,7 +16,7 @@ from zerrow._errors import ProjectError
 from zerrow._modules import find_python_files
 from zerrow._native_models import DIALECT, narrow_inputs, read_native_models
 from zerrow._project_file import ProjectFile, read_project_file
-from zerrow._python_models import read_python_models
+from zerrow._python_models import import_files, read_python_models
 from zerrow._sources import resolve_source
 from zerrow._sql_models import find_inputs, read_sql_models
 from zerrow._sql_text import SqlError, substitute
@@ -27,6 +27,7 @@ def describe(
     parameters: Mapping[str, str] | None = None,
     *,
     on_import: Callable[[str], None] | None = None,
+    on_imported: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """The description of the project in the folder, as JSON values; never raises for its mistakes.
 
@@ -34,6 +35,8 @@ def describe(
         project_dir: the folder that has zerrow_project.yml.
         parameters: texts for parameters, as given with `--param name=text`.
         on_import: called with each of the user's files before it is imported.
+        on_imported: called with their number when all are imported, if nothing was wrong with them
+            and before anything else is done.
     """
     project = Project(Path(project_dir).absolute())
     try:
@@ -45,8 +48,15 @@ def describe(
     project.problems.extend(file.problems)
     project.parameters, problems = _parameters.resolve(file.parameters, parameters or {})
     project.problems.extend(problems)
+    files, unreadable = find_python_files(project.directory)
+    failed = import_files(project.directory, files, on_import)
+    if on_imported is not None and files and not failed:
+        on_imported(len(files))
     _read_sources(project, file)
-    _read_models(project, file, on_import)
+    for mistake in unreadable:
+        project.report(mistake)
+    read_python_models(project, files, failed)
+    _read_models(project, file)
     return project.to_json()
 
 
@@ -59,13 +69,8 @@ def _read_sources(project: Project, file: ProjectFile) -> None:
             project.report(problem)
 
 
-def _read_models(
-    project: Project, file: ProjectFile, on_import: Callable[[str], None] | None
-) -> None:
-    files, problems = find_python_files(project.directory)
-    for problem in problems:
-        project.report(problem)
-    read_python_models(project, files, on_import)
+def _read_models(project: Project, file: ProjectFile) -> None:
+    """Those that no Python declares."""
     queries = read_sql_models(project)
     natives = read_native_models(project, file.natives)
     check_names(project)

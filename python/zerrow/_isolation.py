@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from os import fork
 from typing import NoReturn
 
 from zerrow import _process
@@ -56,7 +57,7 @@ def run_isolated(run: Callable[[Isolation], NoReturn]) -> NoReturn:
 
 def _try_level(level: Isolation, run: Callable[[Isolation], NoReturn]) -> int | None:
     """The exit status of `run`, or None if this level of isolation isn't permitted."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = _socket_pair()
     child = os.fork()
     if child == 0:
         ours.close()
@@ -158,18 +159,23 @@ class Nursery:
     """A small process that makes a PID namespace for each worker.
 
     It is forked before the zygote grows, so that a namespace's first process, which only reaps,
-    is small and quickly made. It dies with the zygote.
+    is small and quickly made. It dies with the zygote. `nested` makes namespaces with a nursery as
+    their first process: namespaces below them can only be made, and entered, from inside.
     """
 
     def __init__(self) -> None:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._own_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY)
-        self._pid = os.fork()
-        if self._pid == 0:
+        own_namespace = own_pid_namespace()
+        self._socket, theirs = _socket_pair()
+        if os.fork() == 0:
             self._socket.close()
             _process.die_with_parent(signal.SIGKILL)
-            _serve_namespaces(theirs, self._own_namespace)
+            _serve_namespaces(theirs, own_namespace)
         theirs.close()
+        os.close(own_namespace)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._made: list[int] = []
         self._socket.send(b"+")  # one is always being made in advance
 
     @staticmethod
@@ -179,7 +185,7 @@ class Nursery:
         if child == 0:
             try:
                 _process.unshare(_PID)
-                _process.setns(os.open("/proc/self/ns/pid", os.O_RDONLY), _PID)
+                _process.setns(own_pid_namespace(), _PID)
             except OSError:
                 os._exit(1)
             os._exit(0)
@@ -191,56 +197,105 @@ class Nursery:
 
         Raises OSError.
         """
+        if self._made:
+            return self._made.pop()
         self._socket.send(b"+")
+        return self._receive()
+
+    def nested(self) -> tuple["Nursery", int]:
+        """A nursery inside of a new PID namespace, and the pidfd of its first process.
+
+        What is forked into that namespace next isn't the second process there but a later one:
+        libraries that know a fork by its pid would take a worker, which is the second process of
+        its own, for the one that it was forked from. Raises OSError.
+        """
+        ours, theirs = _socket_pair()
+        with theirs:
+            socket.send_fds(self._socket, [b"n"], [theirs.fileno()])
+        try:
+            self._made.append(self._receive())  # of those in advance
+        finally:
+            init_pidfd = self._receive()
+            self._socket.send(b"+")
+        nursery = Nursery.__new__(Nursery)
+        nursery._socket = ours
+        nursery._begin()
+        nursery._made.append(nursery.take())
+        return nursery, init_pidfd
+
+    def close(self) -> None:
+        """Ends it, and with it all of the namespace whose first process it is."""
+        self._socket.close()
+        for pidfd in self._made:
+            os.close(pidfd)
+
+    def _receive(self) -> int:
         answer, fds, _, _ = socket.recv_fds(self._socket, 256, 1)
         if not fds:
             raise OSError(f"no PID namespace for a worker: {answer.decode() or 'nursery is gone'}")
         return fds[0]
 
-    def fork(self, init_pidfd: int) -> int:
-        """os.fork() into that PID namespace."""
-        _process.setns(init_pidfd, _PID)
-        try:
-            pid = os.fork()
-        except OSError:
-            _process.setns(self._own_namespace, _PID)
-            raise
-        if pid != 0:
-            _process.setns(self._own_namespace, _PID)
-        return pid
+
+def own_pid_namespace() -> int:
+    """A descriptor of the PID namespace that this process is in."""
+    return os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def fork_into(init_pidfd: int, own_namespace: int) -> int:
+    """os.fork() into the PID namespace of that first process."""
+    _process.setns(init_pidfd, _PID)
+    try:
+        pid = fork()
+    except OSError:
+        _process.setns(own_namespace, _PID)
+        raise
+    if pid != 0:
+        _process.setns(own_namespace, _PID)
+    return pid
+
+
+def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 def _serve_namespaces(requests: socket.socket, own_namespace: int) -> NoReturn:
     # Nobody waits for the first processes: the kernel reaps them when they are killed.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while _asked(requests):
+    while (nested := _asked(requests)) is not None:
         try:
             _process.unshare(_PID)
             pid = os.fork()
             if pid == 0:
-                _be_init(requests, own_namespace)
+                _be_first(requests, own_namespace, nested)
             _process.setns(own_namespace, _PID)
             pidfd = os.pidfd_open(pid)
         except OSError as problem:
             requests.send(str(problem).encode())
             continue
+        finally:
+            for fd in nested or ():
+                os.close(fd)
         socket.send_fds(requests, [b"+"], [pidfd])
         os.close(pidfd)
     os._exit(0)
 
 
-def _asked(requests: socket.socket) -> bool:
+def _asked(requests: socket.socket) -> list[int] | None:
+    """For a nested nursery its socket; empty for a plain namespace. None: nobody asks any more."""
     try:
-        return bool(requests.recv(1))
+        request, fds, _, _ = socket.recv_fds(requests, 1, 1)
     except ConnectionResetError:
-        return False  # the zygote is gone
+        return None  # the zygote is gone
+    return fds if request else None
 
 
-def _be_init(requests: socket.socket, own_namespace: int) -> NoReturn:
+def _be_first(requests: socket.socket, own_namespace: int, nested: list[int]) -> NoReturn:
     _process.die_with_parent(signal.SIGKILL)
     requests.close()
     os.close(own_namespace)
+    if nested:
+        _serve_namespaces(socket.socket(fileno=nested[0]), own_pid_namespace())
     # Ignoring SIGCHLD makes the kernel reap every orphan; signals from inside can't end pid 1.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:

@@ -46,7 +46,7 @@ def flush(streams: Iterable[TextIO]) -> None:
     """Writes out what Python and C code has printed."""
     for stream in streams:
         # It may be closed, by the user's function or by the engine.
-        with suppress(OSError, ValueError):
+        with suppress(Exception):
             stream.flush()
     _process.flush_stdio()
 

@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,10 @@ from zerrow._tracebacks import one_line
 
 _DECLARING = {"model", "expectation", "python", "resources"}
 _SKIPPED_FOLDERS = {"tests", "test", "venv", "env", "node_modules", "site-packages", "__pycache__"}
+
+
+# How far a timer may be from where it was set: rounding.
+_OWN_TIMER_S = 0.1
 
 
 class ImportTimeoutError(Exception):
@@ -194,8 +199,12 @@ def time_limit(seconds: float) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
+    deadline = time.monotonic() + seconds
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        left, interval = signal.setitimer(signal.ITIMER_REAL, 0)
+        if signal.getsignal(signal.SIGALRM) is stop:
+            signal.signal(signal.SIGALRM, before)
+        if left > 0 and abs(time.monotonic() + left - deadline) > _OWN_TIMER_S:
+            signal.setitimer(signal.ITIMER_REAL, left, interval)  # the block has set another one

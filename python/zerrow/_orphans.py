@@ -12,7 +12,7 @@ import signal
 
 def kill_all(spare: set[int]) -> None:
     """Kills and reaps all children of this process but `spare`, then theirs, until none is left."""
-    while orphans := _children() - spare:
+    while orphans := children() - spare:
         for pid in orphans:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -21,7 +21,7 @@ def kill_all(spare: set[int]) -> None:
                 os.waitpid(pid, 0)
 
 
-def _children() -> set[int]:
+def children() -> set[int]:
     """All children of this process's threads, the dead that aren't reaped among them."""
     found: set[int] = set()
     for thread in os.listdir("/proc/self/task"):

@@ -22,21 +22,35 @@ from zerrow._modules import (
 from zerrow._tracebacks import describe_failure, relative_file
 
 
-def read_python_models(
-    project: Project, files: list[PythonFile], on_import: Callable[[str], None] | None = None
-) -> None:
-    """Imports the files and adds their models to the project; what is wrong becomes a problem.
+def import_files(
+    directory: Path, files: list[PythonFile], on_import: Callable[[str], None] | None = None
+) -> list[Problem]:
+    """Imports the files; what is wrong with them.
 
     `on_import` is called with each file before it is imported, so that somebody knows which file it
     was if this process doesn't survive.
     """
+    problems = []
     deadline = time.monotonic() + import_time_s()
     for file in files:
         if on_import is not None:
             on_import(file.path)
-        problem = _import(project, file.path, deadline)
+        problem = _import(directory, file.path, deadline)
+        if problem is not None:
+            problems.append(_import_problem(problem, file.path, directory))
         if isinstance(problem, ImportTimeoutError):
             break
+    return problems
+
+
+def read_python_models(project: Project, files: list[PythonFile], problems: list[Problem]) -> None:
+    """Adds the models of the imported files to the project, and what was wrong with these."""
+    for problem in problems:
+        # A file that fails fails again in each that imports it: once is enough.
+        if not any(
+            (known.file, known.line) == (problem.file, problem.line) for known in project.problems
+        ):
+            project.problems.append(problem)
     root = os.path.realpath(project.directory)
     imports = {file.path: file.imports for file in files}
     for declaration in once_each(registered):
@@ -45,8 +59,8 @@ def read_python_models(
             continue
         try:
             project.models.append(_entry(declaration, root, module, imports.get(module, [])))
-        except ProjectError as problem:
-            project.report(problem)
+        except ProjectError as mistake:
+            project.report(mistake)
 
 
 def once_each(declarations: Iterable[Declaration]) -> list[Declaration]:
@@ -66,18 +80,12 @@ def module_file(declaration: Declaration, root: str) -> str | None:
     return relative_file(file, root) if isinstance(file, str) else None
 
 
-def _import(project: Project, path: str, deadline: float) -> BaseException | None:
-    """Imports a file until the deadline at most; returns what it raised, which is reported."""
+def _import(directory: Path, path: str, deadline: float) -> BaseException | None:
+    """Imports a file until the deadline at most; returns what it raised."""
     try:
         with time_limit(max(deadline - time.monotonic(), 0.001)):
-            load_module(project.directory, path)
+            load_module(directory, path)
     except BaseException as problem:  # SystemExit is the user's mistake as well
-        found = _import_problem(problem, path, project.directory)
-        # A file that fails fails again in each that imports it: once is enough.
-        if not any(
-            (known.file, known.line) == (found.file, found.line) for known in project.problems
-        ):
-            project.problems.append(found)
         return problem
     return None
 

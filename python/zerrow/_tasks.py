@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 from zerrow import _native
+from zerrow._importer import Offer
 from zerrow._tracebacks import describe_failure, text_of
 
 
@@ -58,10 +59,12 @@ class Task:
         fds: list[int],
         tell: Callable[[dict[str, Any]], None],
         regain: Callable[[], None],
+        offer: Offer | None = None,
     ) -> None:
         self.body = body
         self.tell = tell  # sends the engine a message before the answer
         self.regain = regain  # to be called when user code has run
+        self.offer = offer  # to import for others too
         self.project_dir: str = body["project_dir"]
         self._handover = _native.Handover()
         self._opened: list[pa.Table] = []  # as they came, before projection and filter
@@ -74,7 +77,9 @@ class Task:
 
     def _open(self, entry: dict[str, Any], fds: list[int]) -> Input:
         segments = [(s["id"], s["size"], fds[s["fd"]]) for s in entry.get("segments") or ()]
-        table = self._handover.open(entry["format"], fds[entry["message"]], segments)
+        message = fds[entry["message"]]
+        message_id = entry.get("message_id", 0)
+        table = self._handover.open(entry["format"], message, segments, message_id)
         self._opened.append(table)
         table = narrow(table, entry.get("columns"), entry.get("filter"))
         return Input(entry["parameter"], entry["model"], table)
@@ -137,12 +142,13 @@ def run(
     fds: list[int],
     tell: Callable[[dict[str, Any]], None],
     regain: Callable[[], None],
+    offer: Offer | None = None,
 ) -> Answer:
     """Does a task. Never raises: what goes wrong is the answer, SystemExit and Ctrl-C too."""
     try:
         module = importlib.import_module(_KINDS[body["kind"]])
         perform: Callable[[Task], Answer] = module.run
-        answer = perform(Task(body, fds, tell, regain))
+        answer = perform(Task(body, fds, tell, regain, offer))
         regain()
         return answer
     except BaseException as problem:

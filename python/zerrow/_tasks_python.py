@@ -8,15 +8,17 @@ from typing import Any
 
 from zerrow import _convert
 from zerrow._annotations import wanted_forms
-from zerrow._declarations import registered
+from zerrow._declarations import declared
 from zerrow._modules import load_module
 from zerrow._tasks import Answer, Input, Task, TaskError
 from zerrow._tracebacks import describe_failure, text_of
+from zerrow._unheard import unheard
 
 
 def run(task: Task) -> Answer:
     """Imports the function's file, calls the function and publishes or answers what it returns."""
-    function = find_function(task.project_dir, task.body["file"], task.body["model"])
+    with unheard():
+        function = find_function(task.project_dir, task.body["file"], task.body["model"])
     arguments = prepare_arguments(function, task.inputs, task.body.get("parameters") or {})
     started = perf_counter()
     if task.body["kind"] == "expectation":
@@ -33,9 +35,9 @@ def run(task: Task) -> Answer:
 def find_function(project_dir: str | Path, file: str, model: str) -> Callable[..., Any]:
     """The model's function, as the import of the file declares it."""
     load_module(project_dir, file)
-    for declaration in registered:
-        if declaration.name == model and declaration.kind is not None:
-            return declaration.target()
+    declaration = declared(model)
+    if declaration is not None:
+        return declaration.target()
     raise TaskError(
         f"importing {file} declares no model {model!r}; it did when the project was read"
     )

@@ -1,23 +1,24 @@
 """A worker: a process that does one task for the engine, answers, and ends as Python processes do.
 
-Forked by the zygote, which has made 0, 1 and 2 what they are for the user's function. The answer is
-sent when the task is done, so that whatever happens at the process's end can't lose it; the engine
-uses it once the process is gone. If the user's code ends the process itself, there is no answer and
-the engine sees that.
+Forked by the zygote, or by a process that has imported the project (`_importer`); `_birth` has made
+0, 1 and 2 what they are for the user's function. The answer is sent when the task is done, so that
+whatever happens at the process's end can't lose it; the engine uses it once the process is gone. If
+the user's code ends the process itself, there is no answer and the engine sees that.
 """
 
 import fcntl
 import os
-import random
 import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from os import _exit as exit_process
 from os import fstat
 from typing import Any, TextIO
 
-from zerrow import _leaving, _native, _process, _tasks
+from zerrow import _leaving, _native, _process, _random_states, _tasks
+from zerrow._importer import Offer
 
 # Out of the way of functions that close what they didn't open, as daemons do, and of the numbers
 # that the files get which they open then.
@@ -29,33 +30,88 @@ _UNHEARD = 121
 _USERS_CODE = {"discover", "python", "expectation"}
 
 
+@dataclass
+class _Kept:
+    """What a worker has of its process, from before user code runs."""
+
+    own: "_process.OwnProcess"
+    streams: list[TextIO]
+    last_inherited: str  # module of the zygote, which runs no user code
+    root: str  # of the project
+
+
 def main(task_fd: int, broker_fd: int | None) -> int:
     """Does the task that arrives at `task_fd`; the process's exit status."""
-    last_inherited = next(reversed(sys.modules))  # of the zygote, which runs no user code
-    _, *outputs = streams = _settle()
-    task_fd = _out_of_the_way(task_fd)
-    channel = _native.Channel(task_fd)
-    if broker_fd is not None:
-        _native.start_shim(_out_of_the_way(broker_fd))
+    return _begin(task_fd, broker_fd, None, own_namespace=False)
+
+
+def read(task_fd: int, offer_fd: int | None, own_namespace: bool) -> int:
+    """The same for the task to read a project; what imports it may go on as an importer."""
+    return _begin(task_fd, None, offer_fd, own_namespace)
+
+
+def _begin(task_fd: int, broker_fd: int | None, offer_fd: int | None, own_namespace: bool) -> int:
+    last_inherited = next(reversed(sys.modules))
+    streams = _settle()
+    task_fd, channel = _open_channel(task_fd, broker_fd)
+    offer_fd = None if offer_fd is None else _out_of_the_way(offer_fd)
     received = channel.receive()
     if received is None:
         return 1  # the engine is gone
     task, fds = received
-    os.environ.update(task["environment"])
+    os.environ.update(task.get("environment", {}))
     _limit_descriptors(int(os.environ.pop("ZERROW_DESCRIPTORS", "0")))
     os.chdir(task["project_dir"])
     sys.path.insert(0, task["project_dir"])
     root = os.path.realpath(task["project_dir"])
+    kept = _Kept(_process.OwnProcess(), streams, last_inherited, root)
+    offer = None
+    if offer_fd is not None:
+        offer = Offer(
+            offer_fd,
+            own_namespace,
+            work=lambda *numbers: _go_on(kept, *numbers),
+            flush=lambda: _leaving.flush([sys.stdout, sys.stderr, *streams[1:]]),
+        )
+    return _perform(kept, (task, fds), task_fd, channel, offer)
+
+
+def _go_on(kept: _Kept, task_fd: int, broker_fd: int | None) -> int:
+    """Like `main`, in a process that has imported the project and was forked then."""
+    kept.own.adopt()
+    # What the import has left of it is the function's; the task's descriptors may be more.
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    task_fd, channel = _open_channel(task_fd, broker_fd)
+    received = channel.receive()
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    return 1 if received is None else _perform(kept, received, task_fd, channel, None)
+
+
+def _open_channel(task_fd: int, broker_fd: int | None) -> tuple[int, "_native.Channel"]:
+    task_fd = _out_of_the_way(task_fd)
+    if broker_fd is not None:
+        _native.start_shim(_out_of_the_way(broker_fd))
+    return task_fd, _native.Channel(task_fd)
+
+
+def _perform(
+    kept: _Kept,
+    received: tuple[dict[str, Any], list[int]],
+    task_fd: int,
+    channel: "_native.Channel",
+    offer: Offer | None,
+) -> int:
+    task, fds = received
     socket = _identity(task_fd)
-    regain = _holding_on(_process.OwnProcess())
-    answer = _tasks.run(task, fds, channel.send, regain)
+    answer = _tasks.run(task, fds, channel.send, _holding_on(kept.own), offer)
     if _identity(task_fd) != socket:
         _tasks.say("the function closed file descriptors that it hasn't opened")
         return _UNHEARD
     channel.send(answer.body, answer.fds)
     if task["kind"] in _USERS_CODE:
-        _leaving.take_leave(root, streams, last_inherited)
-    _leaving.flush(outputs)
+        _leaving.take_leave(kept.root, kept.streams, kept.last_inherited)
+    _leaving.flush(kept.streams[1:])
     return 0
 
 
@@ -79,11 +135,7 @@ def _settle() -> list[TextIO]:
     for name in ("stdin", "stdout", "stderr"):
         setattr(sys, f"__{name}__", getattr(sys, name))
     time.tzset()
-    # Else all workers would draw the same numbers.
-    random.seed()
-    numpy: Any = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed()
+    _random_states.renew({})
     return [sys.stdin, sys.stdout, sys.stderr]
 
 

@@ -3,29 +3,30 @@
     PYTHON -m zerrow._zygote      with ZERROW_ZYGOTE_FD, ZERROW_PRELOAD, ZERROW_ISOLATION
 
 It runs no user code and computes nothing (a zygote that has run polars or duckdb has children that
-hang). A worker counts as exited only when nothing of it is left: its last descendant is killed and
-reaped before the engine is told. When the engine's end of the channel closes, the zygote kills all
-workers and exits.
+hang). Where a run's project can be imported once, a process that has done so forks the run's
+workers in its stead (`_importers`). A worker counts as exited only when nothing of it is left: its
+last descendant is killed and reaped before the engine is told. When the engine's end of the channel
+closes, the zygote kills all workers and exits.
 """
 
 import contextlib
-import fcntl
 import gc
 import importlib
 import json
 import os
 import platform
 import resource
-import select
 import signal
 import sys
 import threading
 from dataclasses import dataclass, field
-from os import _exit as exit_process
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from zerrow import _isolation, _orphans, _process
+from zerrow import _birth, _isolation, _orphans, _process
+from zerrow._importer import outcome_of
+from zerrow._importers import Importer, Importers
 from zerrow._isolation import Isolation, Nursery
+from zerrow._watcher import Watcher
 
 if TYPE_CHECKING:
     from zerrow._native import Channel
@@ -55,6 +56,7 @@ class _Worker:
     pid: int
     pidfd: int
     init_pidfd: int | None  # of its PID namespace's first process
+    importer: Importer | None = None  # that it may leave behind
     outcome: dict[str, Any] = field(default_factory=dict)  # once it is reaped
 
 
@@ -135,112 +137,122 @@ class Zygote:
     def __init__(self, channel: "Channel", nursery: Nursery | None, isolation: Isolation) -> None:
         self._channel = channel
         self._nursery = nursery
+        self._own_namespace = None if nursery is None else _isolation.own_pid_namespace()
         self._isolation = isolation
-        self._poll = select.poll()
-        self._poll.register(channel.fileno(), select.POLLIN)
-        self._running: dict[int, _Worker] = {}  # by pidfd
-        self._ending: dict[int, _Worker] = {}  # by their namespace's init_pidfd
+        self._watcher = Watcher()
+        self._workers: list[_Worker] = []
+        self._importers = Importers(self._watcher, channel.send, self._end_orphans)
+        self._serving = True
+        self._watcher.add(channel.fileno(), self._handle_message)
 
     def serve(self) -> None:
         """Until the engine closes the channel. Raises OSError if the channel breaks."""
-        while True:
-            for fd, _ in self._poll.poll():
-                if fd == self._channel.fileno():
-                    if not self._handle_message():
-                        return
-                elif fd in self._running:
-                    self._reap(self._running.pop(fd))
-                elif fd in self._ending:
-                    self._report_exit(self._ending.pop(fd))
+        while self._serving:
+            self._watcher.wait(patience_s=1 if self._importers.waits() else None)
+            self._importers.end_overdue()
 
     def kill_all(self) -> None:
         """Kills every worker with all its descendants."""
-        for worker in [*self._running.values(), *self._ending.values()]:
+        for worker in self._workers:
             _kill(worker.pidfd)
             if worker.init_pidfd is not None:
                 _kill(worker.init_pidfd)
-        for worker in self._running.values():
-            os.wait4(worker.pid, 0)
+        self._importers.end_all()
+        for worker in self._workers:
+            if not worker.outcome:
+                os.wait4(worker.pid, 0)
         if self._nursery is None:
             _orphans.kill_all(spare=set())
 
-    def _handle_message(self) -> bool:
+    def _handle_message(self) -> None:
         message = self._channel.receive()
         if message is None:
-            return False
+            self._serving = False
+            return
         body, fds = message
         if body["op"] == "fork":
-            self._fork(body["worker"], fds)
-        return True
+            self._fork(body, fds)
+        elif body["op"] == "end_run":
+            self._importers.end(body["run"])
 
-    def _fork(self, number: int, fds: list[int]) -> None:
+    def _fork(self, body: dict[str, Any], fds: list[int]) -> None:
+        """From its run's importer, if it says `run`; with `imports` it may leave one behind."""
+        run, imports = body.get("run"), body.get("imports", False)
         try:
-            pid, init_pidfd = self._fork_process()
+            if run is None or imports or not self._importers.fork(run, body["worker"], fds):
+                self._fork_here(body["worker"], fds, run if imports else None)
         except OSError as problem:
+            self._channel.send({"op": "exited", "worker": body["worker"], "error": str(problem)})
+        finally:
             for fd in fds:
                 os.close(fd)
-            self._channel.send({"op": "exited", "worker": number, "error": str(problem)})
-            return
+
+    def _fork_here(self, number: int, fds: list[int], run: int | None) -> None:
+        importer = None
+        if run is not None:
+            importer, theirs = self._importers.begin(run, self._nursery)
+            fds.append(theirs)
+            init_pidfd = importer.init_pidfd
+        else:
+            init_pidfd = None if self._nursery is None else self._nursery.take()
+        try:
+            pid = self._fork_process(init_pidfd)
+        except OSError:
+            if importer is not None:
+                self._importers.stays(importer)
+            if init_pidfd is not None:
+                _kill(init_pidfd)
+                os.close(init_pidfd)
+            raise
         if pid == 0:
-            self._become_worker(fds)
-        for fd in fds:
-            os.close(fd)
-        worker = _Worker(number, pid, os.pidfd_open(pid), init_pidfd)
-        self._running[worker.pidfd] = worker
-        self._poll.register(worker.pidfd, select.POLLIN)
+            self._become_worker(fds, reads=importer is not None)
+        worker = _Worker(number, pid, os.pidfd_open(pid), init_pidfd, importer)
+        self._workers.append(worker)
+        self._watcher.add(worker.pidfd, lambda: self._reap(worker))
         self._channel.send({"op": "forked", "worker": number}, [worker.pidfd])
 
-    def _fork_process(self) -> tuple[int, int | None]:
-        """Like os.fork(), with the first process of the new process's PID namespace."""
-        if self._nursery is None:
-            return os.fork(), None
-        init_pidfd = self._nursery.take()
-        try:
-            return self._nursery.fork(init_pidfd), init_pidfd
-        except OSError:
-            _kill(init_pidfd)
-            os.close(init_pidfd)
-            raise
+    def _fork_process(self, init_pidfd: int | None) -> int:
+        """Like os.fork(), into the PID namespace of that process."""
+        if init_pidfd is None or self._own_namespace is None:
+            return os.fork()
+        return _isolation.fork_into(init_pidfd, self._own_namespace)
 
-    def _become_worker(self, fds: list[int]) -> NoReturn:
-        status = 1
-        try:
-            _process.die_with_parent(signal.SIGKILL)
-            os.setsid()
-            if self._nursery is None:
-                _process.adopt_orphans()
-            else:
-                _isolation.enter_worker_mounts()
-            from zerrow import _worker
+    def _become_worker(self, fds: list[int], *, reads: bool) -> NoReturn:
+        """`reads`: it reads a project, and the last of `fds` is for the importer that it leaves."""
+        from zerrow import _worker
 
-            task_fd = _take_descriptors(fds)
-            status = _worker.main(task_fd, broker_fd=task_fd + 1 if len(fds) > 3 else None)
-        except BaseException as problem:
-            with contextlib.suppress(OSError):
-                os.write(2, f"zerrow: the worker didn't start: {problem!r}\n".encode())
-        exit_process(status)
+        own_namespace = self._nursery is not None
+        if reads:
+            _birth.become_worker(
+                fds, own_namespace, lambda task, offer: _worker.read(task, offer, own_namespace)
+            )
+        _birth.become_worker(fds, own_namespace, _worker.main)
 
     def _reap(self, worker: _Worker) -> None:
-        self._poll.unregister(worker.pidfd)
+        self._watcher.remove(worker.pidfd)
         # First the worker: the end of a PID namespace waits for processes that nobody has reaped.
         _, status, usage = os.wait4(worker.pid, 0)
         os.close(worker.pidfd)
-        worker.outcome = {
-            "wait_status": status,
-            "cpu_s": usage.ru_utime + usage.ru_stime,
-            "max_rss_bytes": usage.ru_maxrss * 1024,
-        }
+        worker.outcome = outcome_of(status, usage)
+        if worker.importer is not None and self._importers.stays(worker.importer):
+            worker.init_pidfd = None  # its namespace is the importer's
+        if self._nursery is None:
+            self._end_orphans()
         if worker.init_pidfd is None:
-            _orphans.kill_all(spare={other.pid for other in self._running.values()})
             self._report_exit(worker)
             return
         _kill(worker.init_pidfd)
-        self._ending[worker.init_pidfd] = worker
-        self._poll.register(worker.init_pidfd, select.POLLIN)
+        self._watcher.add(worker.init_pidfd, lambda: self._report_exit(worker))
+
+    def _end_orphans(self) -> None:
+        """Where there are no PID namespaces: what workers that are dead have left behind."""
+        alive = {worker.pid for worker in self._workers if not worker.outcome}
+        _orphans.kill_all(spare=alive | self._importers.pids())
 
     def _report_exit(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
         if worker.init_pidfd is not None:
-            self._poll.unregister(worker.init_pidfd)
+            self._watcher.remove(worker.init_pidfd)
             os.close(worker.init_pidfd)
         self._channel.send({"op": "exited", "worker": worker.number, **worker.outcome})
 
@@ -248,27 +260,6 @@ class Zygote:
 def _kill(pidfd: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-
-
-def _take_descriptors(fds: list[int]) -> int:
-    """Makes 0, 1 and 2 the worker's own, its channel 3 and its broker 4; closes all others.
-
-    Returns the channel's number.
-    """
-    task, stdout, stderr, *broker = fds
-    null = os.open("/dev/null", os.O_RDONLY)
-    # First out of the way of the numbers that they are going to have.
-    high = [
-        fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64) for fd in (null, stdout, stderr, task, *broker)
-    ]
-    for number, fd in enumerate(high):
-        os.dup2(fd, number, inheritable=number < 3)
-    os.closerange(len(high), _highest_descriptor() + 1)
-    return 3
-
-
-def _highest_descriptor() -> int:
-    return max(map(int, os.listdir("/proc/self/fd")))
 
 
 if __name__ == "__main__":

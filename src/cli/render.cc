@@ -15,6 +15,7 @@ namespace {
 using Align = TextTable::Align;
 using Cell = TextTable::Cell;
 
+constexpr size_t kMaxReasonWidth = 300;
 constexpr size_t kMaxCellWidth = 40;
 constexpr size_t kMaxNameWidth = 40;
 constexpr size_t kMinNameWidth = 12;
@@ -253,6 +254,12 @@ std::string RenderReport(const RunReport& report, const Style& style) {
   std::string text;
   if (!report.models.empty()) text = FittingTable(report, style).ToString(style.dim());
   text += Verdict(report, style);
+  if (report.import_again && report.import_again->empty()) {
+    text += "the project was imported once\n";
+  } else if (report.import_again) {
+    text += "each model in Python imported the project: " +
+            OneLine(*report.import_again, kMaxReasonWidth) + "\n";
+  }
   for (const std::string& path : report.outputs) text += "wrote " + path + "\n";
   return text;
 }

@@ -275,7 +275,8 @@ Result<RunError> ParseError(const Field& field) {
 
 Result<Description> ParseDescription(const json& document) {
   const Field root(document, "");
-  ARROW_RETURN_NOT_OK(root.CheckObject({"name", "parameters", "sources", "models", "errors"}));
+  ARROW_RETURN_NOT_OK(
+      root.CheckObject({"name", "parameters", "sources", "models", "errors", "import_again"}));
   Description description;
   ARROW_ASSIGN_OR_RAISE(description.name, root["name"].TextOrEmpty());
   ARROW_ASSIGN_OR_RAISE(description.parameters,
@@ -283,6 +284,7 @@ Result<Description> ParseDescription(const json& document) {
   ARROW_ASSIGN_OR_RAISE(description.sources, root["sources"].List<SourceDescription>(ParseSource));
   ARROW_ASSIGN_OR_RAISE(description.models, root["models"].List<ModelDescription>(ParseModel));
   ARROW_ASSIGN_OR_RAISE(description.errors, root["errors"].List<RunError>(ParseError));
+  ARROW_ASSIGN_OR_RAISE(description.import_again, root["import_again"].TextOrEmpty());
   return description;
 }
 

@@ -73,6 +73,7 @@ struct Description {
   std::vector<SourceDescription> sources;
   std::vector<ModelDescription> models;
   std::vector<RunError> errors;  // found while reading; any of them: nothing runs
+  std::string import_again;      // why each worker must import the project itself; empty: once
 };
 
 /// SerializationError that names the field, such as "models[2].inputs[0].model: not a string".

@@ -49,6 +49,12 @@ std::string Explanation::ToText() const {
               "\n";
     }
   }
+  if (plan.import_again) {
+    text += "the project is imported " +
+            (plan.import_again->empty() ? "once"
+                                        : "by each model that needs it: " + *plan.import_again) +
+            "\n";
+  }
   return text;
 }
 
@@ -77,8 +83,10 @@ json Explanation::ToJson() const {
   }
   json errors_json = json::array();
   for (const RunError& error : errors) errors_json.push_back(error.ToString());
-  return {
-      {"project", plan.project}, {"nodes", std::move(nodes)}, {"errors", std::move(errors_json)}};
+  return {{"project", plan.project},
+          {"nodes", std::move(nodes)},
+          {"import_again", OrNull(plan.import_again)},
+          {"errors", std::move(errors_json)}};
 }
 
 }  // namespace zerrow::engine

@@ -109,6 +109,8 @@ const std::map<std::string, std::vector<json>>& Sayings() {
          {"error", 3}},
         {{"op", "exited"}, {"worker", 1}},
         {{"op", "forked"}, {"worker", 1}}}},
+      {"lost", {{{"op", "exited"}, {"worker", 1}, {"lost", "with what forked it"}}}},
+      {"lost, but wrong", {{{"op", "exited"}, {"worker", 1}, {"lost", {1}}}}},
       {"no object", {json::array({1})}},
       {"no op", {{{"worker", 1}}}},
       {"too much", {{{"op", "ready"}, {"python", std::string(100'000, 'x')}}}},
@@ -227,6 +229,14 @@ TEST_F(HostileWorkerTest, DocumentsOfMillionsOfValuesDontStallTheLoop) {
   WorkerEnd end = EndOf("many values");
   EXPECT_EQ(end.error, "");
   EXPECT_TRUE(std::holds_alternative<Failure>(ReadAnswer(std::move(end))));
+}
+
+TEST_F(HostileWorkerTest, AWorkerIsLostWithoutItsZygote) {
+  const WorkerEnd end = EndOf("lost");
+  EXPECT_TRUE(end.lost);
+  EXPECT_EQ(end.error, "with what forked it");
+  EXPECT_FALSE(pool_->lost());
+  EXPECT_FALSE(EndOf("lost, but wrong").lost);
 }
 
 TEST_F(HostileWorkerTest, ZygotesNonsenseIsIgnoredOrItsEnd) {

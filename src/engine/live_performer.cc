@@ -20,6 +20,14 @@ Outcome FailedOutcome(std::string message) {
   return outcome;
 }
 
+std::optional<RunImport> ImportFor(TaskId id, const Run& run) {
+  const RunTask& task = run.task(id.index);
+  const bool first = task.kind == RunTask::Kind::kDiscover;
+  const bool needs =
+      first || (task.kind == RunTask::Kind::kNode && run.plan().nodes[task.node].imports());
+  return needs ? std::optional(RunImport{id.run, first}) : std::nullopt;
+}
+
 }  // namespace
 
 LivePerformer::LivePerformer(EventLoop& loop, shm::SegmentStore& store, Options options)
@@ -79,8 +87,10 @@ Status LivePerformer::Launch(TaskId task, Attempt& attempt, ActiveRun& active) {
     attempt.grant->Describe(message.body);
     broker = attempt.grant->TakeSocket();
   }
-  ARROW_ASSIGN_OR_RAISE(attempt.worker, attempt.pool->Start(message.body, message.fds,
-                                                            std::move(broker), HandlersFor(task)));
+  const std::optional<RunImport> import = ImportFor(task, *active.run);
+  ARROW_ASSIGN_OR_RAISE(
+      attempt.worker,
+      attempt.pool->Start(message.body, message.fds, std::move(broker), HandlersFor(task), import));
   if (active.paused) attempt.pool->Pause(*attempt.worker, true);
   return Status::OK();
 }
@@ -149,6 +159,7 @@ void LivePerformer::Pause(RunId run, bool paused) {
 
 int64_t LivePerformer::EndRun(RunId run) {
   sampler_.Sample();
+  zygotes_.EndRun(run);
   const auto active = runs_.extract(run);
   if (active.empty()) return sampler_.current_bytes();
   return std::max(active.mapped().peak_bytes, sampler_.current_bytes());

@@ -40,6 +40,9 @@ class Planner {
     const std::set<std::string> selected = Select();
     CheckNamesAreSelected(selected);
     if (errors_.empty()) Build(order, selected);
+    if (std::ranges::any_of(plan_.nodes, [](const PlanNode& node) { return node.imports(); })) {
+      plan_.import_again = description_.import_again;
+    }
     return {std::move(plan_), std::move(errors_)};
   }
 

@@ -40,12 +40,17 @@ struct PlanNode {
   ModelDescription model;  // of the other kinds
 
   bool has_table() const { return kind != ModelKind::kExpectation; }
+  /// Its worker needs the project's Python files.
+  bool imports() const { return kind == ModelKind::kPython || kind == ModelKind::kExpectation; }
 };
 
 struct Plan {
   std::string project;
   std::vector<ParameterDescription> parameters;
   std::vector<PlanNode> nodes;  // in topological order: inputs come first
+  /// Why each worker imports the project itself. Empty: it is done once. Nullopt: no node is
+  /// Python's.
+  std::optional<std::string> import_again;
 
   /// The node of that name, or nullopt.
   std::optional<size_t> Find(const std::string& name) const;

@@ -165,7 +165,7 @@ json ValidDocument() {
       "inputs": [{"parameter": "t", "model": "t", "columns": ["a"], "filter": null, "line": 5}],
       "parameters": [{"argument": "n", "name": "n"}], "columns": null, "timeout_s": 1.5,
       "imports": ["polars"]}],
-    "errors": []})");
+    "errors": [], "import_again": ""})");
 }
 
 TEST(Description, ParsesWhatADiscoveryWorkerSends) {

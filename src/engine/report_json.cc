@@ -146,6 +146,7 @@ json RunReport::ToJson() const {
   if (!errors.empty()) document["errors"] = errors;
   if (!previews.empty()) document["previews"] = previews;
   if (!outputs.empty()) document["outputs"] = outputs;
+  if (import_again) document["import_again"] = *import_again;
   return document;
 }
 
@@ -158,6 +159,7 @@ void from_json(const json& document, RunReport& report) {
   document.at("models").get_to(report.models);
   report.errors = List<RunError>(document, "errors");
   report.outputs = List<std::string>(document, "outputs");
+  report.import_again = Optional<std::string>(document, "import_again");
 }
 
 }  // namespace zerrow

@@ -71,6 +71,7 @@ std::vector<TaskSpec> Run::OnPlanned(PlanResult planned) {
     model.kind = node.kind;
     report_.models.push_back(std::move(model));
   }
+  if (request_.options.account) report_.import_again = plan_.import_again;
   tables_.resize(plan_.nodes.size());
   AddTasks();
   started_.resize(tasks_.size());
@@ -143,6 +144,10 @@ ModelStatus Run::OnEnded(size_t task, Outcome outcome, Time now) {
     model->wall_s = now - started_[task];
     model->cpu_s = outcome.cpu_s;
     model->peak_memory_bytes = outcome.peak_memory_bytes;
+  }
+  // From here on each imports it, whichever process it was.
+  if (outcome.lost && report_.import_again && report_.import_again->empty()) {
+    report_.import_again = "the process that had imported it was lost during the run";
   }
   if (auto* failure = std::get_if<Failure>(&outcome.what)) return Fail(task, std::move(*failure));
   if (const auto* status = std::get_if<Status>(&outcome.what)) {

@@ -118,6 +118,7 @@ class MessageMaker {
                                        {"model", source ? producer.source.table : producer.name},
                                        {"format", FormatName(table.format, run_.request().backend)},
                                        {"message", message},
+                                       {"message_id", table.message.id},
                                        {"segments", std::move(segments)},
                                        {"columns", OrNull(input.columns)},
                                        {"filter", OrNull(input.filter)},

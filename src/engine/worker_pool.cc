@@ -115,6 +115,8 @@ struct WorkerPool::Worker {
   std::optional<std::chrono::steady_clock::time_point> owed_since;
   bool killed = false;
   bool paused = false;
+  bool lost = false;  // with the process that it was forked from
+  std::optional<RunImport> import;
   std::string error;
   int importing = 0;
 };
@@ -164,7 +166,8 @@ arrow::Status WorkerPool::Watch() {
 }
 
 arrow::Result<WorkerId> WorkerPool::Start(const json& task, std::span<const int> task_fds,
-                                          UniqueFd broker, WorkerHandlers handlers) {
+                                          UniqueFd broker, WorkerHandlers handlers,
+                                          std::optional<RunImport> import) {
   if (lost()) return arrow::Status::IOError(lost_);
   ARROW_ASSIGN_OR_RAISE(auto channels, Channel::MakePair());
   ARROW_ASSIGN_OR_RAISE(Pipe out, MakePipe());
@@ -173,6 +176,7 @@ arrow::Result<WorkerId> WorkerPool::Start(const json& task, std::span<const int>
   Worker& worker =
       *workers_.emplace(id, std::make_unique<Worker>(std::move(channels.first))).first->second;
   worker.handlers = std::move(handlers);
+  worker.import = import;
   worker.outputs[0].pipe = std::move(out.read);
   worker.outputs[1].pipe = std::move(err.read);
   ARROW_ASSIGN_OR_RAISE(auto task_socket, base::Duplicate(channels.second.fd()));
@@ -189,26 +193,42 @@ arrow::Result<WorkerId> WorkerPool::Start(const json& task, std::span<const int>
     return status;
   }
   worker.owed_since = std::chrono::steady_clock::now();
+  if (import && import->first) runs_.insert(import->run);
   unsent_forks_.push_back(id);
-  SendForks();
+  SendRequests();
   return id;
 }
 
 // As many as its socket takes now: it may still be importing. If it is gone, its end of file is
 // under way and ends the workers too.
-void WorkerPool::SendForks() {
+void WorkerPool::SendRequests() {
   while (!unsent_forks_.empty()) {
     const WorkerId id = unsent_forks_.front();
     const auto worker = workers_.find(id);
     if (worker != workers_.end()) {
       std::vector<int> fds;
       for (const UniqueFd& fd : worker->second->fork_fds) fds.push_back(fd.get());
-      if (!zygote_.channel.Send({{"op", "fork"}, {"worker", id}}, fds, milliseconds(0)).ok())
-        return;
+      json request = {{"op", "fork"}, {"worker", id}};
+      if (const auto& import = worker->second->import) {
+        request["run"] = import->run;
+        if (import->first) request["imports"] = true;
+      }
+      if (!zygote_.channel.Send(request, fds, milliseconds(0)).ok()) return;
       worker->second->fork_fds.clear();
     }
     unsent_forks_.pop_front();
   }
+  while (!unsent_ends_.empty()) {
+    const json request = {{"op", "end_run"}, {"run", *unsent_ends_.begin()}};
+    if (!zygote_.channel.Send(request, {}, milliseconds(0)).ok()) return;
+    unsent_ends_.erase(unsent_ends_.begin());
+  }
+}
+
+void WorkerPool::EndRun(resource::RunId run) {
+  if (runs_.erase(run) == 0 || lost()) return;
+  unsent_ends_.insert(run);
+  SendRequests();
 }
 
 std::chrono::steady_clock::duration WorkerPool::LongestWait() const {
@@ -279,7 +299,7 @@ void WorkerPool::OnZygoteMessage() {
     return LoseZygote("it " + DescribeWaitStatus(zygote_.process.Wait(kZygotePatience)));
   }
   Message message = std::move(**received);
-  SendForks();
+  SendRequests();
   const std::string op = Text(message.body, "op");
   if (op == "ready") return OnReady(message.body);
   const WorkerId id = message.body.is_object() ? IntegerOr(message.body, "worker", -1) : -1;
@@ -311,8 +331,14 @@ void WorkerPool::OnForked(WorkerId id, std::vector<UniqueFd> fds) {
 }
 
 void WorkerPool::OnExited(WorkerId id, const json& body) {
+  std::string error = Text(body, "error");
+  const auto worker = workers_.find(id);
+  if (std::string lost = Text(body, "lost"); worker != workers_.end() && !lost.empty()) {
+    worker->second->lost = true;
+    error = std::move(lost);
+  }
   End(id, static_cast<int>(IntegerOr(body, "wait_status", 0)), NumberOr(body, "cpu_s", 0),
-      IntegerOr(body, "max_rss_bytes", 0), Text(body, "error"));
+      IntegerOr(body, "max_rss_bytes", 0), std::move(error));
 }
 
 void WorkerPool::OnWorkerMessage(WorkerId id) {
@@ -428,7 +454,7 @@ void WorkerPool::End(WorkerId id, int wait_status, double cpu_s, int64_t max_rss
   end.max_rss_bytes = max_rss_bytes;
   end.exit_s = exit.count();
   end.error = std::move(error);
-  end.lost = lost();
+  end.lost = lost() || worker->lost;
   end.was_ready = info_.has_value();
   WorkerHandlers handlers = std::move(worker->handlers);
   auto large_answer = std::move(worker->large_answer);

@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,6 +26,7 @@
 #include "engine/event_loop.h"
 #include "engine/line_splitter.h"
 #include "engine/zygote.h"
+#include "resource/events.h"
 
 namespace zerrow::engine {
 
@@ -55,7 +57,7 @@ struct WorkerEnd {
   double exit_s = 0;       // from its answer to its end
   bool hung = false;       // it had answered and was killed since it didn't end
   std::string error;       // of the machinery: it couldn't be forked, the zygote died, bad message
-  bool lost = false;       // the zygote is gone, and the worker with it
+  bool lost = false;       // the process that it was forked from is gone, and the worker with it
   bool was_ready = false;  // that zygote
 };
 
@@ -69,6 +71,13 @@ struct WorkerHandlers {
   std::function<void(WorkerEnd end)> on_ended;
 };
 
+/// For a worker that needs the project of a run: forked from a process that has imported it, where
+/// there is one. `first`: it reads the project, and may leave that process behind.
+struct RunImport {
+  resource::RunId run = 0;
+  bool first = false;
+};
+
 class WorkerPool {
  public:
   /// Starts the zygote and watches it. IOError.
@@ -80,7 +89,11 @@ class WorkerPool {
   /// chunks, its end of a broker's socket. May be called before the zygote is ready. IOError if
   /// the zygote is gone.
   arrow::Result<WorkerId> Start(const nlohmann::json& task, std::span<const int> task_fds,
-                                base::UniqueFd broker, WorkerHandlers handlers);
+                                base::UniqueFd broker, WorkerHandlers handlers,
+                                std::optional<RunImport> import = std::nullopt);
+
+  /// Nothing of the run is needed any more.
+  void EndRun(resource::RunId run);
 
   /// Kills the worker with all its descendants; on_ended follows.
   void Kill(WorkerId id);
@@ -98,7 +111,8 @@ class WorkerPool {
   const std::string& why_lost() const { return lost_; }
   /// What the zygote says of itself; nullopt: it isn't ready yet.
   const std::optional<ZygoteInfo>& ready() const { return info_; }
-  bool has_workers() const { return !workers_.empty(); }
+  /// It has workers, or forked one that has read a run's project: others of it will follow.
+  bool is_needed() const { return !workers_.empty() || !runs_.empty(); }
   /// How long the zygote hasn't done what was asked of it since it was ready: forked a worker, or
   /// ended one that was killed.
   std::chrono::steady_clock::duration LongestWait() const;
@@ -121,7 +135,7 @@ class WorkerPool {
   void KillWorkersAndWait();
   void AwaitZygotesProcesses() const;
   void OnZygoteMessage();
-  void SendForks();
+  void SendRequests();
   void OnReady(const nlohmann::json& body);
   void OnForked(WorkerId id, std::vector<base::UniqueFd> fds);
   void OnExited(WorkerId id, const nlohmann::json& body);
@@ -139,6 +153,8 @@ class WorkerPool {
   WorkerId next_id_ = 1;
   // Asked for, but the zygote's socket was full: it is busy.
   std::deque<WorkerId> unsent_forks_;
+  std::set<resource::RunId> runs_;  // that may have a process which has imported their project
+  std::set<resource::RunId> unsent_ends_;
   std::optional<ZygoteInfo> info_;
   std::chrono::steady_clock::time_point ready_at_;
   std::string lost_;

@@ -41,16 +41,20 @@ arrow::Result<WorkerPool*> Zygotes::For(const ZygoteOptions& options) {
   return entries_.back().pool.get();
 }
 
+void Zygotes::EndRun(resource::RunId run) {
+  for (Entry& entry : entries_) entry.pool->EndRun(run);
+}
+
 void Zygotes::KeepIdle(size_t count) {
   std::vector<Time> idle;
   for (const Entry& entry : entries_) {
-    if (!entry.pool->has_workers()) idle.push_back(entry.used);
+    if (!entry.pool->is_needed()) idle.push_back(entry.used);
   }
   if (idle.size() <= count) return;
   std::ranges::sort(idle, std::greater());
   const Time last = idle[count];
   std::erase_if(entries_, [last](const Entry& entry) {
-    return !entry.pool->has_workers() && entry.used <= last;
+    return !entry.pool->is_needed() && entry.used <= last;
   });
 }
 
@@ -58,7 +62,7 @@ void Zygotes::OnTime() {
   const Time now = options_.now();
   for (Entry& entry : entries_) CheckTime(entry);
   std::erase_if(entries_, [&](Entry& entry) {
-    if (entry.pool->has_workers()) {
+    if (entry.pool->is_needed()) {
       entry.used = now;
       return false;
     }

@@ -34,6 +34,9 @@ class Zygotes {
   /// it has workers, and longer: ask again for each worker. IOError if it can't be started.
   arrow::Result<WorkerPool*> For(const ZygoteOptions& options);
 
+  /// Nothing of the run is needed any more.
+  void EndRun(resource::RunId run);
+
   /// Ends what is lost, hangs or has been idle for too long.
   void OnTime();
   /// Ends those that nobody needs, all but the `count` that were needed last.

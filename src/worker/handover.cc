@@ -93,7 +93,7 @@ arrow::Result<Format> ParseFormat(std::string_view name) {
 }
 
 arrow::Result<std::shared_ptr<arrow::Table>> Handover::Open(
-    Format format, int message_fd, std::span<const GrantedSegment> segments) {
+    Format format, int message_fd, std::span<const GrantedSegment> segments, SegmentId message_id) {
   ARROW_ASSIGN_OR_RAISE(const int64_t size_bytes, base::FileSize(message_fd));
   std::shared_ptr<arrow::Table> table;
   if (format == Format::kArrowFileHeap) {
@@ -102,6 +102,7 @@ arrow::Result<std::shared_ptr<arrow::Table>> Handover::Open(
   } else {
     ARROW_ASSIGN_OR_RAISE(auto message, MapFile(message_fd, size_bytes));
     if (format == Format::kSipc) {
+      if (message_id != 0) message = segments_.try_emplace(message_id, message).first->second;
       ARROW_ASSIGN_OR_RAISE(table, ReadSipc(std::move(message), segments));
     } else {
       ARROW_ASSIGN_OR_RAISE(table, ReadArrowStream(std::move(message)));

@@ -62,9 +62,11 @@ struct Published {
 class Handover {
  public:
   /// The table that `message_fd` describes, zero-copy except for kArrowFileHeap. IOError,
-  /// SerializationError, Invalid (a message that Arrow's Validate rejects).
+  /// SerializationError, Invalid (a message that Arrow's Validate rejects). `message_id`: of the
+  /// segment that a kSipc message is; what lies in it can be published by reference as well.
   arrow::Result<std::shared_ptr<arrow::Table>> Open(Format format, int message_fd,
-                                                    std::span<const GrantedSegment> segments);
+                                                    std::span<const GrantedSegment> segments,
+                                                    SegmentId message_id = 0);
 
   /// Publishes by reference what lies in `shareable` or in an opened segment, the rest by copy.
   arrow::Result<Published> PublishByReference(const arrow::Table& table,

@@ -106,6 +106,31 @@ TEST(HandoverTest, WhatAnInputHasIsReshared) {
   EXPECT_TRUE(Value(consumer.Open(Format::kSipc, second.message.get(), both))->Equals(*output));
 }
 
+TEST(HandoverTest, WhatWasCopiedIntoAMessageIsReshared) {
+  std::vector<int64_t> numbers(10'000);
+  auto heap = std::make_shared<arrow::Int64Array>(10'000, arrow::Buffer::Wrap(numbers));
+  Handover producer;
+  const Published first = Value(producer.PublishByReference(*MakeTable({heap}), {}));
+  EXPECT_EQ(first.bytes.copied_bytes, 80'000);
+
+  Handover consumer;
+  const auto opened = Value(consumer.Open(Format::kSipc, first.message.get(), {}, 9));
+  const Published second = Value(consumer.PublishByReference(*opened, {}));
+  EXPECT_EQ(second.bytes.reshared_bytes, 80'000);
+  EXPECT_EQ(second.bytes.copied_bytes, 0);
+
+  Handover last;
+  const int64_t size_bytes = Value(base::FileSize(first.message.get()));
+  const std::vector<GrantedSegment> granted = {{9, size_bytes, first.message.get()}};
+  const auto read = Value(last.Open(Format::kSipc, second.message.get(), granted));
+  EXPECT_TRUE(read->Equals(*MakeTable({heap})));
+
+  // One that isn't a segment can't be referred to.
+  Handover other;
+  const auto unknown = Value(other.Open(Format::kSipc, first.message.get(), {}));
+  EXPECT_EQ(Value(other.PublishByReference(*unknown, {})).bytes.copied_bytes, 80'000);
+}
+
 TEST(HandoverTest, OpenedTablesOutliveTheHandoverAndTheDescriptors) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   std::shared_ptr<arrow::Table> opened;
