@@ -1,10 +1,10 @@
 """A resident engine of the benchmark's own, and what its processes cost.
 
 The engine listens in a temporary XDG_RUNTIME_DIR, so that nobody's engine is met, and ends with the
-`with` that started it. CPU is that of all living processes of its tree and of the children that
-they have waited for, in clock ticks. Memory is that of a cgroup around it (as in lib.py); where
-none can be made it is the sum of PSS over the tree, which misses shared memory that no process
-maps at the moment.
+`with` that started it. CPU and memory are those of cgroups around it. Where none can be made, CPU
+is that of the tree's living processes and of the children that they have waited for, which misses
+what the kernel reaped (some 5 %); and memory is the tree's PSS, which misses shared memory that no
+process maps at the moment.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,48 @@ PSS_EVERY_S = 0.05
 PATIENCE_S = 60
 
 
-class ResidentEngine:
-    """A running engine: `env` is for its clients, `group` holds it and may hold them."""
+class Group:
+    """Cgroups around what is measured, each only if it may be made: of memory, of CPU."""
 
-    def __init__(self, folder: Path, group: lib.MemoryGroup, settings: dict[str, int]) -> None:
+    def __init__(self, memory: lib.MemoryGroup) -> None:
+        self.memory = memory
+        unified = memory.path is not None and lib.is_unified(memory.path)
+        # In v2 below the other, so that a process may be in that one without being in this one.
+        self._cpu = lib.make_group(memory.path if unified else lib.own_cgroup("cpuacct"))
+
+    def enter(self) -> None:
+        """In the child, before exec."""
+        self.memory.enter()
+        if self._cpu:
+            (self._cpu / "cgroup.procs").write_text(str(os.getpid()))
+
+    def cpu_s(self) -> float | None:
+        """Of all that were ever in it."""
+        if self._cpu is None:
+            return None
+        if lib.is_unified(self._cpu):
+            return int((self._cpu / "cpu.stat").read_text().split()[1]) / 1e6
+        return int((self._cpu / "cpuacct.usage").read_text()) / 1e9
+
+    def remove(self) -> None:
+        if self._cpu:
+            lib.remove_group(self._cpu)
+
+
+@contextlib.contextmanager
+def cost_group() -> Iterator[Group]:
+    with lib.memory_group() as memory:
+        group = Group(memory)
+        try:
+            yield group
+        finally:
+            group.remove()
+
+
+class ResidentEngine:
+    """A running engine in a `group`; `env` is for its clients."""
+
+    def __init__(self, folder: Path, group: Group, settings: dict[str, int]) -> None:
         self.group = group
         self.env = {**os.environ, "XDG_RUNTIME_DIR": str(folder), "XDG_CONFIG_HOME": str(folder)}
         config = folder / "zerrow" / "config.toml"
@@ -82,7 +120,8 @@ class ResidentEngine:
             time.sleep(0.1)
 
     def cpu_s(self) -> float:
-        return sum(_cpu_s(pid) for pid in process_tree(self.pid))
+        used = self.group.cpu_s()
+        return sum(map(_waited_cpu_s, process_tree(self.pid))) if used is None else used
 
 
 @contextlib.contextmanager
@@ -90,7 +129,7 @@ def resident_engine(**settings: int) -> Iterator[ResidentEngine]:
     """Starts an engine with these settings (`rest_after_s`, ...); stops it in the end."""
     with (
         tempfile.TemporaryDirectory(prefix="zerrow-bench-") as folder,
-        lib.memory_group() as group,
+        cost_group() as group,
     ):
         engine = ResidentEngine(Path(folder), group, settings)
         try:
@@ -112,7 +151,7 @@ def process_tree(pid: int) -> list[int]:
     return found
 
 
-def _cpu_s(pid: int) -> float:
+def _waited_cpu_s(pid: int) -> float:
     """Its own and its waited-for children's."""
     with contextlib.suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -174,10 +213,13 @@ class Peak:
 def run_at_once(
     commands: Sequence[Sequence[str]],
     env: dict[str, str] | None = None,
-    group: lib.MemoryGroup | None = None,
+    enter: Callable[[], None] | None = None,
     peak: Peak | None = None,
 ) -> lib.Figures:
-    """Starts all commands, waits for all; wall time of the whole, CPU with waited-for children."""
+    """Starts all commands, waits for all; wall time of the whole, CPU with waited-for children.
+
+    `enter` is for their cgroup, which they enter within that time: some 5 ms.
+    """
     cpu_s, failed = 0.0, 0
     with tempfile.TemporaryFile("w+") as output:
         begin = time.perf_counter()
@@ -187,7 +229,7 @@ def run_at_once(
                 stdout=output,
                 stderr=output,
                 env=env,
-                preexec_fn=group.enter if group else None,  # noqa: PLW1509
+                preexec_fn=enter,  # noqa: PLW1509
             )
             for command in commands
         ]

@@ -36,6 +36,7 @@ import zerrow
 from engine_process import (
     Peak,
     ResidentEngine,
+    cost_group,
     process_tree,
     pss_bytes,
     resident_engine,
@@ -45,6 +46,7 @@ from engine_process import (
 
 BUILT = lib.ROOT / "build" / "bench"
 FLIGHTS = lib.ROOT / "examples" / "flights"
+MEMORY = "memory: anonymous and shared of a cgroup, else (where none can be made) PSS"
 
 
 def run_command(project: Path, engine: str, *options: str) -> list[str]:
@@ -53,13 +55,20 @@ def run_command(project: Path, engine: str, *options: str) -> list[str]:
 
 def own(project: Path, count: int = 1) -> lib.Figures:
     """`count` runs at once, each with an engine of its own."""
-    return run_at_once([run_command(project, "own")] * count)
+    commands = [run_command(project, "own")] * count
+    with cost_group() as group, Peak(group.memory) as peak:
+        figures = run_at_once(commands, None, group.enter, peak)
+        if (used := group.cpu_s()) is not None:
+            figures["cpu_s"] = used
+    return {**figures, "peak_bytes": peak.bytes}
 
 
 def resident(engine: ResidentEngine, project: Path) -> lib.Figures:
-    return with_engine_cpu(
-        engine, lambda: run_at_once([run_command(project, "resident")], engine.env)
-    )
+    """One run; the memory is the engine's."""
+    command = run_command(project, "resident")
+    with Peak(engine.group.memory, [engine.pid]) as peak:
+        figures = with_engine_cpu(engine, lambda: run_at_once([command], engine.env))
+    return {**figures, "peak_bytes": peak.bytes}
 
 
 def with_engine_cpu(engine: ResidentEngine, run: Callable[[], lib.Figures]) -> lib.Figures:
@@ -88,40 +97,30 @@ def flights(options: argparse.Namespace) -> None:
     count = options.runs
     command = run_command(FLIGHTS, "resident")
 
-    def at_once(engine: ResidentEngine) -> lib.Figures:
-        with Peak(engine.group, [engine.pid]) as peak:
-            figures = with_engine_cpu(
-                engine, lambda: run_at_once([command] * count, engine.env, engine.group, peak)
-            )
+    def in_engine(runs: Callable[[Peak], lib.Figures]) -> lib.Figures:
+        with Peak(engine.group.memory, [engine.pid]) as peak:
+            figures = with_engine_cpu(engine, lambda: runs(peak))
         return {**figures, "peak_bytes": peak.bytes}
 
-    def in_a_row(engine: ResidentEngine) -> lib.Figures:
-        def runs() -> lib.Figures:
-            each = [run_at_once([command], engine.env, engine.group, peak) for _ in range(count)]
-            return {name: sum(figures[name] or 0 for figures in each) for name in each[0]}
+    def at_once(peak: Peak) -> lib.Figures:
+        return run_at_once([command] * count, engine.env, engine.group.memory.enter, peak)
 
-        with Peak(engine.group, [engine.pid]) as peak:
-            figures = with_engine_cpu(engine, runs)
-        return {**figures, "peak_bytes": peak.bytes}
-
-    def apart() -> lib.Figures:
-        commands = [run_command(FLIGHTS, "own")] * count
-        with lib.memory_group() as group, Peak(group) as peak:
-            figures = run_at_once(commands, None, group, peak)
-        return {**figures, "peak_bytes": peak.bytes}
+    def in_a_row(peak: Peak) -> lib.Figures:
+        each = [
+            run_at_once([command], engine.env, engine.group.memory.enter, peak)
+            for _ in range(count)
+        ]
+        return {name: sum(figures[name] or 0 for figures in each) for name in each[0]}
 
     with resident_engine() as engine:
         arms = [
-            lib.Arm(f"resident, {count} at once", lambda: at_once(engine)),
-            lib.Arm(f"resident, {count} in a row", lambda: in_a_row(engine)),
-            lib.Arm(f"{count} own at once", apart),
+            lib.Arm(f"resident, {count} at once", lambda: in_engine(at_once)),
+            lib.Arm(f"resident, {count} in a row", lambda: in_engine(in_a_row)),
+            lib.Arm(f"{count} own at once", lambda: own(FLIGHTS, count)),
         ]
         lib.interleave(arms, options.repeats, options.warmup)
     note = f"resident: warm, its peak includes memory kept from runs before; own: cold; {MEMORY}"
     lib.report(f"flights, {count} runs", note, arms, options)
-
-
-MEMORY = "memory: anonymous and shared of a cgroup, else (where none can be made) PSS"
 
 
 def idle(options: argparse.Namespace) -> None:
@@ -181,7 +180,7 @@ def idle_memory(project: Path, options: argparse.Namespace) -> Iterator[lib.Figu
 
 def memory_now(engine: ResidentEngine) -> lib.Figures:
     pids = process_tree(engine.pid)
-    with Peak(engine.group, [engine.pid]) as now:
+    with Peak(engine.group.memory, [engine.pid]) as now:
         time.sleep(0.2)
     pss = pss_bytes(pids)
     return {"processes": len(pids), "pss_bytes": pss, "memory_bytes": now.bytes}
