@@ -90,8 +90,8 @@ class ResidentEngine:
     def stop(self) -> None:
         """Ends it and all its processes."""
         stop = [*lib.zerrow_command(), "engine", "stop"]
-        subprocess.run(stop, env=self.env, check=False, capture_output=True)
         try:
+            subprocess.run(stop, env=self.env, check=False, capture_output=True, timeout=PATIENCE_S)
             self._process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
