@@ -81,11 +81,12 @@ class ResidentEngine:
             env=self.env,
             preexec_fn=group.enter,  # noqa: PLW1509
         )
+        self.pid = self._process.pid
+
+    def wait_until_started(self) -> None:
         assert self._process.stdout
         if "started" not in self._process.stdout.readline():
-            self.stop()
-            raise RuntimeError(f"the engine ended with {self._process.returncode}")
-        self.pid = self._process.pid
+            raise RuntimeError(f"the engine ended with {self._process.wait()}")
 
     def stop(self) -> None:
         """Ends it and all its processes."""
@@ -133,6 +134,7 @@ def resident_engine(**settings: int) -> Iterator[ResidentEngine]:
     ):
         engine = ResidentEngine(Path(folder), group, settings)
         try:
+            engine.wait_until_started()
             yield engine
         finally:
             engine.stop()
