@@ -66,8 +66,13 @@ def own(project: Path, count: int = 1) -> lib.Figures:
 def resident(engine: ResidentEngine, project: Path) -> lib.Figures:
     """One run; the memory is the engine's."""
     command = run_command(project, "resident")
+    return in_engine(engine, lambda _: run_at_once([command], engine.env))
+
+
+def in_engine(engine: ResidentEngine, runs: Callable[[Peak], lib.Figures]) -> lib.Figures:
+    """The figures of all runs, with the engine's CPU and the peak of memory meanwhile."""
     with Peak(engine.group.memory, [engine.pid]) as peak:
-        figures = with_engine_cpu(engine, lambda: run_at_once([command], engine.env))
+        figures = with_engine_cpu(engine, lambda: runs(peak))
     return {**figures, "peak_bytes": peak.bytes}
 
 
@@ -97,25 +102,19 @@ def flights(options: argparse.Namespace) -> None:
     count = options.runs
     command = run_command(FLIGHTS, "resident")
 
-    def in_engine(runs: Callable[[Peak], lib.Figures]) -> lib.Figures:
-        with Peak(engine.group.memory, [engine.pid]) as peak:
-            figures = with_engine_cpu(engine, lambda: runs(peak))
-        return {**figures, "peak_bytes": peak.bytes}
-
-    def at_once(peak: Peak) -> lib.Figures:
-        return run_at_once([command] * count, engine.env, engine.group.memory.enter, peak)
-
-    def in_a_row(peak: Peak) -> lib.Figures:
-        each = [
-            run_at_once([command], engine.env, engine.group.memory.enter, peak)
-            for _ in range(count)
-        ]
-        return {name: sum(figures[name] or 0 for figures in each) for name in each[0]}
-
     with resident_engine() as engine:
+        enter = engine.group.memory.enter
+
+        def at_once(peak: Peak) -> lib.Figures:
+            return run_at_once([command] * count, engine.env, enter, peak)
+
+        def in_a_row(peak: Peak) -> lib.Figures:
+            each = [run_at_once([command], engine.env, enter, peak) for _ in range(count)]
+            return {name: sum(figures[name] or 0 for figures in each) for name in each[0]}
+
         arms = [
-            lib.Arm(f"resident, {count} at once", lambda: in_engine(at_once)),
-            lib.Arm(f"resident, {count} in a row", lambda: in_engine(in_a_row)),
+            lib.Arm(f"resident, {count} at once", lambda: in_engine(engine, at_once)),
+            lib.Arm(f"resident, {count} in a row", lambda: in_engine(engine, in_a_row)),
             lib.Arm(f"{count} own at once", lambda: own(FLIGHTS, count)),
         ]
         lib.interleave(arms, options.repeats, options.warmup)
