@@ -137,7 +137,7 @@ class MemoryGroup:
         self.path = path
         self.peak_bytes: int | None = None
         # With the groups below it, as the engine makes some: always so in v2, total_* in v1.
-        unified = path is not None and _is_unified(path)
+        unified = path is not None and is_unified(path)
         self._keys = ("anon", "shmem") if unified else ("total_rss", "total_shmem")
         self._stop = threading.Event()
 
@@ -163,17 +163,19 @@ class MemoryGroup:
         self._stop.set()
 
 
-def _is_unified(path: Path) -> bool:
+def is_unified(path: Path) -> bool:
     return (path / "cgroup.controllers").exists()
 
 
-def _own_memory_cgroup() -> Path | None:
+def own_cgroup(controller: str) -> Path | None:
+    """The cgroup that this process is in, of one controller (v1) or of all (v2)."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
-        if "memory" in controllers.split(","):
+        if controller in controllers.split(","):
             # In a container the mount may show only the subtree that is ours.
-            inside = Path("/sys/fs/cgroup/memory" + path)
-            return inside if inside.exists() else Path("/sys/fs/cgroup/memory")
+            mount = Path("/sys/fs/cgroup") / controller
+            inside = Path(f"{mount}{path}")
+            return inside if inside.exists() else mount
         if controllers == "" and Path("/sys/fs/cgroup/cgroup.controllers").exists():
             return Path("/sys/fs/cgroup" + path)
     return None
@@ -181,13 +183,7 @@ def _own_memory_cgroup() -> Path | None:
 
 @contextlib.contextmanager
 def memory_group() -> Iterator[MemoryGroup]:
-    parent = _own_memory_cgroup()
-    path = parent / f"zerrow-bench-{os.getpid()}-{time.monotonic_ns()}" if parent else None
-    try:
-        if path:
-            path.mkdir()
-    except OSError:
-        path = None
+    path = make_group(own_cgroup("memory"))
     group = MemoryGroup(path)
     watcher = threading.Thread(target=group.watch, daemon=True)
     watcher.start()
@@ -197,10 +193,22 @@ def memory_group() -> Iterator[MemoryGroup]:
         group.stop()
         watcher.join()
         if path:
-            _remove_group(path)
+            remove_group(path)
 
 
-def _remove_group(path: Path) -> None:
+def make_group(parent: Path | None) -> Path | None:
+    """A cgroup below, if one may be made."""
+    if parent is None:
+        return None
+    path = parent / f"zerrow-bench-{os.getpid()}-{time.monotonic_ns()}"
+    try:
+        path.mkdir()
+    except OSError:
+        return None
+    return path
+
+
+def remove_group(path: Path) -> None:
     """A group is busy until its last process is reaped by whoever inherits it."""
     for _ in range(200):
         with contextlib.suppress(OSError):
