@@ -135,6 +135,7 @@ def resident_engine(**settings: int) -> Iterator[ResidentEngine]:
         engine = ResidentEngine(Path(folder), group, settings)
         try:
             engine.wait_until_started()
+            group.memory.watching = False  # but while a Peak is asked for
             yield engine
         finally:
             engine.stop()
@@ -192,12 +193,13 @@ class Peak:
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Peak:
-        self._group.peak_bytes = None
+        self._group.peak_bytes, self._group.watching = None, True
         if self._group.path is None:
             self._watcher.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._group.watching = False
         self._stop.set()
         if self._watcher.is_alive():
             self._watcher.join()

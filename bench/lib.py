@@ -136,6 +136,7 @@ class MemoryGroup:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.peak_bytes: int | None = None
+        self.watching = True  # sampling costs some 5 % of a core
         # With the groups below it, as the engine makes some: always so in v2, total_* in v1.
         unified = path is not None and is_unified(path)
         self._keys = ("anon", "shmem") if unified else ("total_rss", "total_shmem")
@@ -148,7 +149,8 @@ class MemoryGroup:
 
     def watch(self) -> None:
         while not self._stop.is_set():
-            self.sample()
+            if self.watching:
+                self.sample()
             self._stop.wait(SAMPLE_EVERY_S)
 
     def sample(self) -> None:
