@@ -150,7 +150,8 @@ TEST(Plan, ExplainsItself) {
             "flights  [source, p.yml:2]\n"
             "    reads flights (1 file)  columns: a  filter: a > 1\n"
             "m  [python, models.py:3] final\n"
-            "    <- flights\n");
+            "    <- flights\n"
+            "the project is imported once\n");
   EXPECT_EQ(explanation.ToJson()["nodes"].size(), 2u);
 }
 
