@@ -166,11 +166,13 @@ class Nursery:
     def __init__(self) -> None:
         own_namespace = own_pid_namespace()
         self._socket, theirs = _socket_pair()
-        if os.fork() == 0:
+        pid = os.fork()
+        if pid == 0:
             self._socket.close()
             _process.die_with_parent(signal.SIGKILL)
             _serve_namespaces(theirs, own_namespace)
         theirs.close()
+        self.pidfd = os.pidfd_open(pid)
         os.close(own_namespace)
         self._begin()
 

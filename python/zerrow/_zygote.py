@@ -144,6 +144,8 @@ class Zygote:
         self._importers = Importers(self._watcher, channel.send, self._end_orphans)
         self._serving = True
         self._watcher.add(channel.fileno(), self._handle_message)
+        if nursery is not None:
+            self._watcher.add(nursery.pidfd, _end_without_nursery)
 
     def serve(self) -> None:
         """Until the engine closes the channel. Raises OSError if the channel breaks."""
@@ -255,6 +257,12 @@ class Zygote:
             self._watcher.remove(worker.init_pidfd)
             os.close(worker.init_pidfd)
         self._channel.send({"op": "exited", "worker": worker.number, **worker.outcome})
+
+
+def _end_without_nursery() -> NoReturn:
+    """All workers have died with it, and none can be forked: the engine starts another zygote."""
+    os.write(2, b"the process that makes PID namespaces was killed\n")
+    os._exit(1)  # what is left dies with this process, the first of its PID namespace
 
 
 def _kill(pidfd: int) -> None:

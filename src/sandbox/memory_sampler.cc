@@ -82,7 +82,8 @@ void MemorySampler::SampleProcess(Process& process) {
   process.anon_bytes = 0;
   if (!process.status.valid()) return;
   const ssize_t got = ::pread(process.status.get(), buffer, sizeof(buffer), 0);
-  if (got <= 0) return;
+  // Its zygote's or worker's end may never be told here: the descriptor doesn't wait for it.
+  if (got <= 0) return process.status.reset();
   const std::string_view text(buffer, static_cast<size_t>(got));
   process.anon_bytes = StatusBytes(text, "\nRssAnon:");
   const int64_t all_bytes = process.anon_bytes + StatusBytes(text, "\nRssShmem:");

@@ -213,6 +213,44 @@ def test_several_that_are_started_at_once_become_one(nobody):
     assert nobody.run("engine", "stop").returncode == 0
 
 
+def test_a_refused_start_leaves_the_log_of_the_one_that_runs(nobody):
+    assert nobody.run("engine", "start").returncode == 0
+    log = nobody.folder / "zerrow" / "engine.log"
+    log.write_text("something went wrong\n")
+    assert nobody.run("engine", "start").returncode == 1
+    assert log.read_text() == "something went wrong\n"
+    assert nobody.run("engine", "stop").returncode == 0
+    assert nobody.run("engine", "start").returncode == 0
+    assert log.read_text() == ""
+    assert nobody.run("engine", "stop").returncode == 0
+
+
+def test_closed_streams_are_in_nobodys_way(nobody):
+    def closed(*words):
+        return nobody.run(*words, before=["sh", "-c", 'exec "$0" "$@" <&- >&-'])
+
+    # There is nobody to tell, which is an error, but what was asked for is done.
+    assert "couldn't be written" in closed("engine", "start").stderr
+    assert nobody.status()["running"]
+    assert closed("engine", "status").returncode == 1
+    assert closed("engine", "stop").returncode == 1
+    assert nobody.run("engine", "status").returncode == 1
+
+
+def test_a_stopped_one_is_not_waited_for_for_ever(resident):
+    resident.engine.send_signal(signal.SIGSTOP)
+    waiting = []
+    with contextlib.suppress(BlockingIOError):
+        while len(waiting) < 1000:
+            waiting.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            waiting[-1].setblocking(False)
+            waiting[-1].connect(str(resident.folder / "zerrow" / "engine.sock"))
+    done = resident.run("engine", "status")
+    assert done.returncode == 1
+    assert "doesn't answer" in done.stderr
+    waiting.clear()
+
+
 def test_what_a_killed_one_has_left_is_in_nobodys_way(resident):
     resident.engine.kill()
     resident.engine.wait()
@@ -447,6 +485,22 @@ def test_each_client_sees_its_own_output_only(resident, project):
         said = [line for line in out.splitlines() if "mine is" in line]
         assert len(said) == 1
         assert str(folder) in said[0]
+
+
+def test_whichever_process_of_a_zygote_is_killed_the_next_runs_are_done(resident, project):
+    folder = project(NUMBERS)
+    assert resident.run("run", "-p", folder).returncode == 0
+    zygote = resident.status()["zygotes"][0]["pid"]
+    descriptors = len(os.listdir(f"/proc/{resident.engine.pid}/fd"))
+    for depth in range(len(descendants(zygote)) + 1):
+        processes = [zygote, *descendants(zygote)]
+        os.kill(processes[min(depth, len(processes) - 1)], signal.SIGKILL)
+        resident.run("run", "-p", folder)  # it may be what notices
+        done = resident.run("run", "-p", folder)
+        assert done.returncode == 0, done
+        zygote = resident.status()["zygotes"][0]["pid"]
+    resident.wait_until_idle()
+    assert len(os.listdir(f"/proc/{resident.engine.pid}/fd")) <= descriptors
 
 
 def test_clients_of_a_killed_engine_say_so(resident, project):
