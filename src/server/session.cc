@@ -73,8 +73,16 @@ Result<std::optional<base::Message>> Session::Receive(milliseconds patience) {
   return channel_.Receive(patience, {.body_bytes = kMaxRequestBytes, .fds = kMaxRequestFds});
 }
 
+// Nobody reads from a socket any more that only a process forked from the client still holds.
+bool Session::AwaitReader() const {
+  std::array<pollfd, 2> watched = {{{channel_.fd(), POLLOUT, 0}, {client_end_.get(), POLLIN, 0}}};
+  while (::poll(watched.data(), watched.size(), -1) < 0) {
+  }
+  return watched[1].revents == 0;
+}
+
 bool Session::Send(const Reply& reply, std::span<const int> fds) {
-  return channel_.Send(ToJson(reply), fds, kStoppedPatience).ok();
+  return AwaitReader() && channel_.Send(ToJson(reply), fds, kStoppedPatience).ok();
 }
 
 void Session::Serve() {

@@ -69,6 +69,7 @@ class Session {
   bool Greet();
   bool Answer(const Request& request, std::vector<base::UniqueFd> fds);
   arrow::Result<std::optional<base::Message>> Receive(std::chrono::milliseconds patience);
+  bool AwaitReader() const;
   bool Send(const Reply& reply, std::span<const int> fds = {});
   bool Fail(arrow::Status status) { return Send(Failed{std::move(status)}); }
 

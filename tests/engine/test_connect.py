@@ -113,6 +113,35 @@ def test_without_an_engine_it_is_said_so(tmp_path, monkeypatch):
         zerrow.connect()
 
 
+def test_a_killed_hosts_run_ends_though_its_output_is_stuck(engine, project):
+    script = """
+        import os, signal, sys, time, zerrow
+        def killed(model, stream, line):
+            if os.fork() == 0:
+                time.sleep(1000)
+            while time.sleep(0.1) is None:
+                if zerrow.connect().status()["runs"][0]["running"] != ["part"]:
+                    continue
+                time.sleep(1)  # until the socket is full
+                os.kill(os.getpid(), signal.SIGKILL)
+        zerrow.connect().run(sys.argv[1], on_line=killed)
+    """
+    talking = 'for _ in range(300_000):\n        print("x" * 200)'
+    (project / "models.py").write_text(MODELS.replace('print("here")', talking))
+    host = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), str(project)], start_new_session=True
+    )
+    assert host.wait(60) == -signal.SIGKILL
+    connection = zerrow.connect()
+    end = time.monotonic() + 20
+    while connection.status()["runs"] and time.monotonic() < end:
+        time.sleep(0.05)
+    left = connection.status()
+    os.killpg(host.pid, signal.SIGKILL)
+    assert left["runs"] == []
+    assert left["workers"] == 0
+
+
 def test_a_host_that_is_killed_takes_its_run_along_whatever_it_had_forked(engine, project):
     script = """
         import os, signal, sys, time, zerrow
