@@ -91,6 +91,8 @@ void CloseInherited(int but) {
   bool ready = false;
   const auto tell = [&] {
     ready = true;
+    // What one before has written; only now is it sure that it is gone.
+    [[maybe_unused]] const int emptied = ::ftruncate(STDOUT_FILENO, 0);
     [[maybe_unused]] const Status written = base::WriteAll(told, kReady);
     ::close(told);
   };

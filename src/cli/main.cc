@@ -1,6 +1,8 @@
 // The `zerrow` command.
+#include <fcntl.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <memory>
 #include <variant>
@@ -12,6 +14,16 @@
 namespace {
 
 using namespace zerrow::cli;  // NOLINT(google-build-using-namespace): the whole file is about it
+
+// What is opened later may not take a closed stream's number: the engine's socket would be printed
+// to. Using the stream fails as before.
+void OccupyClosedStreams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(stream, F_GETFD) >= 0) continue;
+    [[maybe_unused]] const int lowest =
+        ::open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+  }
+}
 
 // stdout belongs to results.
 void SetUpLog(const std::string& level) {
@@ -60,6 +72,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  OccupyClosedStreams();
   const int code = Main(argc, argv);
   if (OutputFailed() && code == kExitSuccess) {
     PrintTo(stderr, "error: the output couldn't be written completely\n");

@@ -52,6 +52,10 @@ arrow::Result<Settings> ReadSettings(const std::string& path) {
   Settings settings;
   std::error_code error;
   if (path.empty() || !std::filesystem::exists(path, error)) return settings;
+  // A pipe would have to be waited for, a folder reads as if it were empty.
+  if (std::filesystem::is_directory(path, error) || std::filesystem::is_fifo(path, error)) {
+    return Status::Invalid(path, " isn't a file");
+  }
   std::ifstream file(path);
   if (!file) return Status::Invalid(path, " can't be read");
   std::vector<CLI::ConfigItem> items;

@@ -1,6 +1,7 @@
 #include "cli/settings.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -35,6 +36,12 @@ TEST_F(SettingsTest, ReadsWhatIsSet) {
   EXPECT_EQ(settings.engine, EngineChoice::kResident);
   EXPECT_EQ(settings.rest_after.count(), 5);
   EXPECT_EQ(settings.zygotes_end_after.count(), 7);
+}
+
+TEST_F(SettingsTest, WhatIsNoFileIsRefusedAndNotWaitedFor) {
+  EXPECT_TRUE(ReadSettings(std::filesystem::temp_directory_path()).status().IsInvalid());
+  ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
+  EXPECT_TRUE(ReadSettings(path_).status().IsInvalid());
 }
 
 TEST_F(SettingsTest, NonsenseIsNamedWithItsFile) {

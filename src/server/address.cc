@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -24,6 +25,7 @@ constexpr const char* kSocket = "engine.sock";
 constexpr const char* kLock = "engine.lock";
 constexpr const char* kLog = "engine.log";
 constexpr int kBacklog = 128;
+constexpr timeval kConnectPatience = {.tv_sec = 10, .tv_usec = 0};
 
 // Through the folder's descriptor: of any length, and surely the folder that was looked at.
 sockaddr_un SocketIn(int folder) {
@@ -88,9 +90,12 @@ Result<Address> Address::Again() const {
 
 Result<UniqueFd> Address::Connect() const {
   ARROW_ASSIGN_OR_RAISE(UniqueFd socket, MakeSocket());
+  // With a backlog that is full, as that of a stopped engine is at some time, connecting waits.
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &kConnectPatience, sizeof(kConnectPatience));
   const sockaddr_un address = SocketIn(fd_.get());
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     if (errno == ENOENT || errno == ECONNREFUSED) return Status::KeyError("nobody listens");
+    if (errno == EAGAIN) return Status::IOError("the resident engine doesn't answer");
     return base::ErrnoStatus(errno, "connecting to " + socket_path());
   }
   return socket;
@@ -121,8 +126,8 @@ Result<UniqueFd> Address::Listen() const {
 void Address::RemoveSocket() const { ::unlinkat(fd_.get(), kSocket, 0); }
 
 Result<UniqueFd> Address::OpenLog() const {
-  UniqueFd log(::openat(fd_.get(), kLog,
-                        O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600));
+  UniqueFd log(
+      ::openat(fd_.get(), kLog, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!log.valid()) return base::ErrnoStatus(errno, log_path());
   return log;
 }

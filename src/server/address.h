@@ -38,7 +38,8 @@ class Address {
   arrow::Result<base::UniqueFd> Listen() const;
   void RemoveSocket() const;
 
-  /// Where an engine in the background writes what nobody would see: emptied, opened. IOError.
+  /// Where an engine in the background writes what nobody would see. It may be that of one that
+  /// runs: whoever holds the lock empties it. IOError.
   arrow::Result<base::UniqueFd> OpenLog() const;
   std::string log_path() const { return folder_ + "/engine.log"; }
 

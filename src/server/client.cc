@@ -68,7 +68,12 @@ Result<std::shared_ptr<Connection>> Connection::Open(const Address& address,
   ARROW_ASSIGN_OR_RAISE(auto socket, address.Connect());
   std::shared_ptr<Connection> connection(new Connection(std::move(socket)));
   ARROW_RETURN_NOT_OK(connection->Send(Hello{version}));
-  ARROW_ASSIGN_OR_RAISE(auto received, connection->Receive(kAnswerPatience));
+  auto answer = connection->Receive(kAnswerPatience);
+  if (!answer.ok()) {
+    return arrow::Status::IOError("the resident engine doesn't answer: ",
+                                  answer.status().message());
+  }
+  auto& received = *answer;
   if (!received || !std::holds_alternative<Welcome>(received->reply)) {
     return arrow::Status::IOError("the resident engine doesn't say hello");
   }
