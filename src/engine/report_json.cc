@@ -1,5 +1,6 @@
 #include "engine/report_json.h"
 
+#include <type_traits>
 #include <utility>
 
 namespace zerrow {
@@ -17,7 +18,11 @@ template <typename T>
 std::optional<T> Optional(const json& document, const char* key) {
   const auto found = document.find(key);
   if (found == document.end() || found->is_null()) return std::nullopt;
-  return found->get<T>();
+  if constexpr (std::is_same_v<T, int64_t>) {
+    return Whole<int64_t>(*found);
+  } else {
+    return found->get<T>();
+  }
 }
 
 template <typename T>
@@ -52,7 +57,7 @@ void from_json(const json& document, RunError& error) {
   document.at("message").get_to(error.message);
   document.at("model").get_to(error.model);
   document.at("file").get_to(error.file);
-  document.at("line").get_to(error.line);
+  error.line = Whole<int>(document.at("line"));
   document.at("traceback").get_to(error.traceback);
 }
 
@@ -102,13 +107,13 @@ void from_json(const json& document, ModelReport& model) {
   model.kind = KindNamed(document.at("kind"));
   model.status = Named(document.at("status"), ModelStatus::kCancelled);
   model.rows = Optional<int64_t>(document, "rows");
-  document.at("new_bytes").get_to(model.bytes.new_bytes);
-  document.at("reshared_bytes").get_to(model.bytes.reshared_bytes);
-  document.at("copied_bytes").get_to(model.bytes.copied_bytes);
+  model.bytes.new_bytes = Whole<int64_t>(document.at("new_bytes"));
+  model.bytes.reshared_bytes = Whole<int64_t>(document.at("reshared_bytes"));
+  model.bytes.copied_bytes = Whole<int64_t>(document.at("copied_bytes"));
   model.bytes.duplicate_bytes = Optional<int64_t>(document, "duplicate_bytes");
   document.at("wall_s").get_to(model.wall_s);
   document.at("cpu_s").get_to(model.cpu_s);
-  document.at("peak_memory_bytes").get_to(model.peak_memory_bytes);
+  model.peak_memory_bytes = Whole<int64_t>(document.at("peak_memory_bytes"));
   model.error = Optional<RunError>(document, "error");
   model.timings = Optional<ModelTimings>(document, "timings");
   model.expectation = Optional<bool>(document, "expectation");
@@ -132,7 +137,7 @@ void from_json(const json& document, Preview& preview) {
     preview.columns.emplace_back(column.at("name"), column.at("type"));
   }
   document.at("rows").get_to(preview.rows);
-  document.at("total_rows").get_to(preview.total_rows);
+  preview.total_rows = Whole<int64_t>(document.at("total_rows"));
 }
 
 json RunReport::ToJson() const {
@@ -154,7 +159,7 @@ void from_json(const json& document, RunReport& report) {
   document.at("run_id").get_to(report.run_id);
   report.status = Named(document.at("status"), RunStatus::kCancelled);
   document.at("wall_s").get_to(report.wall_s);
-  document.at("peak_memory_bytes").get_to(report.peak_memory_bytes);
+  report.peak_memory_bytes = Whole<int64_t>(document.at("peak_memory_bytes"));
   report.backend = BackendNamed(document.at("backend"));
   document.at("models").get_to(report.models);
   report.errors = List<RunError>(document, "errors");

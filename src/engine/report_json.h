@@ -4,7 +4,10 @@
 // nlohmann::json::exception, which whoever reads somebody else's document catches. Any thread.
 #pragma once
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
 
 #include "zerrow/run.h"
 
@@ -20,6 +23,17 @@ void to_json(nlohmann::json& document, const Preview& preview);
 void from_json(const nlohmann::json& document, Preview& preview);
 /// All of it but previews, which are documents of their own.
 void from_json(const nlohmann::json& document, RunReport& report);
+
+/// A whole number that `Number` can hold; nlohmann's own conversion takes any. Throws as above.
+template <typename Number>
+Number Whole(const nlohmann::json& document) {
+  const bool fits = document.is_number_unsigned()
+                        ? std::in_range<Number>(document.get_ref<const uint64_t&>())
+                        : document.is_number_integer() &&
+                              std::in_range<Number>(document.get_ref<const int64_t&>());
+  if (!fits) throw nlohmann::json::other_error::create(501, "not such a number", nullptr);
+  return document.get<Number>();
+}
 
 /// The value that is called so. Throws as above.
 BackendKind BackendNamed(const std::string& name);

@@ -70,11 +70,11 @@ RunOptions OptionsOf(const json& document) {
   options.project_dir = Bytes(document.at("project_dir"));
   options.parameters = BytesMap(document.at("parameters"));
   options.select = BytesList(document.at("select"));
-  document.at("jobs").get_to(options.jobs);
+  options.jobs = Whole<int>(document.at("jobs"));
   options.backend = BackendNamed(document.at("backend"));
   document.at("strict").get_to(options.strict);
   document.at("account").get_to(options.account);
-  document.at("preview_rows").get_to(options.preview_rows);
+  options.preview_rows = Whole<int64_t>(document.at("preview_rows"));
   options.preview = BytesList(document.at("preview"));
   options.keep = BytesList(document.at("keep"));
   if (document.contains("output_dir")) options.output_dir = Bytes(document["output_dir"]);
@@ -100,7 +100,7 @@ struct RequestWriter {
 
 Request RequestOf(const json& body) {
   const std::string op = body.at("op");
-  if (op == "hello") return Hello{body.at("version"), body.at("protocol")};
+  if (op == "hello") return Hello{body.at("version"), Whole<int>(body.at("protocol"))};
   if (op == "cancel") return Cancel{};
   if (op == "status") return StatusWanted{};
   if (op == "stop") return StopWanted{};
@@ -154,9 +154,9 @@ engine::TablePtr TableOf(const json& document) {
   table->format = document.at("format").get<std::string>() == "arrow_file"
                       ? engine::PublishedTable::Format::kArrowFile
                       : engine::PublishedTable::Format::kSipc;
-  document.at("rows").get_to(table->rows);
+  table->rows = Whole<int64_t>(document.at("rows"));
   for (const json& segment : Items(document.at("segments"))) {
-    table->segments.push_back({segment.at(0), segment.at(1)});
+    table->segments.push_back({Whole<SegmentId>(segment.at(0)), Whole<int64_t>(segment.at(1))});
   }
   if (table->segments.empty()) throw json::other_error::create(501, "no segment", nullptr);
   table->message = table->segments.back();
@@ -216,11 +216,11 @@ engine::Planned PlannedOf(const json& body) {
 }
 
 engine::OutputLine LineOf(const json& body) {
-  return {body.at("model"), body.at("stream"), Bytes(body.at("line"))};
+  return {body.at("model"), Whole<int>(body.at("stream")), Bytes(body.at("line"))};
 }
 
 Failed FailedOf(const json& body) {
-  const auto code = static_cast<arrow::StatusCode>(body.at("code").get<int8_t>());
+  const auto code = static_cast<arrow::StatusCode>(Whole<int8_t>(body.at("code")));
   const std::string message = body.at("message");
   // Only those that callers tell apart; never OK.
   switch (code) {
@@ -247,9 +247,10 @@ Reply ReplyOf(const json& body) {
   if (op == "done") return Finished{body.at("report").get<RunReport>()};
   if (op == "failed") return FailedOf(body);
   if (op == "status") return StatusReport{body.at("status")};
-  if (op == "stopping") return Stopping{body.at("runs")};
+  if (op == "stopping") return Stopping{Whole<int64_t>(body.at("runs"))};
   if (op != "welcome") throw json::other_error::create(501, "an unknown reply", nullptr);
-  return Welcome{body.at("version"), body.at("protocol"), body.at("pid"), body.at("refusal")};
+  return Welcome{body.at("version"), Whole<int>(body.at("protocol")),
+                 Whole<int64_t>(body.at("pid")), body.at("refusal")};
 }
 
 template <typename Value>

@@ -147,6 +147,12 @@ void ExpectChecked(const json& whole, Parse parse) {
 TEST(Protocol, WhatIsMalformedIsAnError) {
   ExpectChecked(ToJson(Request(SomeRun())), ParseRequest);
   for (const Reply& reply : Replies()) ExpectChecked(ToJson(reply), ParseReply);
+  for (const json& number :
+       {json(1e106), json(0.5), json(uint64_t{1} << 63), json(-1), json(true)}) {
+    json request = ToJson(Request(SomeRun()));
+    request["options"]["jobs"] = number;
+    EXPECT_EQ(ParseRequest(request).ok(), number == json(-1)) << number;
+  }
   for (const json& body : {json(), json(7), json::array({1}), json({{"op", 3}})}) {
     EXPECT_TRUE(ParseRequest(body).status().IsSerializationError());
     EXPECT_TRUE(ParseReply(body).status().IsSerializationError());

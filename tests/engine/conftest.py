@@ -16,6 +16,7 @@ import pytest
 import zerrow
 
 COMMAND = Path(zerrow.__file__).parent / "_bin" / "zerrow"
+INSTALLED = str(Path(sys.executable).parent / "zerrow")
 TIMEOUT_S = 120
 
 
@@ -126,3 +127,78 @@ def project(request, tmp_path):
     for pid, _ in left:
         os.kill(pid, signal.SIGKILL)
     assert left == [], "a test left processes behind"
+
+
+class Resident:
+    """An engine with a runtime folder of its own, and commands that find it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir(mode=0o700)
+        self.environment = {
+            **os.environ,
+            "XDG_RUNTIME_DIR": str(folder),
+            "XDG_CONFIG_HOME": str(folder),
+            "ZERROW_ENGINE": "resident",
+        }
+        self.engine = None
+
+    def start(self):
+        self.engine = self.popen("engine", "start", "--foreground")
+        assert "engine started" in self.engine.stdout.readline()
+
+    def popen(self, *words, **options):
+        return subprocess.Popen(
+            [INSTALLED, *map(str, words)],
+            stdout=options.pop("stdout", subprocess.PIPE),
+            stderr=options.pop("stderr", subprocess.PIPE),
+            text=True,
+            env=self.environment | options.pop("env", {}),
+            start_new_session=True,
+            **options,
+        )
+
+    def run(self, *words, before=(), env=None, **options):
+        return subprocess.run(
+            [*before, INSTALLED, *map(str, words)],
+            capture_output=True,
+            text=True,
+            env=self.environment | (env or {}),
+            timeout=TIMEOUT_S,
+            check=False,
+            **options,
+        )
+
+    def status(self):
+        done = self.run("engine", "status", "-O", "json")
+        return json.loads(done.stdout)
+
+    def wait_for(self, what, timeout=30):
+        end = time.monotonic() + timeout
+        while not what(status := self.status()):
+            assert time.monotonic() < end, status
+            time.sleep(0.05)
+
+    def wait_until_idle(self):
+        self.wait_for(lambda status: status["workers"] == 0 and status["runs"] == [])
+
+    def end(self):
+        if self.engine is not None and self.engine.poll() is None:
+            self.engine.kill()
+        if self.engine is not None:
+            self.engine.communicate()
+
+
+@pytest.fixture
+def resident(tmp_path):
+    """One that runs."""
+    resident = Resident(tmp_path / "runtime")
+    resident.start()
+    yield resident
+    resident.end()
+
+
+@pytest.fixture
+def nobody(tmp_path):
+    """One that doesn't run."""
+    return Resident(tmp_path / "runtime")

@@ -7,13 +7,11 @@ import resource
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-COMMAND = str(Path(sys.executable).parent / "zerrow")
 TIMEOUT_S = 120
 
 NUMBERS = """import pyarrow as pa
@@ -63,81 +61,6 @@ def here():
     print(json.dumps(seen))
     return pa.table({"n": [1]})
 """
-
-
-class Resident:
-    """An engine with a runtime folder of its own, and commands that find it."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        folder.mkdir(mode=0o700)
-        self.environment = {
-            **os.environ,
-            "XDG_RUNTIME_DIR": str(folder),
-            "XDG_CONFIG_HOME": str(folder),
-            "ZERROW_ENGINE": "resident",
-        }
-        self.engine = None
-
-    def start(self):
-        self.engine = self.popen("engine", "start", "--foreground")
-        assert "engine started" in self.engine.stdout.readline()
-
-    def popen(self, *words, **options):
-        return subprocess.Popen(
-            [COMMAND, *map(str, words)],
-            stdout=options.pop("stdout", subprocess.PIPE),
-            stderr=options.pop("stderr", subprocess.PIPE),
-            text=True,
-            env=self.environment | options.pop("env", {}),
-            start_new_session=True,
-            **options,
-        )
-
-    def run(self, *words, before=(), env=None, **options):
-        return subprocess.run(
-            [*before, COMMAND, *map(str, words)],
-            capture_output=True,
-            text=True,
-            env=self.environment | (env or {}),
-            timeout=TIMEOUT_S,
-            check=False,
-            **options,
-        )
-
-    def status(self):
-        done = self.run("engine", "status", "-O", "json")
-        return json.loads(done.stdout)
-
-    def wait_for(self, what, timeout=30):
-        end = time.monotonic() + timeout
-        while not what(status := self.status()):
-            assert time.monotonic() < end, status
-            time.sleep(0.05)
-
-    def wait_until_idle(self):
-        self.wait_for(lambda status: status["workers"] == 0 and status["runs"] == [])
-
-    def end(self):
-        if self.engine is not None and self.engine.poll() is None:
-            self.engine.kill()
-        if self.engine is not None:
-            self.engine.communicate()
-
-
-@pytest.fixture
-def resident(tmp_path):
-    """One that runs."""
-    resident = Resident(tmp_path / "runtime")
-    resident.start()
-    yield resident
-    resident.end()
-
-
-@pytest.fixture
-def nobody(tmp_path):
-    """One that doesn't run."""
-    return Resident(tmp_path / "runtime")
 
 
 @pytest.fixture

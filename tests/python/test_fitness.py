@@ -1,5 +1,6 @@
 """What is looked for in a process that has imported a project, before it is forked."""
 
+import gc
 import os
 import pickle
 import random
@@ -39,6 +40,7 @@ def problem(tmp_path):
         path.write_text(text)
 
         def run():
+            gc.freeze()  # as zygotes do: what other tests have made isn't looked at
             watch = _fitness.Watch(str(tmp_path))
             module = {"__name__": "m", "__file__": str(path)}
             exec(compile(text, path, "exec"), module)
