@@ -37,6 +37,8 @@ static struct plan new_plan(void)
 	fill(plan.large, LARGE, 2);
 	plan.small_frames = frames_of(plan.small, SMALL / PAGE);
 	plan.large_frames = frames_of(plan.large, LARGE / PAGE);
+	/* khugepaged would put a huge page that a failed move has split together again, elsewhere. */
+	CHECK_OK(madvise(plan.large, LARGE, MADV_NOHUGEPAGE));
 	plan.ranges[0] = range_of(plan.small + 100, 3 * PAGE);
 	plan.ranges[1] = range_of(plan.large, HUGE);
 	plan.ranges[2] = range_of(plan.large + HUGE + 5 * PAGE, 20 * PAGE);
