@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <sstream>
 #include <string>
-#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -62,13 +61,7 @@ std::string AbsolutePaths(const std::string& list) {
 }
 
 engine::Environment EnvironmentHere() {
-  engine::Environment environment;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text(*entry);
-    const size_t equals = text.find('=');
-    if (equals == std::string_view::npos) continue;
-    environment.emplace(text.substr(0, equals), text.substr(equals + 1));
-  }
+  engine::Environment environment = engine::OwnEnvironment();
   const auto path = environment.find("PYTHONPATH");
   if (path != environment.end()) path->second = AbsolutePaths(path->second);
   return environment;

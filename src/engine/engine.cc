@@ -6,12 +6,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
-#include <filesystem>
-#include <string_view>
-#include <system_error>
 #include <utility>
 
-#include "base/machine.h"
 #include "engine/engine_loop.h"
 #include "engine/options.h"
 #include "engine/run_queue.h"
@@ -21,7 +17,6 @@
 
 namespace zerrow::engine {
 
-namespace fs = std::filesystem;
 using arrow::Status;
 using resource::RunId;
 using namespace std::chrono_literals;

@@ -1,6 +1,7 @@
 #include "engine/surroundings.h"
 
 #include <arrow/util/utf8.h>
+#include <unistd.h>
 
 #include <array>
 #include <string_view>
@@ -20,6 +21,17 @@ constexpr std::array<std::string_view, 22> kLate = {
     "XDG_SESSION_ID", "ZERROW_ENGINE"};
 
 }  // namespace
+
+Environment OwnEnvironment() {
+  Environment variables;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text(*entry);
+    const size_t equals = text.find('=');
+    if (equals == std::string_view::npos) continue;
+    variables.emplace(text.substr(0, equals), text.substr(equals + 1));
+  }
+  return variables;
+}
 
 Environment TakeLate(Environment& environment) {
   arrow::util::InitializeUTF8();

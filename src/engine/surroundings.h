@@ -39,6 +39,9 @@ struct Surroundings {
   ProcessAttributes attributes;
 };
 
+/// That of this process.
+Environment OwnEnvironment();
+
 /// Takes out of `environment`, and returns, what only says where a program was called from: no
 /// library looks at it while it is imported.
 Environment TakeLate(Environment& environment);

@@ -30,17 +30,6 @@ std::string Joined(const std::set<std::string>& names) {
   return list;
 }
 
-Environment OwnEnvironment() {
-  Environment variables;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text(*entry);
-    const size_t equals = text.find('=');
-    if (equals == std::string_view::npos) continue;
-    variables.emplace(text.substr(0, equals), text.substr(equals + 1));
-  }
-  return variables;
-}
-
 void Prepend(std::string& list, const std::string& item, char separator = ':') {
   list = list.empty() ? item : item + separator + list;
 }

@@ -19,6 +19,7 @@
 
 #include "base/fd.h"
 #include "base/machine.h"
+#include "sandbox/read_file.h"
 
 namespace zerrow::sandbox {
 
@@ -26,15 +27,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kFileLimitBytes = 1 << 20;
 constexpr std::chrono::milliseconds kPatience{2000};
 constexpr std::string_view kPrefix = "zerrow-";  // then the engine's pid, then a number
-
-arrow::Result<std::string> ReadFile(const std::string& path) {
-  const base::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) return base::ErrnoStatus(errno, path);
-  return base::ReadAll(fd.get(), kFileLimitBytes);
-}
 
 bool HasItem(std::string_view list, std::string_view item) {
   while (!list.empty()) {

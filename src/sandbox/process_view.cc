@@ -17,14 +17,13 @@
 
 #include "base/fd.h"
 #include "sandbox/cgroup.h"
+#include "sandbox/read_file.h"
 
 namespace zerrow::sandbox {
 
 using arrow::Status;
 
 namespace {
-
-constexpr int64_t kFileLimitBytes = 1 << 20;
 
 constexpr std::array kNamespaces = {"mnt", "pid", "user", "net", "ipc", "uts", "cgroup", "time"};
 constexpr std::array kIdentity = {"Uid",    "Gid",        "Groups", "CapEff",
@@ -35,12 +34,6 @@ constexpr std::array kLimits = {RLIMIT_AS,     RLIMIT_CORE,   RLIMIT_CPU,       
                                 RLIMIT_RTPRIO, RLIMIT_RTTIME, RLIMIT_SIGPENDING, RLIMIT_STACK};
 
 std::string Folder(pid_t pid) { return "/proc/" + std::to_string(pid); }
-
-arrow::Result<std::string> ReadFile(const std::string& path) {
-  const base::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) return base::ErrnoStatus(errno, path);
-  return base::ReadAll(fd.get(), kFileLimitBytes);
-}
 
 // "Name:\tvalue" by line.
 std::map<std::string, std::string> Fields(const std::string& text) {

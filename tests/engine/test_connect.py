@@ -49,6 +49,15 @@ def project(tmp_path):
     return folder
 
 
+def status_once(done, timeout=20):
+    """The engine's status when that is so, or at least after that time."""
+    connection = zerrow.connect()
+    end = time.monotonic() + timeout
+    while not done(status := connection.status()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return status
+
+
 def test_a_run_gives_what_zerrow_run_gives(engine, project):
     lines = []
     here = zerrow.run(project, on_line=lambda *line: lines.append(line))
@@ -87,10 +96,7 @@ def test_the_engine_lets_go_of_what_nobody_holds(engine, project):
     del result
     assert connection.status()["memory"]["tables"] >= 16_000_000
     del table
-    end = time.monotonic() + 20
-    while connection.status()["memory"]["tables"] and time.monotonic() < end:
-        time.sleep(0.05)
-    assert connection.status()["memory"]["tables"] == 0
+    assert status_once(lambda status: not status["memory"]["tables"])["memory"]["tables"] == 0
 
 
 def test_errors_are_those_of_run(engine, project, tmp_path):
@@ -132,11 +138,7 @@ def test_a_killed_hosts_run_ends_though_its_output_is_stuck(engine, project):
         [sys.executable, "-c", textwrap.dedent(script), str(project)], start_new_session=True
     )
     assert host.wait(60) == -signal.SIGKILL
-    connection = zerrow.connect()
-    end = time.monotonic() + 20
-    while connection.status()["runs"] and time.monotonic() < end:
-        time.sleep(0.05)
-    left = connection.status()
+    left = status_once(lambda status: not status["runs"] and not status["workers"])
     os.killpg(host.pid, signal.SIGKILL)
     assert left["runs"] == []
     assert left["workers"] == 0
@@ -163,11 +165,7 @@ def test_a_host_that_is_killed_takes_its_run_along_whatever_it_had_forked(engine
         [sys.executable, "-c", textwrap.dedent(script), str(project)], start_new_session=True
     )
     assert host.wait(60) == -signal.SIGKILL
-    connection = zerrow.connect()
-    end = time.monotonic() + 20
-    while connection.status()["workers"] and time.monotonic() < end:
-        time.sleep(0.05)
-    left = connection.status()
+    left = status_once(lambda status: not status["runs"] and not status["workers"])
     os.killpg(host.pid, signal.SIGKILL)
     assert left["workers"] == 0
     assert left["runs"] == []
