@@ -59,8 +59,9 @@ Log = dict[tuple[str, int], float]
 
 
 def note(log: str, event: str, index: int) -> None:
+    at = time.monotonic()  # before what the first use of a file costs in a new process
     with open(log, "a", encoding="ascii") as file:
-        file.write(f"{event} {index} {time.monotonic()}\n")
+        file.write(f"{event} {index} {at}\n")
 
 
 def read_log(path: Path) -> Log:

@@ -10,6 +10,7 @@
 #include "bindings.h"
 #include "errors.h"
 #include "worker/handover.h"
+#include "worker/leaving.h"
 #include "worker/shim_client.h"
 
 namespace nb = nanobind;
@@ -90,7 +91,10 @@ void BindHandover(nb::module_& module) {
            "(fields, fds): what the engine is told, and descriptors that the caller owns: a sealed "
            "memfd, and with kernelzero the file that became `segment`, if anything was moved. "
            "duplicate_bytes is counted against the tables in `compare_with`, if any; not_moved is "
-           "why kernelzero copied everything, empty if it didn't.");
+           "why kernelzero copied everything, empty if it didn't.")
+      .def("leave", &worker::Leave, nb::arg("channel"),
+           "Ends the process: lets go of all that the engine granted, says so over the channel, "
+           "exits with status 0. No other Python code runs any more. See src/worker/leaving.h.");
 
   module.def("shim_loaded", &worker::ShimLoaded);
   module.def(

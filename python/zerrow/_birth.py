@@ -11,12 +11,11 @@ from typing import NoReturn
 from zerrow import _isolation, _process
 
 
-def become_worker(
-    fds: list[int], own_namespace: bool, work: Callable[[int, int | None], int]
-) -> NoReturn:
-    """Calls `work` with the numbers of the first and, if there is one, the fourth of `fds`.
+def become_worker(fds: list[int], own_namespace: bool, work: Callable[[int], int]) -> NoReturn:
+    """Calls `work` with the number of the first of `fds`; what comes after the third follows it.
 
-    The others are stdout and stderr. The process ends with the status that `work` returns.
+    The second and third are stdout and stderr. The process ends with the status that `work`
+    returns.
     """
     status = 1
     try:
@@ -26,8 +25,7 @@ def become_worker(
             _isolation.enter_worker_mounts()
         else:
             _process.adopt_orphans()
-        first = _take_descriptors(fds)
-        status = work(first, first + 1 if len(fds) > 3 else None)
+        status = work(_take_descriptors(fds))
     except BaseException as problem:
         with contextlib.suppress(OSError):
             os.write(2, f"zerrow: the worker didn't start: {problem!r}\n".encode())

@@ -37,7 +37,7 @@ class Offer:
         self,
         fd: int,
         own_namespace: bool,
-        work: Callable[[int, int | None], int],
+        work: Callable[[int], int],
         flush: Callable[[], None],
     ) -> None:
         """`work` is what the importer's workers do: become_worker's. `flush` writes out output."""

@@ -26,6 +26,7 @@ class Answer:
 
     body: dict[str, Any]
     fds: list[int] = field(default_factory=list)
+    handover: "_native.Handover | None" = None  # of an output
 
 
 class TaskError(Exception):
@@ -99,7 +100,7 @@ class Task:
         _published.append(table)
         self.timings["encode_s"] = perf_counter() - started
         self.timings["cpu_s"] = process_time()
-        return Answer({"op": "output", **fields, "timings": self.timings}, fds)
+        return Answer({"op": "output", **fields, "timings": self.timings}, fds, self._handover)
 
     def _check_columns(self, table: pa.Table) -> None:
         declared = self.body.get("columns")

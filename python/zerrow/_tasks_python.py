@@ -17,8 +17,10 @@ from zerrow._unheard import unheard
 
 def run(task: Task) -> Answer:
     """Imports the function's file, calls the function and publishes or answers what it returns."""
-    with unheard():
-        function = find_function(task.project_dir, task.body["file"], task.body["model"])
+    if declared(task.body["model"]) is None:  # this process wasn't forked after the import
+        with unheard():
+            load_module(task.project_dir, task.body["file"])
+    function = find_function(task.project_dir, task.body["file"], task.body["model"])
     arguments = prepare_arguments(function, task.inputs, task.body.get("parameters") or {})
     started = perf_counter()
     if task.body["kind"] == "expectation":

@@ -40,20 +40,20 @@ class _Kept:
     root: str  # of the project
 
 
-def main(task_fd: int, broker_fd: int | None) -> int:
-    """Does the task that arrives at `task_fd`; the process's exit status."""
-    return _begin(task_fd, broker_fd, None, own_namespace=False)
+def main(task_fd: int) -> int:
+    """Does the task that arrives at `task_fd`, now or later; the process's exit status."""
+    return _begin(task_fd, None, own_namespace=False)
 
 
-def read(task_fd: int, offer_fd: int | None, own_namespace: bool) -> int:
+def read(task_fd: int, offer_fd: int, own_namespace: bool) -> int:
     """The same for the task to read a project; what imports it may go on as an importer."""
-    return _begin(task_fd, None, offer_fd, own_namespace)
+    return _begin(task_fd, offer_fd, own_namespace)
 
 
-def _begin(task_fd: int, broker_fd: int | None, offer_fd: int | None, own_namespace: bool) -> int:
+def _begin(task_fd: int, offer_fd: int | None, own_namespace: bool) -> int:
     last_inherited = next(reversed(sys.modules))
     streams = _settle()
-    task_fd, channel = _open_channel(task_fd, broker_fd)
+    task_fd, channel = _open_channel(task_fd)
     offer_fd = None if offer_fd is None else _out_of_the_way(offer_fd)
     received = channel.receive()
     if received is None:
@@ -70,28 +70,26 @@ def _begin(task_fd: int, broker_fd: int | None, offer_fd: int | None, own_namesp
         offer = Offer(
             offer_fd,
             own_namespace,
-            work=lambda *numbers: _go_on(kept, *numbers),
+            work=lambda task_fd: _go_on(kept, task_fd),
             flush=lambda: _leaving.flush([sys.stdout, sys.stderr, *streams[1:]]),
         )
     return _perform(kept, (task, fds), task_fd, channel, offer)
 
 
-def _go_on(kept: _Kept, task_fd: int, broker_fd: int | None) -> int:
+def _go_on(kept: _Kept, task_fd: int) -> int:
     """Like `main`, in a process that has imported the project and was forked then."""
     kept.own.adopt()
     # What the import has left of it is the function's; the task's descriptors may be more.
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
-    task_fd, channel = _open_channel(task_fd, broker_fd)
+    task_fd, channel = _open_channel(task_fd)
     received = channel.receive()
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     return 1 if received is None else _perform(kept, received, task_fd, channel, None)
 
 
-def _open_channel(task_fd: int, broker_fd: int | None) -> tuple[int, "_native.Channel"]:
+def _open_channel(task_fd: int) -> tuple[int, "_native.Channel"]:
     task_fd = _out_of_the_way(task_fd)
-    if broker_fd is not None:
-        _native.start_shim(_out_of_the_way(broker_fd))
     return task_fd, _native.Channel(task_fd)
 
 
@@ -103,6 +101,8 @@ def _perform(
     offer: Offer | None,
 ) -> int:
     task, fds = received
+    if (broker := task.get("broker")) is not None:
+        _native.start_shim(_out_of_the_way(fds.pop(broker)))
     socket = _identity(task_fd)
     answer = _tasks.run(task, fds, channel.send, _holding_on(kept.own), offer)
     if _identity(task_fd) != socket:
@@ -112,6 +112,8 @@ def _perform(
     if task["kind"] in _USERS_CODE:
         _leaving.take_leave(kept.root, kept.streams, kept.last_inherited)
     _leaving.flush(kept.streams[1:])
+    if answer.handover is not None:
+        answer.handover.leave(task_fd)
     return 0
 
 

@@ -19,6 +19,7 @@ import resource
 import signal
 import sys
 import threading
+import typing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -94,6 +95,8 @@ def _run(channel_fd: int, isolation: Isolation) -> NoReturn:
 
     channel = _native.Channel(channel_fd)
     zygote = Zygote(channel, nursery, isolation)
+    # At each worker's end nanobind would clear what typing has cached, for a check of its own.
+    getattr(typing, "_cleanups", []).clear()
     gc.collect()
     gc.freeze()  # a collection in a worker would otherwise copy every page of these objects
     try:
@@ -226,7 +229,7 @@ class Zygote:
         own_namespace = self._nursery is not None
         if reads:
             _birth.become_worker(
-                fds, own_namespace, lambda task, offer: _worker.read(task, offer, own_namespace)
+                fds, own_namespace, lambda task: _worker.read(task, task + 1, own_namespace)
             )
         _birth.become_worker(fds, own_namespace, _worker.main)
 

@@ -49,16 +49,13 @@ double Seconds(const json& timings, const char* key) {
   return value != timings.end() && value->is_number() ? value->get<double>() : 0;
 }
 
-ModelTimings ReadTimings(const WorkerEnd& end) {
-  ModelTimings timings;
-  timings.exit_s = end.exit_s;
-  const auto told = end.message->body.find("timings");
-  if (told == end.message->body.end() || !told->is_object()) return timings;
-  timings.open_s = Seconds(*told, "open_s");
-  timings.run_s = Seconds(*told, "run_s");
-  timings.encode_s = Seconds(*told, "encode_s");
-  timings.exit_cpu_s = end.cpu_s - Seconds(*told, "cpu_s");
-  return timings;
+void ReadTimings(const json& body, OutputAnswer& output) {
+  const auto told = body.find("timings");
+  if (told == body.end() || !told->is_object()) return;
+  output.timings.open_s = Seconds(*told, "open_s");
+  output.timings.run_s = Seconds(*told, "run_s");
+  output.timings.encode_s = Seconds(*told, "encode_s");
+  output.answered_cpu_s = Seconds(*told, "cpu_s");
 }
 
 Answer ReadOutput(WorkerEnd end) {
@@ -75,7 +72,7 @@ Answer ReadOutput(WorkerEnd end) {
   output.rows = *rows;
   output.bytes.copied_bytes = Count(body, "copied_bytes").value_or(0);
   output.bytes.duplicate_bytes = Count(body, "duplicate_bytes");
-  output.timings = ReadTimings(end);
+  ReadTimings(body, output);
   output.message = std::move(message.fds.front());
   if (message.fds.size() > 1) output.moved = std::move(message.fds[1]);
   return output;

@@ -21,7 +21,8 @@ struct OutputAnswer {
   base::UniqueFd moved;  // a segment that the worker made itself; invalid if it made none
   int64_t rows = 0;
   ByteCounts bytes;
-  ModelTimings timings;  // without what happens after publishing began
+  ModelTimings timings;  // without what happens after the answer
+  double answered_cpu_s = 0;
 };
 
 /// Anything but a table.

@@ -2,7 +2,7 @@
 //
 // A backend says what its zygotes' environment needs, makes the grant of a worker that is about to
 // start, and the grant publishes what the worker answers. Backends live as long as their engine;
-// a grant as long as its attempt. On the loop's thread, but for Grant::Publish.
+// a grant as long as its attempt. On the loop's thread, but for what Grant says.
 #pragma once
 
 #include <arrow/result.h>
@@ -19,8 +19,8 @@
 
 namespace zerrow::engine {
 
-/// What one worker may use to hand its output over. Destroyed after the worker and all its
-/// descendants are gone, it gives back what wasn't published.
+/// What one worker may use to hand its output over. Destroyed once the worker and all its
+/// descendants are gone, or nobody holds what was granted, it gives back what wasn't published.
 class Grant {
  public:
   virtual ~Grant() = default;
@@ -32,8 +32,12 @@ class Grant {
   /// Memory behind what is granted now.
   virtual int64_t BackedBytes() const { return 0; }
 
-  /// The worker is gone: its output, over `inputs`, becomes a table. Once, on whatever thread; it
-  /// takes time with the bytes. Errors as publish_output.h.
+  /// The worker says that it has let go of what it was granted: whether the kernel confirms that
+  /// nobody can write to its output any more. Nothing more is granted from then on. Any thread.
+  virtual bool IsSettled(const OutputAnswer& output);
+
+  /// The worker is gone, or its output settled: that, over `inputs`, becomes a table. Once, on
+  /// whatever thread; it takes time with the bytes. Errors as publish_output.h.
   virtual arrow::Result<Publication> Publish(OutputAnswer output, Segments inputs) = 0;
 };
 

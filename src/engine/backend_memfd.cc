@@ -1,4 +1,7 @@
+#include <algorithm>
+#include <iterator>
 #include <utility>
+#include <vector>
 
 #include "engine/backend.h"
 
@@ -18,8 +21,8 @@ class MemfdGrant final : public Grant {
 
   // Without references all chunks go back to the pool, on the reaper's thread: it takes time.
   ~MemfdGrant() override {
-    auto chunks =
-        std::make_shared<std::vector<shm::GrantedChunk>>(memory_->broker().TakeWorker(worker_));
+    TakeChunks();
+    auto chunks = std::make_shared<std::vector<shm::GrantedChunk>>(std::move(chunks_));
     if (chunks->empty()) return;
     reaper_.Post([chunks, memory = memory_] {
       [[maybe_unused]] const auto given = memory->Publish(std::move(*chunks), {});
@@ -30,19 +33,33 @@ class MemfdGrant final : public Grant {
 
   int64_t BackedBytes() const override { return memory_->broker().BackedBytes(worker_); }
 
+  bool IsSettled(const OutputAnswer& output) override {
+    TakeChunks();
+    return Grant::IsSettled(output) && std::ranges::all_of(chunks_, [this](const auto& granted) {
+             return memory_->pool().source().CheckUnused(granted.chunk).ok();
+           });
+  }
+
   arrow::Result<Publication> Publish(OutputAnswer output, Segments inputs) override {
     // What the allocator doesn't reach is copied, as a whole file if the worker chose so.
     if (output.format == PublishedTable::Format::kArrowFile) {
       return PublishFile(std::move(output), *ids_, reaper_);
     }
-    return PublishReferences(std::move(output),
-                             {std::move(inputs), memory_->broker().TakeWorker(worker_), 0}, *ids_,
+    TakeChunks();
+    return PublishReferences(std::move(output), {std::move(inputs), std::move(chunks_), 0}, *ids_,
                              reaper_, *memory_);
   }
 
  private:
+  // The broker gives them once, and from then on no more of them to the worker.
+  void TakeChunks() {
+    auto taken = memory_->broker().TakeWorker(worker_);
+    std::ranges::move(taken, std::back_inserter(chunks_));
+  }
+
   const uint64_t worker_;
   base::UniqueFd socket_;
+  std::vector<shm::GrantedChunk> chunks_;  // taken back from the worker
   const std::shared_ptr<shm::SharedMemory> memory_;
   const std::shared_ptr<shm::SegmentIds> ids_;
   const base::TaskThread& reaper_;

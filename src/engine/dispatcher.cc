@@ -70,6 +70,12 @@ void Dispatcher::OnLine(TaskId task, int stream, std::string_view line) {
   Offer(entry, task.run, OutputLine{entry.run.NameOf(task.index), stream, std::string(line)});
 }
 
+void Dispatcher::OnPublished(TaskId task, int attempt, const TablePtr& table) {
+  if (!Wants(task, attempt)) return;
+  runs_.at(task.run)->run.OnPublished(task.index, table);
+  Handle(resource::TaskPublished{task, attempt, table->AllSegments()});
+}
+
 void Dispatcher::OnEnded(TaskId task, int attempt, Outcome outcome) {
   resource::TaskEnded ended;
   ended.task = task;
@@ -81,6 +87,10 @@ void Dispatcher::OnEnded(TaskId task, int attempt, Outcome outcome) {
   const auto found = runs_.find(task.run);
   if (found == runs_.end() || !core_.Awaits(task, attempt)) return Handle(ended);
   Entry& entry = *found->second;
+  if (core_.IsLeaving(task)) {
+    entry.run.OnLeft(task.index, outcome, options_.now());
+    return Handle(ended);
+  }
   auto* planned = std::get_if<PlanResult>(&outcome.what);
   if (planned != nullptr && !core_.IsStopping(task)) {
     // Before the end of the task that they follow, or the run would end with it.

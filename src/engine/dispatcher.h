@@ -47,6 +47,11 @@ class Dispatcher {
   void OnRunning(resource::TaskId task, int attempt);
   void OnImporting(resource::RunId run, std::string file);
   void OnLine(resource::TaskId task, int stream, std::string_view line);
+  /// Whether the attempt may publish its table before its end: it wasn't stopped.
+  bool Wants(resource::TaskId task, int attempt) const { return core_.MayPublish(task, attempt); }
+  /// The attempt's table, which is wanted, is there and can't change any more. OnEnded tells of it
+  /// again, whatever has become of the process.
+  void OnPublished(resource::TaskId task, int attempt, const TablePtr& table);
   void OnEnded(resource::TaskId task, int attempt, Outcome outcome);
 
   const resource::Core& core() const { return core_; }

@@ -171,7 +171,7 @@ class HostileWorkerTest : public ::testing::Test {
     handlers.on_line = [](int, std::string_view) {};
     handlers.on_ended = [&](WorkerEnd end) { ended = std::move(end); };
     if (may_import) handlers.on_importing = [this](const std::string&) { ++imported_; };
-    EXPECT_TRUE(pool_->Start({{"op", "task"}}, {}, {}, std::move(handlers)).ok());
+    EXPECT_TRUE(pool_->Start({{"op", "task"}}, {}, std::move(handlers)).ok());
     for (int i = 0; i < 30'000 && !ended; ++i) EXPECT_TRUE(loop_->RunOnce(milliseconds(20)).ok());
     EXPECT_TRUE(ended) << role;
     return ended ? std::move(*ended) : WorkerEnd{};

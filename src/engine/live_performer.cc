@@ -20,12 +20,27 @@ Outcome FailedOutcome(std::string message) {
   return outcome;
 }
 
+// Waiting workers beyond a few wouldn't be there sooner, as one process forks them.
+constexpr size_t kMostAhead = 4;
+
+bool NeedsProject(const RunTask& task, const Run& run) {
+  return task.kind == RunTask::Kind::kNode && run.plan().nodes[task.node].imports();
+}
+
+Failure NotPublished(const Status& why) {
+  Failure failure;
+  failure.error.message = "its output can't be published: " + why.message();
+  return failure;
+}
+
+void NoteExit(const PublishedTable& table, Outcome& outcome) {
+  outcome.exit_cpu_s = outcome.cpu_s - table.answered_cpu_s;
+}
+
 std::optional<RunImport> ImportFor(TaskId id, const Run& run) {
   const RunTask& task = run.task(id.index);
   const bool first = task.kind == RunTask::Kind::kDiscover;
-  const bool needs =
-      first || (task.kind == RunTask::Kind::kNode && run.plan().nodes[task.node].imports());
-  return needs ? std::optional(RunImport{id.run, first}) : std::nullopt;
+  return first || NeedsProject(task, run) ? std::optional(RunImport{id.run, first}) : std::nullopt;
 }
 
 }  // namespace
@@ -68,7 +83,7 @@ void LivePerformer::Start(TaskId task, int number, const Run& run) {
   attempt.kind = what.kind;
   attempt.has_table = what.kind == RunTask::Kind::kNode && run.plan().nodes[what.node].has_table();
   const Status launched = Launch(task, attempt, active);
-  if (launched.ok()) return;
+  if (launched.ok()) return ForkAhead(task, attempt, active);
   if (what.kind == RunTask::Kind::kDiscover) {
     Outcome outcome;
     outcome.what = launched;
@@ -87,12 +102,31 @@ Status LivePerformer::Launch(TaskId task, Attempt& attempt, ActiveRun& active) {
     attempt.grant->Describe(message.body);
     broker = attempt.grant->TakeSocket();
   }
+  if (broker.valid()) {
+    message.body["broker"] = message.fds.size();
+    message.fds.push_back(broker.get());
+  }
   const std::optional<RunImport> import = ImportFor(task, *active.run);
-  ARROW_ASSIGN_OR_RAISE(
-      attempt.worker,
-      attempt.pool->Start(message.body, message.fds, std::move(broker), HandlersFor(task), import));
+  ARROW_ASSIGN_OR_RAISE(attempt.worker,
+                        attempt.pool->Start(message.body, message.fds, HandlersFor(task), import));
   if (active.paused) attempt.pool->Pause(*attempt.worker, true);
   return Status::OK();
+}
+
+// As many as may start next.
+void LivePerformer::ForkAhead(TaskId started, const Attempt& attempt, ActiveRun& active) {
+  const Run& run = *active.run;
+  if (attempt.kind == RunTask::Kind::kDiscover) return;
+  if (!std::exchange(active.planned, true)) {
+    for (size_t i = 1; i < run.task_count(); ++i) {
+      ++active.unstarted[NeedsProject(run.task(i), run) ? 1 : 0];
+    }
+  }
+  if (attempt.number == 1) --active.unstarted[NeedsProject(run.task(started.index), run) ? 1 : 0];
+  const size_t most = std::min(kMostAhead, static_cast<size_t>(run.request().options.jobs));
+  const auto [others, importing] = active.unstarted;
+  attempt.pool->ForkAhead(std::min(most, importing), started.run);
+  attempt.pool->ForkAhead(std::min(most, others), std::nullopt);
 }
 
 WorkerHandlers LivePerformer::HandlersFor(TaskId task) {
@@ -115,6 +149,7 @@ WorkerHandlers LivePerformer::HandlersFor(TaskId task) {
       dispatcher_->OnImporting(task.run, std::move(file));
     };
   }
+  handlers.on_left = [this, task](base::Message answer) { OnWorkerLeft(task, std::move(answer)); };
   handlers.on_ended = [this, task](WorkerEnd end) { OnWorkerEnded(task, std::move(end)); };
   return handlers;
 }
@@ -165,38 +200,108 @@ int64_t LivePerformer::EndRun(RunId run) {
   return std::max(active.mapped().peak_bytes, sampler_.current_bytes());
 }
 
+struct LivePerformer::Publishing {
+  OutputAnswer output;
+  Segments inputs;
+  std::shared_ptr<Grant> grant;
+  bool settled = false;
+  arrow::Result<Publication> published = Status::UnknownError("not published");
+
+  void Publish() {
+    published = base::CatchExceptions(
+        [this] { return grant->Publish(std::move(output), std::move(inputs)); });
+    grant.reset();
+  }
+};
+
+// Its exit takes longer than all else between its function's return and the call of the next one.
+void LivePerformer::OnWorkerLeft(TaskId task, base::Message message) {
+  Attempt& attempt = attempts_.at(task);
+  WorkerEnd end;
+  end.message = std::move(message);
+  Answer answer = ReadAnswer(std::move(end));
+  auto* output = std::get_if<OutputAnswer>(&answer);
+  if (output == nullptr || !attempt.grant) {
+    attempt.answer = std::move(answer);
+    return;
+  }
+  attempt.publishing = true;
+  auto job = std::make_shared<Publishing>();
+  job->output = std::move(*output);
+  job->inputs = attempt.inputs;
+  job->grant = attempt.grant;
+  loop_.Post(
+      [job] {
+        job->settled = job->grant->IsSettled(job->output);
+        if (job->settled) job->Publish();
+      },
+      [this, task, job] { OnTriedToPublish(task, *job); });
+}
+
+void LivePerformer::OnTriedToPublish(TaskId task, Publishing& job) {
+  Attempt& attempt = attempts_.at(task);
+  attempt.publishing = false;
+  if (job.settled) {
+    attempt.grant.reset();
+    attempt.inputs.clear();
+    const bool wanted = dispatcher_->Wants(task, attempt.number);
+    auto table = wanted ? Store(std::move(job.published)) : Status::Cancelled("it was stopped");
+    if (table.ok()) {
+      attempt.published = *table;
+      // Should it not exit by itself: it has no slot any more.
+      if (attempt.worker) attempt.pool->Kill(*attempt.worker);
+      dispatcher_->OnPublished(task, attempt.number, *table);
+    } else {
+      attempt.answer = NotPublished(table.status());
+    }
+  } else if (!attempt.answer) {
+    attempt.answer = std::move(job.output);
+  }
+  if (attempt.ended) Conclude(task);
+}
+
 void LivePerformer::OnWorkerEnded(TaskId task, WorkerEnd end) {
   Attempt& attempt = attempts_.at(task);
   attempt.worker.reset();
-  // Not from inside the end of a whole zygote: the next task would look for a new one.
-  const bool zygote_lost = end.lost;
-  const std::string why_lost = end.error;
-  Outcome outcome;
+  attempt.zygote_lost = end.lost;
+  Outcome& outcome = attempt.ended.emplace();
   outcome.lost = end.lost && end.was_ready;
   outcome.cpu_s = end.cpu_s;
+  outcome.exit_s = end.exit_s;
   outcome.peak_memory_bytes = attempt.pid > 0 ? sampler_.RemoveProcess(attempt.pid) : 0;
   // It may have lived too shortly to be sampled.
   if (outcome.peak_memory_bytes == 0) outcome.peak_memory_bytes = end.max_rss_bytes;
-  const bool discovery = attempt.kind == RunTask::Kind::kDiscover;
-  if (discovery && zygote_lost) {
-    outcome.what = Status::IOError(why_lost);
+  if (end.lost && attempt.kind == RunTask::Kind::kDiscover) {
+    outcome.what = Status::IOError(end.error);
     return TellLater(task, std::move(outcome));
   }
-  Answer answer = ReadAnswer(std::move(end));
-  if (auto* output = std::get_if<OutputAnswer>(&answer)) {
+  if (!end.left || !end.error.empty()) attempt.answer = ReadAnswer(std::move(end));
+  if (!attempt.publishing) Conclude(task);
+}
+
+void LivePerformer::Conclude(TaskId task) {
+  Attempt& attempt = attempts_.at(task);
+  Outcome outcome = std::move(*attempt.ended);
+  if (attempt.published) {
+    outcome.lost = false;
+    NoteExit(*attempt.published, outcome);
+    outcome.what = std::move(attempt.published);
+  } else if (auto* output = std::get_if<OutputAnswer>(&*attempt.answer)) {
     return OnOutput(task, std::move(outcome), std::move(*output));
-  }
-  if (auto* value = std::get_if<ValueAnswer>(&answer)) {
-    if (discovery) return OnDescribed(task, std::move(outcome), std::move(value->value));
+  } else if (auto* value = std::get_if<ValueAnswer>(&*attempt.answer)) {
+    if (attempt.kind == RunTask::Kind::kDiscover) {
+      return OnDescribed(task, std::move(outcome), std::move(value->value));
+    }
     outcome.what = std::move(value->value);
-    return Tell(task, std::move(outcome));
+  } else {
+    auto failure = std::move(std::get<Failure>(*attempt.answer));
+    if (failure.status == ModelStatus::kKilled && CountOomKills() > oom_kills_before_) {
+      failure.error.message += "; meanwhile the kernel killed a process because memory ran out";
+    }
+    outcome.what = std::move(failure);
   }
-  auto failure = std::move(std::get<Failure>(answer));
-  if (failure.status == ModelStatus::kKilled && CountOomKills() > oom_kills_before_) {
-    failure.error.message += "; meanwhile the kernel killed a process because memory ran out";
-  }
-  outcome.what = std::move(failure);
-  return zygote_lost ? TellLater(task, std::move(outcome)) : Tell(task, std::move(outcome));
+  // Not from inside the end of a whole zygote: the next task would look for a new one.
+  attempt.zygote_lost ? TellLater(task, std::move(outcome)) : Tell(task, std::move(outcome));
 }
 
 void LivePerformer::OnDescribed(TaskId task, Outcome outcome, json value) {
@@ -226,32 +331,28 @@ void LivePerformer::OnOutput(TaskId task, Outcome outcome, OutputAnswer output) 
     outcome.what = FailedOutcome("its worker answered with a table where none was asked for").what;
     return Tell(task, std::move(outcome));
   }
-  struct Job {
-    Outcome outcome;
-    OutputAnswer output;
-    Segments inputs;
-    std::shared_ptr<Grant> grant;
-    arrow::Result<Publication> published = Status::UnknownError("not published");
-  };
-  auto job = std::make_shared<Job>(Job{std::move(outcome), std::move(output),
-                                       std::move(attempt.inputs), std::move(attempt.grant)});
-  loop_.Post(
-      [job] {
-        job->published = base::CatchExceptions(
-            [&] { return job->grant->Publish(std::move(job->output), std::move(job->inputs)); });
-        job->grant.reset();
-      },
-      [this, task, job] {
-        if (job->published.ok()) {
-          for (auto& segment : job->published->segments) store_.Add(std::move(segment));
-          job->outcome.what = std::move(job->published->table);
-        } else {
-          job->outcome.what =
-              FailedOutcome("its output can't be published: " + job->published.status().message())
-                  .what;
-        }
-        Tell(task, std::move(job->outcome));
-      });
+  auto job = std::make_shared<Publishing>();
+  job->output = std::move(output);
+  job->inputs = std::move(attempt.inputs);
+  job->grant = std::move(attempt.grant);
+  auto held = std::make_shared<Outcome>(std::move(outcome));
+  loop_.Post([job] { job->Publish(); },
+             [this, task, job, held] {
+               auto table = Store(std::move(job->published));
+               if (table.ok()) {
+                 NoteExit(**table, *held);
+                 held->what = std::move(*table);
+               } else {
+                 held->what = NotPublished(table.status());
+               }
+               Tell(task, std::move(*held));
+             });
+}
+
+arrow::Result<TablePtr> LivePerformer::Store(arrow::Result<Publication> published) {
+  ARROW_ASSIGN_OR_RAISE(Publication publication, std::move(published));
+  for (auto& segment : publication.segments) store_.Add(std::move(segment));
+  return std::move(publication.table);
 }
 
 void LivePerformer::Tell(TaskId task, Outcome outcome) {

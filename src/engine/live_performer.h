@@ -5,6 +5,7 @@
 // their memory; if the engine is killed the kernel does.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -61,7 +62,7 @@ class LivePerformer final : public Performer {
   int64_t TableBytes() const;
 
  private:
-  /// An attempt's process, from start until its output is published.
+  /// An attempt's process, from start until its output is published and it is gone.
   struct Attempt {
     int number = 1;
     RunTask::Kind kind = RunTask::Kind::kNode;
@@ -71,7 +72,14 @@ class LivePerformer final : public Performer {
     WorkerPool* pool = nullptr;
     std::optional<WorkerId> worker;  // nullopt: it is gone
     pid_t pid = 0;
+    // Once it has left, its output may be published before it is gone.
+    std::optional<Answer> answer;  // unless it is being published
+    bool publishing = false;       // on the second thread
+    TablePtr published;
+    std::optional<Outcome> ended;  // it is gone, and that is known of it
+    bool zygote_lost = false;      // or what it was forked from
   };
+  struct Publishing;
   /// What an active run has here.
   struct ActiveRun {
     ZygoteOptions zygote;
@@ -79,18 +87,26 @@ class LivePerformer final : public Performer {
     const Run* run = nullptr;
     int64_t peak_bytes = 0;
     bool paused = false;
-    bool warned = false;  // that the shim isn't loaded
+    bool warned = false;                // that the shim isn't loaded
+    bool planned = false;               // the next is known
+    std::array<size_t, 2> unstarted{};  // tasks: that don't need the project, and that do
   };
 
   ActiveRun& Activate(resource::RunId id, const Run& run);
   arrow::Status Launch(resource::TaskId task, Attempt& attempt, ActiveRun& active);
   WorkerHandlers HandlersFor(resource::TaskId task);
   void WarnWithoutShim(resource::TaskId task);
+  void ForkAhead(resource::TaskId started, const Attempt& attempt, ActiveRun& active);
+  void OnWorkerLeft(resource::TaskId task, base::Message message);
+  void OnTriedToPublish(resource::TaskId task, Publishing& job);
   void OnWorkerEnded(resource::TaskId task, WorkerEnd end);
+  void Conclude(resource::TaskId task);
   void OnDescribed(resource::TaskId task, Outcome outcome, nlohmann::json value);
   void OnOutput(resource::TaskId task, Outcome outcome, OutputAnswer output);
+  arrow::Result<TablePtr> Store(arrow::Result<Publication> published);
   void Tell(resource::TaskId task, Outcome outcome);
   void TellLater(resource::TaskId task, Outcome outcome);
+
   EventLoop& loop_;
   shm::SegmentStore& store_;
   const Options options_;

@@ -96,6 +96,7 @@ arrow::Result<Publication> PublishReferences(OutputAnswer output, Granted grante
   table->rows = summary.num_rows;
   table->bytes = CountBytes(summary, granted.inputs, granted.moved, output.bytes);
   table->timings = output.timings;
+  table->answered_cpu_s = output.answered_cpu_s;
   table->timings.trim_cpu_s = published.trim_cpu_s;
   table->timings.freeze_cpu_s = published.freeze_cpu_s;
   // A file of which nothing is used isn't the table's.
@@ -106,6 +107,11 @@ arrow::Result<Publication> PublishReferences(OutputAnswer output, Granted grante
   publication.segments.push_back(message);
   publication.table = std::move(table);
   return publication;
+}
+
+bool IsSealed(const OutputAnswer& output) {
+  return base::IsSealed(output.message.get()) &&
+         (!output.moved.valid() || base::IsSealed(output.moved.get()));
 }
 
 arrow::Result<Publication> PublishFile(OutputAnswer output, shm::SegmentIds& ids,
@@ -125,6 +131,7 @@ arrow::Result<Publication> PublishFile(OutputAnswer output, shm::SegmentIds& ids
   table->bytes.copied_bytes = message->size_bytes();
   table->bytes.duplicate_bytes = output.bytes.duplicate_bytes;
   table->timings = output.timings;
+  table->answered_cpu_s = output.answered_cpu_s;
   return Publication{std::move(table), {message}};
 }
 

@@ -1,4 +1,5 @@
-// Makes a worker's output a published table, after the worker and its descendants are gone.
+// Makes a worker's output a published table, once nobody can write to it any more: the worker and
+// its descendants are gone, or the kernel says so.
 //
 // Trusts nothing: the message must be sealed and pass sipc::Check against what the worker was
 // granted (its inputs' segments and its own chunks), and the numbers come from the checked
@@ -39,6 +40,9 @@ struct Granted {
 arrow::Result<Publication> PublishReferences(OutputAnswer output, Granted granted,
                                              shm::SegmentIds& ids, const base::TaskThread& reaper,
                                              shm::SharedMemory& memory);
+
+/// The files that the worker has made itself can't change any more.
+bool IsSealed(const OutputAnswer& output);
 
 /// A table that is an Arrow IPC file. SerializationError if it is something else.
 arrow::Result<Publication> PublishFile(OutputAnswer output, shm::SegmentIds& ids,

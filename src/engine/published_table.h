@@ -7,7 +7,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "resource/ledger.h"
@@ -24,8 +23,8 @@ struct PublishedTable {
   std::vector<resource::SegmentBytes> segments;  // that the message refers to, ascending
   int64_t rows = 0;
   ByteCounts bytes;
-  std::optional<int64_t> duplicate_bytes;
-  ModelTimings timings;
+  ModelTimings timings;       // without what happens once it is published
+  double answered_cpu_s = 0;  // the worker's CPU until it answered, as it says
 
   /// The message's segment and the others.
   std::vector<resource::SegmentBytes> AllSegments() const {

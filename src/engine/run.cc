@@ -139,12 +139,24 @@ void Run::OnStarted(size_t task, Time now) {
   importing_.clear();
 }
 
+void Run::OnLeft(size_t task, const Outcome& outcome, Time now) {
+  ModelReport* model = ReportOf(task);
+  if (model == nullptr) return;
+  model->wall_s = now - started_[task];
+  model->cpu_s = outcome.cpu_s;
+  model->peak_memory_bytes = outcome.peak_memory_bytes;
+  if (!model->timings) return;
+  model->timings->exit_s = outcome.exit_s;
+  model->timings->exit_cpu_s = outcome.exit_cpu_s;
+}
+
 ModelStatus Run::OnEnded(size_t task, Outcome outcome, Time now) {
-  if (ModelReport* model = ReportOf(task)) {
-    model->wall_s = now - started_[task];
-    model->cpu_s = outcome.cpu_s;
-    model->peak_memory_bytes = outcome.peak_memory_bytes;
-  }
+  const ModelStatus status = Take(task, outcome);
+  OnLeft(task, outcome, now);
+  return status;
+}
+
+ModelStatus Run::Take(size_t task, Outcome& outcome) {
   // From here on each imports it, whichever process it was.
   if (outcome.lost && report_.import_again && report_.import_again->empty()) {
     report_.import_again = "the process that had imported it was lost during the run";
@@ -164,11 +176,18 @@ ModelStatus Run::OnTable(size_t task, const TablePtr& table) {
   if (model == nullptr || model->kind == ModelKind::kExpectation) {
     return Fail(task, FailureOf("its worker answered with a table where none was asked for"));
   }
-  model->rows = table->rows;
-  model->bytes = table->bytes;
-  if (request_.options.account) model->timings = table->timings;
-  tables_[tasks_[task].node] = table;
+  NoteTable(task, table);
   return ModelStatus::kSuccess;
+}
+
+void Run::NoteTable(size_t task, const TablePtr& table) {
+  ModelReport& model = *ReportOf(task);
+  model.rows = table->rows;
+  model.bytes = table->bytes;
+  if (request_.options.account) model.timings = table->timings;
+  const size_t node = tasks_[task].node;
+  tables_[node] = table;
+  if (IsKept(plan_.nodes[node])) kept_tables_[task] = table;
 }
 
 ModelStatus Run::OnValue(size_t task, const json& value) {
@@ -277,12 +296,12 @@ const ModelReport* Run::OnFinished(size_t task, ModelStatus status) {
   if (status != ModelStatus::kSuccess) {
     // It may have answered with a table before it was stopped.
     tables_[node].reset();
+    kept_tables_.erase(task);
     model->rows.reset();
     model->bytes = {};
     model->timings.reset();
-  } else if (tables_[node] && IsKept(plan_.nodes[node])) {
+  } else if (kept_tables_.contains(task)) {
     kept_[model->name] = task;
-    kept_tables_[task] = tables_[node];
   }
   return model;
 }

@@ -51,6 +51,8 @@ struct Outcome {
   /// is none of these, or what the engine itself couldn't do.
   std::variant<Failure, arrow::Status, PlanResult, TablePtr, nlohmann::json> what;
   double cpu_s = 0;
+  double exit_s = 0;      // from the answer until the last of its processes is gone
+  double exit_cpu_s = 0;  // of that, in the worker
   int64_t peak_memory_bytes = 0;
   bool lost = false;  // through no doing of the task: resource::TaskEnded
 };
@@ -63,6 +65,7 @@ class Run {
   const Plan& plan() const { return plan_; }
   Plan& plan() { return plan_; }
   const RunTask& task(size_t index) const { return tasks_[index]; }
+  size_t task_count() const { return tasks_.size(); }
   /// Null: absent.
   const TablePtr& table(size_t node) const { return tables_[node]; }
   /// The node's, whose lines and errors these are; empty while the project is read.
@@ -78,6 +81,9 @@ class Run {
   std::vector<resource::TaskSpec> OnPlanned(PlanResult planned);
 
   void OnStarted(size_t task, resource::Time now);
+  /// The task's table is there; OnLeft follows, once its process has ended, instead of OnEnded.
+  void OnPublished(size_t task, const TablePtr& table) { NoteTable(task, table); }
+  void OnLeft(size_t task, const Outcome& outcome, resource::Time now);
   /// Takes what came of an attempt; the status that the Core is to know. What was wrong with it is
   /// reported once the task has finished: an attempt that was lost may be followed by another one.
   ModelStatus OnEnded(size_t task, Outcome outcome, resource::Time now);
@@ -100,7 +106,9 @@ class Run {
   resource::TaskSpec SpecOf(const RunTask& task) const;
   void AddTasks();
   bool IsKept(const PlanNode& node) const;
+  ModelStatus Take(size_t task, Outcome& outcome);
   ModelStatus OnTable(size_t task, const TablePtr& table);
+  void NoteTable(size_t task, const TablePtr& table);
   ModelStatus OnValue(size_t task, const nlohmann::json& value);
   ModelStatus OnExpectation(ModelReport& report, size_t task, const nlohmann::json& value);
   ModelStatus Fail(size_t task, Failure failure);
@@ -117,8 +125,8 @@ class Run {
   std::vector<std::optional<Failure>> failures_;  // by task: its last attempt's, until it finishes
   std::vector<TablePtr> tables_;                  // by node
   std::map<std::string, size_t> kept_;            // name -> task
-  std::map<size_t, TablePtr> kept_tables_;
-  std::string importing_;  // the file that is being imported
+  std::map<size_t, TablePtr> kept_tables_;        // by task
+  std::string importing_;                         // the file that is being imported
   bool cancelled_ = false;
   arrow::Status failed_;  // the engine's own failure
   RunReport report_;

@@ -57,7 +57,7 @@ class Simulation {
   SimulatedPerformer::Rates RandomRates() {
     const double trouble = random_.Chance(0.4) ? 0 : 0.15 * random_.Unit();
     const auto some = [&] { return random_.Chance(0.5) ? 0 : trouble; };
-    return {some(), some(), some(), 2 * some(), 0.3 * some(), some(), some()};
+    return {some(), some(), some(), 2 * some(), 0.3 * some(), some(), some(), random_.Unit()};
   }
 
   void AddRun(RunId run, size_t models) {
@@ -220,6 +220,8 @@ TEST(Simulation, EverythingHappens) {
                            "reshared",
                            "line",
                            "plan after stop",
+                           "published early",
+                           "published in vain",
                            "while",
                            "its",
                            "importing",

@@ -2,16 +2,16 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <fstream>
 #include <utility>
+
+#include "engine/json_fields.h"
 
 namespace zerrow::engine {
 
@@ -24,10 +24,8 @@ using std::chrono::milliseconds;
 
 namespace {
 
-constexpr size_t kWorkerMaxFds = 4;  // an answer carries two at most
 constexpr Channel::Limits kZygoteLimits = {.body_bytes = 64 << 10, .fds = 4};
 constexpr size_t kOutputTailBytes = 8 * 1024;
-constexpr int kMaxImporting = 10'000;  // docs/formats/worker_protocol.md
 constexpr milliseconds kZygotePatience = std::chrono::seconds(2);
 
 struct Pipe {
@@ -43,83 +41,7 @@ arrow::Result<Pipe> MakePipe() {
   return pipe;
 }
 
-// nullopt: nothing there now. Empty: end of file.
-std::optional<std::string_view> ReadSome(int fd, std::array<char, 64 * 1024>& buffer) {
-  const ssize_t got = ::read(fd, buffer.data(), buffer.size());
-  if (got < 0) {
-    if (errno == EAGAIN || errno == EINTR) return std::nullopt;
-    return std::string_view();
-  }
-  return std::string_view(buffer.data(), static_cast<size_t>(got));
-}
-
-void SendKill(const UniqueFd& pidfd) {
-  if (pidfd.valid()) ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
-}
-
-// The process's number in our own PID namespace; 0 if it can't be found out.
-pid_t PidOf(int pidfd) {
-  std::ifstream info("/proc/self/fdinfo/" + std::to_string(pidfd));
-  std::string key;
-  while (info >> key) {
-    pid_t pid = 0;
-    if (key == "Pid:" && info >> pid) return pid > 0 ? pid : 0;
-  }
-  return 0;
-}
-
-double NumberOr(const json& body, const char* key, double otherwise) {
-  const auto value = body.find(key);
-  return value != body.end() && value->is_number() ? value->get<double>() : otherwise;
-}
-
-int64_t IntegerOr(const json& body, const char* key, int64_t otherwise) {
-  const auto value = body.find(key);
-  if (value == body.end() || !value->is_number_integer()) return otherwise;
-  if (value->is_number_unsigned() && value->get<uint64_t>() > INT64_MAX) return otherwise;
-  return value->get<int64_t>();
-}
-
-bool Flag(const json& body, const char* key) {
-  const auto value = body.find(key);
-  return value != body.end() && value->is_boolean() && value->get<bool>();
-}
-
-std::string Text(const json& body, const char* key) {
-  if (!body.is_object()) return "";
-  const auto value = body.find(key);
-  return value != body.end() && value->is_string() ? value->get<std::string>() : "";
-}
-
 }  // namespace
-
-struct WorkerPool::Worker {
-  struct Output {
-    UniqueFd pipe;
-    EventLoop::WatchId watch = 0;
-    std::unique_ptr<LineSplitter> lines;
-  };
-
-  explicit Worker(Channel task_channel) : channel(std::move(task_channel)) {}
-
-  Channel channel;
-  EventLoop::WatchId channel_watch = 0;
-  std::array<Output, 2> outputs;   // 1 and 2
-  std::vector<UniqueFd> fork_fds;  // the worker's ends, until its fork was asked for
-  UniqueFd pidfd;                  // once forked
-  WorkerHandlers handlers;
-  std::optional<Message> answer;
-  std::optional<base::UnparsedMessage> large_answer;  // instead of it
-  std::chrono::steady_clock::time_point answered;
-  // Since when the zygote owes something: its fork, then nothing, then its end.
-  std::optional<std::chrono::steady_clock::time_point> owed_since;
-  bool killed = false;
-  bool paused = false;
-  bool lost = false;  // with the process that it was forked from
-  std::optional<RunImport> import;
-  std::string error;
-  int importing = 0;
-};
 
 arrow::Result<std::unique_ptr<WorkerPool>> WorkerPool::Make(EventLoop& loop,
                                                             const ZygoteOptions& options) {
@@ -166,29 +88,81 @@ arrow::Status WorkerPool::Watch() {
 }
 
 arrow::Result<WorkerId> WorkerPool::Start(const json& task, std::span<const int> task_fds,
-                                          UniqueFd broker, WorkerHandlers handlers,
+                                          WorkerHandlers handlers,
                                           std::optional<RunImport> import) {
+  if (lost()) return arrow::Status::IOError(lost_);
+  while (true) {
+    const auto waiting = std::ranges::find_if(
+        workers_, [&](const auto& entry) { return entry.second->waits_for(import); });
+    const bool forks = waiting == workers_.end();
+    ARROW_ASSIGN_OR_RAISE(const WorkerId id,
+                          forks ? Fork(import) : arrow::Result<WorkerId>(waiting->first));
+    Worker& worker = *workers_.at(id);
+    // A task lies in the socket until its worker is there: it fits, as bodies beyond 32 KiB travel
+    // as a file.
+    const arrow::Status sent = worker.channel.Send(task, task_fds);
+    if (sent.ok()) {
+      Give(id, worker, std::move(handlers));
+      return id;
+    }
+    Forget(id);
+    if (forks) return sent;  // or else one that waited and is gone by now
+  }
+}
+
+void WorkerPool::Give(WorkerId id, Worker& worker, WorkerHandlers handlers) {
+  worker.waits = false;
+  worker.handlers = std::move(handlers);
+  if (!worker.pidfd.valid()) return;
+  // Not from inside of Start.
+  loop_.Call([this, id] {
+    const auto found = workers_.find(id);
+    if (found != workers_.end()) found->second->OnForked();
+  });
+}
+
+void WorkerPool::ForkAhead(size_t count, std::optional<resource::RunId> run) {
+  const auto import = run ? std::optional(RunImport{*run}) : std::nullopt;
+  auto waiting = static_cast<size_t>(std::ranges::count_if(
+      workers_, [&](const auto& entry) { return entry.second->waits_for(import); }));
+  while (waiting < count && Fork(import).ok()) ++waiting;
+}
+
+// The end of its channel ends it.
+template <typename Wanted>
+void WorkerPool::ForgetWaiting(Wanted wanted) {
+  std::vector<WorkerId> ids;
+  for (const auto& [id, worker] : workers_) {
+    if (worker->waits && wanted(*worker)) ids.push_back(id);
+  }
+  for (const WorkerId id : ids) Forget(id);
+}
+
+void WorkerPool::EndWaiting() {
+  ForgetWaiting([](const Worker&) { return true; });
+}
+
+bool WorkerPool::is_needed() const {
+  return !runs_.empty() ||
+         std::ranges::any_of(workers_, [](const auto& entry) { return !entry.second->waits; });
+}
+
+arrow::Result<WorkerId> WorkerPool::Fork(std::optional<RunImport> import) {
   if (lost()) return arrow::Status::IOError(lost_);
   ARROW_ASSIGN_OR_RAISE(auto channels, Channel::MakePair());
   ARROW_ASSIGN_OR_RAISE(Pipe out, MakePipe());
   ARROW_ASSIGN_OR_RAISE(Pipe err, MakePipe());
   const WorkerId id = next_id_++;
-  Worker& worker =
-      *workers_.emplace(id, std::make_unique<Worker>(std::move(channels.first))).first->second;
-  worker.handlers = std::move(handlers);
-  worker.import = import;
+  const auto added =
+      workers_.emplace(id, std::make_unique<Worker>(std::move(channels.first), import));
+  Worker& worker = *added.first->second;
   worker.outputs[0].pipe = std::move(out.read);
   worker.outputs[1].pipe = std::move(err.read);
   ARROW_ASSIGN_OR_RAISE(auto task_socket, base::Duplicate(channels.second.fd()));
   worker.fork_fds.push_back(std::move(task_socket));
   worker.fork_fds.push_back(std::move(out.write));
   worker.fork_fds.push_back(std::move(err.write));
-  if (broker.valid()) worker.fork_fds.push_back(std::move(broker));
-  // A task lies in the socket until its worker is there: it fits, as bodies beyond 32 KiB travel
-  // as a file.
-  arrow::Status status = worker.channel.Send(task, task_fds);
-  if (status.ok()) status = WatchWorker(id, worker);
-  if (!status.ok()) {
+  if (const arrow::Status status = WatchWorker(id, worker); !status.ok()) {
     Forget(id);
     return status;
   }
@@ -227,6 +201,7 @@ void WorkerPool::SendRequests() {
 
 void WorkerPool::EndRun(resource::RunId run) {
   if (runs_.erase(run) == 0 || lost()) return;
+  ForgetWaiting([run](const Worker& worker) { return worker.import && worker.import->run == run; });
   unsent_ends_.insert(run);
   SendRequests();
 }
@@ -255,12 +230,11 @@ arrow::Status WorkerPool::WatchWorker(WorkerId id, Worker& worker) {
   ARROW_ASSIGN_OR_RAISE(worker.channel_watch,
                         loop_.Watch(worker.channel.fd(), [this, id] { OnWorkerMessage(id); }));
   for (const int stream : {1, 2}) {
-    auto& output = worker.outputs[static_cast<size_t>(stream - 1)];
-    output.lines = std::make_unique<LineSplitter>(
-        [&worker, stream](std::string_view line) { worker.handlers.on_line(stream, line); });
-    ARROW_ASSIGN_OR_RAISE(output.watch, loop_.Watch(output.pipe.get(), [this, &worker, stream] {
-      ReadOutput(worker, stream);
-    }));
+    ARROW_ASSIGN_OR_RAISE(worker.output(stream).watch,
+                          loop_.Watch(worker.output(stream).pipe.get(), [this, &worker, stream] {
+                            if (worker.ReadOutput(stream)) return;
+                            loop_.Unwatch(std::exchange(worker.output(stream).watch, 0));
+                          }));
   }
   return arrow::Status::OK();
 }
@@ -277,8 +251,7 @@ void WorkerPool::Kill(WorkerId id) {
   const auto worker = workers_.find(id);
   if (worker == workers_.end()) return;
   // Its end makes the zygote kill the rest of its tree. One that isn't forked yet dies when it is.
-  worker->second->killed = true;
-  SendKill(worker->second->pidfd);
+  worker->second->Kill();
   if (worker->second->pidfd.valid()) worker->second->owed_since = std::chrono::steady_clock::now();
 }
 
@@ -286,8 +259,8 @@ void WorkerPool::KillOverstaying(milliseconds limit) {
   std::vector<WorkerId> found;
   const auto now = std::chrono::steady_clock::now();
   for (const auto& [id, worker] : workers_) {
-    const bool answered = worker->answer || worker->large_answer;
-    if (answered && !worker->killed && now - worker->answered > limit) found.push_back(id);
+    if (worker->has_answered() && !worker->killed && now - worker->answered > limit)
+      found.push_back(id);
   }
   for (const WorkerId id : found) Kill(id);
 }
@@ -327,7 +300,7 @@ void WorkerPool::OnForked(WorkerId id, std::vector<UniqueFd> fds) {
   worker->second->pidfd = std::move(fds.front());
   worker->second->owed_since.reset();
   if (worker->second->killed) return Kill(id);
-  worker->second->handlers.on_forked(PidOf(worker->second->pidfd.get()));
+  worker->second->OnForked();
 }
 
 void WorkerPool::OnExited(WorkerId id, const json& body) {
@@ -345,53 +318,10 @@ void WorkerPool::OnWorkerMessage(WorkerId id) {
   const auto found = workers_.find(id);
   if (found == workers_.end()) return;
   Worker& worker = *found->second;
-  if (TakeMessage(worker) != Taken::kEnd) return;
+  if (worker.TakeMessage() != Worker::Taken::kEnd) return;
   // The end of file is not yet the end: that is when the zygote has reaped it.
   loop_.Unwatch(std::exchange(worker.channel_watch, 0));
   if (!worker.error.empty()) Kill(id);
-}
-
-// The worker of discovery sends some "importing", and each worker one answer.
-WorkerPool::Taken WorkerPool::TakeMessage(Worker& worker) {
-  auto received = worker.channel.ReceiveUnparsed(
-      milliseconds(0), {.body_bytes = worker.handlers.max_answer_bytes, .fds = kWorkerMaxFds});
-  if (received.status().IsIOError()) return Taken::kNothing;
-  if (received.ok() && !received->has_value()) return Taken::kEnd;
-  if (received.status().IsCapacityError()) {
-    worker.error = received.status().message();
-  } else if (!received.ok()) {
-    worker.error = "it sent a malformed message: " + received.status().message();
-  } else if (worker.answer || worker.large_answer) {
-    worker.error = "it sent more than one answer";
-  } else if ((*received)->is_large()) {
-    worker.large_answer = std::move(**received);
-    worker.answered = std::chrono::steady_clock::now();
-  } else if (auto parsed = base::Parse(std::move(**received)); parsed.ok()) {
-    TakeParsed(worker, std::move(*parsed));
-  } else {
-    worker.error = "it sent a malformed message: " + parsed.status().message();
-  }
-  return worker.error.empty() ? Taken::kMessage : Taken::kEnd;
-}
-
-void WorkerPool::TakeParsed(Worker& worker, Message message) {
-  if (!worker.handlers.on_importing || Text(message.body, "op") != "importing") {
-    worker.answer = std::move(message);
-    worker.answered = std::chrono::steady_clock::now();
-  } else if (++worker.importing > kMaxImporting) {
-    worker.error = "it said more than " + std::to_string(kMaxImporting) + " times what it imports";
-  } else {
-    worker.handlers.on_importing(Text(message.body, "file"));
-  }
-}
-
-void WorkerPool::ReadOutput(Worker& worker, int stream) {
-  auto& output = worker.outputs[static_cast<size_t>(stream - 1)];
-  std::array<char, 64 * 1024> buffer;
-  const auto bytes = ReadSome(output.pipe.get(), buffer);
-  if (!bytes) return;
-  if (!bytes->empty()) return output.lines->Add(*bytes);
-  loop_.Unwatch(std::exchange(output.watch, 0));
 }
 
 void WorkerPool::ReadZygoteOutput() {
@@ -430,25 +360,14 @@ void WorkerPool::End(WorkerId id, int wait_status, double cpu_s, int64_t max_rss
                      std::string error) {
   const auto found = workers_.find(id);
   if (found == workers_.end()) return;
-  // What it sent and printed before its end may still lie in the kernel.
   Worker* const worker = found->second.get();
-  while (worker->error.empty() && TakeMessage(*worker) == Taken::kMessage) {
-  }
-  for (int stream : {1, 2}) {
-    auto& output = worker->outputs[static_cast<size_t>(stream - 1)];
-    std::array<char, 64 * 1024> buffer;
-    for (auto bytes = ReadSome(output.pipe.get(), buffer); bytes && !bytes->empty();
-         bytes = ReadSome(output.pipe.get(), buffer)) {
-      output.lines->Add(*bytes);
-    }
-    output.lines->Finish();
-  }
+  worker->TakeRest();
   if (!worker->error.empty()) error = worker->error;
   const std::chrono::duration<double> exit = std::chrono::steady_clock::now() - worker->answered;
-  const bool answered = worker->answer || worker->large_answer;
   WorkerEnd end;
-  end.hung = answered && worker->killed && WIFSIGNALED(wait_status);
-  end.message = std::move(worker->answer);
+  end.hung = worker->has_answered() && worker->killed && WIFSIGNALED(wait_status);
+  end.left = worker->left && worker->answer && worker->handlers.on_left;
+  if (!end.left) end.message = std::move(worker->answer);
   end.wait_status = wait_status;
   end.cpu_s = cpu_s;
   end.max_rss_bytes = max_rss_bytes;

@@ -1,4 +1,5 @@
-// A zygote and its workers, one for each task, from start to reaped end.
+// A zygote and its workers, one for each task, from start to reaped end; a few are forked ahead of
+// need and wait for their task.
 //
 // Speaks docs/formats/worker_protocol.md. Everything happens on the loop's thread; handlers are
 // called from it; a large answer is parsed on its second thread. What workers send is untrusted,
@@ -24,7 +25,7 @@
 
 #include "base/channel.h"
 #include "engine/event_loop.h"
-#include "engine/line_splitter.h"
+#include "engine/worker.h"
 #include "engine/zygote.h"
 #include "resource/events.h"
 
@@ -41,43 +42,6 @@ struct ZygoteInfo {
   bool shim = false;  // the allocator shim is loaded
 };
 
-/// The longest answers, as JSON text: of a function, where only an error's traceback is long; of a
-/// preview; a project's description, of ten thousand models and more. Workers know the same limits
-/// (docs/formats/worker_protocol.md).
-inline constexpr int64_t kMaxAnswerBytes = 4 << 20;
-inline constexpr int64_t kMaxPreviewBytes = 16 << 20;
-inline constexpr int64_t kMaxDescriptionBytes = base::Channel::kMaxBodyBytes;
-
-/// How a worker ended.
-struct WorkerEnd {
-  std::optional<base::Message> message;  // its answer, if it gave one
-  int wait_status = 0;
-  double cpu_s = 0;
-  int64_t max_rss_bytes = 0;
-  double exit_s = 0;       // from its answer to its end
-  bool hung = false;       // it had answered and was killed since it didn't end
-  std::string error;       // of the machinery: it couldn't be forked, the zygote died, bad message
-  bool lost = false;       // the process that it was forked from is gone, and the worker with it
-  bool was_ready = false;  // that zygote
-};
-
-struct WorkerHandlers {
-  /// The worker lives; `pid` is its number in the engine's namespace, 0 if unknown.
-  std::function<void(pid_t pid)> on_forked;
-  std::function<void(int stream, std::string_view line)> on_line;
-  /// The worker begins to import the project's `file`. Null: it may not say so; only discovery may.
-  std::function<void(std::string file)> on_importing;
-  int64_t max_answer_bytes = kMaxAnswerBytes;
-  std::function<void(WorkerEnd end)> on_ended;
-};
-
-/// For a worker that needs the project of a run: forked from a process that has imported it, where
-/// there is one. `first`: it reads the project, and may leave that process behind.
-struct RunImport {
-  resource::RunId run = 0;
-  bool first = false;
-};
-
 class WorkerPool {
  public:
   /// Starts the zygote and watches it. IOError.
@@ -85,12 +49,17 @@ class WorkerPool {
                                                          const ZygoteOptions& options);
   ~WorkerPool();
 
-  /// Forks a worker and hands it `task` with `task_fds` (borrowed) and, for backends with shared
-  /// chunks, its end of a broker's socket. May be called before the zygote is ready. IOError if
-  /// the zygote is gone.
+  /// Hands `task` with `task_fds` (borrowed) to a worker that waits for one, or forks it. May be
+  /// called before the zygote is ready. IOError if the zygote is gone.
   arrow::Result<WorkerId> Start(const nlohmann::json& task, std::span<const int> task_fds,
-                                base::UniqueFd broker, WorkerHandlers handlers,
+                                WorkerHandlers handlers,
                                 std::optional<RunImport> import = std::nullopt);
+
+  /// Forks ahead of need, as far as it can: afterwards `count` workers or more wait for tasks that
+  /// need the project of `run`, or for those that need none. Those of a run end with it.
+  void ForkAhead(size_t count, std::optional<resource::RunId> run);
+  /// Ends those that wait.
+  void EndWaiting();
 
   /// Nothing of the run is needed any more.
   void EndRun(resource::RunId run);
@@ -111,8 +80,9 @@ class WorkerPool {
   const std::string& why_lost() const { return lost_; }
   /// What the zygote says of itself; nullopt: it isn't ready yet.
   const std::optional<ZygoteInfo>& ready() const { return info_; }
-  /// It has workers, or forked one that has read a run's project: others of it will follow.
-  bool is_needed() const { return !workers_.empty() || !runs_.empty(); }
+  /// It has workers with a task, or forked one that has read a run's project: others of it will
+  /// follow.
+  bool is_needed() const;
   /// How long the zygote hasn't done what was asked of it since it was ready: forked a worker, or
   /// ended one that was killed.
   std::chrono::steady_clock::duration LongestWait() const;
@@ -122,14 +92,13 @@ class WorkerPool {
   pid_t zygote_pid() const { return zygote_.process.pid(); }
 
  private:
-  struct Worker;
-
   WorkerPool(EventLoop& loop, Zygote zygote);
-  enum class Taken { kMessage, kNothing, kEnd };
   arrow::Status Watch();
+  arrow::Result<WorkerId> Fork(std::optional<RunImport> import);
+  void Give(WorkerId id, Worker& worker, WorkerHandlers handlers);
+  template <typename Wanted>
+  void ForgetWaiting(Wanted wanted);
   arrow::Status WatchWorker(WorkerId id, Worker& worker);
-  Taken TakeMessage(Worker& worker);
-  void TakeParsed(Worker& worker, base::Message message);
   void TellEnd(WorkerHandlers handlers, WorkerEnd end, std::optional<base::UnparsedMessage> answer);
   void Forget(WorkerId id);
   void KillWorkersAndWait();
@@ -140,7 +109,6 @@ class WorkerPool {
   void OnForked(WorkerId id, std::vector<base::UniqueFd> fds);
   void OnExited(WorkerId id, const nlohmann::json& body);
   void OnWorkerMessage(WorkerId id);
-  void ReadOutput(Worker& worker, int stream);
   void ReadZygoteOutput();
   void LoseZygote(const std::string& why);
   void End(WorkerId id, int wait_status, double cpu_s, int64_t max_rss_bytes, std::string error);

@@ -38,7 +38,7 @@ class WorkerPoolTest : public ::testing::Test {
     handlers.on_forked = [](pid_t) {};
     handlers.on_line = [](int, std::string_view) {};
     handlers.on_ended = [this](WorkerEnd end) { ends_.push_back(std::move(end)); };
-    return pool_->Start({{"op", "task"}}, {}, {}, std::move(handlers)).ValueOrDie();
+    return pool_->Start({{"op", "task"}}, {}, std::move(handlers)).ValueOrDie();
   }
 
   void RunUntil(const std::function<bool()>& done) {
@@ -74,7 +74,7 @@ TEST_F(WorkerPoolTest, ZygoteThatSendsNonsense) {
   StartWorker();
   RunUntil([&] { return pool_->lost(); });
   EXPECT_EQ(ends_.size(), 2u);
-  EXPECT_FALSE(pool_->Start({}, {}, {}, {}).ok());
+  EXPECT_FALSE(pool_->Start({}, {}, {}).ok());
 }
 
 TEST_F(WorkerPoolTest, ZygoteThatHangsIsAbandoned) {

@@ -48,7 +48,9 @@ void Zygotes::EndRun(resource::RunId run) {
 void Zygotes::KeepIdle(size_t count) {
   std::vector<Time> idle;
   for (const Entry& entry : entries_) {
-    if (!entry.pool->is_needed()) idle.push_back(entry.used);
+    if (entry.pool->is_needed()) continue;
+    entry.pool->EndWaiting();
+    idle.push_back(entry.used);
   }
   if (idle.size() <= count) return;
   std::ranges::sort(idle, std::greater());

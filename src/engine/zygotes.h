@@ -39,7 +39,8 @@ class Zygotes {
 
   /// Ends what is lost, hangs or has been idle for too long.
   void OnTime();
-  /// Ends those that nobody needs, all but the `count` that were needed last.
+  /// Ends those that nobody needs, all but the `count` that were needed last, and what waits in
+  /// these.
   void KeepIdle(size_t count);
   /// When OnTime is due although nothing happens; nullopt: never.
   std::optional<resource::Time> next_deadline() const;

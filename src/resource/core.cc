@@ -62,12 +62,24 @@ bool Core::IsResident(TaskId id) const {
 bool Core::Awaits(TaskId id, int attempt) const {
   const Task* task = Find(id);
   return task != nullptr && task->attempt == attempt &&
-         (task->state == State::kRunning || task->state == State::kStopping);
+         (task->state == State::kRunning || task->state == State::kStopping ||
+          task->state == State::kLeaving);
+}
+
+bool Core::MayPublish(TaskId id, int attempt) const {
+  const Task* task = Find(id);
+  return task != nullptr && task->attempt == attempt && task->state == State::kRunning &&
+         task->spec.has_table;
 }
 
 bool Core::IsStopping(TaskId id) const {
   const Task* task = Find(id);
   return task != nullptr && task->state == State::kStopping;
+}
+
+bool Core::IsLeaving(TaskId id) const {
+  const Task* task = Find(id);
+  return task != nullptr && task->state == State::kLeaving;
 }
 
 void Core::Handle(const RunAdded& event) {
@@ -92,6 +104,18 @@ void Core::Handle(const TaskRunning& event) {
   deadlines_.insert({*task->deadline, event.task});
 }
 
+void Core::Handle(const TaskPublished& event) {
+  if (!MayPublish(event.task, event.attempt)) return;  // its end tells of the table once more
+  Run& run = runs_.at(event.task.run);
+  Task& task = *Find(event.task);
+  ClearDeadline(event.task, task);
+  FreeSlot(run, task);
+  task.state = State::kLeaving;
+  Publish(event.task, task, event.table);
+  Succeed(run, task);
+  ReleaseInputs(event.task);
+}
+
 void Core::Handle(const TaskEnded& event) {
   // Before the task's end frees what it read: that may lie in its table too.
   std::vector<SegmentId> unheld;
@@ -109,6 +133,11 @@ void Core::Handle(const TaskEnded& event) {
 bool Core::End(const TaskEnded& event) {
   if (!Awaits(event.task, event.attempt)) return false;
   Task* task = Find(event.task);
+  if (task->state == State::kLeaving) {
+    Finish(event.task, ModelStatus::kSuccess, Reason::kEnded);
+    ReleaseIfUnread(event.task);
+    return true;
+  }
   ClearDeadline(event.task, *task);
   const bool stopped = task->state == State::kStopping;
   if (event.lost && !stopped && task->attempt < kMaxAttempts) {
@@ -184,13 +213,14 @@ void Core::Append(RunId id, Run& run, const std::vector<TaskSpec>& specs) {
       ++read.open_readers;
       task.depth = std::max(task.depth, read.depth + 1);
       // A table that is absent again doesn't come back.
-      possible = possible && (read.state != State::kFinished || read.resident);
+      possible = possible && (read.resident || !(read.succeeded || read.state == State::kFinished));
     }
     for (const size_t need : needs) {
       Task& needed = run.tasks[need];
       needed.followers.push_back(i);
-      if (needed.state != State::kFinished) ++task.waiting_for;
-      possible = possible && (needed.state != State::kFinished || needed.succeeded);
+      if (needed.succeeded) continue;
+      ++task.waiting_for;
+      possible = possible && needed.state != State::kFinished;
     }
     if (run.cancelled) {
       Finish({id, i}, ModelStatus::kCancelled, Reason::kCancelled);
@@ -283,8 +313,7 @@ void Core::Publish(TaskId id, Task& task, const std::vector<SegmentBytes>& segme
 
 void Core::Retry(TaskId id) {
   Run& run = runs_.at(id.run);
-  --run.running;
-  --running_;
+  FreeSlot(run, run.tasks[id.index]);
   MakeReady(run, id.index);
 }
 
@@ -300,27 +329,39 @@ void Core::Stop(TaskId id, Task& task, ModelStatus status, Reason reason) {
 void Core::Finish(TaskId id, ModelStatus status, Reason reason) {
   Run& run = runs_.at(id.run);
   Task& task = run.tasks[id.index];
-  if (task.state == State::kRunning || task.state == State::kStopping) {
-    --run.running;
-    --running_;
-  }
+  const bool left = task.state == State::kLeaving;
+  FreeSlot(run, task);
   if (task.state == State::kReady) run.ready.erase(task.rank);
   task.state = State::kFinished;
-  task.succeeded = status == ModelStatus::kSuccess;
   --run.unfinished;
   touched_.insert(id.run);
   Decide(Decision::Kind::kFinish, id, reason);
   decisions_.back().status = status;
-  if (task.succeeded) {
-    for (const size_t follower : task.followers) {
-      Task& next = run.tasks[follower];
-      if (--next.waiting_for == 0 && next.state == State::kWaiting) MakeReady(run, follower);
-    }
-  }
-  for (const size_t input : task.spec.inputs) {
+  if (left) return;
+  if (status == ModelStatus::kSuccess) Succeed(run, task);
+  ReleaseInputs(id);
+}
+
+void Core::ReleaseInputs(TaskId reader) {
+  Run& run = runs_.at(reader.run);
+  for (const size_t input : run.tasks[reader.index].spec.inputs) {
     Task& read = run.tasks[input];
     if (--read.open_readers == 1) Rerank(run, read);
-    ReleaseIfUnread({id.run, input});
+    ReleaseIfUnread({reader.run, input});
+  }
+}
+
+void Core::FreeSlot(Run& run, const Task& task) {
+  if (task.state != State::kRunning && task.state != State::kStopping) return;
+  --run.running;
+  --running_;
+}
+
+void Core::Succeed(Run& run, Task& task) {
+  task.succeeded = true;
+  for (const size_t follower : task.followers) {
+    Task& next = run.tasks[follower];
+    if (--next.waiting_for == 0 && next.state == State::kWaiting) MakeReady(run, follower);
   }
 }
 

@@ -6,11 +6,13 @@
 //
 // A task's states:   waiting -> ready -> running -> finished
 //                       |         ^         |`-> ready      (its attempt was lost)
-//                       |         |         `-> stopping -> finished   (timeout or cancel)
+//                       |         |         |`-> stopping -> finished  (timeout or cancel)
+//                       |         |         `-> leaving -> finished    (published first)
 //                       `---------`--> finished                        (skipped or cancelled)
 // A task occupies a slot, of its run's and of the engine's, while it is running or stopping. It
-// finishes exactly once. A table is absent, then resident from its task's success until its last
-// reader has finished. A run ends when all its tasks have finished.
+// finishes exactly once; a leaving one will succeed, whatever becomes of its process. A table is
+// absent, then resident from when it is published until its last reader has published or finished.
+// A run ends when all its tasks have finished.
 //
 // Slots go to the run with the fewest running tasks, of equals to the one that has waited longest.
 // Within a run first comes what frees most memory, then what is furthest along (so that a chain is
@@ -44,13 +46,17 @@ class Core {
   int running() const { return running_; }
   /// The attempt's TaskEnded is still to come; of any other one it would be ignored.
   bool Awaits(TaskId task, int attempt) const;
+  /// The attempt's table is wanted: of any other one TaskPublished would be ignored.
+  bool MayPublish(TaskId task, int attempt) const;
   /// It was told to stop: whatever becomes of it counts as that.
   bool IsStopping(TaskId task) const;
+  /// It has published its table, and its process has yet to end.
+  bool IsLeaving(TaskId task) const;
   /// The state of a task's table.
   bool IsResident(TaskId task) const;
 
  private:
-  enum class State { kWaiting, kReady, kRunning, kStopping, kFinished };
+  enum class State { kWaiting, kReady, kRunning, kStopping, kLeaving, kFinished };
   /// What is better to start comes first.
   using Rank = std::tuple<int64_t, int, size_t>;
 
@@ -63,7 +69,7 @@ class Core {
     int depth = 0;            // longest way from a task without inputs
     size_t waiting_for = 0;   // inputs and others that haven't succeeded
     size_t open_readers = 0;  // that haven't finished
-    bool succeeded = false;   // it has finished
+    bool succeeded = false;   // it has finished, or is leaving
     bool resident = false;    // its table
     int64_t table_bytes = 0;  // only that table's, when it was published
     Rank rank;                // while ready
@@ -85,6 +91,7 @@ class Core {
   void Handle(const RunAdded& event);
   void Handle(const TasksAdded& event);
   void Handle(const TaskRunning& event);
+  void Handle(const TaskPublished& event);
   void Handle(const TaskEnded& event);
   void Handle(const RunCancelled& event);
   void Handle(const ResultDropped& event);
@@ -105,6 +112,9 @@ class Core {
   void Retry(TaskId id);
   void Stop(TaskId id, Task& task, ModelStatus status, Reason reason);
   void Finish(TaskId id, ModelStatus status, Reason reason);
+  void FreeSlot(Run& run, const Task& task);
+  void Succeed(Run& run, Task& task);
+  void ReleaseInputs(TaskId reader);
   void SkipFollowers(TaskId id);
   void ReleaseIfUnread(TaskId id);
   void Free(const Holder& holder);

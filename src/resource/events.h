@@ -42,13 +42,20 @@ struct TaskRunning {
   TaskId task;
   int attempt = 1;
 };
+/// The task has done its part and its table is published; its process can't change that any more,
+/// reads nothing any more, and has only to end. TaskEnded follows.
+struct TaskPublished {
+  TaskId task;
+  int attempt = 1;
+  std::vector<SegmentBytes> table;  // the segments that it refers to
+};
 /// Nothing of the task's process is left.
 struct TaskEnded {
   TaskId task;
   int attempt = 1;
   ModelStatus status = ModelStatus::kSuccess;  // or kFailed, kKilled, kTimeout
   bool lost = false;  // not by its own doing: whoever ran it is gone. Worth another attempt
-  std::vector<SegmentBytes> table;  // of kSuccess: the segments that it refers to
+  std::vector<SegmentBytes> table;  // of kSuccess: as TaskPublished's
 };
 struct RunCancelled {
   RunId run = 0;
@@ -60,8 +67,8 @@ struct ResultDropped {
 /// Time has passed.
 struct Tick {};
 
-using Event =
-    std::variant<RunAdded, TasksAdded, TaskRunning, TaskEnded, RunCancelled, ResultDropped, Tick>;
+using Event = std::variant<RunAdded, TasksAdded, TaskRunning, TaskPublished, TaskEnded,
+                           RunCancelled, ResultDropped, Tick>;
 
 /// Why something was decided, for whoever reads a log or a report.
 enum class Reason {

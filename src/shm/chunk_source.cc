@@ -12,6 +12,11 @@ arrow::Result<base::UniqueFd> ChunkSource::OpenForWriting(const Chunk& chunk) co
   return Reopen(chunk.writable.get(), O_RDWR);
 }
 
+arrow::Status ChunkSource::CheckUnused(const Chunk& chunk) const {
+  ARROW_ASSIGN_OR_RAISE(const base::UniqueFd fd, OpenForWriting(chunk));
+  return CheckNoOtherUsers(fd.get());
+}
+
 arrow::Result<base::UniqueFd> OpenForReading(const Chunk& chunk) {
   return Reopen((chunk.readable.valid() ? chunk.readable : chunk.writable).get(), O_RDONLY);
 }

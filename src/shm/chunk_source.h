@@ -68,6 +68,9 @@ class ChunkSource {
   /// it.
   virtual arrow::Result<base::UniqueFd> Freeze(Chunk& chunk) const = 0;
 
+  /// IOError: some process holds a chunk that was granted, or it can't be told.
+  arrow::Status CheckUnused(const Chunk& chunk) const;
+
   /// A descriptor for a producer.
   arrow::Result<base::UniqueFd> OpenForWriting(const Chunk& chunk) const;
 };

@@ -4,6 +4,7 @@
 #include <arrow/io/memory.h>
 #include <arrow/ipc/reader.h>
 #include <arrow/ipc/writer.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -191,6 +192,12 @@ arrow::Result<Published> Handover::PublishByMoving(const arrow::Table& table, Se
   published->bytes.copied_bytes += file->copied_bytes;
   published->moved = std::move(file->fd);
   return published;
+}
+
+void Handover::LetGo() const {
+  for (const auto& [id, mapped] : segments_) {
+    ::munmap(const_cast<uint8_t*>(mapped->data()), static_cast<size_t>(mapped->size()));
+  }
 }
 
 arrow::Result<Published> Handover::PublishByCopy(const arrow::Table& table) {

@@ -77,6 +77,10 @@ class Handover {
   /// all of the rest is copied. IOError: there is no KernelZero.
   arrow::Result<Published> PublishByMoving(const arrow::Table& table, SegmentId segment);
 
+  /// For a process that is about to exit: unmaps the granted segments under whoever still uses
+  /// them.
+  void LetGo() const;
+
   /// Publishes the whole table as an Arrow IPC stream.
   arrow::Result<Published> PublishByCopy(const arrow::Table& table);
 

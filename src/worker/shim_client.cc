@@ -84,6 +84,11 @@ arrow::Status StartShim(base::UniqueFd broker) {
   return arrow::Status::OK();
 }
 
+void LetGoOfChunks() {
+  auto* let_go = FindInShim<decltype(zerrow_shim_let_go)>("zerrow_shim_let_go");
+  if (let_go != nullptr) let_go();
+}
+
 std::vector<ShareableRange> ShareableRanges(const arrow::Table& table) {
   auto ranges = List(FindInShim<ListRanges>("zerrow_shim_ranges"));
   const auto partial = List(FindInShim<ListRanges>("zerrow_shim_partial_ranges"));

@@ -20,6 +20,9 @@ bool ShimLoaded();
 /// owns the socket afterwards. NotImplemented if the shim isn't loaded; IOError.
 arrow::Status StartShim(base::UniqueFd broker);
 
+/// For a process that is about to exit: nothing is mapped from chunks any more (shim.h).
+void LetGoOfChunks();
+
 /// The memory that `table` may be published from; none without the shim: chunks, and of those that
 /// a fork() has left partly private to this process the table's buffers that are still shared.
 std::vector<ShareableRange> ShareableRanges(const arrow::Table& table);

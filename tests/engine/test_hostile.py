@@ -43,6 +43,8 @@ PEER = """
         header = struct.pack("=8sIIQQ", b"ZRWSIPC", 1, 320, end, 0) + sections
         return memfd(header, end)
 
+    OUTPUT = b'{"op":"output","format":"sipc","rows":0,"bytes":0}'
+
     def output(fds, **fields):
         import json
         body = {"op": "output", "format": "sipc", "rows": 0, "bytes": 0, **fields}
@@ -81,6 +83,20 @@ DEEDS = {
     "two_answers": (
         'peer.packet(b\'{"op":"result","value":1}\'); return t',
         "more than one answer",
+    ),
+    "left_without_an_answer": ('peer.packet(b\'{"op":"left"}\')', "isn't in the protocol"),
+    "left_without_a_table": (
+        'peer.packet(b\'{"op":"result","value":1}\'); peer.packet(b\'{"op":"left"}\')',
+        "something else than was asked for",
+    ),
+    "left_twice": (
+        'peer.packet(b\'{"op":"result","value":1}\'); '
+        'peer.packet(b\'{"op":"left"}\'); peer.packet(b\'{"op":"left"}\')',
+        "more than one answer",
+    ),
+    "left_with_a_file_that_changes": (
+        "peer.packet(peer.OUTPUT, [os.memfd_create('x')]); peer.packet(b'{\"op\":\"left\"}')",
+        "sealed|sealing|doesn't have",
     ),
     "terabyte": ("peer.output([peer.message(2, 2**36)])", "sparse|doesn't have"),
     "zero_nodes": ("peer.output([peer.message(6, 40 << 20)])", "sparse|doesn't have"),
@@ -123,6 +139,36 @@ def test_workers_that_send_anything(project):
         error = run.models[name]["error"]
         assert error["file"] == "models/m.py"
         assert any(text in error["message"] for text in said.split("|")), (name, error)
+    project.expect_nothing_left()
+
+
+# Says that it has left and doesn't go; what it has made small is in the message, else in a chunk.
+STAYS = """
+@zerrow.model()
+def {name}(t=zerrow.Model("t")):
+    import gc, json, peer
+    from zerrow._tasks import Task
+    task = next(found for found in gc.get_objects() if type(found) is Task)
+    answer = task.publish(pa.table({{"n": pa.array([7] * {rows})}}))
+    peer.packet(json.dumps(answer.body).encode(), answer.fds)
+    peer.packet(b'{{"op":"left"}}')
+    while True:
+        pass
+
+@zerrow.model()
+def after_{name}(found=zerrow.Model("{name}")):
+    assert found["n"].to_pylist() == [7] * {rows}
+    return found
+"""
+
+
+def test_a_worker_that_only_says_that_it_has_left(project, monkeypatch):
+    monkeypatch.setenv("ZERROW_EXIT_TIMEOUT_S", "1")
+    project.write("peer.py", PEER)
+    project.models(STAYS.format(name="small", rows=10) + STAYS.format(name="large", rows=1_000_000))
+    run = project.run("--jobs", "4")
+    assert run.code == 0, run.stderr
+    assert set(run.statuses().values()) == {"success"}
     project.expect_nothing_left()
 
 

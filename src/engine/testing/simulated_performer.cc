@@ -57,7 +57,7 @@ void SimulatedPerformer::CheckStart(TaskId task, int number, const Run& run) {
   int slots = slots_;
   for (const auto& [id, other] : runs_) slots = std::max(slots, other.jobs);
   verdict_.Expect(active->second.running < active->second.jobs, "more than its run's jobs", name);
-  verdict_.Expect(attempts_.size() < static_cast<size_t>(slots), "more than the slots", name);
+  verdict_.Expect(running() < static_cast<size_t>(slots), "more than the slots", name);
   verdict_.Expect(!attempts_.contains(task), "it runs already", name);
   verdict_.Expect(task.index == 0 || read_.contains(task.run), "of a project not read", name);
   verdict_.Expect(number == ++tried_[task] && number <= kMaxAttempts, "a wrong number", name);
@@ -142,8 +142,39 @@ void SimulatedPerformer::Step(TaskId task, Attempt& attempt) {
     dispatcher_->OnLine(task, 1 + static_cast<int>(random_.Below(2)), "a line");
     return Later(task, attempt, &SimulatedPerformer::Step);
   }
-  if (attempt.fate != Fate::kHang) End(task, attempt.fate);
+  if (attempt.fate == Fate::kHang || Publish(task, attempt)) return;
+  End(task, attempt.fate);
 }
+
+size_t SimulatedPerformer::running() const {
+  return static_cast<size_t>(std::ranges::count_if(
+      attempts_, [](const auto& attempt) { return attempt.second.table == nullptr; }));
+}
+
+// Whether its table is there before its end.
+bool SimulatedPerformer::Publish(TaskId task, Attempt& attempt) {
+  if (attempt.fate != Fate::kAnswer || !random_.Chance(rates_.leaves)) return false;
+  if (!dispatcher_->Wants(task, attempt.number)) {
+    ++counts_["published in vain"];
+    return false;
+  }
+  const Outcome outcome = Answer(task, attempt);
+  attempt.table = std::get<TablePtr>(outcome.what);
+  StopReading(attempt);
+  --runs_.at(task.run).running;
+  Note(task, attempt, Fate::kAnswer);
+  ++counts_["published early"];
+  dispatcher_->OnPublished(task, attempt.number, attempt.table);
+  verdict_.Expect(!dispatcher_->Wants(task, attempt.number), "published twice", Name(task));
+  Later(task, attempt, &SimulatedPerformer::Leave);
+  return true;
+}
+
+void SimulatedPerformer::StopReading(Attempt& attempt) {
+  for (const SegmentId segment : std::exchange(attempt.reads, {})) --segments_.at(segment).readers;
+}
+
+void SimulatedPerformer::Leave(TaskId task, Attempt&) { End(task, Fate::kAnswer); }
 
 void SimulatedPerformer::Stop(TaskId task, int number) {
   const auto found = attempts_.find(task);
@@ -161,9 +192,11 @@ void SimulatedPerformer::Die(TaskId task, Attempt&) {
 }
 
 void SimulatedPerformer::End(TaskId task, Fate fate) {
-  const Attempt attempt = std::move(attempts_.extract(task).mapped());
-  --runs_.at(task.run).running;
-  for (const SegmentId segment : attempt.reads) --segments_.at(segment).readers;
+  Attempt attempt = std::move(attempts_.extract(task).mapped());
+  if (attempt.table == nullptr) --runs_.at(task.run).running;
+  StopReading(attempt);
+  // Whatever becomes of the process of a table that is there.
+  if (attempt.table != nullptr) fate = Fate::kAnswer;
   Outcome outcome = OutcomeOf(task, attempt, fate);
   outcome.lost = fate == Fate::kLost;
   outcome.cpu_s = random_.Unit();
@@ -257,7 +290,9 @@ Outcome SimulatedPerformer::Answer(TaskId task, const Attempt& attempt) {
       outcome.what = json::object();
       break;
     case RunTask::Kind::kNode:
-      if (run.plan().nodes[what.node].has_table()) {
+      if (attempt.table != nullptr) {
+        outcome.what = attempt.table;
+      } else if (run.plan().nodes[what.node].has_table()) {
         outcome.what = MakeTable(attempt.reads);
       } else {
         outcome.what = json{{"met", random_.Chance(0.8)}, {"message", "too few"}, {"line", 3}};
@@ -338,7 +373,9 @@ void SimulatedPerformer::Pause(RunId run, bool paused) {
 
 int64_t SimulatedPerformer::EndRun(RunId run) {
   const auto active = runs_.extract(run);
-  verdict_.Expect(!active.empty() && active.mapped().running == 0, "a run ends while it runs");
+  const auto left = attempts_.lower_bound({run, 0});
+  const bool gone = left == attempts_.end() || left->first.run != run;
+  verdict_.Expect(!active.empty() && gone, "a run ends while it runs");
   return stored_bytes_;
 }
 

@@ -1,5 +1,5 @@
-// A Performer without processes or memory: workers that answer, print, fail, die, hang or are lost
-// as the dice say, and a store that knows who reads what.
+// A Performer without processes or memory: workers that answer, print, fail, die, hang, are lost or
+// publish before they end as the dice say, and a store that knows who reads what.
 //
 // It checks what it is told to do (that inputs are there, that nothing is freed while it is read,
 // that runs keep to their jobs) and tells the Verdict. It also brings news that nobody waits for
@@ -29,6 +29,7 @@ class SimulatedPerformer final : public Performer {
     double engine = 0;   // the engine itself couldn't do it
     double answers = 0;  // with something else than was asked for
     double repeats = 0;  // tells its end again, later
+    double leaves = 0;   // publishes its table some time before its end, if it answers well
   };
   /// All outlive it. `slots` are the Core's.
   SimulatedPerformer(Agenda& agenda, Random& random, Verdict& verdict, Rates rates, int slots);
@@ -45,8 +46,8 @@ class SimulatedPerformer final : public Performer {
   void Pause(resource::RunId run, bool paused) override;
   int64_t EndRun(resource::RunId run) override;
 
-  /// Of attempts.
-  size_t running() const { return attempts_.size(); }
+  /// Attempts, but for those that have published.
+  size_t running() const;
   int64_t stored_bytes() const { return stored_bytes_; }
   /// How often each kind of thing happened.
   const std::map<std::string, size_t>& counts() const { return counts_; }
@@ -71,6 +72,7 @@ class SimulatedPerformer final : public Performer {
     size_t lines = 0;      // still to print
     bool blocked = false;  // printing: nobody takes it
     bool stopped = false;
+    TablePtr table;  // that it has published: it is about to end
   };
   struct ActiveRun {
     Description project;
@@ -86,6 +88,9 @@ class SimulatedPerformer final : public Performer {
              void (SimulatedPerformer::*what)(resource::TaskId, Attempt&));
   void Begin(resource::TaskId task, Attempt& attempt);
   void Step(resource::TaskId task, Attempt& attempt);
+  bool Publish(resource::TaskId task, Attempt& attempt);
+  void StopReading(Attempt& attempt);
+  void Leave(resource::TaskId task, Attempt& attempt);
   void Die(resource::TaskId task, Attempt& attempt);
   void End(resource::TaskId task, Fate fate);
   void Note(resource::TaskId task, const Attempt& attempt, Fate fate);

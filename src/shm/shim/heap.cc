@@ -38,6 +38,12 @@ int Heap::Start(int broker_fd) {
   return 0;
 }
 
+void Heap::LetGo() {
+  if (size() == 0) return;
+  pthread_mutex_lock(&mutex_);
+  SysMunmap(base_.load(std::memory_order_relaxed), size());
+}
+
 // Also under a limit on address space there should be room for something.
 bool Heap::ReserveRange() {
   for (const size_t bytes : kRangeBytes) {

@@ -89,6 +89,8 @@ class Heap {
   // --- what zerrow_shim_* answers
   size_t ListRanges(bool partial, zerrow_shim_range* out, size_t capacity);
   bool Shareable(uintptr_t address, size_t size_bytes);
+  /// See zerrow_shim_let_go. The lock stays taken.
+  void LetGo();
   zerrow_shim_stats stats();
 
   /// The part of [address, address + size) inside the reserved range; end <= begin if none is.

@@ -367,4 +367,6 @@ ZERROW_EXPORT int zerrow_shim_shareable(const void* address, size_t size_bytes) 
   return g_heap.Owns(address) && g_heap.Shareable(AddressOf(address), size_bytes) ? 1 : 0;
 }
 
+ZERROW_EXPORT void zerrow_shim_let_go() { g_heap.LetGo(); }
+
 ZERROW_EXPORT void zerrow_shim_get_stats(zerrow_shim_stats* out) { *out = g_heap.stats(); }

@@ -45,6 +45,11 @@ size_t zerrow_shim_partial_ranges(struct zerrow_shim_range* out, size_t capacity
  * chunks; without /proc they are not shareable. Holds until the next write to the buffer. */
 int zerrow_shim_shareable(const void* address, size_t size_bytes);
 
+/* For a process that is about to exit: unmaps all chunks and whatever else lies in their range.
+ * Whoever touches memory that was allocated there gets SIGSEGV, and whoever allocates or frees
+ * large memory waits for ever. */
+void zerrow_shim_let_go(void);
+
 struct zerrow_shim_stats {
   uint64_t allocations;     /* served from chunks since the start */
   uint64_t allocated_bytes; /* what they asked for */
