@@ -1,6 +1,7 @@
 #include "sandbox/process_view.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -101,8 +102,17 @@ Status ReadLimits(ProcessView& view) {
   return Status::OK();
 }
 
-bool MayExceed(const ProcessView& engine) {
-  return engine.status.contains("Uid") && engine.status.at("Uid").starts_with("0\t");
+// Outside of any user namespace, where alone these capabilities count. Others than root's children
+// don't keep them.
+bool Has(const ProcessView& process, unsigned capability) {
+  constexpr std::string_view kInitialUserNamespace = "user:[4026531837]";
+  const auto uid = process.status.find("Uid");
+  const auto effective = process.status.find("CapEff");
+  const auto space = process.namespaces.find("user");
+  return uid != process.status.end() && uid->second.starts_with("0\t") &&
+         space != process.namespaces.end() && space->second == kInitialUserNamespace &&
+         effective != process.status.end() &&
+         (std::strtoull(effective->second.c_str(), nullptr, 16) >> capability & 1) != 0;
 }
 
 bool IsIn(const std::string& cgroup, const std::string& ancestor) {
@@ -141,8 +151,10 @@ std::string WhyElsewhere(const ProcessView& client, const ProcessView& engine) {
       return "it is not under the memory limit of " + limited;
     }
   }
-  if (MayExceed(engine)) return "";
-  if (client.niceness < engine.niceness) return "it runs with a lower priority";
+  if (client.niceness < engine.niceness && !Has(engine, CAP_SYS_NICE)) {
+    return "it runs with a lower priority";
+  }
+  if (Has(engine, CAP_SYS_RESOURCE)) return "";
   for (const auto& [resource, limits] : client.limits) {
     const auto found = engine.limits.find(resource);
     if (found == engine.limits.end() || found->second.second < limits.second) {

@@ -85,13 +85,37 @@ TEST(ProcessView, CgroupsWithLikeNamesAreNotWithinEachOther) {
   EXPECT_NE(WhyElsewhere(client, Somebody()), "");
 }
 
-TEST(ProcessView, RootMayRaiseWhatItWants) {
+ProcessView Root(const std::string& capabilities) {
   ProcessView engine = Somebody();
+  engine.namespaces["user"] = "user:[4026531837]";
   engine.status["Uid"] = "0\t0\t0\t0";
+  engine.status["CapEff"] = capabilities;
+  return engine;
+}
+
+TEST(ProcessView, RootMayRaiseWhatItsCapabilitiesAllow) {
+  const std::string all = "000001ffffffffff";
+  const std::string no_nice = "000001ffff7fffff";
+  const std::string no_resource = "000001fffeffffff";
+  ProcessView urgent = Root(all);
+  urgent.niceness = -5;
+  ProcessView large = Root(all);
+  large.limits[RLIMIT_AS].second = 1000;
+  for (ProcessView client : {urgent, large}) {
+    EXPECT_EQ(WhyElsewhere(client, Root(all)), "");
+    client.status["CapEff"] = no_nice;
+    EXPECT_EQ(WhyElsewhere(client, Root(no_nice)) == "", client.niceness == 0);
+    client.status["CapEff"] = no_resource;
+    EXPECT_EQ(WhyElsewhere(client, Root(no_resource)) == "", client.niceness != 0);
+  }
+}
+
+TEST(ProcessView, CapabilitiesOfAUserNamespaceRaiseNothing) {
+  ProcessView engine = Root("000001ffffffffff");
+  engine.namespaces["user"] = "user:[4026532000]";
   ProcessView client = engine;
   client.niceness = -5;
-  client.limits[RLIMIT_AS].second = 1000;
-  EXPECT_EQ(WhyElsewhere(client, engine), "");
+  EXPECT_NE(WhyElsewhere(client, engine), "");
 }
 
 TEST(ProcessView, MemoryOfThisProcess) {
