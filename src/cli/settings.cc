@@ -5,6 +5,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <set>
+#include <sstream>
 #include <string_view>
 #include <system_error>
 #include <vector>
@@ -16,6 +19,8 @@ using arrow::Status;
 namespace {
 
 constexpr int64_t kMaxSeconds = 1'000'000'000;
+// With which some editors begin a text in UTF-8.
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 Status SetSeconds(std::chrono::seconds& setting, std::string_view value) {
   int64_t seconds = 0;
@@ -58,15 +63,22 @@ arrow::Result<Settings> ReadSettings(const std::string& path) {
   }
   std::ifstream file(path);
   if (!file) return Status::Invalid(path, " can't be read");
+  std::string text((std::istreambuf_iterator<char>(file)), {});
+  if (text.starts_with(kByteOrderMark)) text.erase(0, kByteOrderMark.size());
+  std::istringstream lines(text);
   std::vector<CLI::ConfigItem> items;
   try {
-    items = CLI::ConfigTOML().from_config(file);
+    items = CLI::ConfigTOML().from_config(lines);
   } catch (const CLI::Error& problem) {
     return Status::Invalid(path, ": ", problem.what());
   }
+  std::set<std::string> seen;
   for (const CLI::ConfigItem& item : items) {
-    const std::string value = item.inputs.size() == 1 ? item.inputs.front() : "";
-    const Status set = Set(settings, item.fullname(), value);
+    const std::string value = item.inputs.empty() ? "" : item.inputs.front();
+    // One that is set twice in a row comes as a list.
+    const bool once = seen.insert(item.fullname()).second && item.inputs.size() <= 1;
+    const Status set = once ? Set(settings, item.fullname(), value)
+                            : Status::Invalid("takes one value, and has several");
     if (!set.ok()) return Status::Invalid(path, ": ", item.fullname(), " ", set.message());
   }
   return settings;

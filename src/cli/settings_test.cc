@@ -38,6 +38,23 @@ TEST_F(SettingsTest, ReadsWhatIsSet) {
   EXPECT_EQ(settings.zygotes_end_after.count(), 7);
 }
 
+TEST_F(SettingsTest, AByteOrderMarkIsNoPartOfTheFirstKey) {
+  const auto settings = Read("\xEF\xBB\xBF" + std::string("engine = \"own\"\n"));
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_EQ(settings->engine, EngineChoice::kOwn);
+}
+
+TEST_F(SettingsTest, AKeyHasOneValue) {
+  for (const char* text : {"engine = \"own\"\nengine = \"auto\"\n",
+                           "engine = \"own\"\nrest_after_s = 5\nengine = \"own\"\n",
+                           "engine = [\"own\", \"auto\"]\n"}) {
+    const auto status = Read(text).status();
+    EXPECT_TRUE(status.IsInvalid()) << text;
+    EXPECT_NE(status.message().find("engine takes one value, and has several"), std::string::npos)
+        << status;
+  }
+}
+
 TEST_F(SettingsTest, WhatIsNoFileIsRefusedAndNotWaitedFor) {
   EXPECT_TRUE(ReadSettings(std::filesystem::temp_directory_path()).status().IsInvalid());
   ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
