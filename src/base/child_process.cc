@@ -85,9 +85,10 @@ arrow::Result<ChildProcess> ChildProcess::Spawn(const Options& options) {
                          arguments.data(), environment.data())) {
     return ErrnoStatus(error, "starting " + options.arguments[0]);
   }
-  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  ChildProcess child(pid, std::move(pidfd));
-  if (!child.pidfd_.valid()) return ErrnoStatus(errno, "pidfd_open");
+  auto pidfd = OpenPidfd(pid);
+  const arrow::Status opened = pidfd.status();
+  ChildProcess child(pid, opened.ok() ? *std::move(pidfd) : UniqueFd());
+  ARROW_RETURN_NOT_OK(opened);
   return child;
 }
 
@@ -117,6 +118,12 @@ int ChildProcess::Wait(std::chrono::milliseconds patience) {
   }
   reaped_ = true;
   return wait_status_;
+}
+
+arrow::Result<UniqueFd> OpenPidfd(pid_t pid) {
+  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!pidfd.valid()) return ErrnoStatus(errno, "pidfd_open");
+  return pidfd;
 }
 
 std::string DescribeWaitStatus(int wait_status) {

@@ -52,6 +52,9 @@ class ChildProcess {
   int wait_status_ = 0;
 };
 
+/// A descriptor of any process, readable once it has ended. IOError: there is none of that number.
+arrow::Result<UniqueFd> OpenPidfd(pid_t pid);
+
 /// "was killed by SIGSEGV (segmentation fault)" or "exited with code 3".
 std::string DescribeWaitStatus(int wait_status);
 

@@ -1,6 +1,7 @@
 #include "base/child_process.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <unistd.h>
 
 namespace zerrow::base {
@@ -18,6 +19,18 @@ TEST(ChildProcess, TellsHowItEnded) {
   EXPECT_EQ(DescribeWaitStatus(sleeper.Wait(milliseconds(10))), "was killed by SIGKILL (Killed)");
   options.arguments = {"/no/such/program"};
   EXPECT_TRUE(ChildProcess::Spawn(options).status().IsIOError());
+}
+
+TEST(OpenPidfd, TellsOfAnyProcessesEnd) {
+  ChildProcess::Options options;
+  options.arguments = {"sleep", "100"};
+  auto child = ChildProcess::Spawn(options).ValueOrDie();
+  const UniqueFd pidfd = OpenPidfd(child.pid()).ValueOrDie();
+  pollfd ended{pidfd.get(), POLLIN, 0};
+  EXPECT_EQ(::poll(&ended, 1, 0), 0);
+  child.Kill();
+  EXPECT_EQ(::poll(&ended, 1, -1), 1);
+  for (const pid_t none : {0, -1, 1 << 30}) EXPECT_TRUE(OpenPidfd(none).status().IsIOError());
 }
 
 TEST(ChildProcess, MayHaveASessionOfItsOwn) {
