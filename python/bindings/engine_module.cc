@@ -171,6 +171,7 @@ void BindEngine(nb::module_& module) {
 
 NB_MODULE(_engine, module) {
   module.doc() = "The engine inside a Python process.";
+  module.attr("MAX_JOBS") = engine::kMaxJobs;
   if (arrow::py::import_pyarrow() != 0) throw nb::python_error();
 
   nb::class_<TableHandle>(module, "TableHandle", "Holds a published table.").def("open", &Open);

@@ -1,5 +1,7 @@
 import pyarrow as pa
 
+MAX_JOBS: int
+
 class TableHandle:
     def open(self) -> pa.Table: ...
 

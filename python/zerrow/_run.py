@@ -2,12 +2,13 @@
 
 import contextlib
 import json
+import operator
 import os
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypedDict, Unpack
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -195,16 +196,16 @@ def connect() -> Connection:
 def _ask(project: str | os.PathLike[str], options: Options) -> "Asked":
     from zerrow import _engine
 
-    parameters, output = options.get("parameters") or {}, options.get("output")
+    output = options.get("output")
     return _engine.Asked(
-        project_dir=os.fsencode(project),
-        parameters={name: _text(value) for name, value in parameters.items()},
+        project_dir=_path(project, "project"),
+        parameters=_values(options.get("parameters")),
         select=_names(options.get("select", ()), "select"),
-        jobs=options.get("jobs") or 0,
-        backend=options.get("backend", "auto"),
-        strict=options.get("strict", False),
-        account=options.get("account", False),
-        output_dir=None if output is None else os.fsencode(output),
+        jobs=_jobs(options.get("jobs"), _engine.MAX_JOBS),
+        backend=_backend(options.get("backend", "auto")),
+        strict=_flag(options.get("strict", False), "strict"),
+        account=_flag(options.get("account", False), "account"),
+        output_dir=None if output is None else _path(output, "output"),
         keep=_names(options.get("keep", ("*",)), "keep"),
         python_path=_python_path(),
         environment=_environment(),
@@ -266,15 +267,56 @@ def _place(error: Mapping[str, Any]) -> str:
     return text + ("\n" + error["traceback"].rstrip() if error["traceback"] else "")
 
 
+def _path(path: object, argument: str) -> bytes:
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise InvalidOptionsError(f"{argument} must be a path, not {path!r}")
+    return os.fsencode(path)
+
+
+def _values(parameters: object) -> dict[str, str]:
+    values = {} if parameters is None else parameters
+    if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+        raise InvalidOptionsError(f"parameters must be values by name, not {parameters!r}")
+    return {name: _text(value) for name, value in values.items()}
+
+
 def _text(value: Any) -> str:  # noqa: ANN401
     # As the command line would have it.
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _names(names: Iterable[str], argument: str) -> list[str]:
+def _names(names: object, argument: str) -> list[str]:
     if isinstance(names, str):
         raise InvalidOptionsError(f"{argument} is a list of names, not a text: [{names!r}]")
-    return list(names)
+    listed: list[str] = []
+    for name in names if isinstance(names, Iterable) else [names]:
+        if not isinstance(name, str):
+            raise InvalidOptionsError(f"{argument} must be a list of names, not of {name!r}")
+        listed.append(name)
+    return listed
+
+
+def _jobs(jobs: object, most: int) -> int:
+    if jobs is None:
+        return 0
+    # Those of numpy are whole numbers, too.
+    if isinstance(jobs, SupportsIndex) and not isinstance(jobs, bool):
+        number = operator.index(jobs)
+        if 1 <= number <= most:
+            return number
+    raise InvalidOptionsError(f"jobs must be a whole number from 1 to {most}, not {jobs!r}")
+
+
+def _backend(backend: object) -> str:
+    if not isinstance(backend, str):
+        raise InvalidOptionsError(f"backend must be a name, not {backend!r}")
+    return backend
+
+
+def _flag(flag: object, argument: str) -> bool:
+    if not isinstance(flag, bool):
+        raise InvalidOptionsError(f"{argument} must be True or False, not {flag!r}")
+    return flag
 
 
 def _print_line(model: str, stream: int, line: str) -> None:

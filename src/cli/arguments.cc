@@ -1,14 +1,17 @@
 #include "cli/arguments.h"
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <map>
 #include <memory>
 #include <sstream>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "cli/version.h"
 #include "engine/near_names.h"
+#include "engine/options.h"
 
 namespace zerrow::cli {
 
@@ -92,6 +95,20 @@ CLI::Option* Repeatable(CLI::Option* option) {
   return option->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
+// Says what would be right, where CLI11 says that it couldn't convert.
+auto WholeFrom(int64_t least, int64_t most) {
+  return [least, most](const std::string& text) -> std::string {
+    int64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error == std::errc() && end == text.data() + text.size() && number >= least &&
+        number <= most) {
+      return "";
+    }
+    return "must be a whole number from " + std::to_string(least) + " to " + std::to_string(most) +
+           ", not '" + text + "'";
+  };
+}
+
 void AddLogLevel(CLI::App* app, Raw* raw) {
   app->add_option("--log-level", raw->arguments.log_level,
                   "Log of the engine itself, to stderr: trace, debug, info, warning (default), "
@@ -129,7 +146,7 @@ void AddExecution(CLI::App* app, Raw* raw) {
   RunOptions& run = raw->arguments.run;
   app->add_option("-j,--jobs", run.jobs, "Functions at once (default: the number of cores)")
       ->option_text("N")
-      ->check(CLI::Range(1, 4096));
+      ->check(WholeFrom(1, engine::kMaxJobs));
   app->add_option("--backend", raw->backend,
                   "How tables are handed over: auto (default), kernelzero, memfd, copy or "
                   "full-copy; see zerrow info")
@@ -157,7 +174,7 @@ void AddRun(CLI::App* app, Raw* raw) {
   AddSelect(run, raw);
   run->add_option("--preview", options.preview_rows, "Print N rows of each final model")
       ->option_text("N")
-      ->check(CLI::Range(int64_t{0}, kMaxShownRows));
+      ->check(WholeFrom(0, kMaxShownRows));
   run->add_option("--output", raw->output_dir, "Write the final models there, as MODEL.parquet")
       ->option_text("DIR");
   run->add_flag("--strict", options.strict,
@@ -176,7 +193,7 @@ void AddShow(CLI::App* app, Raw* raw) {
   show->add_option("MODEL", raw->model, "The model to look at")->required()->option_text(" ");
   show->add_option("--preview", raw->shown_rows, "How many rows (default: 10)")
       ->option_text("N")
-      ->check(CLI::Range(int64_t{0}, kMaxShownRows));
+      ->check(WholeFrom(0, kMaxShownRows));
   AddProject(show, raw);
   AddExecution(show, raw);
   show->footer(std::string(kShowFooter));

@@ -80,7 +80,14 @@ TEST(ArgumentsTest, UsageErrorsSayWhereToLook) {
   EXPECT_EQ(parameter.exit_code, kExitUsage);
   EXPECT_NE(parameter.text.find("NAME=VALUE"), std::string::npos) << parameter.text;
   EXPECT_EQ(Refused({"run", "--backend", "magic"}).exit_code, kExitUsage);
-  EXPECT_EQ(Refused({"run", "--jobs", "0"}).exit_code, kExitUsage);
+  for (const char* jobs : {"0", "-1", "4097", "1099511627776", "99999999999999999999", "x", ""}) {
+    const Message refused = Refused({"run", "--jobs", jobs});
+    EXPECT_EQ(refused.exit_code, kExitUsage) << jobs;
+    EXPECT_NE(refused.text.find("--jobs: must be a whole number from 1 to 4096, not '" +
+                                std::string(jobs) + "'"),
+              std::string::npos)
+        << refused.text;
+  }
   EXPECT_EQ(Refused({"show"}).exit_code, kExitUsage);
 }
 

@@ -34,7 +34,10 @@ arrow::Result<RunOptions> CompleteOptions(RunOptions options) {
     return Status::Invalid("the project folder ", options.project_dir, " doesn't exist");
   }
   ARROW_RETURN_NOT_OK(CheckPath("project folder", options.project_dir));
-  if (options.jobs < 0) return Status::Invalid("jobs must be positive");
+  if (options.jobs < 0 || options.jobs > kMaxJobs) {
+    return Status::Invalid("jobs must be a whole number from 1 to ", kMaxJobs, ", not ",
+                           options.jobs);
+  }
   if (options.jobs == 0) options.jobs = base::UsableCores();
   if (options.output_dir) {
     options.output_dir = fs::absolute(*options.output_dir, error).lexically_normal().string();

@@ -228,13 +228,31 @@ def test_options_that_make_no_sense(project, run):
     project.models(MODELS)
     for arguments in (
         {"backend": "fast"},
+        {"backend": None},
         {"jobs": -1},
+        {"jobs": 0},
         {"jobs": "many"},
+        {"jobs": 1.0},
+        {"jobs": True},
+        {"jobs": 4097},
+        {"jobs": 2**40},
+        {"jobs": 2**100},
         {"select": "doubled"},
+        {"select": None},
+        {"keep": [7]},
+        {"strict": "yes"},
+        {"account": 1},
+        {"parameters": ["x"]},
+        {"parameters": {1: 2}},
+        {"output": 7},
         {"output": project.folder / "t.parquet"},
     ):
         with pytest.raises(zerrow.InvalidOptionsError) as raised:
             run(**arguments)
+        ((option, value),) = arguments.items()
+        assert option in str(raised.value)
+        if option == "jobs":
+            assert f"a whole number from 1 to 4096, not {value!r}" in str(raised.value)
         assert isinstance(raised.value, zerrow.RunError)
         assert isinstance(raised.value, ValueError)
     with pytest.raises(zerrow.InvalidOptionsError, match="nowhere doesn't exist"):
