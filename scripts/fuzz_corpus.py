@@ -150,6 +150,7 @@ PROTOCOL: list[dict[str, Any]] = [
     {**WANTED, "environment": [["PATH"]]},
     {**WANTED, "python": "\u0100"},
     {"op": "welcome", "version": "1", "protocol": 1, "pid": 2, "refusal": ""},
+    {"op": "accepted"},
     {"op": "planned", "models": [["a", "python"]]},
     {"op": "line", "model": "a", "stream": 1, "line": "\u00e9"},
     {"op": "finished", "report": REPORT},

@@ -94,8 +94,15 @@ Asked Ask(std::vector<std::string> python_path, const nb::dict& environment,
   return asked;
 }
 
+// What a signal handler has raised meanwhile comes first: see UntilInterrupted.
+template <typename T>
+T ValueOrRaised(arrow::Result<T> result) {
+  if (PyErr_Occurred() != nullptr) throw nb::python_error();
+  return ValueOrThrow(std::move(result));
+}
+
 std::unique_ptr<HostedRun> Begin(arrow::Result<std::unique_ptr<RunSource>> source) {
-  return std::make_unique<HostedRun>(ValueOrThrow(std::move(source)));
+  return std::make_unique<HostedRun>(ValueOrRaised(std::move(source)));
 }
 
 std::unique_ptr<HostedRun> Submit(const std::shared_ptr<HostedEngine>& host, Asked asked,
@@ -142,9 +149,9 @@ std::string ResidentStatus() {
   auto status = []() -> arrow::Result<nlohmann::json> {
     nb::gil_scoped_release released;
     ARROW_ASSIGN_OR_RAISE(auto connection, ConnectToResident());
-    return connection->Status();
+    return connection->Status(UntilInterrupted());
   }();
-  return Dump(ValueOrThrow(std::move(status)));
+  return Dump(ValueOrRaised(std::move(status)));
 }
 
 void BindEngine(nb::module_& module) {

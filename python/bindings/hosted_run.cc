@@ -88,18 +88,37 @@ arrow::Result<std::unique_ptr<RunSource>> SubmitHere(const std::shared_ptr<Hoste
   return std::make_unique<OwnRun>(host, std::move(queue), id);
 }
 
+namespace {
+
+// Also while libraries make the kernel go on with what a signal has interrupted.
+bool Interrupted() {
+  const nb::gil_scoped_acquire held;
+  return PyErr_CheckSignals() != 0;
+}
+
+arrow::Status Refused(const arrow::Status& why) {
+  if (why.ok() || why.IsCancelled()) return why;
+  return arrow::Status::IOError("the resident engine can't do this process's runs: ",
+                                why.message());
+}
+
+}  // namespace
+
+server::Patience UntilInterrupted() {
+  return server::Patience(server::Patience::kDefault, Interrupted);
+}
+
 // pyarrow would make a KeyError of the engine that isn't there.
 arrow::Result<std::shared_ptr<server::Connection>> ConnectToResident() {
-  auto connection = server::Connection::ToEngine(ZERROW_VERSION);
-  if (connection.status().IsKeyError()) {
-    return arrow::Status::IOError(connection.status().message());
-  }
-  return connection;
+  auto connection = server::Connection::ToEngine(ZERROW_VERSION, UntilInterrupted());
+  if (connection.ok()) return connection;
+  const arrow::Status& why = connection.status();
+  return why.IsKeyError() ? arrow::Status::IOError(why.message()) : Refused(why);
 }
 
 arrow::Result<std::unique_ptr<RunSource>> SubmitToResident(const server::Wanted& wanted) {
   ARROW_ASSIGN_OR_RAISE(auto connection, ConnectToResident());
-  ARROW_RETURN_NOT_OK(connection->Submit(wanted));
+  ARROW_RETURN_NOT_OK(Refused(connection->Submit(wanted, UntilInterrupted())));
   return std::make_unique<ResidentRun>(std::move(connection));
 }
 

@@ -51,7 +51,11 @@ class RunSource {
 /// Begins a run. Without the GIL.
 arrow::Result<std::unique_ptr<RunSource>> SubmitHere(const std::shared_ptr<HostedEngine>& host,
                                                      engine::RunSpec spec);
+/// That of a thread which may be Python's main one: a signal handler's exception ends it,
+/// Cancelled, and is what Python raises then.
+server::Patience UntilInterrupted();
 /// The user's resident engine. IOError: there is none, or it can't do runs for this process.
+/// Cancelled: see UntilInterrupted; so below.
 arrow::Result<std::shared_ptr<server::Connection>> ConnectToResident();
 /// Has it do a run. IOError: as before; Invalid.
 arrow::Result<std::unique_ptr<RunSource>> SubmitToResident(const server::Wanted& wanted);

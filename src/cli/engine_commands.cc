@@ -30,9 +30,12 @@ constexpr int64_t kMaxReadyBytes = 64 << 10;
 // What a background engine writes to the command that has started it, once it listens.
 constexpr std::string_view kReady = "ready";
 
-arrow::Result<std::shared_ptr<server::Connection>> Connect() {
+constexpr std::chrono::seconds kGlance{2};
+
+arrow::Result<std::shared_ptr<server::Connection>> Connect(
+    const server::Patience& patience = server::Patience()) {
   ARROW_ASSIGN_OR_RAISE(const auto address, server::Address::Open(server::RuntimeFolder()));
-  return server::Connection::Open(address, ZERROW_VERSION);
+  return server::Connection::Open(address, ZERROW_VERSION, patience);
 }
 
 arrow::Result<std::unique_ptr<server::Server>> MakeServer(const server::Address& address) {
@@ -42,7 +45,7 @@ arrow::Result<std::unique_ptr<server::Server>> MakeServer(const server::Address&
   options.zygote_idle = settings.zygotes_end_after;
   auto made = server::Server::Make(address, ZERROW_VERSION, std::move(options));
   if (!made.status().IsAlreadyExists()) return made;
-  const auto running = Connect();
+  const auto running = Connect(server::Patience(kGlance));
   return Status::AlreadyExists(
       "the resident engine runs already",
       running.ok() ? fmt::format(", as process {}", (*running)->welcome().pid) : "");

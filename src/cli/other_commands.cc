@@ -26,10 +26,8 @@ struct Explained {
   std::vector<RunError> errors;
 };
 
-arrow::Result<Explained> AskResident(server::Connection& resident, const RunOptions& options,
+arrow::Result<Explained> AskResident(server::Connection& resident,
                                      const engine::CancelToken& token) {
-  ARROW_ASSIGN_OR_RAISE(const auto wanted, WantedHere(options, /*plan_only=*/true));
-  ARROW_RETURN_NOT_OK(resident.Submit(wanted));
   RunObserver silent;
   ARROW_ASSIGN_OR_RAISE(auto result, resident.Wait(silent, token));
   return Explained{resident.explanation().text, resident.explanation().document,
@@ -45,9 +43,9 @@ arrow::Result<Explained> AskOwn(const RunOptions& options, const engine::CancelT
 arrow::Result<Explained> ExplainProject(const Arguments& arguments) {
   ARROW_ASSIGN_OR_RAISE(const auto token, engine::CancelToken::Make());
   const InterruptHandler interrupt(token);
-  ARROW_ASSIGN_OR_RAISE(const auto resident, FindResident(arguments));
-  auto explained = resident != nullptr ? AskResident(*resident, arguments.run, token)
-                                       : AskOwn(arguments.run, token);
+  ARROW_ASSIGN_OR_RAISE(const auto resident, BeginAtResident(arguments, /*plan_only=*/true, token));
+  auto explained =
+      resident != nullptr ? AskResident(*resident, token) : AskOwn(arguments.run, token);
   if (token.cancelled()) return arrow::Status::Cancelled("interrupted");
   return explained;
 }

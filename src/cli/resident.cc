@@ -4,10 +4,11 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <sstream>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "cli/output.h"
 #include "cli/settings.h"
@@ -18,10 +19,13 @@ namespace zerrow::cli {
 
 namespace fs = std::filesystem;
 using arrow::Status;
+using server::Patience;
 
 namespace {
 
 constexpr auto kVariable = "ZERROW_ENGINE";
+// A living engine says hello within milliseconds; one of the command's own takes half a second.
+constexpr std::chrono::seconds kAutoPatience{2};
 
 // The command line, then the environment, then the settings.
 arrow::Result<EngineChoice> ChoiceOf(const Arguments& arguments) {
@@ -35,25 +39,34 @@ arrow::Result<EngineChoice> ChoiceOf(const Arguments& arguments) {
   return settings.engine.value_or(EngineChoice::kAuto);
 }
 
+// Of a list like PATH. Each may be empty, also the last: the working folder.
+std::vector<std::string> Entries(std::string_view list) {
+  std::vector<std::string> entries;
+  for (size_t begin = 0; begin <= list.size(); begin += entries.back().size() + 1) {
+    entries.emplace_back(list.substr(begin, list.find(':', begin) - begin));
+  }
+  return entries;
+}
+
 // As the system would find it: absolute, links unresolved, since a venv's python is one.
 std::string FindProgram(const std::string& name) {
   std::error_code error;
   if (name.find('/') != std::string::npos) return fs::absolute(name, error).string();
   const char* path = std::getenv("PATH");
-  std::istringstream folders(path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin");
-  for (std::string folder; std::getline(folders, folder, ':');) {
+  for (const auto& folder : Entries(path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin")) {
     const fs::path candidate = fs::path(folder.empty() ? "." : folder) / name;
     if (::access(candidate.c_str(), X_OK) == 0) return fs::absolute(candidate, error).string();
   }
   return name;
 }
 
-// Relative entries mean this process's working folder, in which nothing else of the run is.
+// Relative entries mean this process's working folder, in which nothing else of the run is. To
+// Python an empty list is none.
 std::string AbsolutePaths(const std::string& list) {
   std::string absolute;
-  std::istringstream entries(list);
   std::error_code error;
-  for (std::string entry; std::getline(entries, entry, ':');) {
+  if (list.empty()) return absolute;
+  for (const std::string& entry : Entries(list)) {
     if (!absolute.empty()) absolute += ':';
     absolute += fs::absolute(entry.empty() ? "." : entry, error).string();
   }
@@ -67,25 +80,7 @@ engine::Environment EnvironmentHere() {
   return environment;
 }
 
-}  // namespace
-
-arrow::Result<std::shared_ptr<server::Connection>> FindResident(const Arguments& arguments) {
-  ARROW_ASSIGN_OR_RAISE(const EngineChoice choice, ChoiceOf(arguments));
-  if (choice == EngineChoice::kOwn) return nullptr;
-  auto connection = server::Connection::ToEngine(ZERROW_VERSION);
-  if (connection.ok()) return connection;
-  const Status& why = connection.status();
-  if (choice == EngineChoice::kResident) {
-    if (why.IsKeyError()) return Status::IOError(why.message());
-    return Status::IOError("the resident engine can't do this run: ", why.message());
-  }
-  if (!why.IsKeyError()) {
-    PrintTo(stderr, "note: the resident engine can't do this run, so that it has one of its own: " +
-                        why.message() + "\n");
-  }
-  return nullptr;
-}
-
+// The run as seen from this process. Invalid: see engine::CompleteOptions.
 arrow::Result<server::Wanted> WantedHere(const RunOptions& options, bool plan_only) {
   server::Wanted wanted;
   ARROW_ASSIGN_OR_RAISE(wanted.options, engine::CompleteOptions(options));
@@ -95,6 +90,33 @@ arrow::Result<server::Wanted> WantedHere(const RunOptions& options, bool plan_on
   wanted.python_path = here.python_path;
   wanted.environment = EnvironmentHere();
   return wanted;
+}
+
+}  // namespace
+
+arrow::Result<std::shared_ptr<server::Connection>> BeginAtResident(
+    const Arguments& arguments, bool plan_only, const engine::CancelToken& token) {
+  ARROW_ASSIGN_OR_RAISE(const EngineChoice choice, ChoiceOf(arguments));
+  if (choice == EngineChoice::kOwn) return nullptr;
+  const auto cancelled = [&token] { return token.cancelled(); };
+  const auto greeting = choice == EngineChoice::kAuto ? kAutoPatience : Patience::kDefault;
+  auto connection = server::Connection::ToEngine(ZERROW_VERSION, Patience(greeting, cancelled));
+  Status why = connection.status();
+  if (why.ok()) {
+    ARROW_ASSIGN_OR_RAISE(const auto wanted, WantedHere(arguments.run, plan_only));
+    why = (*connection)->Submit(wanted, Patience(Patience::kDefault, cancelled));
+    if (why.ok()) return connection;
+  }
+  if (why.IsCancelled()) return why;
+  if (choice == EngineChoice::kResident) {
+    if (why.IsKeyError()) return Status::IOError(why.message());
+    return Status::IOError("the resident engine can't do this run: ", why.message());
+  }
+  if (!why.IsKeyError()) {
+    PrintTo(stderr, "note: the resident engine can't do this run, so that it has one of its own: " +
+                        why.message() + "\n");
+  }
+  return nullptr;
 }
 
 }  // namespace zerrow::cli

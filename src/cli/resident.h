@@ -13,11 +13,10 @@
 
 namespace zerrow::cli {
 
-/// The connection for a run; null: the command does it itself. Invalid: a setting that makes no
-/// sense. IOError: the resident engine is asked for, and isn't there or can't do it.
-arrow::Result<std::shared_ptr<server::Connection>> FindResident(const Arguments& arguments);
-
-/// The run as seen from this process. Invalid: see engine::CompleteOptions.
-arrow::Result<server::Wanted> WantedHere(const RunOptions& options, bool plan_only);
+/// The connection that has begun the arguments' run; null: the command does it itself, nothing of
+/// it was begun. Invalid: a setting or an option that makes no sense. IOError: the resident engine
+/// is asked for, and isn't there or can't do it. Cancelled: by `token`.
+arrow::Result<std::shared_ptr<server::Connection>> BeginAtResident(
+    const Arguments& arguments, bool plan_only, const engine::CancelToken& token);
 
 }  // namespace zerrow::cli

@@ -48,7 +48,11 @@ int ExitCode(RunStatus status) {
 // The engine's own failure as the report of a run that did nothing.
 RunReport FailedReport(const arrow::Status& status) {
   RunReport report;
-  report.errors.push_back({.message = status.message()});
+  if (status.IsCancelled()) {
+    report.status = RunStatus::kCancelled;
+  } else {
+    report.errors.push_back({.message = status.message()});
+  }
   return report;
 }
 
@@ -68,10 +72,9 @@ arrow::Result<RunReport> RunEngine(const Arguments& arguments) {
   ARROW_ASSIGN_OR_RAISE(const auto token, engine::CancelToken::Make());
   const InterruptHandler interrupt(token);
   Console console(ConsoleOptions(arguments));
-  ARROW_ASSIGN_OR_RAISE(const auto resident, FindResident(arguments));
+  ARROW_ASSIGN_OR_RAISE(const auto resident,
+                        BeginAtResident(arguments, /*plan_only=*/false, token));
   if (resident != nullptr) {
-    ARROW_ASSIGN_OR_RAISE(const auto wanted, WantedHere(arguments.run, /*plan_only=*/false));
-    ARROW_RETURN_NOT_OK(resident->Submit(wanted));
     ARROW_ASSIGN_OR_RAISE(auto result, resident->Wait(console, token));
     return std::move(result.report);
   }

@@ -4,13 +4,13 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 namespace zerrow::server {
@@ -25,7 +25,7 @@ constexpr const char* kSocket = "engine.sock";
 constexpr const char* kLock = "engine.lock";
 constexpr const char* kLog = "engine.log";
 constexpr int kBacklog = 128;
-constexpr timeval kConnectPatience = {.tv_sec = 10, .tv_usec = 0};
+constexpr std::chrono::milliseconds kConnectPause{10};
 
 // Through the folder's descriptor: of any length, and surely the folder that was looked at.
 sockaddr_un SocketIn(int folder) {
@@ -36,8 +36,8 @@ sockaddr_un SocketIn(int folder) {
   return address;
 }
 
-Result<UniqueFd> MakeSocket() {
-  UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+Result<UniqueFd> MakeSocket(int flags = 0) {
+  UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0));
   if (!socket.valid()) return base::ErrnoStatus(errno, "socket");
   return socket;
 }
@@ -88,15 +88,16 @@ Result<Address> Address::Again() const {
   return Address(folder_, std::move(fd));
 }
 
-Result<UniqueFd> Address::Connect() const {
-  ARROW_ASSIGN_OR_RAISE(UniqueFd socket, MakeSocket());
-  // With a backlog that is full, as that of a stopped engine is at some time, connecting waits.
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &kConnectPatience, sizeof(kConnectPatience));
+Result<UniqueFd> Address::Connect(const Patience& patience) const {
+  ARROW_ASSIGN_OR_RAISE(UniqueFd socket, MakeSocket(SOCK_NONBLOCK));
   const sockaddr_un address = SocketIn(fd_.get());
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+  while (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) !=
+         0) {
     if (errno == ENOENT || errno == ECONNREFUSED) return Status::KeyError("nobody listens");
-    if (errno == EAGAIN) return Status::IOError("the resident engine doesn't answer");
-    return base::ErrnoStatus(errno, "connecting to " + socket_path());
+    if (errno != EAGAIN) return base::ErrnoStatus(errno, "connecting to " + socket_path());
+    // Its backlog is full, as that of a stopped engine is at some time.
+    ARROW_RETURN_NOT_OK(patience.Check());
+    std::this_thread::sleep_for(kConnectPause);
   }
   return socket;
 }

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "base/fd.h"
+#include "server/patience.h"
 
 namespace zerrow::server {
 
@@ -28,8 +29,8 @@ class Address {
 
   std::string socket_path() const { return folder_ + "/engine.sock"; }
 
-  /// A connection. KeyError: nobody listens.
-  arrow::Result<base::UniqueFd> Connect() const;
+  /// A connection that doesn't block. KeyError: nobody listens. IOError, and as `patience`.
+  arrow::Result<base::UniqueFd> Connect(const Patience& patience = Patience()) const;
 
   /// What makes its holder the only engine here, for as long as it is open. AlreadyExists.
   arrow::Result<base::UniqueFd> Lock() const;

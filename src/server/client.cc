@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/child_process.h"
 #include "shm/segment.h"
 
 namespace zerrow::server {
@@ -23,12 +23,23 @@ using std::chrono::milliseconds;
 
 namespace {
 
-constexpr milliseconds kAnswerPatience{10'000};
+// For a message that has begun.
+constexpr milliseconds kRestPatience{10'000};
 // Runs are cancelled, processes end.
 constexpr milliseconds kStopPatience{60'000};
 
 arrow::Status Gone() {
   return arrow::Status::IOError("the resident engine ended before the run did");
+}
+
+arrow::Status Closed() {
+  return arrow::Status::IOError(
+      "the resident engine has closed the connection: it is stopping, or can't take another "
+      "client");
+}
+
+arrow::Status OutOfTurn() {
+  return arrow::Status::IOError("the resident engine says something out of turn");
 }
 
 // While it lives, cancels the run when the token says so: whoever waits for the run may be held up
@@ -64,26 +75,21 @@ Result<base::UniqueFd> OpenFolder(const std::string& path) {
 }  // namespace
 
 Result<std::shared_ptr<Connection>> Connection::Open(const Address& address,
-                                                     const std::string& version) {
-  ARROW_ASSIGN_OR_RAISE(auto socket, address.Connect());
+                                                     const std::string& version,
+                                                     const Patience& patience) {
+  ARROW_ASSIGN_OR_RAISE(auto socket, address.Connect(patience));
   std::shared_ptr<Connection> connection(new Connection(std::move(socket)));
   ARROW_RETURN_NOT_OK(connection->Send(Hello{version}));
-  auto answer = connection->Receive(kAnswerPatience);
-  if (!answer.ok()) {
-    return arrow::Status::IOError("the resident engine doesn't answer: ",
-                                  answer.status().message());
-  }
-  auto& received = *answer;
-  if (!received || !std::holds_alternative<Welcome>(received->reply)) {
-    return arrow::Status::IOError("the resident engine doesn't say hello");
-  }
-  connection->welcome_ = std::get<Welcome>(std::move(received->reply));
+  ARROW_ASSIGN_OR_RAISE(Reply reply, connection->Answer(patience));
+  if (!std::holds_alternative<Welcome>(reply)) return OutOfTurn();
+  connection->welcome_ = std::get<Welcome>(std::move(reply));
   return connection;
 }
 
-Result<std::shared_ptr<Connection>> Connection::ToEngine(const std::string& version) {
+Result<std::shared_ptr<Connection>> Connection::ToEngine(const std::string& version,
+                                                         const Patience& patience) {
   auto address = Address::Open(RuntimeFolder());
-  auto connection = address.ok() ? Open(*address, version) : address.status();
+  auto connection = address.ok() ? Open(*address, version, patience) : address.status();
   if (connection.status().IsKeyError()) {
     return arrow::Status::KeyError("no resident engine is running; start it: zerrow engine start");
   }
@@ -98,17 +104,28 @@ Connection::~Connection() {
 
 arrow::Status Connection::Send(const Request& request, std::span<const int> fds) {
   const std::lock_guard lock(sending_);
-  return channel_.Send(ToJson(request), fds);
+  const arrow::Status sent = channel_.Send(ToJson(request), fds);
+  return sent.IsIOError() ? Closed() : sent;
 }
 
-Result<std::optional<Connection::Received>> Connection::Receive(milliseconds patience) {
-  ARROW_ASSIGN_OR_RAISE(auto message, channel_.Receive(patience));
+// Nullopt: the engine has gone.
+Result<std::optional<Connection::Received>> Connection::Receive() {
+  ARROW_ASSIGN_OR_RAISE(auto message, channel_.Receive(kRestPatience));
   if (!message) return std::nullopt;
   ARROW_ASSIGN_OR_RAISE(Reply reply, ParseReply(message->body));
   return Received{std::move(reply), std::move(message->fds)};
 }
 
-arrow::Status Connection::Submit(const Wanted& wanted) {
+// To a question; its failure is the engine's answer, too.
+Result<Reply> Connection::Answer(const Patience& patience) {
+  ARROW_RETURN_NOT_OK(patience.Await(channel_.fd()));
+  ARROW_ASSIGN_OR_RAISE(auto received, Receive());
+  if (!received) return Closed();
+  if (auto* failed = std::get_if<Failed>(&received->reply)) return failed->status;
+  return std::move(received->reply);
+}
+
+arrow::Status Connection::Submit(const Wanted& wanted, const Patience& patience) {
   ARROW_ASSIGN_OR_RAISE(const auto project, OpenFolder(wanted.options.project_dir));
   std::vector<int> fds = {project.get()};
   base::UniqueFd output;
@@ -118,7 +135,9 @@ arrow::Status Connection::Submit(const Wanted& wanted) {
   }
   result_ = {};
   tables_.clear();
-  return Send(wanted, fds);
+  ARROW_RETURN_NOT_OK(Send(wanted, fds));
+  ARROW_ASSIGN_OR_RAISE(const Reply reply, Answer(patience));
+  return std::holds_alternative<Accepted>(reply) ? arrow::Status::OK() : OutOfTurn();
 }
 
 void Connection::Cancel() {
@@ -133,7 +152,7 @@ std::optional<RunQueue::Item> Connection::Take(milliseconds patience) {
     pollfd waited{channel_.fd(), POLLIN, 0};
     const int ready = ::poll(&waited, 1, static_cast<int>(std::max<int64_t>(left.count(), 0)));
     if (ready == 0 || (ready < 0 && errno == EINTR)) return std::nullopt;
-    auto received = Receive(kAnswerPatience);
+    auto received = Receive();
     if (!received.ok()) {
       // Nobody else has a hand in it: the engine broke off in the middle of a message.
       return RunQueue::Item(RunQueue::Done(received.status()));
@@ -172,8 +191,7 @@ std::optional<RunQueue::Item> Connection::Sort(Received received) {
     const arrow::Status added = AddTable(std::move(*part), std::move(received.fds));
     if (!added.ok()) return RunQueue::Item(RunQueue::Done(added));
   } else {
-    return RunQueue::Item(
-        RunQueue::Done(arrow::Status::IOError("the resident engine says something out of turn")));
+    return RunQueue::Item(RunQueue::Done(OutOfTurn()));
   }
   return std::nullopt;
 }
@@ -213,26 +231,24 @@ RunQueue::Done Connection::Wait(RunObserver& observer, const engine::CancelToken
   }
 }
 
-Result<nlohmann::json> Connection::Status() {
+Result<nlohmann::json> Connection::Status(const Patience& patience) {
   ARROW_RETURN_NOT_OK(Send(StatusWanted{}));
-  ARROW_ASSIGN_OR_RAISE(auto received, Receive(kAnswerPatience));
-  if (!received) return Gone();
-  if (auto* failed = std::get_if<Failed>(&received->reply)) return failed->status;
-  auto* status = std::get_if<StatusReport>(&received->reply);
-  if (status == nullptr)
-    return arrow::Status::IOError("the resident engine doesn't tell its status");
+  ARROW_ASSIGN_OR_RAISE(Reply reply, Answer(patience));
+  auto* status = std::get_if<StatusReport>(&reply);
+  if (status == nullptr) return OutOfTurn();
   return std::move(status->document);
 }
 
 Result<int64_t> Connection::Stop() {
-  const base::UniqueFd engine(
-      static_cast<int>(::syscall(SYS_pidfd_open, static_cast<pid_t>(welcome_.pid), 0)));
+  // Invalid: it has gone already, or isn't visible from here.
+  const auto engine = base::OpenPidfd(static_cast<pid_t>(welcome_.pid));
   ARROW_RETURN_NOT_OK(Send(StopWanted{}));
-  ARROW_ASSIGN_OR_RAISE(const auto received, Receive(kAnswerPatience));
+  ARROW_RETURN_NOT_OK(Patience().Await(channel_.fd()));
+  ARROW_ASSIGN_OR_RAISE(const auto received, Receive());
   const auto* stopping = received ? std::get_if<Stopping>(&received->reply) : nullptr;
   const int64_t runs = stopping != nullptr ? stopping->runs : 0;
-  pollfd ended{engine.get(), POLLIN, 0};
-  if (engine.valid() && ::poll(&ended, 1, static_cast<int>(kStopPatience.count())) != 1) {
+  pollfd ended{engine.ok() ? engine->get() : -1, POLLIN, 0};
+  if (engine.ok() && ::poll(&ended, 1, static_cast<int>(kStopPatience.count())) != 1) {
     return arrow::Status::IOError("the resident engine, process ", welcome_.pid, ", doesn't stop");
   }
   return runs;

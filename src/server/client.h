@@ -27,11 +27,14 @@ namespace zerrow::server {
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   /// KeyError: no engine listens there. Invalid: the folder isn't safe. IOError: it doesn't answer.
+  /// Cancelled: by `patience`, here and below.
   static arrow::Result<std::shared_ptr<Connection>> Open(const Address& address,
-                                                         const std::string& version);
+                                                         const std::string& version,
+                                                         const Patience& patience = Patience());
   /// The engine of this user's runtime folder, if it does this process's runs. KeyError: there is
   /// none; else as Open, and IOError: why not.
-  static arrow::Result<std::shared_ptr<Connection>> ToEngine(const std::string& version);
+  static arrow::Result<std::shared_ptr<Connection>> ToEngine(const std::string& version,
+                                                             const Patience& patience = Patience());
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -39,8 +42,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   /// Says also whether this process's runs are done there.
   const Welcome& welcome() const { return welcome_; }
 
-  /// Begins a run, with absolute paths and the interpreter's: its news follow by Take.
-  arrow::Status Submit(const Wanted& wanted);
+  /// Begins a run, with absolute paths and the interpreter's: its news follow by Take. IOError,
+  /// Invalid: nothing of it was begun.
+  arrow::Status Submit(const Wanted& wanted, const Patience& patience = Patience());
   /// As RunQueue::Take. If the engine dies the run is done with an IOError that says so.
   std::optional<engine::RunQueue::Item> Take(std::chrono::milliseconds patience);
   void Cancel();
@@ -50,7 +54,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   /// Of a run that was only planned, once it is done.
   const ResultExplanation& explanation() const { return explanation_; }
 
-  arrow::Result<nlohmann::json> Status();
+  arrow::Result<nlohmann::json> Status(const Patience& patience = Patience());
   /// Has the engine stop and waits until it is gone; how many runs were cancelled.
   arrow::Result<int64_t> Stop();
 
@@ -65,7 +69,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
     std::vector<base::UniqueFd> fds;
   };
   arrow::Status Send(const Request& request, std::span<const int> fds = {});
-  arrow::Result<std::optional<Received>> Receive(std::chrono::milliseconds patience);
+  arrow::Result<std::optional<Received>> Receive();
+  arrow::Result<Reply> Answer(const Patience& patience);
   std::optional<engine::RunQueue::Item> Sort(Received received);
   arrow::Status AddTable(ResultTablePart part, std::vector<base::UniqueFd> fds);
   std::map<std::string, std::shared_ptr<const engine::ResultTable>> TakeTables();

@@ -172,6 +172,7 @@ struct ReplyWriter {
             {"pid", welcome.pid},
             {"refusal", welcome.refusal}};
   }
+  json operator()(const Accepted& /*accepted*/) const { return {{"op", "accepted"}}; }
   json operator()(const engine::RunEvent& event) const { return std::visit(EventWriter{}, event); }
   json operator()(const ResultModel& model) const {
     return {{"op", "model"}, {"report", model.report}};
@@ -239,6 +240,7 @@ Reply ReplyOf(const json& body) {
   if (op == "planned") return engine::RunEvent(PlannedOf(body));
   if (op == "started") return engine::RunEvent(engine::ModelStarted{body.at("model")});
   if (op == "finished") return engine::RunEvent(engine::ModelFinished{body.at("report")});
+  if (op == "accepted") return Accepted{};
   if (op == "model") return ResultModel{body.at("report")};
   if (op == "error") return ResultError{body.at("error")};
   if (op == "preview") return body.at("preview").get<Preview>();

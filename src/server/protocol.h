@@ -21,7 +21,7 @@
 namespace zerrow::server {
 
 /// Raised with every change of what is said.
-inline constexpr int kProtocol = 1;
+inline constexpr int kProtocol = 2;
 /// A request: an environment of some megabytes, as text that stands for bytes.
 inline constexpr int64_t kMaxRequestBytes = 16 << 20;
 inline constexpr size_t kMaxRequestFds = 2;
@@ -54,6 +54,8 @@ struct Welcome {
   int64_t pid = 0;
   std::string refusal;  // why this client's runs aren't done here; empty: they are
 };
+/// The run that is wanted begins now; before, nothing of it has been done.
+struct Accepted {};
 struct ResultModel {
   ModelReport report;
 };
@@ -83,8 +85,8 @@ struct Stopping {
   int64_t runs = 0;
 };
 using Reply =
-    std::variant<Welcome, engine::RunEvent, ResultModel, ResultError, Preview, ResultTablePart,
-                 ResultExplanation, Finished, Failed, StatusReport, Stopping>;
+    std::variant<Welcome, Accepted, engine::RunEvent, ResultModel, ResultError, Preview,
+                 ResultTablePart, ResultExplanation, Finished, Failed, StatusReport, Stopping>;
 
 nlohmann::json ToJson(const Reply& reply);
 arrow::Result<Reply> ParseReply(const nlohmann::json& body);

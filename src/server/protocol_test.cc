@@ -101,6 +101,7 @@ std::vector<Reply> Replies() {
   table->segments = {{4, 100}};
   table->message = {5, 200};
   return {Welcome{"1", 2, 3, "why"},
+          Accepted{},
           engine::RunEvent(engine::Planned{{SomeModel()}}),
           engine::RunEvent(engine::ModelStarted{"m"}),
           engine::RunEvent(engine::ModelFinished{SomeModel()}),

@@ -24,7 +24,8 @@ using std::chrono::milliseconds;
 
 namespace {
 
-constexpr size_t kMaxSessions = 1000;
+// More clients than there may be: they are told so, and may still ask for status or end.
+constexpr size_t kRefusedClients = 100;
 // For cancelled runs to end and their clients to hear of it.
 constexpr std::chrono::seconds kStopPatience{8};
 constexpr milliseconds kStopPause{10};
@@ -34,7 +35,7 @@ constexpr milliseconds kAcceptPause{100};
 }  // namespace
 
 Result<std::unique_ptr<Server>> Server::Make(const Address& address, std::string version,
-                                             engine::EngineOptions options) {
+                                             engine::EngineOptions options, size_t max_clients) {
   ARROW_ASSIGN_OR_RAISE(auto own_address, address.Again());
   ARROW_ASSIGN_OR_RAISE(UniqueFd lock, address.Lock());
   UniqueFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -43,12 +44,13 @@ Result<std::unique_ptr<Server>> Server::Make(const Address& address, std::string
   ARROW_ASSIGN_OR_RAISE(UniqueFd socket, address.Listen());
   return std::unique_ptr<Server>(new Server(std::move(own_address), std::move(lock),
                                             std::move(socket), std::move(wake), std::move(engine),
-                                            std::move(version)));
+                                            std::move(version), max_clients));
 }
 
 Server::Server(Address address, UniqueFd lock, UniqueFd socket, UniqueFd wake,
-               std::unique_ptr<engine::Engine> engine, std::string version)
-    : address_(std::move(address)),
+               std::unique_ptr<engine::Engine> engine, std::string version, size_t max_clients)
+    : max_clients_(max_clients),
+      address_(std::move(address)),
       lock_(std::move(lock)),
       socket_(std::move(socket)),
       wake_(std::move(wake)),
@@ -96,10 +98,13 @@ void Server::Admit(UniqueFd socket) {
     return;
   }
   const std::lock_guard lock(mutex_);
-  if (sessions_.size() >= kMaxSessions) return;
+  if (sessions_.size() >= max_clients_ + kRefusedClients) return;
+  const bool refused = sessions_.size() >= max_clients_;
+  const std::string refusal =
+      refused ? "it has too many clients (" + std::to_string(max_clients_) + ")" : "";
   // No thread, no session: the client sees the connection end and runs its own engine.
   [[maybe_unused]] const Status status = base::CatchExceptions([&] {
-    sessions_.push_back(std::make_unique<Session>(host_, std::move(socket), peer.pid));
+    sessions_.push_back(std::make_unique<Session>(host_, std::move(socket), peer.pid, refusal));
     return Status::OK();
   });
 }

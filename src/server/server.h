@@ -22,9 +22,12 @@ namespace zerrow::server {
 
 class Server {
  public:
+  static constexpr size_t kMaxClients = 1000;
+
   /// Listens from then on. AlreadyExists: there is such an engine. Invalid, IOError.
   static arrow::Result<std::unique_ptr<Server>> Make(const Address& address, std::string version,
-                                                     engine::EngineOptions options);
+                                                     engine::EngineOptions options,
+                                                     size_t max_clients = kMaxClients);
   ~Server();
 
   /// Serves clients until `stop` is cancelled or one of them asks for the end; then cancels all
@@ -33,7 +36,7 @@ class Server {
 
  private:
   Server(Address address, base::UniqueFd lock, base::UniqueFd socket, base::UniqueFd wake,
-         std::unique_ptr<engine::Engine> engine, std::string version);
+         std::unique_ptr<engine::Engine> engine, std::string version, size_t max_clients);
   void Accept();
   void Admit(base::UniqueFd socket);
   void EndSessions();
@@ -43,6 +46,7 @@ class Server {
   int64_t Stop();
   nlohmann::json Describe() const;
 
+  const size_t max_clients_;
   const Address address_;
   const base::UniqueFd lock_;
   base::UniqueFd socket_;

@@ -1,7 +1,9 @@
 // Server and clients in one process, without any Python: what they say to each other, and threads.
 #include "server/server.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -17,6 +19,7 @@ namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 
 constexpr auto kVersion = "1.2.3";
+constexpr size_t kMaxClients = 50;
 
 class ServerTest : public ::testing::Test {
  protected:
@@ -26,7 +29,7 @@ class ServerTest : public ::testing::Test {
     root_ = pattern;
     address_.emplace(Address::Make(root_ / "runtime").ValueOrDie());
     token_.emplace(engine::CancelToken::Make().ValueOrDie());
-    server_ = Server::Make(*address_, kVersion, {}).ValueOrDie();
+    server_ = Server::Make(*address_, kVersion, {}, kMaxClients).ValueOrDie();
     serving_ = std::thread([this] { EXPECT_TRUE(server_->Serve(*token_).ok()); });
   }
   void TearDown() override {
@@ -63,6 +66,25 @@ TEST_F(ServerTest, GreetsClientsOfItsVersionOnly) {
   EXPECT_NE(other->welcome().refusal.find(kVersion), std::string::npos);
 }
 
+TEST_F(ServerTest, WaitingForOneThatDoesNotAnswerEnds) {
+  const auto silent = Address::Make(root_ / "silent").ValueOrDie();
+  const auto listening = silent.Listen().ValueOrDie();
+  const auto late = Connection::Open(silent, kVersion, Patience(milliseconds(20))).status();
+  EXPECT_TRUE(late.IsIOError());
+  EXPECT_NE(late.message().find("doesn't answer within 20 ms"), std::string::npos) << late;
+  int asked = 0;
+  const Patience cancelled(std::chrono::hours(1), [&asked] { return ++asked == 3; });
+  EXPECT_TRUE(Connection::Open(silent, kVersion, cancelled).status().IsCancelled());
+  std::vector<base::UniqueFd> waiting;
+  while (true) {
+    auto another = silent.Connect(Patience(milliseconds(0)));
+    if (!another.ok()) break;
+    waiting.push_back(*std::move(another));
+  }
+  asked = 0;
+  EXPECT_TRUE(silent.Connect(cancelled).status().IsCancelled()) << "its backlog is full";
+}
+
 TEST_F(ServerTest, ThereIsOneInAFolder) {
   EXPECT_TRUE(Server::Make(*address_, kVersion, {}).status().IsAlreadyExists());
   EXPECT_EQ(Connect()->welcome().refusal, "");
@@ -97,6 +119,53 @@ TEST_F(ServerTest, ClientsComeAndGoAtOnce) {
   }
   for (std::thread& client : clients) client.join();
   EXPECT_EQ(Connect()->Status().ValueOrDie().at("runs"), nlohmann::json::array());
+}
+
+TEST_F(ServerTest, OneTooManyIsToldSo) {
+  std::vector<std::shared_ptr<Connection>> clients;
+  for (size_t i = 0; i < kMaxClients; ++i) clients.push_back(Connect());
+  EXPECT_EQ(clients.back()->welcome().refusal, "");
+  const auto another = Connect();
+  EXPECT_NE(another->welcome().refusal.find("too many clients (50)"), std::string::npos);
+  const auto submitted = another->Submit(Hopeless(root_));
+  EXPECT_NE(submitted.message().find("too many clients (50)"), std::string::npos) << submitted;
+  EXPECT_TRUE(another->Status().ok());
+}
+
+TEST_F(ServerTest, AClientThatReadsNothingDoesNotHoldUpTheEnd) {
+  const auto engine = engine::Engine::Make({}).ValueOrDie();
+  SessionHost host;
+  host.version = kVersion;
+  host.engine = engine.get();
+  host.on_ended = [] {};
+  int sockets[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets), 0);
+  const int least = 1;  // The first answers fill it.
+  ASSERT_EQ(::setsockopt(sockets[0], SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)), 0);
+  const Session session(host, base::UniqueFd(sockets[0]), ::getpid(), "");
+  base::Channel client(base::UniqueFd{sockets[1]});
+  ASSERT_TRUE(client.Send(ToJson(Request(Hello{kVersion}))).ok());
+  const base::UniqueFd folder(::open(root_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_TRUE(client.Send(ToJson(Request(Hopeless(root_))), std::vector<int>{folder.get()}).ok());
+  while (!session.has_run()) std::this_thread::yield();
+  host.stopping = true;
+  while (!session.ended()) std::this_thread::yield();
+  EXPECT_EQ(client.Receive().ValueOrDie()->body.at("op"), "welcome");
+  while (const auto message = client.Receive().ValueOrDie()) {
+    EXPECT_NE(message->body.at("op"), "failed") << "there was no room for it";
+  }
+}
+
+TEST_F(ServerTest, AFolderThatIsAnotherOneThereIsRefused) {
+  fs::create_directory(root_ / "other");
+  base::Channel channel(address_->Connect().ValueOrDie());
+  ASSERT_TRUE(channel.Send(ToJson(Request(Hello{kVersion}))).ok());
+  const base::UniqueFd folder(::open((root_ / "other").c_str(), O_PATH | O_CLOEXEC));
+  ASSERT_TRUE(channel.Send(ToJson(Request(Hopeless(root_))), std::vector<int>{folder.get()}).ok());
+  ASSERT_TRUE(channel.Receive().ok());
+  const auto reply = ParseReply(channel.Receive().ValueOrDie()->body).ValueOrDie();
+  EXPECT_NE(std::get<Failed>(reply).status.message().find("isn't the same folder"),
+            std::string::npos);
 }
 
 TEST_F(ServerTest, ItStopsWhileClientsAreThere) {

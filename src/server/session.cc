@@ -3,12 +3,12 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
 #include <utility>
 
+#include "base/child_process.h"
 #include "base/exceptions.h"
 #include "sandbox/process_view.h"
 
@@ -24,10 +24,30 @@ constexpr milliseconds kGreetingPatience{10'000};
 constexpr milliseconds kForever{-1};
 // A client may be stopped for as long as it likes, and is told the rest when it goes on.
 constexpr milliseconds kStoppedPatience = std::chrono::hours(24 * 7);
+// While the engine stops, one that reads nothing for that long isn't told any more.
+constexpr milliseconds kReaderPatience{1'000};
 
-base::UniqueFd OpenPidfd(pid_t pid) {
-  return base::UniqueFd(pid > 0 ? static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)) : -1);
+base::UniqueFd PidfdOf(pid_t pid) {
+  auto pidfd = base::OpenPidfd(pid);
+  return pidfd.ok() ? *std::move(pidfd) : base::UniqueFd();
 }
+
+// What of a run is too large to be told.
+struct TooLarge {
+  std::string operator()(const ResultTablePart& part) const {
+    return "the table of '" + part.model + "'";
+  }
+  std::string operator()(const ResultModel& model) const {
+    return "the report of '" + model.report.name + "'";
+  }
+  std::string operator()(const ResultExplanation& /*explanation*/) const {
+    return "the explanation";
+  }
+  template <typename Other>
+  std::string operator()(const Other& /*reply*/) const {
+    return "the answer";
+  }
+};
 
 // Whether a path means here what it means to the client, who has opened it.
 arrow::Status CheckSameFolder(const std::string& path, int fd) {
@@ -37,17 +57,17 @@ arrow::Status CheckSameFolder(const std::string& path, int fd) {
       theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino) {
     return arrow::Status::OK();
   }
-  return arrow::Status::Invalid(path,
-                                " isn't the same folder for the resident engine; use --engine own");
+  return arrow::Status::IOError(path, " isn't the same folder for it");
 }
 
 }  // namespace
 
-Session::Session(const SessionHost& host, base::UniqueFd socket, pid_t client)
+Session::Session(const SessionHost& host, base::UniqueFd socket, pid_t client, std::string refusal)
     : host_(host),
       channel_(std::move(socket)),
       client_(client),
-      client_end_(OpenPidfd(client)),
+      client_end_(PidfdOf(client)),
+      refusal_(std::move(refusal)),
       thread_([this] {
         // Nothing that a client causes may end the process.
         [[maybe_unused]] const arrow::Status status = base::CatchExceptions([this] {
@@ -76,13 +96,22 @@ Result<std::optional<base::Message>> Session::Receive(milliseconds patience) {
 // Nobody reads from a socket any more that only a process forked from the client still holds.
 bool Session::AwaitReader() const {
   std::array<pollfd, 2> watched = {{{channel_.fd(), POLLOUT, 0}, {client_end_.get(), POLLIN, 0}}};
-  while (::poll(watched.data(), watched.size(), -1) < 0) {
+  while (true) {
+    const int ready =
+        ::poll(watched.data(), watched.size(), static_cast<int>(kReaderPatience.count()));
+    if (ready > 0) return watched[1].revents == 0;
+    if (ready == 0 && host_.stopping) return false;
   }
-  return watched[1].revents == 0;
 }
 
 bool Session::Send(const Reply& reply, std::span<const int> fds) {
-  return AwaitReader() && channel_.Send(ToJson(reply), fds, kStoppedPatience).ok();
+  if (!AwaitReader()) return false;
+  const arrow::Status sent = channel_.Send(ToJson(reply), fds, kStoppedPatience);
+  if (!sent.IsCapacityError()) return sent.ok();
+  Fail(arrow::Status::IOError(std::visit(TooLarge(), reply),
+                              " is too large for the resident engine to send (", sent.message(),
+                              "); use --engine own, or zerrow.run"));
+  return false;
 }
 
 void Session::Serve() {
@@ -111,7 +140,10 @@ bool Session::Greet() {
   Welcome welcome{host_.version, kProtocol, ::getpid(), ""};
   const auto& hello = std::get<Hello>(*request);
   if (hello.version != host_.version || hello.protocol != kProtocol) {
-    welcome.refusal = "it is of another version, " + host_.version;
+    welcome.refusal = "it is of another version, " + host_.version + " (protocol " +
+                      std::to_string(kProtocol) + ")";
+  } else if (!refusal_.empty()) {
+    welcome.refusal = refusal_;
   } else {
     const auto client = sandbox::ProcessView::Of(client_);
     const auto own = sandbox::ProcessView::Of(::getpid());
@@ -125,7 +157,13 @@ bool Session::Greet() {
 
 // False: nothing more is to be heard from this client.
 bool Session::Answer(const Request& request, std::vector<base::UniqueFd> fds) {
-  if (const auto* wanted = std::get_if<Wanted>(&request)) return Run(*wanted, fds);
+  if (const auto* wanted = std::get_if<Wanted>(&request)) {
+    // Before it looks whether the engine stops, which looks for runs once it does.
+    running_ = true;
+    const bool there = Run(*wanted, fds);
+    running_ = false;
+    return there;
+  }
   if (std::holds_alternative<StatusWanted>(request)) return Send(StatusReport{host_.describe()});
   if (std::holds_alternative<StopWanted>(request)) return Send(Stopping{host_.stop()});
   // A cancel that crossed with the run's end.
@@ -144,9 +182,9 @@ Result<engine::RunSpec> Session::SpecOf(const Wanted& wanted,
   }
   ARROW_ASSIGN_OR_RAISE(auto client, sandbox::ProcessView::Of(client_));
   ARROW_ASSIGN_OR_RAISE(const auto own, sandbox::ProcessView::Of(::getpid()));
-  const std::string why = sandbox::WhyElsewhere(client, own);
+  const std::string why = refusal_.empty() ? sandbox::WhyElsewhere(client, own) : refusal_;
   if (!why.empty()) {
-    return arrow::Status::Invalid("the resident engine can't do this client's runs: ", why);
+    return arrow::Status::IOError(why);
   }
   engine::RunSpec spec;
   spec.options = wanted.options;
@@ -162,11 +200,13 @@ Result<engine::RunSpec> Session::SpecOf(const Wanted& wanted,
 }
 
 bool Session::Run(const Wanted& wanted, const std::vector<base::UniqueFd>& fds) {
-  if (host_.stopping) return Fail(arrow::Status::IOError("the resident engine is stopping"));
+  if (host_.stopping) return Fail(arrow::Status::IOError("it is stopping"));
   auto spec = SpecOf(wanted, fds);
   if (!spec.ok()) return Fail(spec.status());
   auto queue = RunQueue::Make();
   if (!queue.ok()) return Fail(queue.status());
+  // First: a client that doesn't hear it may have the run done elsewhere.
+  if (!Send(Accepted{})) return false;
   {
     const std::lock_guard lock(mutex_);
     progress_.emplace().project_dir = wanted.options.project_dir;

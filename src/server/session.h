@@ -48,14 +48,15 @@ struct RunProgress {
 class Session {
  public:
   /// `host` outlives it. `client` is the connected process, 0 if it isn't visible from here.
-  Session(const SessionHost& host, base::UniqueFd socket, pid_t client);
+  /// `refusal` is why its runs aren't done; empty: nothing is known against it yet.
+  Session(const SessionHost& host, base::UniqueFd socket, pid_t client, std::string refusal);
   /// Waits for its thread, which Close makes end.
   ~Session() { Join(); }
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
   bool ended() const { return ended_; }
-  bool has_run() const { return run_ != 0; }
+  bool has_run() const { return running_; }
   /// The engine is going: cancels the run, whose end is still told.
   void CancelRun() const;
   /// Nothing more is told or heard.
@@ -87,7 +88,9 @@ class Session {
   base::Channel channel_;
   const pid_t client_;
   const base::UniqueFd client_end_;  // a pidfd; invalid: unknown
+  const std::string refusal_;
   std::atomic<bool> ended_{false};
+  std::atomic<bool> running_{false};     // it has a run, or is about to
   std::atomic<resource::RunId> run_{0};  // 0: none
   // Held for the client until it goes.
   std::vector<std::shared_ptr<const engine::ResultTable>> tables_;

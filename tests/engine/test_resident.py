@@ -235,7 +235,7 @@ def test_a_link_in_the_folders_place_is_refused(nobody, tmp_path):
     assert "isn't a folder" in done.stderr
 
 
-def hello(resident, version="0.1.0", protocol=1):
+def hello(resident, version="0.1.0", protocol=2):
     """A client of ours: the channel, and what it was told first."""
     from zerrow import _native
 
@@ -249,7 +249,7 @@ def hello(resident, version="0.1.0", protocol=1):
 def test_another_version_is_refused(resident):
     assert hello(resident)[1]["refusal"] == ""
     assert "another version" in hello(resident, version="0.0.9")[1]["refusal"]
-    assert "another version" in hello(resident, protocol=2)[1]["refusal"]
+    assert "another version" in hello(resident, protocol=1)[1]["refusal"]
 
 
 @pytest.mark.parametrize("choice", ["auto", "resident"])
@@ -289,7 +289,7 @@ def test_a_client_in_another_namespace_runs_its_own_engine(resident, project, na
         {"op": "run"},
         {"op": "run", "options": 7},
         {"op": "nonsense"},
-        {"op": "hello", "version": "0.1.0", "protocol": 1},
+        {"op": "hello", "version": "0.1.0", "protocol": 2},
         [1, 2],
     ],
 )
