@@ -128,14 +128,17 @@ void WorkerPool::ForkAhead(size_t count, std::optional<resource::RunId> run) {
   while (waiting < count && Fork(import).ok()) ++waiting;
 }
 
-// The end of its channel ends it.
+// The end of its channel ends it, also where a process that was forked from this one has it too.
 template <typename Wanted>
 void WorkerPool::ForgetWaiting(Wanted wanted) {
   std::vector<WorkerId> ids;
   for (const auto& [id, worker] : workers_) {
     if (worker->waits && wanted(*worker)) ids.push_back(id);
   }
-  for (const WorkerId id : ids) Forget(id);
+  for (const WorkerId id : ids) {
+    ::shutdown(workers_.at(id)->channel.fd(), SHUT_RDWR);
+    Forget(id);
+  }
 }
 
 void WorkerPool::EndWaiting() {
