@@ -7,7 +7,6 @@ columns; here is what needs to understand expressions, or the outputs of SQL and
 from collections.abc import Iterable
 
 import pyarrow as pa
-from zerrow import _filters
 from zerrow._description import Input, ModelEntry, Project
 from zerrow._errors import ProjectError, did_you_mean
 from zerrow._operators import Operator
@@ -114,6 +113,8 @@ def check_operators(
 
 def check_text(text: str, origin: str, columns: Columns, *, condition: bool) -> None:
     """Raises ValueError for a condition or value that can't be one over the origin's rows."""
+    from zerrow import _filters
+
     schema = columns.schema(origin)
     if schema is not None and condition:
         _filters.compile_condition(text, schema)

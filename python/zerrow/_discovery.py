@@ -2,7 +2,8 @@
 
 It imports the user's files, so that it runs in a worker, never in the engine. The result is the
 project description that the engine plans from; graph errors (cycles, unknown inputs, duplicates)
-are the planner's to find.
+are the planner's to find. What reads SQL needs sqlglot, which takes as long to import as all else
+here does: only projects that have conditions or queries import it.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,14 +13,12 @@ from typing import Any
 from zerrow import _parameters
 from zerrow._checks import Columns, check_inputs, check_names, check_operators
 from zerrow._description import ModelEntry, Project
-from zerrow._errors import ProjectError
-from zerrow._modules import find_python_files
+from zerrow._errors import ProjectError, SqlError
+from zerrow._modules import find_python_files, project_files
 from zerrow._native_models import DIALECT, narrow_inputs, read_native_models
 from zerrow._project_file import ProjectFile, read_project_file
 from zerrow._python_models import import_files, read_python_models
 from zerrow._sources import resolve_source
-from zerrow._sql_models import find_inputs, read_sql_models
-from zerrow._sql_text import SqlError, substitute
 
 
 def describe(
@@ -71,7 +70,7 @@ def _read_sources(project: Project, file: ProjectFile) -> None:
 
 def _read_models(project: Project, file: ProjectFile) -> None:
     """Those that no Python declares."""
-    queries = read_sql_models(project)
+    queries = _read_queries(project)
     natives = read_native_models(project, file.natives)
     check_names(project)
     columns = Columns(project)
@@ -87,7 +86,20 @@ def _read_models(project: Project, file: ProjectFile) -> None:
     check_inputs(project, columns)
 
 
+def _read_queries(project: Project) -> list[ModelEntry]:
+    files = project_files(project.directory, ".sql")
+    if not files:
+        return []
+    from zerrow._sql_models import read_sql_models
+
+    return read_sql_models(project, files)
+
+
 def _find_sql_inputs(project: Project, queries: list[ModelEntry], columns: Columns) -> None:
+    if not queries:
+        return
+    from zerrow._sql_models import find_inputs
+
     names = [*project.declared_sources, *(model.name for model in project.models)]
     for entry in queries:
         try:
@@ -103,11 +115,15 @@ def _fill_filters(project: Project) -> None:
     """Puts the parameters' values into the filters of inputs."""
     for model in project.models:
         for entry in model.inputs:
-            if entry.filter is None:
-                continue
-            try:
-                entry.filter = substitute(entry.filter, project.values, DIALECT)
-            except SqlError as problem:
-                text = f"filter {entry.filter!r}: {problem}"
-                project.report(model.error(text, entry.line))
-                entry.filter = None
+            if entry.filter is not None:
+                entry.filter = _filled(entry.filter, model, entry.line, project)
+
+
+def _filled(text: str, model: ModelEntry, line: int, project: Project) -> str | None:
+    from zerrow._sql_text import substitute
+
+    try:
+        return substitute(text, project.values, DIALECT)
+    except SqlError as problem:
+        project.report(model.error(f"filter {text!r}: {problem}", line))
+        return None

@@ -36,6 +36,14 @@ class Problem:
         return dict(vars(self))
 
 
+class SqlError(ValueError):
+    """A text that isn't the SQL that it should be; `line` counts from 1 inside of the text."""
+
+    def __init__(self, message: str, line: int = 1) -> None:
+        super().__init__(message)
+        self.line = line
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A suggestion to append to "there is no NAME": close names, else the first known ones."""
     names = sorted(set(known))

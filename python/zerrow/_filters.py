@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
+from zerrow._errors import SqlError
 from zerrow._expressions import Compiler, check
 from zerrow._literals import ExpressionError
-from zerrow._sql_text import SqlError, tokenize
+from zerrow._sql_text import tokenize
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,10 +1,9 @@
 """Models of the project file that a built-in operator makes."""
 
 from zerrow._description import Input, ModelEntry, Project
-from zerrow._errors import ProjectError
+from zerrow._errors import ProjectError, SqlError
 from zerrow._operators import Operator, read_operator
 from zerrow._project_file import FILE, NativeEntry, error
-from zerrow._sql_text import SqlError, parameters_of, substitute
 
 DIALECT = "postgres"  # of conditions, see _filters
 
@@ -27,6 +26,8 @@ def _read(native: NativeEntry, project: Project) -> tuple[ModelEntry, Operator]:
     used: dict[str, None] = {}
 
     def fill(text: str, line: int) -> str:
+        from zerrow._sql_text import parameters_of, substitute
+
         try:
             used.update(dict.fromkeys(name for name, _ in parameters_of(text, DIALECT)))
             return substitute(text, project.values, DIALECT)
@@ -49,15 +50,16 @@ def _read(native: NativeEntry, project: Project) -> tuple[ModelEntry, Operator]:
 
 def narrow_inputs(project: Project, natives: list[tuple[ModelEntry, Operator]]) -> None:
     """Of a source, operators that make their own columns read only what they need."""
-    from zerrow._filters import FilterError, columns_of
-
     for entry, operator in natives:
         source = project.sources.get(entry.inputs[0].model)
         if source is None or operator.output is None:
             continue
         used = {name.lower() for name, _ in operator.names}
-        try:
-            used.update(name.lower() for text, _ in operator.texts for name in columns_of(text))
-        except FilterError:
-            continue  # reported by the checks
+        if operator.texts:
+            from zerrow._filters import FilterError, columns_of
+
+            try:
+                used.update(name.lower() for text, _ in operator.texts for name in columns_of(text))
+            except FilterError:
+                continue  # reported by the checks
         entry.inputs[0].columns = source.narrowed(used)

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import Scope, traverse_scope
-from zerrow._sql_text import SqlError, parse_statements
+from zerrow._errors import SqlError
+from zerrow._sql_text import parse_statements
 
 # DataFusion's SQL is closest to PostgreSQL's; what that parser doesn't know, another may.
 _DIALECTS = {"datafusion": ("postgres", "duckdb", ""), "duckdb": ("duckdb",)}

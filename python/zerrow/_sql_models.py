@@ -7,18 +7,17 @@ from pathlib import Path
 
 from zerrow import _sql_analysis
 from zerrow._description import Input, ModelEntry, Project
-from zerrow._errors import ProjectError, did_you_mean
-from zerrow._modules import project_files
+from zerrow._errors import ProjectError, SqlError, did_you_mean
 from zerrow._sources import Source
-from zerrow._sql_text import SqlError, parameters_of, substitute, tokenize
+from zerrow._sql_text import parameters_of, substitute, tokenize
 
 ENGINES = ("datafusion", "duckdb")
 
 
-def read_sql_models(project: Project) -> list[ModelEntry]:
-    """Adds a model for each .sql file; what is wrong with one becomes a problem."""
+def read_sql_models(project: Project, files: Iterable[str]) -> list[ModelEntry]:
+    """Adds a model for each of these files; what is wrong with one becomes a problem."""
     entries = []
-    for file in project_files(project.directory, ".sql"):
+    for file in files:
         try:
             entries.append(_read(project, file))
         except ProjectError as problem:

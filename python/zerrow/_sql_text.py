@@ -10,15 +10,7 @@ from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import SqlglotError
 from sqlglot.tokenizer_core import Token, TokenType
-from zerrow._errors import did_you_mean
-
-
-class SqlError(ValueError):
-    """A text that isn't the SQL that it should be; `line` counts from 1 inside of the text."""
-
-    def __init__(self, message: str, line: int = 1) -> None:
-        super().__init__(message)
-        self.line = line
+from zerrow._errors import SqlError, did_you_mean
 
 
 def substitute(text: str, values: Mapping[str, Any], dialect: str) -> str:

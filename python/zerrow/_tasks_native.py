@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 import pyarrow as pa
-from zerrow import _filters, _native
+from zerrow import _native
 from zerrow._operators import parse_measure, parse_order
 from zerrow._tasks import Answer, Task, TaskError
 
@@ -27,6 +27,8 @@ def apply(table: pa.Table, operator: dict[str, Any]) -> pa.Table:
     if kind == "filter":
         return filter_table(table, operator["condition"])
     if kind == "project":
+        from zerrow import _filters
+
         return _native.project_table(
             table,
             [
@@ -44,5 +46,7 @@ def apply(table: pa.Table, operator: dict[str, Any]) -> pa.Table:
 
 def filter_table(table: pa.Table, condition: str) -> pa.Table:
     """The rows for which the condition is true."""
+    from zerrow import _filters
+
     expression = _filters.compile_condition(condition, table.schema)
     return _native.filter_table(table, _filters.serialize(expression))

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-from zerrow import _filters, _native
+from zerrow import _native
 from zerrow._parquet import ParquetError, ParquetFile
 from zerrow._pruning import Always, Filter, may_skip
 from zerrow._tasks import Answer, Task, TaskError
@@ -55,6 +55,8 @@ class _Request:
 
 
 def _filtered(columns: list[str], condition: str, first: ParquetFile) -> _Request:
+    from zerrow import _filters
+
     expression = _filters.compile_condition(condition, first.schema)
     return _Request(
         columns,

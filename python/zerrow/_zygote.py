@@ -11,14 +11,12 @@ closes, the zygote kills all workers and exits.
 
 import contextlib
 import gc
-import importlib
 import json
 import os
 import platform
 import resource
 import signal
 import sys
-import threading
 import typing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -27,26 +25,11 @@ from zerrow import _birth, _isolation, _orphans, _process
 from zerrow._importer import outcome_of
 from zerrow._importers import Importer, Importers
 from zerrow._isolation import Isolation, Nursery
+from zerrow._preload import preload
 from zerrow._watcher import Watcher
 
 if TYPE_CHECKING:
     from zerrow._native import Channel
-
-# What is worth importing for a library that a project uses; importing it must not run anything.
-_PRELOADED = {
-    "pyarrow": ["pyarrow", "pyarrow.compute", "pyarrow.dataset", "pyarrow.parquet"],
-    "numpy": ["numpy"],
-    "pandas": ["pandas", "pyarrow.pandas_compat"],
-    "polars": ["polars"],
-    "duckdb": ["duckdb"],
-    "datafusion": ["datafusion"],
-}
-# DataFusion's allocator gives the importing thread 32 MiB that can't be shared. If that were the
-# main thread, with which workers go on, outputs that fit in there would have to be copied.
-_PRELOADED_APART = {"datafusion"}
-# What nearly every worker needs; a broken one is an error at once.
-_OWN = ["zerrow._worker", "zerrow._discovery", "zerrow._tasks_native", "zerrow._tasks_python"]
-
 
 _UNLIMITED = 2**64 - 1  # RLIM_INFINITY, as C has it
 
@@ -63,6 +46,7 @@ class _Worker:
 
 def main() -> NoReturn:
     """Entry point of the process that the engine starts."""
+    gc.disable()  # there is nothing to collect while modules are imported
     _process.die_with_parent(signal.SIGKILL)
     channel_fd = int(os.environ.pop("ZERROW_ZYGOTE_FD"))
     os.set_inheritable(channel_fd, False)
@@ -90,7 +74,7 @@ def _run(channel_fd: int, isolation: Isolation) -> NoReturn:
     nursery = Nursery() if isolation.pid_namespace else None
     if nursery is None:
         _process.adopt_orphans()
-    _preload(os.environ.pop("ZERROW_PRELOAD", ""))
+    preload(os.environ.pop("ZERROW_PRELOAD", ""))
     from zerrow import _native
 
     channel = _native.Channel(channel_fd)
@@ -99,6 +83,7 @@ def _run(channel_fd: int, isolation: Isolation) -> NoReturn:
     getattr(typing, "_cleanups", []).clear()
     gc.collect()
     gc.freeze()  # a collection in a worker would otherwise copy every page of these objects
+    gc.enable()
     try:
         channel.send(
             {
@@ -113,25 +98,6 @@ def _run(channel_fd: int, isolation: Isolation) -> NoReturn:
         pass  # the engine is gone: nobody is left to be told
     zygote.kill_all()
     os._exit(0)
-
-
-def _preload(names: str) -> None:
-    for name in ["pyarrow", "numpy", *filter(None, names.split(","))]:
-        if name in _PRELOADED_APART:
-            importing = threading.Thread(target=_import_library, args=[name])
-            importing.start()
-            importing.join()
-        else:
-            _import_library(name)
-    for own in _OWN:
-        importlib.import_module(own)
-
-
-def _import_library(name: str) -> None:
-    for module in _PRELOADED.get(name, []):
-        # Not installed, or broken: the function that imports it will say so.
-        with contextlib.suppress(Exception):
-            importlib.import_module(module)
 
 
 class Zygote:

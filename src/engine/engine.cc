@@ -111,7 +111,10 @@ arrow::Result<RunRequest> CheckSpec(RunSpec& spec, const EngineOptions& engine) 
   ARROW_RETURN_NOT_OK(SetTimeouts(environment, request));
   if (environment != nullptr) surroundings.late_environment = TakeLate(*environment);
   // Reading a project doesn't need what its functions import.
-  if (!spec.plan_only) request.libraries = GuessLibraries(request.options.project_dir);
+  if (spec.plan_only) return request;
+  request.libraries = GuessLibraries(request.options.project_dir);
+  // A zygote that outlives the run shall suit other projects too.
+  if (engine.zygote_idle.count() > 0) request.libraries.merge(OwnLibraries());
   return request;
 }
 

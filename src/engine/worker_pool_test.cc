@@ -124,8 +124,27 @@ TEST(GuessLibraries, LooksAtImports) {
   std::ofstream(folder / ".venv" / "b.py") << "import duckdb\n";
   std::ofstream(folder / "models" / "c.sql") << "SELECT 1\n";
   EXPECT_EQ(GuessLibraries(folder),
-            (std::set<std::string>{"datafusion", "pandas", "polars", "pyarrow"}));
+            (std::set<std::string>{"datafusion", "pandas", "polars", "pyarrow", "sqlglot"}));
   EXPECT_TRUE(GuessLibraries(folder / "nowhere").empty());
+  std::filesystem::remove_all(folder);
+}
+
+TEST(GuessLibraries, KnowsWhatZerrowNeedsForConditionsAndSources) {
+  const auto folder =
+      std::filesystem::temp_directory_path() / ("zerrow-guess-own-" + std::to_string(::getpid()));
+  std::filesystem::create_directories(folder);
+  const auto guess = [&](const std::string& file, const std::string& text) {
+    std::ofstream(folder / file) << text;
+    auto found = GuessLibraries(folder);
+    std::filesystem::remove(folder / file);
+    return found;
+  };
+  using Names = std::set<std::string>;
+  EXPECT_EQ(guess("a.py", "def f(t=zerrow.Model('x', filter=\"n > 1\")): ...\n"), Names{"sqlglot"});
+  EXPECT_EQ(guess("zerrow_project.yml", "models:\n  - sort: {by: [n]}\n"), Names{});
+  EXPECT_EQ(guess("zerrow_project.yml", "    filter: {condition: n > 1}\n"), Names{"sqlglot"});
+  EXPECT_EQ(guess("zerrow_project.yml", "sources:\n  x: x.parquet\n"), Names{"pyarrow.parquet"});
+  EXPECT_EQ(guess("a.py", "import pyarrow.dataset as ds\n"), (Names{"pyarrow", "pyarrow.dataset"}));
   std::filesystem::remove_all(folder);
 }
 

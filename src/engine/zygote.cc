@@ -113,8 +113,14 @@ arrow::Result<Zygote> StartZygote(const ZygoteOptions& options) {
 
 namespace {
 
-constexpr std::array<std::string_view, 7> kKnownLibraries = {
-    "pyarrow", "numpy", "pandas", "polars", "duckdb", "datafusion", "sqlglot"};
+// What Zerrow's own readers of SQL and of files need.
+constexpr std::string_view kExpressions = "sqlglot";
+constexpr std::string_view kParquet = "pyarrow.parquet";
+
+constexpr std::array<std::string_view, 9> kKnownLibraries = {
+    "pyarrow", "pyarrow.dataset", kParquet,     "numpy",      "pandas",
+    "polars",  "duckdb",          "datafusion", kExpressions,
+};
 constexpr size_t kMaxScannedFiles = 1000;
 constexpr size_t kMaxScannedBytes = 256 * 1024;  // of each file
 
@@ -138,18 +144,25 @@ void AddImports(std::string_view line, std::set<std::string_view>& found) {
   }
 }
 
+bool Has(std::string_view line, std::string_view text) {
+  return line.find(text) != std::string_view::npos;
+}
+
 void ScanFile(const fs::path& path, std::set<std::string_view>& found) {
   std::ifstream file(path);
   std::string line;
   size_t bytes = 0;
-  if (path.extension() == ".sql") found.insert("datafusion");
+  const bool python = path.extension() == ".py";
+  const bool settings = path.extension() == ".yml";
+  if (path.extension() == ".sql") found.insert({"datafusion", kExpressions});
   while (bytes < kMaxScannedBytes && std::getline(file, line)) {
     bytes += line.size() + 1;
-    if (path.extension() == ".py") {
-      AddImports(line, found);
-    } else if (line.find("duckdb") != std::string::npos) {
-      found.insert("duckdb");
-    }
+    if (python) AddImports(line, found);
+    if (!python && Has(line, "duckdb")) found.insert("duckdb");
+    if (python && Has(line, "filter=")) found.insert(kExpressions);
+    // Of the operators those that take conditions or values.
+    if (settings && (Has(line, "condition:") || Has(line, "columns:"))) found.insert(kExpressions);
+    if (settings && line.starts_with("sources:")) found.insert(kParquet);
   }
 }
 
@@ -172,5 +185,7 @@ std::set<std::string> GuessLibraries(const std::string& project_dir) {
   }
   return {found.begin(), found.end()};
 }
+
+std::set<std::string> OwnLibraries() { return {std::string(kExpressions), std::string(kParquet)}; }
 
 }  // namespace zerrow::engine

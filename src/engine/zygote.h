@@ -44,8 +44,11 @@ struct Zygote {
 /// IOError if the interpreter can't be started.
 arrow::Result<Zygote> StartZygote(const ZygoteOptions& options);
 
-/// The libraries that the project's files seem to import: a cheap look at their text, only to
-/// import them early.
+/// The libraries that the project's files seem to need: a cheap look at their text, only to import
+/// them early.
 std::set<std::string> GuessLibraries(const std::string& project_dir);
+
+/// Those that Zerrow itself needs for some projects.
+std::set<std::string> OwnLibraries();
 
 }  // namespace zerrow::engine

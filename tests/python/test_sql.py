@@ -6,8 +6,9 @@ import datafusion
 import duckdb
 import pyarrow as pa
 import pytest
+from zerrow._errors import SqlError
 from zerrow._sql_analysis import analyze
-from zerrow._sql_text import SqlError, literal, parameters_of, substitute
+from zerrow._sql_text import literal, parameters_of, substitute
 
 ENGINES = {"datafusion": "postgres", "duckdb": "duckdb"}
 
