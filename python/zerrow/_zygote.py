@@ -81,8 +81,9 @@ def _run(channel_fd: int, isolation: Isolation) -> NoReturn:
     zygote = Zygote(channel, nursery, isolation)
     # At each worker's end nanobind would clear what typing has cached, for a check of its own.
     getattr(typing, "_cleanups", []).clear()
-    gc.collect()
-    gc.freeze()  # a collection in a worker would otherwise copy every page of these objects
+    # A collection in a worker would otherwise copy every page of these objects. What little of them
+    # is garbage stays: to look for it takes 50 ms and more.
+    gc.freeze()
     gc.enable()
     try:
         channel.send(
