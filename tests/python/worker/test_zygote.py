@@ -262,3 +262,34 @@ def test_a_killed_zygote_takes_all_with_it(start_zygote, tmp_path):
 def test_a_library_that_is_not_there_is_no_problem(start_zygote):
     zygote = start_zygote(preload="no_such_library,pandas")
     assert zygote.ready["python"]
+
+
+IMPORTED = """
+import gc, os, sys
+def f(a):
+    names = ["pandas", "pyarrow.parquet", "sqlglot.dialects.postgres", "zerrow._tasks_source"]
+    return [{
+        "imported": [name for name in names if name in sys.modules],
+        "collects": gc.isenabled(),
+        "blas": os.environ.get("OPENBLAS_THREAD_TIMEOUT"),
+    }]
+"""
+
+
+@pytest.mark.parametrize(
+    ("preload", "imported"),
+    [
+        ("", ["pandas"]),  # pyarrow's
+        ("sqlglot", ["pandas", "sqlglot.dialects.postgres"]),
+        ("pyarrow.parquet", ["pandas", "pyarrow.parquet", "zerrow._tasks_source"]),
+    ],
+)
+def test_workers_find_imported_what_the_project_needs(start_zygote, tmp_path, preload, imported):
+    outcome = start_zygote(preload=preload).call(tmp_path, IMPORTED, [("a", ONE)])
+    assert outcome.table.to_pylist() == [{"imported": imported, "collects": True, "blas": None}]
+
+
+def test_what_the_user_tells_openblas_holds(start_zygote, tmp_path):
+    zygote = start_zygote(preload="", env={"OPENBLAS_THREAD_TIMEOUT": "8"})
+    outcome = zygote.call(tmp_path, IMPORTED, [("a", ONE)])
+    assert outcome.table.to_pylist()[0]["blas"] == "8"
