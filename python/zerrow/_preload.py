@@ -23,6 +23,7 @@ _PRELOADED = {
     "sqlglot": [
         "sqlglot.dialects.duckdb",
         "sqlglot.dialects.postgres",
+        "zerrow._filters",
         "zerrow._prunable",
         "zerrow._sql_models",
         "zerrow._tasks_sql",
