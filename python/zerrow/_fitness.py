@@ -145,9 +145,11 @@ def _described(target: str) -> str:
 
 def _shared_memory() -> Iterator[str]:
     """What is mapped shared and may be written."""
-    for mapping in _threads.mappings():
-        if mapping.permissions.startswith("rws") or mapping.permissions[1:4:2] == "ws":
-            yield mapping.path
+    with open("/proc/self/maps") as lines:
+        for line in lines:  # a thousand, few of which are taken apart
+            permissions = line.split(" ", 2)[1]
+            if permissions[1:4:2] == "ws":
+                yield "".join(line.rstrip("\n").split(maxsplit=5)[5:])
 
 
 def _child_process(own_namespace: bool) -> str | None:
