@@ -1,5 +1,5 @@
-// `zerrow._process`: the system calls that the zygote needs and Python 3.11 lacks, and a worker's
-// hold on its own process.
+// `zerrow._process`: the system calls that the zygote needs and Python 3.11 lacks, where its small
+// objects lie, and a worker's hold on its own process.
 //
 // A module of its own, without Arrow: loading libarrow starts a thread, and a process with two
 // threads may not enter a user namespace. Each function raises OSError.
@@ -16,6 +16,7 @@
 #include <optional>
 #include <string>
 
+#include "huge_arenas.h"
 #include "own_process.h"
 
 namespace nb = nanobind;
@@ -65,5 +66,6 @@ NB_MODULE(_process, module) {
   module.def(
       "flush_stdio", [] { std::fflush(nullptr); },
       "Writes out what C code has printed: os._exit would lose it.");
+  zerrow::python::BindHugeArenas(module);
   zerrow::python::BindOwnProcess(module);
 }
