@@ -11,7 +11,8 @@ import gc, re
 from zerrow import _process
 
 def mapped(field):
-    return sum(map(int, re.findall(rf"^{field}:\\s+(\\d+) kB", open("/proc/self/smaps").read(), re.M)))
+    with open("/proc/self/smaps") as lines:
+        return sum(map(int, re.findall(rf"^{field}:\\s+(\\d+) kB", lines.read(), re.M)))
 
 def objects():
     return [(number, str(number)) for number in range(300_000)]  # some 40 MB
@@ -46,7 +47,8 @@ print(gained)
 
 
 def test_objects_lie_in_huge_pages():
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    command = [sys.executable, "-c", SCRIPT]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     enabled = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     if not enabled.exists() or "[never]" in enabled.read_text():
