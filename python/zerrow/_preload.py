@@ -13,7 +13,6 @@ from collections.abc import Iterator
 # What is worth importing for a library that a project uses; importing it must not run anything.
 _PRELOADED = {
     "pyarrow": ["pyarrow", "pyarrow.compute", "pyarrow.pandas_compat"],
-    "pyarrow.dataset": ["pyarrow.dataset"],
     "pyarrow.parquet": ["pyarrow.parquet", "zerrow._tasks_source"],
     "numpy": ["numpy"],
     "pandas": ["pandas"],

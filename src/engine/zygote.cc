@@ -117,10 +117,8 @@ namespace {
 constexpr std::string_view kExpressions = "sqlglot";
 constexpr std::string_view kParquet = "pyarrow.parquet";
 
-constexpr std::array<std::string_view, 9> kKnownLibraries = {
-    "pyarrow", "pyarrow.dataset", kParquet,     "numpy",      "pandas",
-    "polars",  "duckdb",          "datafusion", kExpressions,
-};
+constexpr std::array<std::string_view, 8> kKnownLibraries = {
+    "pyarrow", kParquet, "numpy", "pandas", "polars", "duckdb", "datafusion", kExpressions};
 constexpr size_t kMaxScannedFiles = 1000;
 constexpr size_t kMaxScannedBytes = 256 * 1024;  // of each file
 
