@@ -6,15 +6,18 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "huge_arenas.h"
 #include "own_process.h"
@@ -27,6 +30,19 @@ void Check(int result) {
   if (result >= 0) return;
   PyErr_SetFromErrno(PyExc_OSError);
   throw nb::python_error();
+}
+
+// Not Python's fork, after which a child tidies up: that copies 200 pages of a process that only
+// waits.
+int ForkReaper(const std::vector<int>& unneeded_fds) {
+  const pid_t pid = ::fork();
+  Check(pid);
+  if (pid > 0) return pid;
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  for (const int fd : unneeded_fds) ::close(fd);
+  // The kernel reaps every orphan then; signals from inside its namespace can't end pid 1.
+  ::signal(SIGCHLD, SIG_IGN);
+  while (true) ::pause();
 }
 
 const char* OrNull(const std::optional<std::string>& text) {
@@ -63,6 +79,8 @@ NB_MODULE(_process, module) {
   module.def(
       "adopt_orphans", [] { Check(::prctl(PR_SET_CHILD_SUBREAPER, 1)); },
       "Descendants whose parent dies become children of this process.");
+  module.def("fork_reaper", ForkReaper, nb::arg("unneeded_fds"),
+             "Forks a process that dies with this one and only reaps; its number.");
   module.def(
       "flush_stdio", [] { std::fflush(nullptr); },
       "Writes out what C code has printed: os._exit would lose it.");

@@ -267,9 +267,7 @@ def _serve_namespaces(requests: socket.socket, own_namespace: int) -> NoReturn:
     while (nested := _asked(requests)) is not None:
         try:
             _process.unshare(_PID)
-            pid = os.fork()
-            if pid == 0:
-                _be_first(requests, own_namespace, nested)
+            pid = _fork_first(requests, own_namespace, nested)
             _process.setns(own_namespace, _PID)
             pidfd = os.pidfd_open(pid)
         except OSError as problem:
@@ -292,13 +290,16 @@ def _asked(requests: socket.socket) -> list[int] | None:
     return fds if request else None
 
 
-def _be_first(requests: socket.socket, own_namespace: int, nested: list[int]) -> NoReturn:
-    _process.die_with_parent(signal.SIGKILL)
-    requests.close()
-    os.close(own_namespace)
-    if nested:
+def _fork_first(requests: socket.socket, own_namespace: int, nested: list[int]) -> int:
+    """Forks the first process of a namespace, which is a nursery itself or only reaps."""
+    pid: int
+    if not nested:
+        pid = _process.fork_reaper([requests.fileno(), own_namespace])
+        return pid
+    pid = os.fork()
+    if pid == 0:
+        _process.die_with_parent(signal.SIGKILL)
+        requests.close()
+        os.close(own_namespace)
         _serve_namespaces(socket.socket(fileno=nested[0]), own_pid_namespace())
-    # Ignoring SIGCHLD makes the kernel reap every orphan; signals from inside can't end pid 1.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    while True:
-        signal.pause()
+    return pid
