@@ -13,7 +13,7 @@ from collections.abc import Iterator
 # What is worth importing for a library that a project uses; importing it must not run anything.
 _PRELOADED = {
     "pyarrow": ["pyarrow", "pyarrow.compute", "pyarrow.pandas_compat"],
-    "pyarrow.parquet": ["pyarrow.parquet", "zerrow._tasks_source"],
+    "pyarrow.parquet": ["pyarrow.parquet", "zerrow._tasks_results", "zerrow._tasks_source"],
     "numpy": ["numpy"],
     "pandas": ["pandas"],
     "polars": ["polars"],

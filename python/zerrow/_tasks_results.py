@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from zerrow._tasks import Answer, Task, TaskError
 
 _LONGEST_CELL = 200
@@ -72,6 +71,8 @@ def _text(scalar: pa.Scalar) -> str:
 
 def export(table: pa.Table, path: str) -> dict[str, Any]:
     """Writes the table; the file appears under its name when it is complete, or not at all."""
+    import pyarrow.parquet as pq
+
     folder, name = os.path.split(path)
     fd, unfinished = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
     os.close(fd)

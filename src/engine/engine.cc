@@ -96,6 +96,19 @@ Status SetTimeouts(const Environment* environment, RunRequest& request) {
   return Status::OK();
 }
 
+// What the zygote shall import. Reading a project doesn't need what its functions import.
+std::set<std::string> LibrariesFor(const RunRequest& request, const EngineOptions& engine) {
+  std::set<std::string> libraries = GuessLibraries(request.options.project_dir);
+  std::set<std::string> own = OwnLibraries();
+  if (request.plan_only) {
+    std::erase_if(libraries, [&own](const std::string& name) { return !own.contains(name); });
+  } else if (engine.zygote_idle.count() > 0) {
+    libraries.merge(own);  // one that outlives the run shall suit other projects too
+  }
+  if (request.options.output_dir) libraries.insert("pyarrow.parquet");
+  return libraries;
+}
+
 arrow::Result<RunRequest> CheckSpec(RunSpec& spec, const EngineOptions& engine) {
   RunRequest request;
   ARROW_ASSIGN_OR_RAISE(request.options, CompleteOptions(std::move(spec.options)));
@@ -110,11 +123,7 @@ arrow::Result<RunRequest> CheckSpec(RunSpec& spec, const EngineOptions& engine) 
   Environment* environment = surroundings.environment ? &*surroundings.environment : nullptr;
   ARROW_RETURN_NOT_OK(SetTimeouts(environment, request));
   if (environment != nullptr) surroundings.late_environment = TakeLate(*environment);
-  // Reading a project doesn't need what its functions import.
-  if (spec.plan_only) return request;
-  request.libraries = GuessLibraries(request.options.project_dir);
-  // A zygote that outlives the run shall suit other projects too.
-  if (engine.zygote_idle.count() > 0) request.libraries.merge(OwnLibraries());
+  request.libraries = LibrariesFor(request, engine);
   return request;
 }
 

@@ -141,6 +141,8 @@ TEST(GuessLibraries, KnowsWhatZerrowNeedsForConditionsAndSources) {
   };
   using Names = std::set<std::string>;
   EXPECT_EQ(guess("a.py", "def f(t=zerrow.Model('x', filter=\"n > 1\")): ...\n"), Names{"sqlglot"});
+  EXPECT_EQ(guess("a.py", "settings = {'filter': 'n > 1'}\n"), Names{"sqlglot"});
+  EXPECT_EQ(guess("a.py", "def f(x): return x.filter(x.n > 1)\n"), Names{});
   EXPECT_EQ(guess("zerrow_project.yml", "models:\n  - sort: {by: [n]}\n"), Names{});
   EXPECT_EQ(guess("zerrow_project.yml", "    filter: {condition: n > 1}\n"), Names{"sqlglot"});
   EXPECT_EQ(guess("zerrow_project.yml", "sources:\n  x: x.parquet\n"), Names{"pyarrow.parquet"});

@@ -146,6 +146,16 @@ bool Has(std::string_view line, std::string_view text) {
   return line.find(text) != std::string_view::npos;
 }
 
+// `filter=`, `filter = ` or `"filter": `, but no function or method of that name.
+bool SetsFilter(std::string_view line) {
+  constexpr std::string_view kFilter = "filter";
+  for (size_t at = line.find(kFilter); at != line.npos; at = line.find(kFilter, at + 1)) {
+    const size_t next = line.find_first_not_of(" '\"", at + kFilter.size());
+    if (next != line.npos && (line[next] == '=' || line[next] == ':')) return true;
+  }
+  return false;
+}
+
 void ScanFile(const fs::path& path, std::set<std::string_view>& found) {
   std::ifstream file(path);
   std::string line;
@@ -157,10 +167,10 @@ void ScanFile(const fs::path& path, std::set<std::string_view>& found) {
     bytes += line.size() + 1;
     if (python) AddImports(line, found);
     if (!python && Has(line, "duckdb")) found.insert("duckdb");
-    if (python && Has(line, "filter=")) found.insert(kExpressions);
+    if (python && SetsFilter(line)) found.insert(kExpressions);
     // Of the operators those that take conditions or values.
-    if (settings && (Has(line, "condition:") || Has(line, "columns:"))) found.insert(kExpressions);
-    if (settings && line.starts_with("sources:")) found.insert(kParquet);
+    if (settings && (Has(line, "condition") || Has(line, "columns"))) found.insert(kExpressions);
+    if (settings && Has(line, "sources")) found.insert(kParquet);
   }
 }
 
