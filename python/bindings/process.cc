@@ -19,7 +19,6 @@
 #include <string>
 #include <vector>
 
-#include "huge_arenas.h"
 #include "own_process.h"
 
 namespace nb = nanobind;
@@ -84,6 +83,5 @@ NB_MODULE(_process, module) {
   module.def(
       "flush_stdio", [] { std::fflush(nullptr); },
       "Writes out what C code has printed: os._exit would lose it.");
-  zerrow::python::BindHugeArenas(module);
   zerrow::python::BindOwnProcess(module);
 }

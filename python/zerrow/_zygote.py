@@ -47,7 +47,6 @@ class _Worker:
 def main() -> NoReturn:
     """Entry point of the process that the engine starts."""
     gc.disable()  # there is nothing to collect while modules are imported
-    _process.use_huge_arenas(True)  # quicker to fill, and quicker to fork
     _process.die_with_parent(signal.SIGKILL)
     channel_fd = int(os.environ.pop("ZERROW_ZYGOTE_FD"))
     os.set_inheritable(channel_fd, False)
@@ -86,7 +85,6 @@ def _run(channel_fd: int, isolation: Isolation) -> NoReturn:
     # is garbage stays: to look for it takes 50 ms and more.
     gc.freeze()
     gc.enable()
-    _process.use_huge_arenas(False)
     try:
         channel.send(
             {
