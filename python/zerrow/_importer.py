@@ -37,10 +37,15 @@ class Offer:
         self,
         fd: int,
         own_namespace: bool,
+        prepare: Callable[[], None],
         work: Callable[[int], int],
         flush: Callable[[], None],
     ) -> None:
-        """`work` is what the importer's workers do: become_worker's. `flush` writes out output."""
+        """`work` is what the importer's workers do: become_worker's; `prepare` comes before, once.
+
+        `flush` writes out output.
+        """
+        self.prepare = prepare
         self._fd = fd
         self.own_namespace = own_namespace
         self._work = work
@@ -84,6 +89,7 @@ class _Importer:
 
     def serve(self) -> None:
         """Until the zygote closes the socket."""
+        self._offer.prepare()
         gc.freeze()  # a collection in a worker would otherwise copy every page of these objects
         self._offer.keep_descriptors()
         self._zygote = socket.socket(fileno=_SOCKET)

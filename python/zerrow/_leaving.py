@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from gc import get_objects
 from itertools import takewhile
+from types import ModuleType
 from typing import Any, TextIO
 
 from zerrow import _process
@@ -29,15 +30,12 @@ _IO_BASE: type = _io._IOBase
 _TEMPORARY: type = tempfile._TemporaryFileCloser  # type: ignore[attr-defined]
 
 
-def take_leave(root: str, streams: Iterable[TextIO], last_inherited: str) -> None:
-    """Does all of it for code of the project in the (real) folder `root`; never raises.
-
-    Modules up to the one of the name `last_inherited` are not the project's.
-    """
+def take_leave(streams: Iterable[TextIO], modules: Callable[[], list[ModuleType]]) -> None:
+    """Does all of it; never raises. `modules` of the project, the last one first."""
     kept = {id(part) for stream in streams for part in (stream, stream.buffer)}
     _attempt(threading._shutdown)  # type: ignore[attr-defined]
     _attempt(run_exit_handlers)
-    _attempt(lambda: _forget_globals(root, last_inherited))
+    _attempt(lambda: _forget_globals(modules()))
     flush(streams)  # someone may have opened their descriptors as files of his own
     _attempt(lambda: _close_files(kept))
 
@@ -59,17 +57,28 @@ def _attempt(step: Callable[[], object]) -> None:
             traceback.print_exception(problem)
 
 
-def _forget_globals(root: str, last_inherited: str) -> None:
-    """What only the project's modules hold is deleted, with whatever its deletion does."""
-    # Only these: to look at what the zygote has imported copies its pages.
+def modules_of(root: str, last_inherited: str) -> list[ModuleType]:
+    """Those of the project in the (real) folder `root`, the last one first.
+
+    Modules up to the one of the name `last_inherited` are not the project's, or known already.
+    """
+    # To look at these would copy their pages.
     added = takewhile(lambda entry: entry[0] != last_inherited, reversed(sys.modules.items()))
-    for _, module in list(added):
-        file = getattr(module, "__file__", None)
-        if isinstance(file, str) and relative_file(file, root) is not None:
-            names = vars(module)
-            # Imports stand at the top: what is deleted before may still use them.
-            for name in reversed([name for name in names if not name.startswith("__")]):
-                names[name] = None
+    files = ((module, getattr(module, "__file__", None)) for _, module in list(added))
+    return [
+        module
+        for module, file in files
+        if isinstance(file, str) and relative_file(file, root) is not None
+    ]
+
+
+def _forget_globals(modules: list[ModuleType]) -> None:
+    """What only the project's modules hold is deleted, with whatever its deletion does."""
+    for module in modules:
+        names = vars(module)
+        # Imports stand at the top: what is deleted before may still use them.
+        for name in reversed([name for name in names if not name.startswith("__")]):
+            names[name] = None
 
 
 def _close_files(kept: set[int]) -> None:

@@ -12,13 +12,15 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import _exit as exit_process
 from os import fstat
+from types import ModuleType
 from typing import Any, TextIO
 
 from zerrow import _leaving, _native, _process, _random_states, _tasks
 from zerrow._importer import Offer
+from zerrow._rehearsal import rehearse
 
 # Out of the way of functions that close what they didn't open, as daemons do, and of the numbers
 # that the files get which they open then.
@@ -36,8 +38,18 @@ class _Kept:
 
     own: "_process.OwnProcess"
     streams: list[TextIO]
-    last_inherited: str  # module of the zygote, which runs no user code
+    last_inherited: str  # module of the zygote, which runs no user code, or of the importer
     root: str  # of the project
+    imported: list[ModuleType] = field(default_factory=list)  # the project's, by the importer
+
+    def note_imports(self) -> None:
+        """In an importer, whose workers needn't look for them again."""
+        self.imported = self.modules()
+        self.last_inherited = next(reversed(sys.modules))
+
+    def modules(self) -> list[ModuleType]:
+        """Of the project, the last one first."""
+        return [*_leaving.modules_of(self.root, self.last_inherited), *self.imported]
 
 
 def main(task_fd: int) -> int:
@@ -55,6 +67,7 @@ def _begin(task_fd: int, offer_fd: int | None, own_namespace: bool) -> int:
     streams = _settle()
     task_fd, channel = _open_channel(task_fd)
     offer_fd = None if offer_fd is None else _out_of_the_way(offer_fd)
+    rehearse(task_fd)
     received = channel.receive()
     if received is None:
         return 1  # the engine is gone
@@ -70,6 +83,7 @@ def _begin(task_fd: int, offer_fd: int | None, own_namespace: bool) -> int:
         offer = Offer(
             offer_fd,
             own_namespace,
+            prepare=kept.note_imports,
             work=lambda task_fd: _go_on(kept, task_fd),
             flush=lambda: _leaving.flush([sys.stdout, sys.stderr, *streams[1:]]),
         )
@@ -83,6 +97,7 @@ def _go_on(kept: _Kept, task_fd: int) -> int:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
     task_fd, channel = _open_channel(task_fd)
+    rehearse(task_fd)
     received = channel.receive()
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     return 1 if received is None else _perform(kept, received, task_fd, channel, None)
@@ -110,7 +125,7 @@ def _perform(
         return _UNHEARD
     channel.send(answer.body, answer.fds)
     if task["kind"] in _USERS_CODE:
-        _leaving.take_leave(kept.root, kept.streams, kept.last_inherited)
+        _leaving.take_leave(kept.streams, kept.modules)
     _leaving.flush(kept.streams[1:])
     if answer.handover is not None:
         answer.handover.leave(task_fd)
