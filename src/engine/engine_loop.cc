@@ -168,7 +168,8 @@ void Engine::Loop::Rest() {
   rest_at_.reset();
   if (memory_) memory_->ReleaseIdle(std::numeric_limits<int64_t>::max());
   performer_->zygotes().KeepIdle(1);
-  loop_->Post([] { ::malloc_trim(0); }, [] {});
+  loop_->Post(
+      EventLoop::Lane::kMemory, [] { ::malloc_trim(0); }, [] {});
 }
 
 milliseconds Engine::Loop::WaitingTime() const {

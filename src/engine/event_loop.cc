@@ -32,7 +32,7 @@ EventLoop::EventLoop(UniqueFd epoll, UniqueFd finished_event)
 EventLoop::~EventLoop() { Stop(); }
 
 void EventLoop::Stop() {
-  other_.Stop();
+  for (auto& lane : lanes_) lane.Stop();
   std::list<Job> dropped;  // without the lock: what they hold may call us
   const std::lock_guard lock(mutex_);
   stopped_ = true;
@@ -80,10 +80,10 @@ void EventLoop::Finished(std::list<Job>& job) {
   [[maybe_unused]] const auto written = ::write(finished_event_.get(), &one, sizeof(one));
 }
 
-void EventLoop::Post(Callback work, Callback done) {
+void EventLoop::Post(Lane lane, Callback work, Callback done) {
   auto job = std::make_shared<std::list<Job>>();
   job->push_back({std::move(work), std::move(done), arrow::Status::OK()});
-  other_.Post([this, job] {
+  lanes_[static_cast<size_t>(lane)].Post([this, job] {
     Job& posted = job->front();
     posted.outcome = base::CatchExceptions([&] {
       posted.work();

@@ -1,12 +1,14 @@
-// One thread's loop over file descriptors (epoll), and a second thread for what may take long.
+// One thread's loop over file descriptors (epoll), and two other threads for what may take long.
 //
 // Callbacks run on the thread that calls RunOnce, one at a time; they may watch and unwatch
-// anything, themselves included. Watched descriptors are borrowed. Only Post's `work` runs on the
-// other thread. Not thread-safe otherwise. What any of them throws ends the loop, not the process.
+// anything, themselves included. Watched descriptors are borrowed. Only Post's `work` runs on
+// another thread. Not thread-safe otherwise. What any of them throws ends the loop, not the
+// process.
 #pragma once
 
 #include <arrow/result.h>
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -43,9 +45,12 @@ class EventLoop {
   /// Has `call` called from the loop, soon; not after Stop. From any thread.
   void Call(Callback call);
 
-  /// Does `work` on the other thread, in the order of posting, then calls `done` from the loop.
+  /// Two threads, so that nobody's output waits while somebody's long answer is parsed.
+  enum class Lane { kMemory, kText };
+
+  /// Does `work` on the lane's thread, in the order of posting, then calls `done` from the loop.
   /// If `work` throws, `done` isn't called and RunOnce fails.
-  void Post(Callback work, Callback done);
+  void Post(Lane lane, Callback work, Callback done);
 
   /// Waits up to `timeout` for something to happen and calls what is due. IOError: a system call;
   /// OutOfMemory, UnknownError: what a callback or a work has thrown. Then the loop is of no more
@@ -77,7 +82,7 @@ class EventLoop {
   bool stopped_ = false;
   std::list<Job> finished_;  // a list, as moving a job here can't fail
 
-  base::TaskThread other_;
+  std::array<base::TaskThread, 2> lanes_;
 };
 
 }  // namespace zerrow::engine

@@ -231,6 +231,7 @@ void LivePerformer::OnWorkerLeft(TaskId task, base::Message message) {
   job->inputs = attempt.inputs;
   job->grant = attempt.grant;
   loop_.Post(
+      EventLoop::Lane::kMemory,
       [job] {
         job->settled = job->grant->IsSettled(job->output);
         if (job->settled) job->Publish();
@@ -313,6 +314,7 @@ void LivePerformer::OnDescribed(TaskId task, Outcome outcome, json value) {
   auto job = std::make_shared<Job>(
       Job{std::move(outcome), std::move(value), runs_.at(task.run).run->request().options});
   loop_.Post(
+      EventLoop::Lane::kText,
       [job] {
         const Status planned = base::CatchExceptions([&]() -> Status {
           ARROW_ASSIGN_OR_RAISE(const auto description, ParseDescription(job->value));
@@ -336,17 +338,18 @@ void LivePerformer::OnOutput(TaskId task, Outcome outcome, OutputAnswer output) 
   job->inputs = std::move(attempt.inputs);
   job->grant = std::move(attempt.grant);
   auto held = std::make_shared<Outcome>(std::move(outcome));
-  loop_.Post([job] { job->Publish(); },
-             [this, task, job, held] {
-               auto table = Store(std::move(job->published));
-               if (table.ok()) {
-                 NoteExit(**table, *held);
-                 held->what = std::move(*table);
-               } else {
-                 held->what = NotPublished(table.status());
-               }
-               Tell(task, std::move(*held));
-             });
+  loop_.Post(
+      EventLoop::Lane::kMemory, [job] { job->Publish(); },
+      [this, task, job, held] {
+        auto table = Store(std::move(job->published));
+        if (table.ok()) {
+          NoteExit(**table, *held);
+          held->what = std::move(*table);
+        } else {
+          held->what = NotPublished(table.status());
+        }
+        Tell(task, std::move(*held));
+      });
 }
 
 arrow::Result<TablePtr> LivePerformer::Store(arrow::Result<Publication> published) {

@@ -1,7 +1,7 @@
 // Performs the Core's decisions with processes, files and shared memory.
 //
-// On the loop's thread; checking and trimming outputs and reading large answers happens on the
-// loop's second thread. Whatever way it ends, its destructor ends all processes and gives back
+// On the loop's thread; checking and trimming outputs and reading large answers happens on its
+// other threads. Whatever way it ends, its destructor ends all processes and gives back
 // their memory; if the engine is killed the kernel does.
 #pragma once
 
@@ -74,7 +74,7 @@ class LivePerformer final : public Performer {
     pid_t pid = 0;
     // Once it has left, its output may be published before it is gone.
     std::optional<Answer> answer;  // unless it is being published
-    bool publishing = false;       // on the second thread
+    bool publishing = false;       // on another thread
     TablePtr published;
     std::optional<Outcome> ended;  // it is gone, and that is known of it
     bool zygote_lost = false;      // or what it was forked from

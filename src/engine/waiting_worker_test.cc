@@ -3,6 +3,8 @@
 // The zygote is this test's own program, started again: it forks a process for each order, which
 // waits for its task as a worker does and then plays its role.
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,9 +13,10 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <thread>
+#include <list>
 
 #include "engine/worker_pool.h"
+#include "shm/test_worker.h"
 
 namespace zerrow::engine {
 namespace {
@@ -24,20 +27,18 @@ using nlohmann::json;
 using std::chrono::milliseconds;
 
 constexpr char kRole[] = "ZERROW_TEST_ROLE";
-
-int PidfdOf(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
+constexpr char kPlayed[] = "ZERROW_TEST_PLAYED";  // a file that is there once worker 1 has
 
 // Worker 1 plays the role, all others are honest.
 void PlayWorker(const std::string& role, int64_t number, Channel channel) {
-  const bool odd = number == 1;
-  if (odd && role == "dies") return;
-  if (odd && role == "deaf") {
+  if (number == 1 && (role == "dies" || role == "deaf" || role == "speaks")) {
+    if (role == "speaks") (void)channel.Send({{"op", "result"}, {"value", "unasked"}});
+    const std::optional<Channel> kept =
+        role == "speaks" ? std::optional(std::move(channel)) : std::nullopt;
     { const Channel gone = std::move(channel); }
-    ::pause();
-  }
-  if (odd && role == "speaks") {
-    (void)channel.Send({{"op", "result"}, {"value", "unasked"}});
-    ::pause();
+    std::ofstream(std::getenv(kPlayed)) << "played";
+    if (role != "dies") ::pause();
+    return;
   }
   const auto task = channel.Receive(milliseconds(20'000)).ValueOr(std::nullopt);
   if (!task) return;
@@ -48,39 +49,56 @@ void PlayWorker(const std::string& role, int64_t number, Channel channel) {
   for (int i = 0; i < times; ++i) (void)channel.Send({{"op", "left"}});
 }
 
+struct Child {
+  int64_t number;
+  pid_t pid;
+  UniqueFd pidfd;
+};
+
+Child ForkWorker(const std::string& role, base::Message order) {
+  const auto number = order.body["worker"].get<int64_t>();
+  shm::TestSignal closed;
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    closed.Wait();
+    PlayWorker(role, number, Channel(std::move(order.fds[0])));
+    ::_exit(0);
+  }
+  order.fds.clear();  // or nobody would see that the worker has closed its own
+  closed.Signal();
+  return {number, pid, UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)))};
+}
+
 TEST(DISABLED_ForkingZygote, Play) {
   const std::string role = std::getenv(kRole);
   Channel engine(UniqueFd(std::atoi(std::getenv("ZERROW_ZYGOTE_FD"))));
-  std::mutex sending;
-  std::vector<std::jthread> reapers;
-  const auto tell = [&](const json& message, std::span<const int> fds = {}) {
-    const std::lock_guard lock(sending);
-    (void)engine.Send(message, fds);
-  };
-  tell({{"op", "ready"}});
-  while (auto order = engine.Receive(milliseconds(20'000)).ValueOr(std::nullopt)) {
-    if (order->body["op"] != "fork") continue;
-    const auto number = order->body["worker"].get<int64_t>();
-    const pid_t pid = ::fork();
-    if (pid == 0) {
-      PlayWorker(role, number, Channel(std::move(order->fds[0])));
-      ::_exit(0);
-    }
-    const UniqueFd pidfd(PidfdOf(pid));
-    const int sent[] = {pidfd.get()};
-    tell({{"op", "forked"}, {"worker", number}}, sent);
-    reapers.emplace_back([&tell, pid, number] {
+  (void)engine.Send({{"op", "ready"}});
+  std::list<Child> children;
+  while (true) {
+    std::vector<pollfd> pollers = {{engine.fd(), POLLIN, 0}};
+    for (const Child& child : children) pollers.push_back({child.pidfd.get(), POLLIN, 0});
+    ASSERT_GT(::poll(pollers.data(), pollers.size(), 30'000), 0);
+    children.remove_if([&, i = size_t{0}](const Child& child) mutable {
+      if (pollers[++i].revents == 0) return false;
       int status = 0;
-      ::waitpid(pid, &status, 0);
-      tell({{"op", "exited"}, {"worker", number}, {"wait_status", status}});
+      ::waitpid(child.pid, &status, 0);
+      (void)engine.Send({{"op", "exited"}, {"worker", child.number}, {"wait_status", status}});
+      return true;
     });
+    if (pollers[0].revents == 0) continue;
+    auto order = engine.Receive(milliseconds(0)).ValueOr(std::nullopt);
+    if (!order) ::_exit(0);  // what waits dies with this process
+    if (order->body["op"] != "fork") continue;
+    children.push_back(ForkWorker(role, std::move(*order)));
+    const int sent[] = {children.back().pidfd.get()};
+    (void)engine.Send({{"op", "forked"}, {"worker", children.back().number}}, sent);
   }
-  ::_exit(0);  // what waits dies with its channel
 }
 
 struct Ended {
   bool done = false;
-  pid_t pid = 0;
+  bool forked = false;
   std::optional<json> left;  // what on_left got
   WorkerEnd end;
 };
@@ -101,7 +119,9 @@ class WaitingWorkerTest : public ::testing::Test {
 
   void StartZygote(const std::string& role) {
     const auto path = folder_ / "python";
-    std::ofstream(path) << "#!/bin/sh\nexport " << kRole << "='" << role << "'\nexec "
+    std::filesystem::remove(folder_ / "played");
+    std::ofstream(path) << "#!/bin/sh\nexport " << kRole << "='" << role << "' " << kPlayed << "='"
+                        << (folder_ / "played").string() << "'\nexec "
                         << std::filesystem::read_symlink("/proc/self/exe").string()
                         << " --gtest_also_run_disabled_tests"
                         << " --gtest_filter='DISABLED_ForkingZygote.*'\n";
@@ -114,7 +134,7 @@ class WaitingWorkerTest : public ::testing::Test {
 
   WorkerId Start(Ended& ended, std::optional<RunImport> import = std::nullopt) {
     WorkerHandlers handlers;
-    handlers.on_forked = [&](pid_t pid) { ended.pid = pid; };
+    handlers.on_forked = [&](pid_t) { ended.forked = true; };
     handlers.on_line = [](int, std::string_view) {};
     handlers.on_left = [&](const base::Message& answer) { ended.left = answer.body; };
     handlers.on_ended = [&](WorkerEnd end) {
@@ -130,12 +150,10 @@ class WaitingWorkerTest : public ::testing::Test {
     }
     ASSERT_TRUE(done());
   }
-  /// Whatever is under way arrives.
-  void RunFor(milliseconds time) {
-    const auto end = std::chrono::steady_clock::now() + time;
-    while (std::chrono::steady_clock::now() < end) {
-      ASSERT_TRUE(loop_->RunOnce(milliseconds(5)).ok());
-    }
+  /// Worker 1 has done what makes it odd; with `more` turns of the loop it may be known, too.
+  void RunUntilPlayed(int more) {
+    RunUntil([&] { return std::filesystem::exists(folder_ / "played"); });
+    for (int i = 0; i < more; ++i) ASSERT_TRUE(loop_->RunOnce(milliseconds(20)).ok());
   }
 
   std::filesystem::path folder_;
@@ -148,17 +166,16 @@ TEST_F(WaitingWorkerTest, GetsTheNextTask) {
   pool_->ForkAhead(2, std::nullopt);
   pool_->ForkAhead(2, std::nullopt);
   EXPECT_FALSE(pool_->is_needed());
-  RunFor(milliseconds(200));
   Ended first;
   Ended second;
   Ended third;
   EXPECT_EQ(Start(first), 1);
-  EXPECT_EQ(first.pid, 0) << "told from inside of Start";
+  EXPECT_FALSE(first.forked) << "told from inside of Start";
   EXPECT_EQ(Start(second), 2);
   EXPECT_EQ(Start(third), 3);
   EXPECT_TRUE(pool_->is_needed());
   RunUntil([&] { return first.done && second.done && third.done; });
-  EXPECT_GT(first.pid, 0);
+  EXPECT_TRUE(first.forked);
   EXPECT_EQ(first.left->at("worker"), 1);
   EXPECT_EQ(first.left->at("task"), (json{{"op", "task"}, {"n", 7}}));
   EXPECT_FALSE(pool_->is_needed());
@@ -206,11 +223,11 @@ TEST_F(WaitingWorkerTest, EndsWithItsRun) {
 
 TEST_F(WaitingWorkerTest, ThatIsGoneIsReplaced) {
   for (const std::string role : {"dies", "deaf"}) {
-    for (const int wait_ms : {0, 300}) {
+    for (const int more : {0, 10}) {
       pool_.reset();
       StartZygote(role);
       pool_->ForkAhead(2, std::nullopt);
-      RunFor(milliseconds(300 + wait_ms));
+      RunUntilPlayed(more);
       Ended ended;
       EXPECT_EQ(Start(ended), 2) << role;
       RunUntil([&] { return ended.done; });
@@ -223,7 +240,7 @@ TEST_F(WaitingWorkerTest, ThatIsGoneIsReplaced) {
 TEST_F(WaitingWorkerTest, ThatSpeaksUnaskedIsKilled) {
   StartZygote("speaks");
   pool_->ForkAhead(1, std::nullopt);
-  RunFor(milliseconds(500));
+  RunUntilPlayed(10);
   Ended ended;
   EXPECT_EQ(Start(ended), 2);
   RunUntil([&] { return ended.done; });

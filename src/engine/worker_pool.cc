@@ -395,6 +395,7 @@ void WorkerPool::TellEnd(WorkerHandlers handlers, WorkerEnd end,
   };
   auto job = std::make_shared<Job>(Job{std::move(*answer), std::move(handlers), std::move(end)});
   loop_.Post(
+      EventLoop::Lane::kText,
       [job] {
         auto parsed = base::Parse(std::move(job->answer));
         if (parsed.ok()) {

@@ -2,7 +2,7 @@
 // need and wait for their task.
 //
 // Speaks docs/formats/worker_protocol.md. Everything happens on the loop's thread; handlers are
-// called from it; a large answer is parsed on its second thread. What workers send is untrusted,
+// called from it; a large answer is parsed on another one. What workers send is untrusted,
 // bounded before it is read, and only taken apart by the handler. A worker's end is told once,
 // after its whole process tree is gone and all that it printed was delivered. Destruction ends the
 // zygote and with it every worker. If the engine is killed the kernel's parent-death signals do the

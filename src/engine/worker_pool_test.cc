@@ -169,7 +169,8 @@ TEST(EventLoop, WatchesAndPosts) {
   EXPECT_EQ(called, 1);
   bool worked = false;
   bool done = false;
-  loop->Post([&] { worked = true; }, [&] { done = worked; });
+  loop->Post(
+      EventLoop::Lane::kText, [&] { worked = true; }, [&] { done = worked; });
   for (int i = 0; i < 500 && !done; ++i) ASSERT_TRUE(loop->RunOnce(milliseconds(20)).ok());
   EXPECT_TRUE(done);
 }
@@ -185,14 +186,14 @@ TEST(EventLoop, EndsWithWhatWasThrown) {
   const EventLoop::Callback nothing = [] {};
   auto loop = EventLoop::Make().ValueOrDie();
   bool done = false;
-  loop->Post(hungry, [&] { done = true; });
+  loop->Post(EventLoop::Lane::kText, hungry, [&] { done = true; });
   EXPECT_TRUE(outcome(*loop).IsOutOfMemory());
   EXPECT_FALSE(done);
   loop = EventLoop::Make().ValueOrDie();
-  loop->Post(greedy, nothing);
+  loop->Post(EventLoop::Lane::kText, greedy, nothing);
   EXPECT_TRUE(outcome(*loop).IsUnknownError());
   loop = EventLoop::Make().ValueOrDie();
-  loop->Post(nothing, hungry);
+  loop->Post(EventLoop::Lane::kText, nothing, hungry);
   EXPECT_TRUE(outcome(*loop).IsOutOfMemory());
 }
 

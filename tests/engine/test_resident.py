@@ -258,9 +258,9 @@ def test_a_client_of_another_version_runs_its_own_engine_and_says_so(nobody, pro
     (nobody.folder / "zerrow").mkdir(mode=0o700)
     listening.bind(str(nobody.folder / "zerrow" / "engine.sock"))
     listening.listen()
-    client = nobody.popen("run", "-p", project(NUMBERS), env={"ZERROW_ENGINE": choice})
-    from zerrow import _native
+    from zerrow import _native  # takes longer than a client waits
 
+    client = nobody.popen("run", "-p", project(NUMBERS), env={"ZERROW_ENGINE": choice})
     channel = _native.Channel(listening.accept()[0].detach())
     channel.receive()
     refusal = "it is of another version, 9.9"
