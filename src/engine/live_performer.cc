@@ -142,9 +142,13 @@ WorkerHandlers LivePerformer::HandlersFor(TaskId task) {
     dispatcher_->OnLine(task, stream, line);
   };
   const RunTask::Kind kind = attempts_.at(task).kind;
-  if (kind == RunTask::Kind::kPreview) handlers.max_answer_bytes = kMaxPreviewBytes;
+  if (kind == RunTask::Kind::kPreview) {
+    handlers.max_answer_bytes = kMaxPreviewBytes;
+    handlers.answer_limits = {};
+  }
   if (kind == RunTask::Kind::kDiscover) {
     handlers.max_answer_bytes = kMaxDescriptionBytes;
+    handlers.answer_limits = {};
     handlers.on_importing = [this, task](std::string file) {
       dispatcher_->OnImporting(task.run, std::move(file));
     };

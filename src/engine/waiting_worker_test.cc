@@ -240,7 +240,8 @@ TEST_F(WaitingWorkerTest, ThatIsGoneIsReplaced) {
 TEST_F(WaitingWorkerTest, ThatSpeaksUnaskedIsKilled) {
   StartZygote("speaks");
   pool_->ForkAhead(1, std::nullopt);
-  RunUntilPlayed(10);
+  EXPECT_EQ(pool_->CountWaiting(std::nullopt), 1);
+  RunUntil([&] { return pool_->CountWaiting(std::nullopt) == 0; });
   Ended ended;
   EXPECT_EQ(Start(ended), 2);
   RunUntil([&] { return ended.done; });

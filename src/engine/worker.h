@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/channel.h"
+#include "base/json.h"
 #include "engine/event_loop.h"
 #include "engine/line_splitter.h"
 #include "resource/events.h"
@@ -25,6 +26,7 @@ namespace zerrow::engine {
 /// preview; a project's description, of ten thousand models and more. Workers know the same limits
 /// (docs/formats/worker_protocol.md).
 inline constexpr int64_t kMaxAnswerBytes = 4 << 20;
+inline constexpr size_t kMaxAnswerValues = 1000;  // of a function
 inline constexpr int64_t kMaxPreviewBytes = 16 << 20;
 inline constexpr int64_t kMaxDescriptionBytes = base::Channel::kMaxBodyBytes;
 
@@ -49,6 +51,7 @@ struct WorkerHandlers {
   /// The worker begins to import the project's `file`. Null: it may not say so; only discovery may.
   std::function<void(std::string file)> on_importing;
   int64_t max_answer_bytes = kMaxAnswerBytes;
+  base::JsonLimits answer_limits = {.values = kMaxAnswerValues};
   /// It has answered and says that nothing of the user's runs in its process any more and that it
   /// has let go of all memory that it was given: it is about to exit. on_ended follows. Not for a
   /// large answer.
@@ -78,7 +81,7 @@ struct Worker {
 
   bool has_answered() const { return answer || large_answer; }
   bool waits_for(const std::optional<RunImport>& project) const {
-    return waits && import == project;
+    return waits && !killed && import == project;
   }
   Output& output(int stream) { return outputs[static_cast<size_t>(stream - 1)]; }
 

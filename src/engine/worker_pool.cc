@@ -123,9 +123,14 @@ void WorkerPool::Give(WorkerId id, Worker& worker, WorkerHandlers handlers) {
 
 void WorkerPool::ForkAhead(size_t count, std::optional<resource::RunId> run) {
   const auto import = run ? std::optional(RunImport{*run}) : std::nullopt;
-  auto waiting = static_cast<size_t>(std::ranges::count_if(
+  for (size_t waiting = CountWaiting(run); waiting < count && Fork(import).ok(); ++waiting) {
+  }
+}
+
+size_t WorkerPool::CountWaiting(std::optional<resource::RunId> run) const {
+  const auto import = run ? std::optional(RunImport{*run}) : std::nullopt;
+  return static_cast<size_t>(std::ranges::count_if(
       workers_, [&](const auto& entry) { return entry.second->waits_for(import); }));
-  while (waiting < count && Fork(import).ok()) ++waiting;
 }
 
 // The end of its channel ends it, also where a process that was forked from this one has it too.
@@ -397,7 +402,7 @@ void WorkerPool::TellEnd(WorkerHandlers handlers, WorkerEnd end,
   loop_.Post(
       EventLoop::Lane::kText,
       [job] {
-        auto parsed = base::Parse(std::move(job->answer));
+        auto parsed = base::Parse(std::move(job->answer), job->handlers.answer_limits);
         if (parsed.ok()) {
           job->end.message = std::move(*parsed);
         } else {

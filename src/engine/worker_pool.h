@@ -58,6 +58,8 @@ class WorkerPool {
   /// Forks ahead of need, as far as it can: afterwards `count` workers or more wait for tasks that
   /// need the project of `run`, or for those that need none. Those of a run end with it.
   void ForkAhead(size_t count, std::optional<resource::RunId> run);
+  /// How many wait now.
+  size_t CountWaiting(std::optional<resource::RunId> run) const;
   /// Ends those that wait.
   void EndWaiting();
 

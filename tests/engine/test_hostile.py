@@ -59,7 +59,7 @@ DEEDS = {
     "huge": ("peer.spill(b'[' + b'0,' * (30 << 20) + b'0]')", "may be"),
     "many_values": (
         "peer.spill(b'[' + b'[],' * (1 << 20) + b'0]')",
-        "isn't in the protocol|without",
+        "more than 1000 values",
     ),
     "not_utf8": ("peer.packet(b'\"\\xff\"')", "isn't JSON"),
     "not_a_number": ("peer.packet(b'{\"op\": NaN}')", "isn't JSON"),
