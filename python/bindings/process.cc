@@ -1,5 +1,5 @@
-// `zerrow._process`: the system calls that the zygote needs and Python 3.11 lacks, where its small
-// objects lie, and a worker's hold on its own process.
+// `zerrow._process`: the system calls that the zygote needs and Python 3.11 lacks, and a worker's
+// hold on its own process.
 //
 // A module of its own, without Arrow: loading libarrow starts a thread, and a process with two
 // threads may not enter a user namespace. Each function raises OSError.
