@@ -25,7 +25,7 @@ class Grant {
  public:
   virtual ~Grant() = default;
 
-  /// The worker's descriptor 4, once; invalid: it gets none.
+  /// The worker's end of its conversation with the broker, once; invalid: it has none.
   virtual base::UniqueFd TakeSocket() { return {}; }
   /// Adds what the worker must know to its task.
   virtual void Describe(nlohmann::json& task) const {}

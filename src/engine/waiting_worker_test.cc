@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include <fstream>
 #include <list>
 
+#include "base/child_process.h"
 #include "engine/worker_pool.h"
 #include "shm/test_worker.h"
 
@@ -67,7 +67,7 @@ Child ForkWorker(const std::string& role, base::Message order) {
   }
   order.fds.clear();  // or nobody would see that the worker has closed its own
   closed.Signal();
-  return {number, pid, UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)))};
+  return {number, pid, base::OpenPidfd(pid).ValueOrDie()};
 }
 
 TEST(DISABLED_ForkingZygote, Play) {
