@@ -1,0 +1,183 @@
+// Decoded columns of Parquet files: which are kept, which go, and what is known of the files.
+//
+// Pure: decides about segments that others own and free, without system calls, threads or clocks.
+// One Cache belongs to one thread. Pointers that it returns are valid until its next change. It
+// dies with the engine; nothing of it outlives that.
+//
+// What goes when the budget is full: the entry with the smallest
+//     H = L + uses * decode_s / bytes
+// at its last use, where L is the H of what went last (0 at first) and `uses` counts the decoding
+// and each hit, up to kMostUses. That is Greedy-Dual-Size-Frequency (Cherkasova, HP Labs report
+// HPL-98-69, 1998), which adds `uses` to GreedyDual-Size (Cao & Irani, USITS 1997). Without it a
+// single pass over a large file, whose columns cost as much per byte as any others, would drive
+// out those that every run reads. L ages what isn't used any more, and the bound on `uses` sees to
+// it that popularity ends within kMostUses turnovers of the cache.
+#pragma once
+
+#include <arrow/type.h>
+
+#include <compare>
+#include <cstdint>
+#include <list>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "decache/identity.h"
+#include "sipc/join.h"
+#include "zerrow/reference.h"
+
+namespace zerrow::decache {
+
+/// Row groups of a file that are decoded together: `groups` of them from `first_group` on.
+struct Block {
+  int first_group = 0;
+  int groups = 1;
+  int64_t rows = 0;
+
+  friend bool operator==(const Block&, const Block&) = default;
+};
+
+/// What is known of a file without its data.
+struct Footer {
+  std::shared_ptr<const arrow::Schema> schema;
+  std::vector<Block> blocks;
+  int64_t size_bytes = 0;  // what it counts as in the budget; its serialized size will do
+};
+
+struct EntryKey {
+  FileIdentity file;
+  int first_group = 0;  // of the block
+  std::string column;
+  std::string options;  // how it was decoded, e.g. to which type
+
+  friend auto operator<=>(const EntryKey&, const EntryKey&) = default;
+};
+
+struct Entry {
+  std::shared_ptr<const sipc::ColumnPiece> piece;
+  SegmentId segment = 0;
+  int groups = 1;       // in the block
+  int64_t bytes = 0;    // that dropping it frees; above 0
+  double decode_s = 0;  // CPU time that decoding took
+  int64_t hits = 0;     // readers that were served since
+  double saved_s = 0;   // decoding that they were spared
+};
+
+/// One line of `zerrow cache ls`.
+struct Listed {
+  EntryKey key;
+  Entry entry;
+};
+
+class Cache {
+ public:
+  static constexpr int64_t kMostUses = 8;
+
+  struct Limits {
+    int64_t bytes = 0;         // of entries
+    size_t entries = 0;        // each costs a file descriptor
+    int64_t footer_bytes = 0;  // of footers, and of what filters keep
+  };
+
+  explicit Cache(const Limits& limits) : limits_(limits) {}
+
+  /// The entry, or null. Doesn't count as a use.
+  const Entry* Find(const EntryKey& key) const;
+
+  /// A reader was served from the entry. Nothing happens if there is none.
+  void Use(const EntryKey& key);
+
+  /// Keeps an entry if it is worth more than what must go for it; where the key has an entry
+  /// already, that one stays. The segments to be freed, each once: of entries that went, and the
+  /// new entry's if it isn't kept. An entry above the whole budget never is, and drives out none.
+  [[nodiscard]] std::vector<SegmentId> Insert(const EntryKey& key, Entry entry);
+
+  /// Other limits from now on. The segments of what no longer fits.
+  [[nodiscard]] std::vector<SegmentId> Resize(const Limits& limits);
+
+  /// Forgets entries, footers and filters. The entries' segments.
+  [[nodiscard]] std::vector<SegmentId> Clear();
+
+  /// Forgets all that is known of the path under other identities than this, as those bytes are
+  /// gone. The entries' segments.
+  [[nodiscard]] std::vector<SegmentId> Supersede(const FileIdentity& file);
+
+  /// The footer, or null; counts as a use: those that weren't used for longest go first.
+  const Footer* FindFooter(const FileIdentity& file);
+
+  /// Keeps a footer, in place of an earlier one and of the filters that went with it. One above
+  /// the whole budget isn't kept.
+  void InsertFooter(const FileIdentity& file, Footer footer);
+
+  /// Of which of a file's blocks a filter may keep rows: indexes into Footer::blocks. Null if
+  /// unknown; counts as a use of the footer.
+  const std::vector<int>* FindKept(const FileIdentity& file, std::string_view filter);
+
+  /// Remembers that for as long as the footer; nothing happens without one.
+  void InsertKept(const FileIdentity& file, const std::string& filter, std::vector<int> blocks);
+
+  /// All entries, by file, block, column.
+  std::vector<Listed> List() const;
+
+  const Limits& limits() const { return limits_; }
+  int64_t bytes() const { return bytes_; }
+  size_t num_entries() const { return entries_.size(); }
+  int64_t footer_bytes() const { return footer_bytes_; }
+
+ private:
+  // The file's identity as a number, so that an entry needn't hold its path.
+  struct Key {
+    uint64_t file;
+    int first_group;
+    std::string column;
+    std::string options;
+
+    friend auto operator<=>(const Key&, const Key&) = default;
+  };
+  // Smallest first: what goes first. The second tells equal ones apart, by age.
+  using Rank = std::pair<double, uint64_t>;
+  struct Stored {
+    Entry entry;
+    Rank rank;
+  };
+  using Entries = std::map<Key, Stored>;
+  // Exists while it has entries or a footer.
+  struct File {
+    uint64_t number = 0;
+    size_t num_entries = 0;
+    Footer footer;
+    int64_t footer_bytes = 0;  // with `kept`; 0: no footer is known
+    std::map<std::string, std::vector<int>, std::less<>> kept;
+    std::list<const FileIdentity*>::iterator recency;  // if a footer is known
+  };
+  using Files = std::map<FileIdentity, File>;
+
+  Entries::const_iterator FindEntry(const EntryKey& key) const;
+  Rank RankOf(const Entry& entry);
+  SegmentId Drop(Entries::iterator entry);
+  void Evict(std::vector<SegmentId>* dropped);
+  Files::iterator FileOf(const FileIdentity& identity);
+  void Touch(File* file);
+  void DropFooter(Files::iterator file);
+  void EvictFooters();
+  void ForgetIfEmpty(Files::iterator file);
+
+  Limits limits_;
+  Files files_;
+  std::map<uint64_t, Files::iterator> files_by_number_;
+  uint64_t next_file_ = 1;
+  Entries entries_;
+  std::map<Rank, Entries::iterator> ranks_;
+  uint64_t next_rank_ = 0;
+  double inflation_ = 0;  // L
+  int64_t bytes_ = 0;
+  std::list<const FileIdentity*> footers_;  // the one that wasn't used for longest first
+  int64_t footer_bytes_ = 0;
+};
+
+}  // namespace zerrow::decache
