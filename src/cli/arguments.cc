@@ -69,7 +69,17 @@ constexpr std::string_view kEngineFooter = R"(Examples:
 
 It listens in $XDG_RUNTIME_DIR/zerrow, or /tmp/zerrow-UID where that isn't set. Settings, in
 $XDG_CONFIG_HOME/zerrow/config.toml (else ~/.config): engine = "auto", "own" or "resident"; idle
-memory goes back after rest_after_s (60) and zygotes_end_after_s (600) seconds without a run.)";
+memory goes back after rest_after_s (60) and zygotes_end_after_s (600) seconds without a run;
+cache_size = "2GiB" is what decoded columns may take.)";
+
+constexpr std::string_view kCacheFooter = R"(Examples:
+  zerrow cache ls                            decoded columns by file and row group
+  zerrow cache ls -O json | jq '[.entries[].saved_s] | add'
+  zerrow cache clear
+
+A column of a file's row group is decoded once for all runs of an engine. It is kept until the file
+changes, the room (--cache-size) is needed for what is worth more, or the engine has been idle for
+zygotes_end_after_s. Without a resident engine each command has a cache for its own run.)";
 
 /// What options are parsed into before it becomes Arguments.
 struct Raw {
@@ -82,6 +92,8 @@ struct Raw {
   std::string model;
   int64_t shown_rows = kShownRows;
   std::string engine;
+  uint64_t cache_bytes = 0;
+  bool no_cache = false;
 };
 
 std::string CheckParameter(const std::string& text) {
@@ -125,6 +137,14 @@ void AddEngineChoice(CLI::App* app, Raw* raw) {
       ->check(CLI::IsMember({"auto", "own", "resident"}));
 }
 
+void AddCacheSize(CLI::App* app, Raw* raw, const char* description) {
+  app->add_option("--cache-size", raw->cache_bytes, description)
+      ->option_text("SIZE")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+      ->check(CLI::Range(uint64_t{0}, uint64_t{INT64_MAX}))
+      ->each([raw](const std::string&) { raw->arguments.cache_bytes = 0; });
+}
+
 void AddFormat(CLI::App* app, Raw* raw) {
   app->add_option("-O,--format", raw->format, "How to print the result: text (default) or json")
       ->option_text("FORMAT")
@@ -156,6 +176,12 @@ void AddExecution(CLI::App* app, Raw* raw) {
       "--account", run.account,
       "Find bytes that a library copied without changing them (duplicate bytes), and report\n"
       "with -O json where the time of each handover went; slower");
+  app->add_flag("--no-cache", raw->no_cache,
+                "Decode every column anew, and keep none for other runs");
+  AddCacheSize(
+      app, raw,
+      "What an engine of the command's own keeps of decoded columns, such as 2GiB (default: "
+      "a quarter of the memory); the resident one has its own");
   AddEngineChoice(app, raw);
   AddFormat(app, raw);
   AddLogLevel(app, raw);
@@ -208,6 +234,10 @@ void AddEngine(CLI::App* app, Raw* raw) {
   CLI::App* start = engine->add_subcommand("start", "Start it, in the background");
   start->add_flag("--foreground", raw->arguments.foreground,
                   "Stay here until it is stopped: for systemd, containers");
+  AddCacheSize(
+      start, raw,
+      "How many bytes of decoded columns it keeps, such as 2GiB (default: a quarter of the "
+      "memory, or the setting cache_size)");
   AddFormat(start, raw);
   AddLogLevel(start, raw);
   start->callback([raw] { raw->arguments.command = Command::kEngineStart; });
@@ -218,6 +248,20 @@ void AddEngine(CLI::App* app, Raw* raw) {
   AddFormat(status, raw);
   status->callback([raw] { raw->arguments.command = Command::kEngineStatus; });
   for (CLI::App* command : engine->get_subcommands({})) command->group("Commands");
+}
+
+void AddCache(CLI::App* app, Raw* raw) {
+  CLI::App* cache = app->add_subcommand(
+      "cache", "Look at or empty the resident engine's cache of decoded Parquet columns");
+  cache->require_subcommand(1);
+  cache->footer(std::string(kCacheFooter));
+  CLI::App* list = cache->add_subcommand("ls", "What it keeps, and what that has saved");
+  AddFormat(list, raw);
+  list->callback([raw] { raw->arguments.command = Command::kCacheList; });
+  CLI::App* clear = cache->add_subcommand("clear", "Empty it; what runs use they keep");
+  AddFormat(clear, raw);
+  clear->callback([raw] { raw->arguments.command = Command::kCacheClear; });
+  for (CLI::App* command : cache->get_subcommands({})) command->group("Commands");
 }
 
 void AddOthers(CLI::App* app, Raw* raw) {
@@ -255,6 +299,8 @@ Arguments Finish(Raw raw) {
     run.parameters[text.substr(0, equals)] = text.substr(equals + 1);
   }
   run.backend = ParseBackend(raw.backend).value_or(BackendKind::kAuto);  // checked above
+  run.cache = !raw.no_cache;
+  if (arguments.cache_bytes) arguments.cache_bytes = static_cast<int64_t>(raw.cache_bytes);
   if (!raw.engine.empty()) arguments.engine = ParseEngineChoice(raw.engine);
   if (raw.format == "json") arguments.format = OutputFormat::kJson;
   if (!raw.output_dir.empty()) run.output_dir = raw.output_dir;
@@ -332,6 +378,7 @@ std::variant<Arguments, Message> ParseArguments(int argc, const char* const* arg
   AddRun(&app, &raw);
   AddShow(&app, &raw);
   AddEngine(&app, &raw);
+  AddCache(&app, &raw);
   AddOthers(&app, &raw);
   for (CLI::App* command : app.get_subcommands({})) command->group("Commands");
   app.footer(std::string(kMainFooter));

@@ -3,6 +3,7 @@
 namespace zerrow::resource {
 
 std::string Holder::ToString() const {
+  if (kind == Kind::kCache) return "cache";
   const std::string what = kind == Kind::kTable ? "table" : "result";
   return what + " of task " + std::to_string(task.index) + " of run " + std::to_string(task.run);
 }
