@@ -75,7 +75,6 @@ arrow::Result<ColumnPiece> ColumnPiece::Read(std::span<const uint8_t> message, S
   piece.layout_children_ = CopyRecords<uint32_t>(view, kLayoutChildrenSection);
   piece.dictionaries_ = CopyRecords<uint32_t>(view, kDictionariesSection);
   piece.buffers_ = CopyRecords<BufferRecord>(view, kBuffersSection);
-  piece.heads_ = CopyRecords<HeadRecord>(view, kHeadsSection);
   piece.chunks_.nodes = CopyRecords<NodeRecord>(view, kNodesSection);
   piece.chunks_.slots = CopyRecords<uint32_t>(view, kSlotsSection);
   piece.chunks_.lists = CopyRecords<uint32_t>(view, kListsSection);
@@ -139,7 +138,6 @@ class Joiner {
   std::vector<uint32_t> slots_;
   std::vector<uint32_t> lists_;
   std::vector<BufferRecord> buffers_;
-  std::vector<HeadRecord> heads_;
 };
 
 arrow::Status Joiner::AddColumn(const arrow::Field& field, int64_t num_rows,
@@ -181,10 +179,6 @@ const Joiner::Place& Joiner::PlaceOf(const ColumnPiece& piece) {
   for (BufferRecord buffer : piece.buffers_) {
     buffer.segment = segment;
     buffers_.push_back(buffer);
-  }
-  for (HeadRecord head : piece.heads_) {
-    head.buffer += place.first_buffer;
-    heads_.push_back(head);
   }
   for (const uint32_t layout : piece.dictionaries_) dictionaries_.push_back(layouts[layout]);
   places_.push_back(place);
@@ -259,7 +253,6 @@ arrow::Result<std::shared_ptr<arrow::Buffer>> Joiner::Write(const arrow::Schema&
   sections.Set(kSlotsSection, slots_);
   sections.Set(kListsSection, lists_);
   sections.Set(kBuffersSection, buffers_);
-  sections.Set(kHeadsSection, heads_);
   ARROW_RETURN_NOT_OK(sections.LayOut().status());
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> message,
                         arrow::AllocateBuffer(sections.Finish(num_rows, /*body_bytes=*/0)));

@@ -69,7 +69,6 @@ class ColumnPiece {
   Arrays chunks_;
   Arrays values_;                      // of the dictionaries
   std::vector<BufferRecord> buffers_;  // in the message
-  std::vector<HeadRecord> heads_;
 };
 
 /// The message of a table: column i consists of columns[i], top to bottom, and a piece may occur

@@ -6,6 +6,7 @@
 #include <arrow/array/builder_binary.h>
 #include <arrow/array/builder_primitive.h>
 #include <arrow/array/concatenate.h>
+#include <arrow/array/util.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -224,6 +225,42 @@ TEST(Join, APieceMayOccurMoreThanOnce) {
   const auto column = std::make_shared<arrow::ChunkedArray>(arrow::ArrayVector{array, array});
   const auto read = segments.ReadJoined(message).ValueOrDie();
   EXPECT_TRUE(read->Equals(*arrow::Table::Make(schema, {column, column})));
+}
+
+// Lists of buffers of chunks and of dictionaries, of several pieces and columns: each kind stands
+// behind the other in the joined message.
+TEST(Join, ViewsBesideDictionariesOfViews) {
+  Segments segments;
+  auto views = [](const std::string& a, const std::string& b) {
+    arrow::StringViewBuilder builder;
+    EXPECT_TRUE(builder.AppendValues({a + " that is long", b + " that is long"}).ok());
+    return builder.Finish().ValueOrDie();
+  };
+  auto texts = [&](const std::string& a, const std::string& b) {
+    const auto type = arrow::dictionary(arrow::int8(), arrow::utf8_view());
+    const std::vector<int8_t> indices = {1, 0};
+    auto values = std::make_shared<arrow::Int8Array>(2, arrow::Buffer::FromVector(indices));
+    auto coded = std::make_shared<arrow::DictionaryArray>(type, values, views("code " + a, b));
+    return std::shared_ptr<arrow::Array>(
+        arrow::StructArray::Make({views(a, b), coded}, std::vector<std::string>{"plain", "coded"})
+            .ValueOrDie());
+  };
+  const arrow::ArrayVector arrays = {texts("one", "two"), texts("three", "four"),
+                                     texts("five", "six")};
+  const auto field = arrow::field("a", arrays[0]->type());
+  std::vector<const ColumnPiece*> pieces;
+  for (const auto& array : arrays) {
+    pieces.push_back(segments.Add(*arrow::Table::Make(arrow::schema({field}), {array})));
+  }
+  const auto schema = arrow::schema({field, field->WithName("b")});
+  const auto message =
+      Join(*schema, 4, {{pieces[0], pieces[1]}, {pieces[2], pieces[1]}}).ValueOrDie();
+  ASSERT_TRUE(segments.CheckJoined(*message).ok());
+  const auto read = segments.ReadJoined(message).ValueOrDie();
+  ASSERT_TRUE(read->ValidateFull().ok());
+  const arrow::ArrayVector a = {arrays[0], arrays[1]}, b = {arrays[2], arrays[1]};
+  EXPECT_TRUE(read->column(0)->Equals(arrow::ChunkedArray(a)));
+  EXPECT_TRUE(read->column(1)->Equals(arrow::ChunkedArray(b)));
 }
 
 TEST(Join, DataStaysWhereItIs) {
