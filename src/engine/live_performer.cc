@@ -87,7 +87,7 @@ LivePerformer::ActiveRun& LivePerformer::Activate(RunId id, const Run& run) {
 }
 
 void LivePerformer::Start(TaskId task, int number, const Run& run) {
-  ActiveRun& active = Activate(task.run, run);
+  Activate(task.run, run);
   const RunTask& what = run.task(task.index);
   Attempt& attempt = attempts_[task] = {};
   attempt.number = number;

@@ -46,11 +46,9 @@ bool Scan::TakeFromCache(decache::Cache& cache, const shm::SegmentStore& store) 
   const bool known = KnowBlocks(cache);
   TakePieces(cache, store);
   if (!known) return false;
-  bool complete = true;
-  ForEachPiece([&](size_t block, const std::string& column) {
-    complete = complete && Find(block, column) != nullptr;
+  return std::ranges::all_of(NeededPieces(), [&](const PieceKey& piece) {
+    return Find(piece.first, piece.second) != nullptr;
   });
-  return complete;
 }
 
 // Which blocks each read needs. False: somebody has to look at the files.
@@ -106,16 +104,15 @@ void Scan::TakePieces(const decache::Cache& cache, const shm::SegmentStore& stor
   }
 }
 
-template <typename Function>
-void Scan::ForEachPiece(Function function) const {
-  std::set<PieceKey> seen;  // reads overlap
+// By any of the reads, each once.
+std::vector<Scan::PieceKey> Scan::NeededPieces() const {
+  std::set<PieceKey> needed;
   for (size_t read = 0; read < reads_.size(); ++read) {
     for (const std::string& column : ColumnsOf(reads_[read])) {
-      for (const size_t block : blocks_of_read_[read]) {
-        if (seen.emplace(block, column).second) function(block, column);
-      }
+      for (const size_t block : blocks_of_read_[read]) needed.emplace(block, column);
     }
   }
+  return {needed.begin(), needed.end()};
 }
 
 const Scan::Piece* Scan::Find(size_t block, const std::string& column) const {
@@ -152,7 +149,7 @@ void Scan::Describe(json& task) const {
     reads.push_back({{"columns", ColumnsOf(read)},
                      {"filter", read.filter ? json(*read.filter) : json(nullptr)}});
   }
-  json& columns = task["table_columns"] = json::array();
+  json& columns = task["columns"] = json::array();
   for (const ColumnDescription& column : source_.columns) {
     columns.push_back({{"name", column.name}, {"type", column.type}});
   }
@@ -165,12 +162,12 @@ void Scan::Describe(json& task) const {
 
 CacheUse Scan::CountUse() const {
   CacheUse use;
-  ForEachPiece([&](size_t block, const std::string& column) {
+  for (const auto& [block, column] : NeededPieces()) {
     const Piece& piece = *Find(block, column);
     ++(piece.hit ? use.hits : use.misses);
     (piece.hit ? use.hit_bytes : use.miss_bytes) += piece.column->data_bytes();
     if (piece.hit) use.saved_s += piece.decode_s;
-  });
+  }
   return use;
 }
 
@@ -199,8 +196,8 @@ Scan::Learned Scan::Learn() const {
     learned.footers.emplace_back(files_[file].identity, footers_[file]);
   }
   LearnKept(learned);
-  ForEachPiece([&](size_t block, const std::string& column) {
-    if (!blocks_[block].file || !files_[*blocks_[block].file].lasting) return;
+  for (const auto& [block, column] : NeededPieces()) {
+    if (!blocks_[block].file || !files_[*blocks_[block].file].lasting) continue;
     const Piece& piece = *Find(block, column);
     const decache::Block& rows = blocks_[block].rows;
     decache::EntryKey key = KeyOf(*blocks_[block].file, rows.first_group, column);
@@ -214,7 +211,7 @@ Scan::Learned Scan::Learn() const {
                                          .bytes = std::max<int64_t>(piece.segment->size_bytes(), 1),
                                          .decode_s = piece.decode_s});
     }
-  });
+  }
   return learned;
 }
 

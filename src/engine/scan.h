@@ -98,8 +98,7 @@ class Scan {
   bool KnowBlocks(decache::Cache& cache);
   bool KnowKept(decache::Cache& cache, const SourceRead& read);
   void TakePieces(const decache::Cache& cache, const shm::SegmentStore& store);
-  template <typename Function>
-  void ForEachPiece(Function function) const;
+  std::vector<PieceKey> NeededPieces() const;
   const Piece* Find(size_t block, const std::string& column) const;
   arrow::Status TakeFiles(const nlohmann::json& answer);
   arrow::Status TakeBlocks(const nlohmann::json& answer);

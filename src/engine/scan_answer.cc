@@ -36,15 +36,36 @@ int64_t Index(const json& value, int64_t most) {
   return index < 0 || index > most ? -1 : index;
 }
 
-arrow::Result<decache::Footer> ReadFooter(const json& file) {
+struct Schema {
+  std::shared_ptr<const arrow::Schema> schema;
+  int64_t bytes = 0;
+};
+
+arrow::Result<std::vector<Schema>> ReadSchemas(const json& answer) {
+  const json::array_t* texts = List(answer, "schemas");
+  if (texts == nullptr) return Malformed("list of schemas");
+  std::vector<Schema> schemas;
+  for (const json& text : *texts) {
+    if (!text.is_string()) return Malformed("schema");
+    ARROW_ASSIGN_OR_RAISE(const std::string bytes,
+                          arrow::util::base64_decode(text.get_ref<const std::string&>()));
+    arrow::io::BufferReader reader(arrow::Buffer::FromString(bytes));
+    arrow::ipc::DictionaryMemo memo;
+    Schema& read = schemas.emplace_back();
+    read.bytes = static_cast<int64_t>(bytes.size());
+    ARROW_ASSIGN_OR_RAISE(read.schema, arrow::ipc::ReadSchema(&reader, &memo));
+  }
+  return schemas;
+}
+
+arrow::Result<decache::Footer> ReadFooter(const json& file, const std::vector<Schema>& schemas) {
   const json::array_t* blocks = file.is_object() ? List(file, "blocks") : nullptr;
   if (blocks == nullptr || blocks->size() > kMaxBlocks) return Malformed("file");
   decache::Footer footer;
-  const std::string bytes = arrow::util::base64_decode(Text(file, "schema"));
-  arrow::io::BufferReader reader(arrow::Buffer::FromString(bytes));
-  arrow::ipc::DictionaryMemo memo;
-  ARROW_ASSIGN_OR_RAISE(footer.schema, arrow::ipc::ReadSchema(&reader, &memo));
-  footer.size_bytes = static_cast<int64_t>(bytes.size());
+  const int64_t schema = IntegerOr(file, "schema", -1);
+  if (schema < 0 || static_cast<size_t>(schema) >= schemas.size()) return Malformed("file");
+  footer.schema = schemas[static_cast<size_t>(schema)].schema;
+  footer.size_bytes = schemas[static_cast<size_t>(schema)].bytes;
   for (const json& block : *blocks) {
     if (!block.is_array() || block.size() != 3) return Malformed("block");
     const int64_t first = Index(block[0], INT32_MAX);
@@ -97,26 +118,27 @@ Status Scan::TakeAnswer(const json& answer) {
   ARROW_RETURN_NOT_OK(TakeFiles(answer));
   ARROW_RETURN_NOT_OK(TakeBlocks(answer));
   ARROW_RETURN_NOT_OK(TakeReads(answer));
-  Status complete;
-  ForEachPiece([&](size_t block, const std::string& column) {
+  for (const auto& [block, column] : NeededPieces()) {
     const Piece* piece = Find(block, column);
     if (piece == nullptr) {
-      complete = Status::SerializationError("its worker hasn't decoded column ", column);
-    } else if (piece->column->rows() != blocks_[block].rows.rows) {
-      complete = Status::SerializationError("its worker decoded ", piece->column->rows(),
-                                            " rows of column ", column, " where there are ",
-                                            blocks_[block].rows.rows);
+      return Status::SerializationError("its worker hasn't decoded column ", column);
     }
-  });
-  return complete;
+    if (piece->column->rows() != blocks_[block].rows.rows) {
+      return Status::SerializationError("its worker decoded ", piece->column->rows(),
+                                        " rows of column ", column, " where there are ",
+                                        blocks_[block].rows.rows);
+    }
+  }
+  return Status::OK();
 }
 
 Status Scan::TakeFiles(const json& answer) {
   const json::array_t* files = List(answer, "files");
   if (files == nullptr || files->size() != files_.size()) return Malformed("list of files");
+  ARROW_ASSIGN_OR_RAISE(const std::vector<Schema> schemas, ReadSchemas(answer));
   footers_.clear();
   for (const json& file : *files) {
-    ARROW_ASSIGN_OR_RAISE(decache::Footer footer, ReadFooter(file));
+    ARROW_ASSIGN_OR_RAISE(decache::Footer footer, ReadFooter(file, schemas));
     footers_.push_back(std::move(footer));
   }
   return Status::OK();

@@ -21,6 +21,8 @@ struct Scans::Active {
 Scans::Scans(EventLoop& loop, shm::SegmentStore& store, Options options)
     : loop_(loop), store_(store), options_(std::move(options)), cache_(options_.limits) {}
 
+Scans::~Scans() = default;
+
 Scans::Active* Scans::Find(TaskId task, decache::ScanId id) {
   const auto found = active_.find(task);
   return found == active_.end() || found->second->id != id ? nullptr : found->second.get();

@@ -38,6 +38,7 @@ class Scans {
   };
   /// `loop` and `store` outlive it.
   Scans(EventLoop& loop, shm::SegmentStore& store, Options options);
+  ~Scans();
 
   /// Begins to read a source for the task; one of the handlers follows, later.
   void Begin(resource::TaskId task, std::shared_ptr<Scan> scan, Handlers handlers);

@@ -11,6 +11,7 @@
 #include "base/child_process.h"
 #include "base/exceptions.h"
 #include "sandbox/process_view.h"
+#include "server/status.h"
 
 namespace zerrow::server {
 

@@ -84,7 +84,9 @@ arrow::Result<json> CacheJson(engine::Engine& engine, bool clear) {
                                    {"saved_s", column.saved_s}});
   }
   document["bytes"] = bytes;
-  if (clear) ARROW_ASSIGN_OR_RAISE(document["freed_bytes"], engine.ClearCache());
+  if (!clear) return document;
+  ARROW_ASSIGN_OR_RAISE(const int64_t freed, engine.ClearCache());
+  document["freed_bytes"] = freed;
   return document;
 }
 
