@@ -233,7 +233,7 @@ TEST(Join, ViewsBesideDictionariesOfViews) {
   Segments segments;
   auto views = [](const std::string& a, const std::string& b) {
     arrow::StringViewBuilder builder;
-    EXPECT_TRUE(builder.AppendValues({a + " that is long", b + " that is long"}).ok());
+    for (const auto& text : {a, b}) EXPECT_TRUE(builder.Append(text + " that is long").ok());
     return builder.Finish().ValueOrDie();
   };
   auto texts = [&](const std::string& a, const std::string& b) {
