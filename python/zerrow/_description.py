@@ -18,15 +18,11 @@ class Input:
     columns: list[str] | None
     filter: str | None
     line: int
-    filter_columns: list[str] | None = None  # that the filter reads, once it is known to be fine
+    filter_columns: list[str] = field(default_factory=list)  # that the filter reads, once checked
 
     def to_json(self) -> dict[str, Any]:
-        """The entry of a model's `inputs`; `filter_columns` is there with a filter."""
-        return {
-            name: value
-            for name, value in vars(self).items()
-            if name != "filter_columns" or value is not None
-        }
+        """The entry of a model's `inputs`."""
+        return dict(vars(self))
 
 
 @dataclass

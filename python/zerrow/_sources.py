@@ -24,8 +24,8 @@ class SourceFile:
     partition: "dict[str, Value]"
 
     def to_json(self) -> dict[str, Any]:
-        """The entry of a source's `files`; without columns in folders' names just the path."""
-        return {"path": self.path, **({"partition": self.partition} if self.partition else {})}
+        """The entry of a source's `files`."""
+        return {"path": self.path, "partition": self.partition or None}
 
 
 @dataclass

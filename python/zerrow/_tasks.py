@@ -141,6 +141,7 @@ _published: list[pa.Table] = []
 _KINDS = {
     "discover": "zerrow._tasks_discover",
     "source": "zerrow._tasks_source",
+    "filter": "zerrow._tasks_filter",
     "python": "zerrow._tasks_python",
     "expectation": "zerrow._tasks_python",
     "sql": "zerrow._tasks_sql",

@@ -12,6 +12,7 @@
 #include "cli/output.h"
 #include "cli/render.h"
 #include "cli/resident.h"
+#include "cli/settings.h"
 #include "cli/surroundings.h"
 #include "cli/version.h"
 
