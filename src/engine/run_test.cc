@@ -17,7 +17,7 @@ ModelDescription Model(std::string name, ModelKind kind, std::string input, int 
   model.kind = kind;
   model.file = "models.py";
   model.line = line;
-  model.inputs = {{"input", std::move(input), std::nullopt, std::nullopt, line}};
+  model.inputs = {{"input", std::move(input), {}, {}, {}, line}};
   return model;
 }
 

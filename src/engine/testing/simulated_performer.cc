@@ -324,10 +324,28 @@ TablePtr SimulatedPerformer::MakeTable(const std::set<SegmentId>& inputs) {
       table.segments.push_back({input, segments_.at(input).bytes});
     }
   }
-  for (size_t i = random_.Below(3); i > 0; --i) table.segments.push_back(NewSegment());
+  for (const SegmentId cached : cached_) {
+    if (table.segments.size() < 20 && !inputs.contains(cached) && random_.Chance(rates_.caches)) {
+      ++counts_["hit"];
+      table.segments.push_back({cached, segments_.at(cached).bytes});
+    }
+  }
+  for (size_t i = random_.Below(3); i > 0; --i) {
+    table.segments.push_back(NewSegment());
+    if (random_.Chance(rates_.caches)) Cache(table.segments.back());
+  }
   table.message = NewSegment();
   table.rows = 5;
   return std::make_shared<const PublishedTable>(std::move(table));
+}
+
+void SimulatedPerformer::Cache(const SegmentBytes& segment) {
+  cached_.insert(segment.id);
+  dispatcher_->OnCached(segment);
+  agenda_.In(3 * random_.Unit(), [this, id = segment.id] {
+    cached_.erase(id);
+    dispatcher_->OnUncached(id);
+  });
 }
 
 void SimulatedPerformer::Free(SegmentId id) {
