@@ -52,8 +52,9 @@ arrow::Result<cp::Aggregate> MakeAggregate(const Measure& measure, bool grouped)
 arrow::Result<ColumnPtr> DistinctKey(const ColumnPtr& column) {
   ARROW_ASSIGN_OR_RAISE(const ColumnPtr shared, ShareDictionaries(column));
   if (shared->type()->id() != arrow::Type::DICTIONARY || shared->num_chunks() == 0) return shared;
-  ARROW_ASSIGN_OR_RAISE(const DistinctValues distinct,
-                        FindDistinct(shared->chunk(0)->data()->dictionary));
+  ARROW_ASSIGN_OR_RAISE(
+      const DistinctValues distinct,
+      FindDistinct(shared->chunk(0)->data()->dictionary, /*may_keep_null=*/false));
   if (distinct.positions == nullptr) return shared;
   arrow::ArrayVector chunks;
   for (const auto& chunk : shared->chunks()) {

@@ -198,10 +198,10 @@ arrow::Result<ColumnPtr> ShareDictionaries(const ColumnPtr& column) {
   return arrow::ChunkedArray::Make(std::move(chunks));
 }
 
-arrow::Result<DistinctValues> FindDistinct(const DataPtr& values) {
+arrow::Result<DistinctValues> FindDistinct(const DataPtr& values, bool may_keep_null) {
   ARROW_ASSIGN_OR_RAISE(const arrow::Datum datum, cp::DictionaryEncode(values));
   const DataPtr encoded = datum.array();
-  const int64_t nulls = values->GetNullCount() > 0 ? 1 : 0;
+  const int64_t nulls = may_keep_null && values->GetNullCount() > 0 ? 1 : 0;
   if (encoded->dictionary->length + nulls == values->length) return DistinctValues{values, nullptr};
   DataPtr positions = encoded->Copy();
   positions->type = arrow::int32();

@@ -27,13 +27,14 @@ bool SameMemory(const arrow::ArrayData& left, const arrow::ArrayData& right);
 /// itself can, not a place within its type: Invalid there.
 arrow::Result<ColumnPtr> ShareDictionaries(const ColumnPtr& column);
 
-/// The values of a dictionary without any that is there twice, and for each value before its index
-/// among these (int32, null for a null). `positions` is null where no value was there twice.
+/// The values of a dictionary without any that is there twice and without null, and for each value
+/// before its index among these (int32, null for a null). If no value was there twice these are the
+/// values themselves, with `positions` null, and with a null among them if `may_keep_null`.
 struct DistinctValues {
   DataPtr values;
   std::shared_ptr<arrow::Array> positions;
 };
-arrow::Result<DistinctValues> FindDistinct(const DataPtr& values);
+arrow::Result<DistinctValues> FindDistinct(const DataPtr& values, bool may_keep_null = true);
 
 /// A dictionary array over other values: its indices become `positions` of what they were, or stay
 /// where they are if there are none.
