@@ -22,7 +22,7 @@ TypePtr ValueType(const TypePtr& type) {
 
 // What the values are, in whichever of its forms Arrow holds them.
 TypePtr PlainType(const TypePtr& type) {
-  const TypePtr values = ValueType(type);
+  TypePtr values = ValueType(type);
   switch (values->id()) {
     case arrow::Type::STRING_VIEW:
     case arrow::Type::LARGE_STRING:

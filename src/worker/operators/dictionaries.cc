@@ -1,7 +1,8 @@
 #include "worker/operators/dictionaries.h"
 
 #include <arrow/array/array_binary.h>
-#include <arrow/array/array_dict.h>
+#include <arrow/array/array_primitive.h>
+#include <arrow/array/builder_primitive.h>
 #include <arrow/array/concatenate.h>
 #include <arrow/array/util.h>
 #include <arrow/compute/api_vector.h>
@@ -11,7 +12,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
 #include <utility>
 
 namespace zerrow::worker {
@@ -200,7 +200,7 @@ arrow::Result<ColumnPtr> ShareDictionaries(const ColumnPtr& column) {
 
 arrow::Result<DistinctValues> FindDistinct(const DataPtr& values, bool may_keep_null) {
   ARROW_ASSIGN_OR_RAISE(const arrow::Datum datum, cp::DictionaryEncode(values));
-  const DataPtr encoded = datum.array();
+  const DataPtr& encoded = datum.array();
   const int64_t nulls = may_keep_null && values->GetNullCount() > 0 ? 1 : 0;
   if (encoded->dictionary->length + nulls == values->length) return DistinctValues{values, nullptr};
   DataPtr positions = encoded->Copy();
@@ -249,7 +249,7 @@ arrow::Result<ArrayPtr> RankValues(const ArrayPtr& values) {
 arrow::Result<ColumnPtr> EncodeColumn(const ColumnPtr& column) {
   if (column->type()->id() == arrow::Type::DICTIONARY) return column;
   ARROW_ASSIGN_OR_RAISE(const arrow::Datum encoded, cp::DictionaryEncode(column));
-  const ColumnPtr result = encoded.chunked_array();
+  const ColumnPtr& result = encoded.chunked_array();
   const bool text = column->type()->id() == arrow::Type::STRING_VIEW;
   if (!text && column->type()->id() != arrow::Type::BINARY_VIEW) return result;
   const auto plain = text ? arrow::utf8() : arrow::binary();
