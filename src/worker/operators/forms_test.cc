@@ -87,6 +87,34 @@ TEST_F(FormsTest, TakeAndFilter) {
   });
 }
 
+// Conditions over a dictionary are evaluated by value, also for null and for values twice.
+TEST_F(FormsTest, FilterByTexts) {
+  const auto text = [](const cp::Expression& texts) {
+    return cp::call("cast", {texts}, cp::CastOptions::Safe(arrow::utf8()));
+  };
+  const auto x = cp::field_ref("x");
+  const auto is_null = cp::call("is_null", {x}, cp::NullOptions());
+  const auto small = cp::less(cp::field_ref("row"), cp::literal(30));
+  const std::vector<cp::Expression> conditions = {
+      cp::equal(text(x), cp::literal("a")),
+      cp::equal(text(cp::call("zerrow_upper", {x})), cp::literal("AB")),
+      is_null,
+      cp::not_(is_null),
+      cp::or_(is_null, cp::greater(text(x), cp::literal("b"))),
+      cp::and_(
+          {cp::greater(text(x), cp::literal("a")), small, cp::less(text(x), cp::literal("\xc3"))}),
+      cp::or_(cp::equal(text(x), cp::literal("a")), small),
+      cp::call("coalesce", {cp::equal(text(x), cp::literal("a")), cp::literal(true)}),
+      cp::literal(true),
+  };
+  ForEach([&](Random& random, const ColumnPtr& column) {
+    const auto& condition =
+        conditions[static_cast<size_t>(random.Below(static_cast<int64_t>(conditions.size())))];
+    ExpectSame(Value(FilterTable(MakeTable(column), condition)),
+               Value(FilterTable(MakeTable(PlainColumn(*column)), condition)), column);
+  });
+}
+
 TEST_F(FormsTest, NestedDictionariesAndViews) {
   ForEach([](Random& random, const ColumnPtr& column) {
     const auto nest = [](const arrow::ChunkedArray& texts) {

@@ -114,6 +114,16 @@ TEST_F(KeptMemoryTest, ConcatRefusesWhatDoesNotFit) {
   EXPECT_TRUE(ConcatTables({}).status().IsInvalid());
 }
 
+// Where a condition fails for a value that no row has, it fails for no row.
+TEST_F(KeptMemoryTest, AConditionIsThatOfTheRows) {
+  const auto table = TableOf({Encoded({0, 0, 0}, {"1", "x"})});
+  const auto text = cp::call("cast", {cp::field_ref("x")}, cp::CastOptions::Safe(arrow::utf8()));
+  const auto number = cp::call("cast", {text}, cp::CastOptions::Safe(arrow::int64()));
+  EXPECT_EQ(Value(FilterTable(table, cp::equal(number, cp::literal(1))))->num_rows(), 3);
+  const auto with_x = TableOf({Encoded({0, 1, 0}, {"1", "x"})});
+  EXPECT_TRUE(FilterTable(with_x, cp::equal(number, cp::literal(1))).status().IsInvalid());
+}
+
 TEST_F(KeptMemoryTest, TakeChecksItsRows) {
   const auto table = TableOf({Encoded({0}, {"a"})});
   const auto rows = std::make_shared<arrow::ChunkedArray>(
