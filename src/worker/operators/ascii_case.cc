@@ -2,8 +2,11 @@
 
 #include <arrow/array/data.h>
 #include <arrow/buffer.h>
+#include <arrow/type.h>
 
+#include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace zerrow::worker {
 
@@ -45,6 +48,8 @@ void ChangeCase(const uint8_t* text, int64_t size, uint8_t first, uint8_t* out) 
   std::memcpy(out + i, &word, rest);
 }
 
+uint8_t FirstLetter(Case to) { return to == Case::kUpper ? 'a' : 'A'; }
+
 template <typename Offset>
 arrow::Result<DataPtr> Change(const DataPtr& texts, Case to) {
   const auto* offsets = texts->GetValues<Offset>(1);
@@ -60,7 +65,7 @@ arrow::Result<DataPtr> Change(const DataPtr& texts, Case to) {
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> changed,
                         arrow::AllocateBuffer(before + size));
   std::memset(changed->mutable_data(), 0, static_cast<size_t>(before));
-  ChangeCase(letters, size, to == Case::kUpper ? 'a' : 'A', changed->mutable_data() + before);
+  ChangeCase(letters, size, FirstLetter(to), changed->mutable_data() + before);
   DataPtr result = texts->Copy();
   result->buffers[2] = std::move(changed);
   if (keep_offsets) return result;
@@ -77,7 +82,55 @@ arrow::Result<DataPtr> Change(const DataPtr& texts, Case to) {
   return result;
 }
 
+using View = arrow::BinaryViewType::c_type;
+
+// Rows that are null get an empty view: theirs may be any bytes. Null for a letter that isn't
+// ASCII.
+arrow::Result<std::shared_ptr<arrow::Buffer>> ChangeViews(const arrow::ArrayData& texts, Case to,
+                                                          int64_t* pointed_to) {
+  const int64_t end = texts.offset + texts.length;
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> changed,
+                        arrow::AllocateBuffer(end * static_cast<int64_t>(sizeof(View))));
+  std::memset(changed->mutable_data(), 0, static_cast<size_t>(texts.offset) * sizeof(View));
+  const auto* from = texts.GetValues<View>(1);
+  auto* out = changed->mutable_data_as<View>() + texts.offset;
+  for (int64_t i = 0; i < texts.length; ++i) {
+    View view = texts.IsNull(i) ? View{} : from[i];
+    const bool inlined = view.is_inline();
+    uint8_t* letters = inlined ? view.inlined.data.data() : view.ref.prefix.data();
+    const auto size =
+        static_cast<int64_t>(inlined ? sizeof(view.inlined.data) : sizeof(view.ref.prefix));
+    if (!IsAscii(letters, size)) return nullptr;
+    ChangeCase(letters, size, FirstLetter(to), letters);
+    if (!inlined) *pointed_to += view.size();
+    out[i] = view;
+  }
+  return changed;
+}
+
 }  // namespace
+
+arrow::Result<DataPtr> ChangeAsciiCaseOfViews(const DataPtr& texts, Case to) {
+  int64_t bytes = 0;
+  for (size_t i = 2; i < texts->buffers.size(); ++i) {
+    const arrow::Buffer& text = *texts->buffers[i];
+    if (!IsAscii(text.data(), text.size())) return nullptr;
+    bytes += text.size();
+  }
+  int64_t pointed_to = 0;
+  ARROW_ASSIGN_OR_RAISE(auto views, ChangeViews(*texts, to, &pointed_to));
+  if (views == nullptr || pointed_to < bytes / 2) return nullptr;
+  DataPtr result = texts->Copy();
+  result->buffers[1] = std::move(views);
+  for (size_t i = 2; i < result->buffers.size(); ++i) {
+    const arrow::Buffer& text = *texts->buffers[i];
+    ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> changed,
+                          arrow::AllocateBuffer(text.size()));
+    ChangeCase(text.data(), text.size(), FirstLetter(to), changed->mutable_data());
+    result->buffers[i] = std::move(changed);
+  }
+  return result;
+}
 
 arrow::Result<DataPtr> ChangeAsciiCase(const DataPtr& texts, Case to) {
   return texts->type->id() == arrow::Type::LARGE_STRING ? Change<int64_t>(texts, to)

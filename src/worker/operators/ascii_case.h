@@ -15,4 +15,8 @@ enum class Case { kUpper, kLower };
 /// An array of utf8 or large_utf8 in that case; null if it has a letter that isn't ASCII.
 arrow::Result<DataPtr> ChangeAsciiCase(const DataPtr& texts, Case to);
 
+/// The same of utf8_view: new views point to where the old ones did, in new text. Null also if most
+/// of the text is none that they point to.
+arrow::Result<DataPtr> ChangeAsciiCaseOfViews(const DataPtr& texts, Case to);
+
 }  // namespace zerrow::worker

@@ -177,6 +177,24 @@ TEST_F(KeptMemoryTest, CaseOfASmallSliceStoresOnlyItsOwnText) {
   EXPECT_EQ(Value(upper->GetScalar(9))->ToString(), "TEXT NUMBER 999");
 }
 
+TEST_F(KeptMemoryTest, CaseOfAsciiViewsIsThatOfTheirText) {
+  Texts texts;
+  for (int i = 0; i < 100; ++i) {
+    texts.emplace_back("a text, longer than a view: " + std::to_string(i));
+    texts.emplace_back("z" + std::to_string(i));
+    texts.emplace_back(std::nullopt);
+  }
+  const auto views = MakeArray<arrow::StringViewBuilder>(texts);
+  for (const ArrayPtr& slice : {views, views->Slice(7, 290), views->Slice(290, 3)}) {
+    const auto upper = Call("zerrow_upper", slice);
+    ASSERT_TRUE(upper->ValidateFull().ok()) << upper->ValidateFull();
+    EXPECT_TRUE(Plain(arrow::ChunkedArray(upper))
+                    ->Equals(Call("utf8_upper", Plain(arrow::ChunkedArray(slice)))));
+    // Few views into much text leave it behind.
+    EXPECT_EQ(upper->data()->buffers[0] == slice->data()->buffers[0], slice->length() > 3);
+  }
+}
+
 TEST_F(KeptMemoryTest, WhatIsNotChangedIsTheInput) {
   for (const ArrayPtr& texts : {MakeArray<arrow::StringBuilder>({"AB", std::nullopt, "É"}),
                                 MakeArray<arrow::StringBuilder>({"AB", "123"}),

@@ -92,7 +92,14 @@ struct TextFunction {
   std::vector<std::shared_ptr<arrow::DataType>> types;  // of the arguments after the texts
   Compute compute;
   bool makes_text = true;
+  // Computes views where they are, null if it can't; without it they become plain texts first.
+  Result<DataPtr> (*compute_views)(const DataPtr& texts) = nullptr;
 };
+
+template <Case to>
+Result<DataPtr> ChangeCaseOfViews(const DataPtr& texts) {
+  return ChangeAsciiCaseOfViews(texts, to);
+}
 
 struct FunctionData : cp::KernelState {
   explicit FunctionData(const TextFunction& given) : function(given) {}
@@ -110,20 +117,34 @@ struct Cache : cp::KernelState {
   std::vector<Entry> entries;
 };
 
+// `result`, or `texts` if they are the same.
+DataPtr IfChanged(DataPtr result, const DataPtr& texts) {
+  if (arrow::MakeArray(result)->Equals(*arrow::MakeArray(texts))) return texts;
+  return result;
+}
+
+Result<DataPtr> ComputeViews(const TextFunction& function, const DataPtr& texts,
+                             const Arguments& arguments) {
+  if (function.compute_views != nullptr) {
+    ARROW_ASSIGN_OR_RAISE(DataPtr result, function.compute_views(texts));
+    if (result != nullptr) return IfChanged(std::move(result), texts);
+  }
+  ARROW_ASSIGN_OR_RAISE(const arrow::Datum plain, cp::Cast(texts, arrow::large_utf8()));
+  ARROW_ASSIGN_OR_RAISE(DataPtr result, function.compute(plain.array(), arguments));
+  if (!function.makes_text) return result;
+  result = IfChanged(std::move(result), plain.array());
+  if (result == plain.array()) return texts;
+  ARROW_ASSIGN_OR_RAISE(const arrow::Datum views, cp::Cast(result, arrow::utf8_view()));
+  return views.array();
+}
+
 Result<DataPtr> ComputeTexts(const TextFunction& function, const DataPtr& texts,
                              const Arguments& arguments) {
-  DataPtr plain = texts;
-  const bool views = texts->type->id() == arrow::Type::STRING_VIEW;
-  if (views) {
-    ARROW_ASSIGN_OR_RAISE(const arrow::Datum cast, cp::Cast(texts, arrow::large_utf8()));
-    plain = cast.array();
+  if (texts->type->id() == arrow::Type::STRING_VIEW) {
+    return ComputeViews(function, texts, arguments);
   }
-  ARROW_ASSIGN_OR_RAISE(const DataPtr result, function.compute(plain, arguments));
-  if (!function.makes_text) return result;
-  if (arrow::MakeArray(result)->Equals(*arrow::MakeArray(plain))) return texts;
-  if (!views) return result;
-  ARROW_ASSIGN_OR_RAISE(const arrow::Datum cast, cp::Cast(result, arrow::utf8_view()));
-  return cast.array();
+  ARROW_ASSIGN_OR_RAISE(DataPtr result, function.compute(texts, arguments));
+  return function.makes_text ? IfChanged(std::move(result), texts) : result;
 }
 
 Result<DistinctValues> ComputeDictionary(const TextFunction& function, const DataPtr& dictionary,
@@ -221,11 +242,21 @@ Status Register(const TextFunction& function) {
 }  // namespace
 
 Status RegisterTextFunctions() {
-  const auto text = arrow::utf8();
-  const auto number = arrow::int64();
+  const auto& text = arrow::utf8();
+  const auto& number = arrow::int64();
   const std::vector<TextFunction> functions = {
-      {"zerrow_upper", {"values"}, {}, ChangeCase<Case::kUpper>},
-      {"zerrow_lower", {"values"}, {}, ChangeCase<Case::kLower>},
+      {"zerrow_upper",
+       {"values"},
+       {},
+       ChangeCase<Case::kUpper>,
+       true,
+       ChangeCaseOfViews<Case::kUpper>},
+      {"zerrow_lower",
+       {"values"},
+       {},
+       ChangeCase<Case::kLower>,
+       true,
+       ChangeCaseOfViews<Case::kLower>},
       {"zerrow_trim", {"values", "characters"}, {text}, Trim<Side::kBoth>},
       {"zerrow_ltrim", {"values", "characters"}, {text}, Trim<Side::kLeft>},
       {"zerrow_rtrim", {"values", "characters"}, {text}, Trim<Side::kRight>},
