@@ -10,7 +10,8 @@
 Dictionary columns keep their dictionary and get new indices only; string and binary views (of
 `pyarrow.string_view()` and `binary_view()`) keep their text and get 16 new bytes a row. The text
 functions compute each value of a dictionary once and keep its indices; upper and lower case of
-plain ASCII keep offsets and validity. What a function changed nothing of is the input itself.
+plain ASCII keep offsets and validity, `trim` and `substring` of views the text. What a function
+changed nothing of is the input itself.
 
 They take and return pyarrow's objects, never change what they are given, and work in and outside of
 a run. `table.slice()`, `select()` and `rename_columns()` of pyarrow keep everything already.

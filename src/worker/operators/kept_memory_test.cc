@@ -195,6 +195,23 @@ TEST_F(KeptMemoryTest, CaseOfAsciiViewsIsThatOfTheirText) {
   }
 }
 
+TEST_F(KeptMemoryTest, PartsOfViewsAreViewsOfTheSameText) {
+  const auto views = MakeArray<arrow::StringViewBuilder>(
+      {"  a text, longer than a view", std::nullopt, "short ", "another text that is long  "});
+  const arrow::Datum spaces(std::make_shared<arrow::StringScalar>());
+  for (const std::string function : {"zerrow_trim", "zerrow_ltrim", "zerrow_rtrim"}) {
+    const auto part = Value(cp::CallFunction(function, {views, spaces})).make_array();
+    EXPECT_EQ(part->data()->buffers[0], views->data()->buffers[0]);
+    EXPECT_EQ(part->data()->buffers.at(2), views->data()->buffers.at(2)) << function;
+  }
+  const auto cut = [&](int64_t start, int64_t stop) {
+    const std::vector<arrow::Datum> arguments = {views, arrow::Datum(start), arrow::Datum(stop)};
+    return Value(cp::CallFunction("zerrow_substring", arguments)).make_array()->data();
+  };
+  EXPECT_EQ(cut(3, 20)->buffers.at(2), views->data()->buffers.at(2));
+  EXPECT_EQ(cut(0, 5)->buffers.size(), 2);  // short enough for the views themselves
+}
+
 TEST_F(KeptMemoryTest, WhatIsNotChangedIsTheInput) {
   for (const ArrayPtr& texts : {MakeArray<arrow::StringBuilder>({"AB", std::nullopt, "É"}),
                                 MakeArray<arrow::StringBuilder>({"AB", "123"}),

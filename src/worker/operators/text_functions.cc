@@ -18,6 +18,7 @@
 
 #include "worker/operators/ascii_case.h"
 #include "worker/operators/dictionaries.h"
+#include "worker/operators/view_parts.h"
 
 namespace zerrow::worker {
 
@@ -80,6 +81,13 @@ Result<DataPtr> Substring(const DataPtr& texts, const Arguments& arguments) {
   return Call("utf8_slice_codeunits", texts, &options);
 }
 
+Result<DataPtr> FromStart(const DataPtr& texts, const Arguments& arguments) {
+  const arrow::Int64Scalar to_the_end;
+  return Substring(texts, {arguments[0], &to_the_end});
+}
+
+Result<DataPtr> Whole(const DataPtr& texts, const Arguments&) { return texts; }
+
 Result<DataPtr> Length(const DataPtr& texts, const Arguments&) {
   ARROW_ASSIGN_OR_RAISE(const DataPtr lengths, Call("utf8_length", texts));
   ARROW_ASSIGN_OR_RAISE(const arrow::Datum narrow, cp::Cast(lengths, arrow::int32()));
@@ -89,11 +97,13 @@ Result<DataPtr> Length(const DataPtr& texts, const Arguments&) {
 struct TextFunction {
   const char* name;
   std::vector<std::string> arguments;
-  std::vector<std::shared_ptr<arrow::DataType>> types;  // of the arguments after the texts
+  std::vector<std::shared_ptr<arrow::DataType>> types = {};  // of the arguments after the texts
   Compute compute;
-  bool makes_text = true;
+  // Where the result is a part of each text: the text from where the part begins.
+  Compute rest = nullptr;
   // Computes views where they are, null if it can't; without it they become plain texts first.
   Result<DataPtr> (*compute_views)(const DataPtr& texts) = nullptr;
+  bool makes_text = true;
 };
 
 template <Case to>
@@ -134,6 +144,10 @@ Result<DataPtr> ComputeViews(const TextFunction& function, const DataPtr& texts,
   if (!function.makes_text) return result;
   result = IfChanged(std::move(result), plain.array());
   if (result == plain.array()) return texts;
+  if (function.rest != nullptr) {
+    ARROW_ASSIGN_OR_RAISE(const DataPtr rests, function.rest(plain.array(), arguments));
+    return ViewParts(texts, *rests, *result);
+  }
   ARROW_ASSIGN_OR_RAISE(const arrow::Datum views, cp::Cast(result, arrow::utf8_view()));
   return views.array();
 }
@@ -244,25 +258,23 @@ Status Register(const TextFunction& function) {
 Status RegisterTextFunctions() {
   const auto& text = arrow::utf8();
   const auto& number = arrow::int64();
+  const std::vector<std::string> just_values = {"values"};
+  const std::vector<std::string> trim = {"values", "characters"};
   const std::vector<TextFunction> functions = {
-      {"zerrow_upper",
-       {"values"},
-       {},
-       ChangeCase<Case::kUpper>,
-       true,
-       ChangeCaseOfViews<Case::kUpper>},
-      {"zerrow_lower",
-       {"values"},
-       {},
-       ChangeCase<Case::kLower>,
-       true,
-       ChangeCaseOfViews<Case::kLower>},
-      {"zerrow_trim", {"values", "characters"}, {text}, Trim<Side::kBoth>},
-      {"zerrow_ltrim", {"values", "characters"}, {text}, Trim<Side::kLeft>},
-      {"zerrow_rtrim", {"values", "characters"}, {text}, Trim<Side::kRight>},
+      {.name = "zerrow_upper",
+       .arguments = just_values,
+       .compute = ChangeCase<Case::kUpper>,
+       .compute_views = ChangeCaseOfViews<Case::kUpper>},
+      {.name = "zerrow_lower",
+       .arguments = just_values,
+       .compute = ChangeCase<Case::kLower>,
+       .compute_views = ChangeCaseOfViews<Case::kLower>},
+      {"zerrow_trim", trim, {text}, Trim<Side::kBoth>, Trim<Side::kLeft>},
+      {"zerrow_ltrim", trim, {text}, Trim<Side::kLeft>, Trim<Side::kLeft>},
+      {"zerrow_rtrim", trim, {text}, Trim<Side::kRight>, Whole},
       {"zerrow_replace", {"values", "pattern", "replacement"}, {text, text}, Replace},
-      {"zerrow_substring", {"values", "start", "stop"}, {number, number}, Substring},
-      {"zerrow_length", {"values"}, {}, Length, /*makes_text=*/false},
+      {"zerrow_substring", {"values", "start", "stop"}, {number, number}, Substring, FromStart},
+      {.name = "zerrow_length", .arguments = just_values, .compute = Length, .makes_text = false},
   };
   for (const TextFunction& function : functions) ARROW_RETURN_NOT_OK(Register(function));
   return Status::OK();

@@ -12,8 +12,8 @@
 // characters. Of a dictionary only the values are computed, once for all chunks that share it, and
 // the indices stay in their memory, unless values became equal: then the dictionary has each once,
 // since libraries refuse a dictionary with equal values (pandas) or group by them wrongly (Arrow).
-// Upper and lower case of plain ASCII keep offsets and validity; what no function changed is the
-// input itself.
+// Upper and lower case of plain ASCII keep offsets and validity, trimmed views and parts of views
+// the text. What a function changed nothing of is the input itself.
 #pragma once
 
 #include <arrow/status.h>
