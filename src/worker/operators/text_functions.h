@@ -4,8 +4,7 @@
 //   zerrow_upper(x) zerrow_lower(x) zerrow_length(x)
 //   zerrow_trim(x, characters) zerrow_ltrim(...) zerrow_rtrim(...)   null characters: white space
 //   zerrow_replace(x, pattern, replacement)
-//   zerrow_substring(x, start, stop)         characters as in Python's x[start:stop], stop may be
-//   null
+//   zerrow_substring(x, start, stop)         Python's x[start:stop], stop may be null
 //
 // x is of type utf8, large_utf8, utf8_view or a dictionary of one of these; the others are scalars
 // (utf8, int64). The result has the type of x; of zerrow_length it is int32, the number of
