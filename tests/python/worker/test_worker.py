@@ -149,6 +149,11 @@ def test_sql_errors(plain_zygote, tmp_path, engine, sql, message):
             {"z": [10, 20, 30], "x": [1, 2, 3]},
         ),
         ({"kind": "sort", "by": ["x desc"]}, {"x": [3, 2, 1], "name": [None, "b", "a"]}),
+        ({"kind": "slice", "offset": 1, "length": 1}, {"x": [2], "name": ["b"]}),
+        ({"kind": "slice", "offset": 2, "length": None}, {"x": [3], "name": [None]}),
+        ({"kind": "slice", "offset": 9, "length": 1}, {"x": [], "name": []}),
+        ({"kind": "dictionary", "columns": ["name"]}, {"x": [1, 2, 3], "name": ["a", "b", None]}),
+        ({"kind": "project", "columns": [["u", "upper(name)"]]}, {"u": ["A", "B", None]}),
         (
             {
                 "kind": "aggregate",
@@ -169,6 +174,8 @@ def test_native_operators(plain_zygote, tmp_path, operator, expected):
     [
         ({"kind": "filter", "condition": "nope > 1"}, "nope"),
         ({"kind": "sort", "by": ["nope"]}, "there is no column 'nope' to sort by"),
+        ({"kind": "dictionary", "columns": ["nope"]}, "dictionary: there is no column 'nope'"),
+        ({"kind": "project", "columns": [["u", "upper(x)"]]}, "x (int64) is not a text"),
         ({"kind": "aggregate", "by": [], "measures": [["m", "total(x)"]]}, "no function 'total'"),
         ({"kind": "aggregate", "by": [], "measures": [["m", "x"]]}, "'x' is not a measure"),
     ],
@@ -176,6 +183,18 @@ def test_native_operators(plain_zygote, tmp_path, operator, expected):
 def test_native_errors(plain_zygote, tmp_path, operator, message):
     outcome = plain_zygote.run(tmp_path, "native", [("a", TABLE)], model="m", operator=operator)
     assert message in outcome.error["message"]
+
+
+def test_tables_are_joined(plain_zygote, tmp_path):
+    encoded = TABLE.set_column(1, "name", TABLE["name"].dictionary_encode())
+    operator = {"kind": "concat"}
+    inputs = [("a", TABLE), ("b", encoded)]
+    outcome = plain_zygote.run(tmp_path, "native", inputs, model="m", operator=operator)
+    assert outcome.table.to_pylist() == TABLE.to_pylist() * 2
+    assert pa.types.is_dictionary(outcome.table.schema.field("name").type)
+    inputs = [("a", TABLE), ("b", TABLE.select(["x"]))]
+    outcome = plain_zygote.run(tmp_path, "native", inputs, model="m", operator=operator)
+    assert "concat: column 'name' of 'a' is there 0 times in 'b'" in outcome.error["message"]
 
 
 def test_the_project_file_may_name_what_the_operators_know():
