@@ -156,6 +156,9 @@ void AddExecution(CLI::App* app, Raw* raw) {
       "--account", run.account,
       "Find bytes that a library copied without changing them (duplicate bytes), and report\n"
       "with -O json where the time of each handover went; slower");
+  app->add_flag_callback(
+      "--no-content-reshare", [&run] { run.content_reshare = false; },
+      "Store again what a library copied without changing it, instead of finding it by content");
   AddEngineChoice(app, raw);
   AddFormat(app, raw);
   AddLogLevel(app, raw);

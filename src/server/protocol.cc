@@ -58,6 +58,7 @@ json OptionsJson(const RunOptions& options) {
                    {"backend", ToString(options.backend)},
                    {"strict", options.strict},
                    {"account", options.account},
+                   {"content_reshare", options.content_reshare},
                    {"preview_rows", options.preview_rows},
                    {"preview", ByteTexts(options.preview)},
                    {"keep", ByteTexts(options.keep)}};
@@ -74,6 +75,7 @@ RunOptions OptionsOf(const json& document) {
   options.backend = BackendNamed(document.at("backend"));
   document.at("strict").get_to(options.strict);
   document.at("account").get_to(options.account);
+  document.at("content_reshare").get_to(options.content_reshare);
   options.preview_rows = Whole<int64_t>(document.at("preview_rows"));
   options.preview = BytesList(document.at("preview"));
   options.keep = BytesList(document.at("keep"));

@@ -110,6 +110,7 @@ arrow::Result<std::shared_ptr<arrow::Table>> Handover::Open(
     }
   }
   ARROW_RETURN_NOT_OK(table->Validate());
+  opened_.push_back(table);
   return table;
 }
 
@@ -134,6 +135,20 @@ arrow::Result<std::shared_ptr<arrow::Table>> Handover::ReadSipc(
   };
   ARROW_ASSIGN_OR_RAISE(auto reader, sipc::Reader::Open(std::move(message), std::move(resolve)));
   return reader->ReadTable();
+}
+
+sipc::AddressMap Handover::InputSegments() const {
+  sipc::AddressMap addresses;
+  for (const auto& [id, mapped] : segments_) addresses.Add(id, mapped->data(), mapped->size());
+  return addresses;
+}
+
+Reshared Handover::ReshareContent(const std::shared_ptr<arrow::Table>& table) const {
+  return worker::ReshareContent(table, opened_, InputSegments());
+}
+
+int64_t Handover::CountDuplicates(const std::shared_ptr<arrow::Table>& table) const {
+  return CountDuplicateBytes(table, opened_);
 }
 
 arrow::Result<Published> Handover::Publish(const arrow::Table& table, sipc::AddressMap addresses,

@@ -18,11 +18,11 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "worker/content_reshare.h"
 #include "zerrow/byte_counts.h"
 #include "zerrow/reference.h"
 
 namespace zerrow::sipc {
-class AddressMap;
 struct EncodeOptions;
 }  // namespace zerrow::sipc
 
@@ -68,6 +68,13 @@ class Handover {
                                                     std::span<const GrantedSegment> segments,
                                                     SegmentId message_id = 0);
 
+  /// The table with what equals an opened one's buffers replaced by references to those, so that
+  /// they are published as such: content_reshare.h.
+  Reshared ReshareContent(const std::shared_ptr<arrow::Table>& table) const;
+
+  /// What ReshareContent could have found in the table, had it no bounds.
+  int64_t CountDuplicates(const std::shared_ptr<arrow::Table>& table) const;
+
   /// Publishes by reference what lies in `shareable` or in an opened segment, the rest by copy.
   arrow::Result<Published> PublishByReference(const arrow::Table& table,
                                               std::span<const ShareableRange> shareable);
@@ -90,12 +97,10 @@ class Handover {
   arrow::Result<Published> Publish(const arrow::Table& table, sipc::AddressMap addresses,
                                    const sipc::EncodeOptions& options);
 
-  std::map<SegmentId, std::shared_ptr<arrow::Buffer>> segments_;  // mapped, whole, read-only
-};
+  sipc::AddressMap InputSegments() const;
 
-/// Bytes of `output`'s buffers that are equal to a buffer of `inputs` of the same length but lie
-/// elsewhere: what a library copied although it didn't change it. Reads all those bytes.
-int64_t CountDuplicateBytes(const arrow::Table& output,
-                            std::span<const std::shared_ptr<arrow::Table>> inputs);
+  std::map<SegmentId, std::shared_ptr<arrow::Buffer>> segments_;  // mapped, whole, read-only
+  std::vector<std::shared_ptr<arrow::Table>> opened_;
+};
 
 }  // namespace zerrow::worker

@@ -236,16 +236,5 @@ TEST(HandoverTest, TablesWithoutRowsOrColumns) {
   }
 }
 
-TEST(HandoverTest, DuplicatesAreNewBytesThatAnInputHasToo) {
-  Chunk chunk(7);
-  const auto input = MakeTable({chunk.Int64s(10'000, 0), chunk.Int64s(10'000, 1)});
-  const auto output = MakeTable({input->column(0)->chunk(0), chunk.Int64s(10'000, 1),
-                                 chunk.Int64s(10'000, 2), chunk.Int64s(9'999, 0)});
-  const std::vector<std::shared_ptr<arrow::Table>> inputs = {input};
-  EXPECT_EQ(CountDuplicateBytes(*output, inputs), 80'000);
-  EXPECT_EQ(CountDuplicateBytes(*input, inputs), 0);
-  EXPECT_EQ(CountDuplicateBytes(*output, {}), 0);
-}
-
 }  // namespace
 }  // namespace zerrow::worker
