@@ -47,13 +47,13 @@ arrow::Result<worker::Published> PublishBy(Handover& handover, const std::string
 // (fields of the "output" message, descriptors of the message and of a segment, if one was made):
 // the caller owns the descriptors.
 nb::object Publish(Handover& handover, nb::handle py_table, const std::string& backend,
-                   uint64_t segment, bool content_reshare, bool account) {
+                   uint64_t segment, bool content_reshare, bool split, bool account) {
   const auto table = UnwrapTable(py_table);
   const bool copies = backend != "memfd" && backend != "kernelzero";
   auto result = [&]() -> arrow::Result<worker::Published> {
     nb::gil_scoped_release released;
     worker::Reshared reshared = {table};
-    if (content_reshare && !copies) reshared = handover.ReshareContent(table);
+    if (content_reshare && !copies) reshared = handover.ReshareContent(table, split);
     ARROW_ASSIGN_OR_RAISE(auto published, PublishBy(handover, backend, segment, *reshared.table));
     published.bytes.content_reshared_bytes = reshared.bytes;
     if (account) published.bytes.duplicate_bytes = handover.CountDuplicates(reshared.table);
@@ -88,10 +88,11 @@ void BindHandover(nb::module_& module) {
            "The table of a message; segments are (id, size, fd), and the message is one itself if "
            "it has an id. Borrows the descriptors.")
       .def("publish", &Publish, nb::arg("table"), nb::arg("backend"), nb::arg("segment") = 0,
-           nb::arg("content_reshare") = false, nb::arg("account") = false,
+           nb::arg("content_reshare") = false, nb::arg("split") = false, nb::arg("account") = false,
            "(fields, fds): what the engine is told, and descriptors that the caller owns: a sealed "
            "memfd, and with kernelzero the file that became `segment`, if anything was moved. "
-           "With `content_reshare` what equals an opened table's buffers refers to those, and with "
+           "With `content_reshare` what equals an opened table's buffers refers to those, with "
+           "`split` also where that needs chunks as that table has them; with "
            "`account` duplicate_bytes are counted; not_moved is why kernelzero copied everything, "
            "empty if it didn't.")
       .def("leave", &worker::Leave, nb::arg("channel"),

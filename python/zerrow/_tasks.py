@@ -83,8 +83,8 @@ class Task:
         table = narrow(table, entry.get("columns"), entry.get("filter"))
         return Input(entry["parameter"], entry["model"], table)
 
-    def publish(self, table: pa.Table) -> Answer:
-        """Hands the output over to the engine."""
+    def publish(self, table: pa.Table, split: bool = False) -> Answer:
+        """Hands the output over to the engine; `split`: nobody has chosen its chunks."""
         self._check_columns(table)
         started = perf_counter()
         fields, fds = self._handover.publish(
@@ -92,6 +92,7 @@ class Task:
             backend=self.body["backend"],
             segment=self.body.get("segment") or 0,
             content_reshare=self.body.get("content_reshare", False),
+            split=split,
             account=self.body.get("account", False),
         )
         if reason := fields.pop("not_moved"):

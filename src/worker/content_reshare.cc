@@ -3,10 +3,12 @@
 #include <arrow/array.h>
 
 #include <map>
+#include <string>
 #include <tuple>
 #include <utility>
 
 #include "worker/content_index.h"
+#include "worker/row_match.h"
 
 namespace zerrow::worker {
 
@@ -20,11 +22,14 @@ constexpr int64_t kMinBytes = 4096;
 // Makes a table of another's arrays with buffers of inputs.
 class Resharing {
  public:
-  explicit Resharing(ContentIndex index) : index_(std::move(index)) {}
+  explicit Resharing(ContentIndex index, RowMatcher* rows = nullptr, bool split = false)
+      : index_(std::move(index)), rows_(rows), split_(split) {}
 
   std::shared_ptr<arrow::Table> Table(const std::shared_ptr<arrow::Table>& table) {
     arrow::ChunkedArrayVector columns;
-    for (const auto& column : table->columns()) columns.push_back(Column(column));
+    for (int i = 0; i < table->num_columns(); ++i) {
+      columns.push_back(Column(table->column(i), table->field(i)->name()));
+    }
     if (columns == table->columns()) return table;
     return arrow::Table::Make(table->schema(), std::move(columns), table->num_rows());
   }
@@ -32,17 +37,27 @@ class Resharing {
   int64_t bytes() const { return bytes_; }
 
  private:
-  std::shared_ptr<arrow::ChunkedArray> Column(const std::shared_ptr<arrow::ChunkedArray>& column) {
-    arrow::ArrayVector chunks = column->chunks();
-    bool changed = false;
-    for (auto& chunk : chunks) {
-      Data data = Array(chunk->data());
-      if (data == chunk->data()) continue;
-      chunk = arrow::MakeArray(std::move(data));
-      changed = true;
+  std::shared_ptr<arrow::ChunkedArray> Column(const std::shared_ptr<arrow::ChunkedArray>& column,
+                                              const std::string& name) {
+    arrow::ArrayVector chunks;
+    int64_t row = 0;
+    for (const auto& chunk : column->chunks()) {
+      for (Data& data : Chunk(chunk->data(), {name, row, column->length()})) {
+        chunks.push_back(data == chunk->data() ? chunk : arrow::MakeArray(std::move(data)));
+      }
+      row += chunk->length();
     }
-    if (!changed) return column;
+    if (chunks == column->chunks()) return column;
     return std::make_shared<arrow::ChunkedArray>(std::move(chunks), column->type());
+  }
+
+  arrow::ArrayDataVector Chunk(const Data& data, const RowMatcher::Place& place) {
+    if (rows_ != nullptr) {
+      RowMatcher::Found found = rows_->Find(data, place, split_);
+      bytes_ += found.bytes;
+      if (found.bytes > 0) return std::move(found.arrays);
+    }
+    return {Array(data)};
   }
 
   // The same object if nothing was found.
@@ -81,6 +96,8 @@ class Resharing {
   }
 
   ContentIndex index_;
+  RowMatcher* rows_;
+  const bool split_;
   std::map<std::tuple<const uint8_t*, int64_t, PartSize>, std::shared_ptr<arrow::Buffer>> found_;
   int64_t bytes_ = 0;
 };
@@ -89,9 +106,11 @@ class Resharing {
 
 Reshared ReshareContent(const std::shared_ptr<arrow::Table>& output,
                         std::span<const std::shared_ptr<arrow::Table>> inputs,
-                        const sipc::AddressMap& segments) {
+                        const sipc::AddressMap& segments, bool split) {
+  RowMatcher rows(inputs, segments);
   Resharing resharing(
-      ContentIndex(inputs, {.segments = &segments, .min_bytes = kMinBytes, .bounded = true}));
+      ContentIndex(inputs, {.segments = &segments, .min_bytes = kMinBytes, .bounded = true}), &rows,
+      split);
   auto table = resharing.Table(output);
   return {std::move(table), resharing.bytes()};
 }

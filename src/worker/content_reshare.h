@@ -22,10 +22,11 @@ struct Reshared {
   int64_t bytes = 0;                    // of it that lie in inputs now and didn't before
 };
 
-/// Only inputs' memory that lies in `segments` is referred to.
+/// Only inputs' memory that lies in `segments` is referred to. With `split`, chunks may be split
+/// where inputs' are: of a table whose chunks nobody has chosen.
 Reshared ReshareContent(const std::shared_ptr<arrow::Table>& output,
                         std::span<const std::shared_ptr<arrow::Table>> inputs,
-                        const sipc::AddressMap& segments);
+                        const sipc::AddressMap& segments, bool split = false);
 
 /// Bytes of `output` that are equal to an input's but lie elsewhere, however small or costly to
 /// find.

@@ -155,9 +155,13 @@ TEST_F(ContentReshareTest, OfSlicesTheUsedRowsCount) {
   auto behind = Numbers(10'500, 500, heap_);
   std::memset(const_cast<uint8_t*>(behind->data()->buffers[1]->data()), 9, 8);
   EXPECT_EQ(Reshare(TableOf({behind->Slice(500)}), {input}).bytes, 80'000);
-  // Nothing lies that far in front of it.
-  const auto at_start = TableOf({Numbers(10'000, 1'000, arena_.get())});
+  // Other rows of the same bytes: nothing lies that far in front of them.
+  auto wide = Numbers(10'000, 1'000, arena_.get())->data()->Copy();
+  wide->type = arrow::fixed_size_binary(16);
+  wide->length = 5'000;
+  const auto at_start = TableOf({arrow::MakeArray(wide)});
   EXPECT_EQ(Reshare(TableOf({behind->Slice(500)}), {at_start}).bytes, 0);
+  EXPECT_EQ(Reshare(TableOf({Numbers(10'000, 1'000, heap_)}), {at_start}).bytes, 80'000);
 }
 
 TEST_F(ContentReshareTest, OfTheLastByteOnlyUsedBitsCount) {
@@ -218,6 +222,103 @@ bool ChangeOneByte(const arrow::ChunkedArray& column, std::mt19937_64& random) {
   const int64_t at = parts.back().begin + static_cast<int64_t>(random() % parts.back().size.bytes);
   const_cast<uint8_t*>(data.buffers[1]->data())[at] ^= 1;
   return true;
+}
+
+// An input in chunks, and outputs in other ones.
+TEST_F(ContentReshareTest, RowsAreFoundInOtherChunks) {
+  const auto numbers = Numbers(100'000, 0, arena_.get());
+  const auto texts = Texts(100'000, "x", arena_.get());
+  const auto input = TableOf({numbers, texts});
+  const auto copies = TableOf({Numbers(100'000, 0, heap_), Texts(100'000, "x", heap_)});
+  // Smaller ones lie in one of the input's each.
+  arrow::TableBatchReader reader(*copies);
+  reader.set_chunksize(30'000);
+  const auto small = reader.ToTable().ValueOrDie()->SelectColumns({1, 0}).ValueOrDie();
+  Tables parts;
+  for (int64_t at = 0; at < 100'000; at += 25'000) parts.push_back(input->Slice(at, 25'000));
+  const auto chunked = arrow::ConcatenateTables(parts).ValueOrDie();
+  const int64_t text_bytes = static_cast<const arrow::StringArray&>(*texts).total_values_length();
+  const auto by_column = Reshare(small, {input});
+  EXPECT_EQ(by_column.bytes, 800'000 + 4 * (100'000 + 4) + text_bytes);
+  EXPECT_EQ(by_column.table->column(0)->num_chunks(), 4);
+
+  // Joined ones must be split for that.
+  EXPECT_EQ(Reshare(copies, {chunked}).table, copies);
+  const auto split = ReshareContent(copies, Tables{chunked}, segments_, /*split=*/true);
+  EXPECT_TRUE(split.table->Equals(*copies));
+  EXPECT_EQ(split.table->column(0)->num_chunks(), 4);
+  EXPECT_EQ(split.bytes, 800'000 + 4 * (100'000 + 4) + text_bytes);
+}
+
+TEST_F(ContentReshareTest, OfSplitRowsOnlyEqualOnesAreTheInputs) {
+  const auto numbers = Numbers(100'000, 0, arena_.get());
+  const arrow::ArrayVector chunks = {numbers->Slice(0, 50'001), numbers->Slice(50'001)};
+  const auto column = std::make_shared<arrow::ChunkedArray>(chunks);
+  const auto schema = arrow::schema({arrow::field("c", arrow::int64())});
+  const auto changed = Numbers(100'000, 0, heap_);
+  const_cast<uint8_t*>(changed->data()->buffers[1]->data())[8 * 70'000] ^= 1;
+  const Tables inputs = {arrow::Table::Make(schema, {column})};
+  const auto output = TableOf({changed});
+  const auto reshared = ReshareContent(output, inputs, segments_, /*split=*/true);
+  EXPECT_TRUE(reshared.table->Equals(*output));
+  EXPECT_EQ(reshared.bytes, 8 * 50'001);
+}
+
+// The same values in chunks of other sizes, copied.
+std::shared_ptr<arrow::ChunkedArray> Rechunked(const arrow::ChunkedArray& column,
+                                               std::mt19937_64& random) {
+  const auto whole = arrow::Concatenate(column.chunks()).ValueOrDie();
+  arrow::ArrayVector chunks;
+  for (int64_t row = 0; row < whole->length();) {
+    const auto most = static_cast<uint64_t>(whole->length() - row);
+    const auto count = static_cast<int64_t>(1 + random() % most);
+    chunks.push_back(arrow::MakeArray(Copied(whole->Slice(row, count)->data())));
+    row += count;
+  }
+  return std::make_shared<arrow::ChunkedArray>(chunks, column.type());
+}
+
+TEST_F(ContentReshareTest, RandomChunksKeepEachByte) {
+  const std::vector<std::shared_ptr<arrow::DataType>> types = {
+      arrow::int8(),    arrow::int64(), arrow::float64(),
+      arrow::boolean(), arrow::utf8(),  arrow::large_binary()};
+  const char* only = std::getenv("ZERROW_CONTENT_SEED");
+  const uint64_t first = only != nullptr ? std::strtoull(only, nullptr, 10) : 0;
+  int64_t reshared_bytes = 0;
+  for (uint64_t seed = first; seed < (only != nullptr ? first + 1 : 300); ++seed) {
+    SCOPED_TRACE("ZERROW_CONTENT_SEED=" + std::to_string(seed));
+    std::mt19937_64 random(seed);
+    sipc::testing::RandomTableOptions options;
+    options.pools = {arena_.get()};
+    sipc::testing::RandomTables arrays(seed, options);
+    const auto& type = types[random() % types.size()];
+    arrow::ArrayVector chunks;
+    for (auto count = 1 + random() % 3; count > 0; --count) {
+      const auto rows = static_cast<int64_t>(random() % 100'000);
+      chunks.push_back(arrow::MakeArray(arrays.Array(type, rows)));
+    }
+    const auto column = std::make_shared<arrow::ChunkedArray>(chunks, type);
+    const auto schema = arrow::schema({arrow::field("c", type)});
+    const Tables inputs = {arrow::Table::Make(schema, {column})};
+    const auto copy = Rechunked(*column, random);
+    if (random() % 2 == 0) ChangeOneByte(*copy, random);
+    const auto output = arrow::Table::Make(schema, {copy});
+    const auto reshared = ReshareContent(output, inputs, segments_, random() % 2 == 0);
+    reshared_bytes += reshared.bytes;
+    ASSERT_TRUE(reshared.table->ValidateFull().ok());
+    if (column->length() == 0) continue;
+    const auto mine = arrow::Concatenate(reshared.table->column(0)->chunks()).ValueOrDie();
+    const auto was = arrow::Concatenate(copy->chunks()).ValueOrDie();
+    ASSERT_EQ(mine->null_count(), was->null_count());
+    for (const BufferPart& part : BufferPartsOf(*was->data())) {
+      if (part.buffer == 0 && was->null_count() == 0) continue;
+      ASSERT_EQ(std::memcmp(mine->data()->buffers[part.buffer]->data(),
+                            was->data()->buffers[part.buffer]->data(),
+                            static_cast<size_t>(part.size.bytes)),
+                0);
+    }
+  }
+  EXPECT_TRUE(only != nullptr || reshared_bytes > 1 << 20);
 }
 
 TEST_F(ContentReshareTest, RandomTablesKeepEachByte) {

@@ -143,8 +143,8 @@ sipc::AddressMap Handover::InputSegments() const {
   return addresses;
 }
 
-Reshared Handover::ReshareContent(const std::shared_ptr<arrow::Table>& table) const {
-  return worker::ReshareContent(table, opened_, InputSegments());
+Reshared Handover::ReshareContent(const std::shared_ptr<arrow::Table>& table, bool split) const {
+  return worker::ReshareContent(table, opened_, InputSegments(), split);
 }
 
 int64_t Handover::CountDuplicates(const std::shared_ptr<arrow::Table>& table) const {

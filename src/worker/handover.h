@@ -70,7 +70,7 @@ class Handover {
 
   /// The table with what equals an opened one's buffers replaced by references to those, so that
   /// they are published as such: content_reshare.h.
-  Reshared ReshareContent(const std::shared_ptr<arrow::Table>& table) const;
+  Reshared ReshareContent(const std::shared_ptr<arrow::Table>& table, bool split = false) const;
 
   /// What ReshareContent could have found in the table, had it no bounds.
   int64_t CountDuplicates(const std::shared_ptr<arrow::Table>& table) const;
