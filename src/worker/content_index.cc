@@ -9,7 +9,7 @@ namespace zerrow::worker {
 namespace {
 
 constexpr int64_t kLineBytes = 64;
-constexpr int64_t kSampledLines = 8;
+constexpr int64_t kSampledLines = 4;
 // Of one size: so many inputs are sampled at most, and so many compared that look alike.
 constexpr size_t kMaxSampled = 16 * 1024;
 constexpr int kMaxCompared = 8;
@@ -69,11 +69,15 @@ bool ContentIndex::IsEqual(const uint8_t* bytes, const Place& place, PartSize si
          (size.bits == 0 || HasSameBits(bytes[size.bytes], place.data()[size.bytes], size.bits));
 }
 
+bool ContentIndex::IsWanted(const arrow::Buffer& buffer, const BufferPart& part) const {
+  return part.size.bytes >= options_.min_bytes &&
+         (options_.segments == nullptr ||
+          !options_.segments->Find(buffer.data() + part.begin, part.size.bytes));
+}
+
 const Place* ContentIndex::Find(const arrow::Buffer& buffer, const BufferPart& part) {
   const uint8_t* bytes = buffer.data() + part.begin;
   const PartSize& size = part.size;
-  if (size.bytes < options_.min_bytes) return nullptr;
-  if (options_.segments != nullptr && options_.segments->Find(bytes, size.bytes)) return nullptr;
   if (!collected_) Collect();
   const auto found = by_size_.find(size);
   if (found == by_size_.end() || known_.contains({bytes, size})) return nullptr;

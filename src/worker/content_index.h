@@ -40,8 +40,11 @@ class ContentIndex {
   ContentIndex(std::span<const std::shared_ptr<arrow::Table>> inputs, Options options)
       : inputs_(inputs), options_(options) {}
 
-  /// Memory of an input with the same bytes as the part of `buffer`, which has as many in front of
-  /// it and is aligned as well. Null: none was found, or the part is an input's itself.
+  /// True if the part is large enough, and not an input's itself.
+  bool IsWanted(const arrow::Buffer& buffer, const BufferPart& part) const;
+
+  /// For a part that is wanted: memory of an input with the same bytes as the part of `buffer`,
+  /// which has as many in front of it and is aligned as well. Null: none was found.
   const Place* Find(const arrow::Buffer& buffer, const BufferPart& part);
 
  private:

@@ -2,6 +2,7 @@
 
 #include <arrow/array.h>
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <tuple>
@@ -18,6 +19,13 @@ using Data = std::shared_ptr<arrow::ArrayData>;
 
 // Smaller buffers are copied into the message anyway.
 constexpr int64_t kMinBytes = 4096;
+
+// Most arrays of a table of many are too small to be worth a look.
+bool MayHave(const arrow::ArrayData& data, int64_t min_bytes) {
+  return std::ranges::any_of(data.buffers, [&](const auto& buffer) {
+    return buffer != nullptr && buffer->size() >= min_bytes;
+  });
+}
 
 // Makes a table of another's arrays with buffers of inputs.
 class Resharing {
@@ -52,7 +60,7 @@ class Resharing {
   }
 
   arrow::ArrayDataVector Chunk(const Data& data, const RowMatcher::Place& place) {
-    if (rows_ != nullptr) {
+    if (rows_ != nullptr && MayHave(*data, kMinBytes)) {
       RowMatcher::Found found = rows_->Find(data, place, split_);
       bytes_ += found.bytes;
       if (found.bytes > 0) return std::move(found.arrays);
@@ -67,7 +75,8 @@ class Resharing {
       if (copy == nullptr) copy = std::make_shared<arrow::ArrayData>(*data);
       return *copy;
     };
-    for (const BufferPart& part : BufferPartsOf(*data)) {
+    const bool look = MayHave(*data, rows_ != nullptr ? kMinBytes : 1);
+    for (const BufferPart& part : look ? BufferPartsOf(*data) : std::vector<BufferPart>{}) {
       auto buffer = Buffer(*data->buffers[part.buffer], part);
       if (buffer != nullptr) change().buffers[part.buffer] = std::move(buffer);
     }
@@ -84,6 +93,7 @@ class Resharing {
 
   // What may stand for the buffer: the part's bytes, where they are in it. Null: nothing.
   std::shared_ptr<arrow::Buffer> Buffer(const arrow::Buffer& buffer, const BufferPart& part) {
+    if (!index_.IsWanted(buffer, part)) return nullptr;
     const auto [known, is_new] = found_.try_emplace({buffer.data(), part.begin, part.size});
     if (!is_new) return known->second;
     const Place* place = index_.Find(buffer, part);

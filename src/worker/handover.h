@@ -13,18 +13,16 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "base/fd.h"
+#include "sipc/writer.h"
 #include "worker/content_reshare.h"
 #include "zerrow/byte_counts.h"
 #include "zerrow/reference.h"
-
-namespace zerrow::sipc {
-struct EncodeOptions;
-}  // namespace zerrow::sipc
 
 namespace zerrow::worker {
 
@@ -95,9 +93,10 @@ class Handover {
   arrow::Result<std::shared_ptr<arrow::Table>> ReadSipc(std::shared_ptr<arrow::Buffer> message,
                                                         std::span<const GrantedSegment> segments);
   arrow::Result<Published> Publish(const arrow::Table& table, sipc::AddressMap addresses,
-                                   const sipc::EncodeOptions& options);
+                                   sipc::EncodeOptions options);
 
   sipc::AddressMap InputSegments() const;
+  std::set<SegmentId> StayingSegments(const arrow::Table& table, int64_t small_bytes) const;
 
   std::map<SegmentId, std::shared_ptr<arrow::Buffer>> segments_;  // mapped, whole, read-only
   std::vector<std::shared_ptr<arrow::Table>> opened_;

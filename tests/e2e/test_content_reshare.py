@@ -41,7 +41,7 @@ def duckdb_projection(table: duckdb.DuckDBPyRelation = zerrow.Model("table")):
 def pyarrow_in_one_chunk(table: pa.Table = zerrow.Model("table")):
     return pa.concat_tables([table]).select(["number"]).combine_chunks()
 """
-QUERY = "-- zerrow: name=duckdb_query engine=duckdb\nSELECT share, number FROM \"table\"\n"
+QUERY = '-- zerrow: name=duckdb_query engine=duckdb\nSELECT share, number FROM "table"\n'
 
 
 def outputs(zerrow, folder, tmp_path, name, *options):
@@ -119,3 +119,37 @@ def changed(numbers: pa.Table = zerrow.Model("numbers")):
     expected = np.arange(1_000_000)
     expected[333_333] = -5
     assert (tables["changed"]["n"].to_numpy() == expected).all()
+
+
+def test_a_thousand_small_columns_are_stored_once(zerrow, project, tmp_path):
+    source = """\
+import numpy as np, pandas as pd, polars as pl, pyarrow as pa, zerrow
+
+
+@zerrow.model()
+def made():
+    numbers = {f"n{i}": np.arange(640) + i for i in range(1000)}
+    return pa.table({**numbers, "small": pa.array([7] * 640, pa.int8())})
+
+
+@zerrow.model()
+def passed_on(made: pa.Table = zerrow.Model("made")):
+    return made
+
+
+@zerrow.model()
+def passed_by_polars(passed_on: pl.DataFrame = zerrow.Model("passed_on")):
+    return passed_on
+
+
+@zerrow.model()
+def copied_by_pandas(passed_by_polars: pa.Table = zerrow.Model("passed_by_polars")):
+    return passed_by_polars.to_pandas()
+"""
+    folder = project({"models.py": source})
+    models, tables = outputs(zerrow, folder, tmp_path, "many", "--backend", "memfd")
+    for name in ("passed_on", "passed_by_polars", "copied_by_pandas"):
+        assert models[name]["new_bytes"] + models[name]["copied_bytes"] < 100_000, name
+        assert models[name]["reshared_bytes"] >= 5_000_000, name
+    expected = pa.table({f"n{i}": np.arange(640) + i for i in range(1000)})
+    assert tables["copied_by_pandas"].drop_columns("small") == expected
