@@ -37,6 +37,7 @@ OUTPUT = {
     "rows": 1,
     "bytes": 8,
     "copied_bytes": 8,
+    "content_reshared_bytes": 0,
     "duplicate_bytes": None,
     "timings": {"open_s": 0.1, "run_s": 0.2, "encode_s": 0.3, "cpu_s": 0.4},
 }
@@ -117,6 +118,7 @@ WANTED: dict[str, Any] = {
         "backend": "auto",
         "strict": False,
         "account": True,
+        "content_reshare": True,
         "preview_rows": 1,
         "preview": [],
         "keep": ["*"],
@@ -134,6 +136,7 @@ REPORT: dict[str, Any] = {
     "rows": 1,
     "new_bytes": 1,
     "reshared_bytes": 2,
+    "content_reshared_bytes": 1,
     "copied_bytes": 3,
     "duplicate_bytes": None,
     "wall_s": 0.1,

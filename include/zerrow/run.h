@@ -27,9 +27,10 @@ struct RunOptions {
   std::vector<std::string> select;                // models to run with their ancestors; empty: all
   int jobs = 0;                                   // functions at once; 0: the number of cores
   BackendKind backend = BackendKind::kAuto;
-  bool strict = false;   // a failed expectation fails the run
-  bool account = false;  // compute duplicate_bytes and timings
-  bool cache = true;     // take columns from the engine's cache, and keep them there
+  bool strict = false;          // a failed expectation fails the run
+  bool account = false;         // compute duplicate_bytes and timings
+  bool cache = true;            // take columns from the engine's cache, and keep them there
+  bool content_reshare = true;  // refer to inputs for what a library copied unchanged
   std::optional<std::string> output_dir;  // final models are written here as Parquet
   int64_t preview_rows = 0;               // rows of each previewed model to report; 0: none
   std::vector<std::string> preview;       // models to preview; empty: the final ones

@@ -49,16 +49,16 @@ arrow::Result<worker::Published> PublishBy(Handover& handover, const std::string
 // (fields of the "output" message, descriptors of the message and of a segment, if one was made):
 // the caller owns the descriptors.
 nb::object Publish(Handover& handover, nb::handle py_table, const std::string& backend,
-                   uint64_t segment, const std::vector<nb::object>& compare_with) {
+                   uint64_t segment, bool content_reshare, bool split, bool account) {
   const auto table = UnwrapTable(py_table);
-  std::vector<std::shared_ptr<arrow::Table>> inputs;
-  for (const auto& input : compare_with) inputs.push_back(UnwrapTable(input));
+  const bool copies = backend != "memfd" && backend != "kernelzero";
   auto result = [&]() -> arrow::Result<worker::Published> {
     nb::gil_scoped_release released;
-    ARROW_ASSIGN_OR_RAISE(auto published, PublishBy(handover, backend, segment, *table));
-    if (!inputs.empty()) {
-      published.bytes.duplicate_bytes = worker::CountDuplicateBytes(*table, inputs);
-    }
+    worker::Reshared reshared = {table};
+    if (content_reshare && !copies) reshared = handover.ReshareContent(table, split);
+    ARROW_ASSIGN_OR_RAISE(auto published, PublishBy(handover, backend, segment, *reshared.table));
+    published.bytes.content_reshared_bytes = reshared.bytes;
+    if (account) published.bytes.duplicate_bytes = handover.CountDuplicates(reshared.table);
     return published;
   }();
   worker::Published published = ValueOrThrow(std::move(result));
@@ -67,6 +67,7 @@ nb::object Publish(Handover& handover, nb::handle py_table, const std::string& b
   fields["format"] = std::string(worker::ToString(published.format));
   fields["rows"] = published.rows;
   fields["reshared_bytes"] = counts.reshared_bytes;
+  fields["content_reshared_bytes"] = counts.content_reshared_bytes;
   fields["new_bytes"] = counts.new_bytes;
   fields["copied_bytes"] = counts.copied_bytes;
   fields["duplicate_bytes"] =
@@ -98,11 +99,13 @@ void BindHandover(nb::module_& module) {
            "The table of a message; segments are (id, size, fd), and the message is one itself if "
            "it has an id. Borrows the descriptors.")
       .def("publish", &Publish, nb::arg("table"), nb::arg("backend"), nb::arg("segment") = 0,
-           nb::arg("compare_with") = std::vector<nb::object>(),
+           nb::arg("content_reshare") = false, nb::arg("split") = false, nb::arg("account") = false,
            "(fields, fds): what the engine is told, and descriptors that the caller owns: a sealed "
            "memfd, and with kernelzero the file that became `segment`, if anything was moved. "
-           "duplicate_bytes is counted against the tables in `compare_with`, if any; not_moved is "
-           "why kernelzero copied everything, empty if it didn't.")
+           "With `content_reshare` what equals an opened table's buffers refers to those, with "
+           "`split` also where that needs chunks as that table has them; with "
+           "`account` duplicate_bytes are counted; not_moved is why kernelzero copied everything, "
+           "empty if it didn't.")
       .def("leave", &worker::Leave, nb::arg("channel"),
            "Ends the process: lets go of all that the engine granted, says so over the channel, "
            "exits with status 0. No other Python code runs any more. See src/worker/leaving.h.");

@@ -87,6 +87,11 @@ def to_table(result: object, function: str) -> pa.Table:
     )
 
 
+def is_arrow(result: object) -> bool:
+    """True if the function made the chunks of its result, so that later ones may rely on them."""
+    return isinstance(result, (pa.Table, pa.RecordBatch, pa.RecordBatchReader))
+
+
 def _from_polars(frame: Any) -> pa.Table:  # noqa: ANN401
     """Column by column: a frame's own stream has whole rows and puts the chunks together first."""
     if not frame.width:

@@ -100,6 +100,7 @@ def run(
     backend: str = "auto",
     strict: bool = False,
     account: bool = False,
+    content_reshare: bool = True,
     output: str | os.PathLike[str] | None = None,
     check: bool = True,
     on_line: Line | None = None,
@@ -116,6 +117,7 @@ def run(
         backend: auto, kernelzero, memfd, copy or full-copy.
         strict: an expectation that isn't met fails the run.
         account: compute duplicate_bytes and timings.
+        content_reshare: refer to inputs for what a library copied without changing it.
         output: a folder for the final models as Parquet files.
         check: raise if the run fails; otherwise look at the result's status.
         on_line: called with model, stream (1 or 2) and text of each line that a function prints;
@@ -140,6 +142,7 @@ def run(
                 "backend": backend,
                 "strict": strict,
                 "account": account,
+                "content_reshare": content_reshare,
                 "output": output,
             },
         )
@@ -157,6 +160,7 @@ class Options(TypedDict, total=False):
     backend: str
     strict: bool
     account: bool
+    content_reshare: bool
     output: str | os.PathLike[str] | None
     check: bool
     on_line: Line | None
@@ -205,6 +209,7 @@ def _ask(project: str | os.PathLike[str], options: Options) -> "Asked":
         backend=_backend(options.get("backend", "auto")),
         strict=_flag(options.get("strict", False), "strict"),
         account=_flag(options.get("account", False), "account"),
+        content_reshare=_flag(options.get("content_reshare", True), "content_reshare"),
         output_dir=None if output is None else _path(output, "output"),
         keep=_names(options.get("keep", ("*",)), "keep"),
         python_path=_python_path(),

@@ -80,7 +80,6 @@ class Task:
         self.offer = offer  # to import for others too
         self.project_dir: str = body["project_dir"]
         self._handover = _native.Handover()
-        self._opened: list[pa.Table] = []  # as they came, before projection and filter
         self.timings: dict[str, float] = {}
         started = perf_counter()
         self.inputs = [self._open(entry, fds) for entry in body.get("inputs", ())]
@@ -93,19 +92,20 @@ class Task:
         message = fds[entry["message"]]
         message_id = entry.get("message_id", 0)
         table = self._handover.open(entry["format"], message, segments, message_id)
-        self._opened.append(table)
         table = narrow(table, entry.get("columns"), entry.get("filter"))
         return Input(entry["parameter"], entry["model"], table)
 
-    def publish(self, table: pa.Table) -> Answer:
-        """Hands the output over to the engine."""
+    def publish(self, table: pa.Table, split: bool = False) -> Answer:
+        """Hands the output over to the engine; `split`: nobody has chosen its chunks."""
         self._check_columns(table)
         started = perf_counter()
         fields, fds = self._handover.publish(
             table,
             backend=self.body["backend"],
             segment=self.body.get("segment") or 0,
-            compare_with=self._opened if self.body.get("account") else [],
+            content_reshare=self.body.get("content_reshare", False),
+            split=split,
+            account=self.body.get("account", False),
         )
         if reason := fields.pop("not_moved"):
             say(f"the output was copied, not moved: {reason}")

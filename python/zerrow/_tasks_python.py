@@ -31,7 +31,7 @@ def run(task: Task) -> Answer:
     task.regain()
     table = _convert.to_table(result, task.body["function"])
     task.regain()  # a reader's batches, for one, come from user code as well
-    return task.publish(table)
+    return task.publish(table, split=not _convert.is_arrow(result))
 
 
 def find_function(project_dir: str | Path, file: str, model: str) -> Callable[..., Any]:

@@ -30,7 +30,7 @@ def run(task: Task) -> Answer:
     except Exception as problem:
         raise TaskError(_explain(engine, problem)) from problem
     task.timings["run_s"] = time.perf_counter() - started
-    return task.publish(table)
+    return task.publish(table, split=True)
 
 
 def datafusion_session(inputs: dict[str, pa.Table]) -> "SessionContext":

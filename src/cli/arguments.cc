@@ -94,7 +94,6 @@ struct Raw {
   int64_t shown_rows = kShownRows;
   std::string engine;
   uint64_t cache_bytes = 0;
-  bool no_cache = false;
 };
 
 std::string CheckParameter(const std::string& text) {
@@ -177,12 +176,16 @@ void AddExecution(CLI::App* app, Raw* raw) {
       "--account", run.account,
       "Find bytes that a library copied without changing them (duplicate bytes), and report\n"
       "with -O json where the time of each handover went; slower");
-  app->add_flag("--no-cache", raw->no_cache,
-                "Decode every column anew, and keep none for other runs");
+  app->add_flag_callback(
+      "--no-cache", [&run] { run.cache = false; },
+      "Decode every column anew, and keep none for other runs");
   AddCacheSize(
       app, raw,
       "What an engine of the command's own keeps of decoded columns, such as 2GiB (default: "
       "a quarter of the memory); the resident one has its own");
+  app->add_flag_callback(
+      "--no-content-reshare", [&run] { run.content_reshare = false; },
+      "Store again what a library copied without changing it, instead of finding it by content");
   AddEngineChoice(app, raw);
   AddFormat(app, raw);
   AddLogLevel(app, raw);
@@ -300,7 +303,6 @@ Arguments Finish(Raw raw) {
     run.parameters[text.substr(0, equals)] = text.substr(equals + 1);
   }
   run.backend = ParseBackend(raw.backend).value_or(BackendKind::kAuto);  // checked above
-  run.cache = !raw.no_cache;
   if (arguments.cache_bytes) arguments.cache_bytes = static_cast<int64_t>(raw.cache_bytes);
   if (!raw.engine.empty()) arguments.engine = ParseEngineChoice(raw.engine);
   if (raw.format == "json") arguments.format = OutputFormat::kJson;

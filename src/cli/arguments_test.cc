@@ -36,17 +36,21 @@ TEST(ArgumentsTest, RunWithItsDefaults) {
   EXPECT_EQ(arguments.run.jobs, 0);
   EXPECT_EQ(arguments.run.preview_rows, 0);
   EXPECT_FALSE(arguments.run.strict);
+  EXPECT_TRUE(arguments.run.content_reshare);
   EXPECT_FALSE(arguments.run.output_dir.has_value());
   EXPECT_FALSE(arguments.inline_model.has_value());
   EXPECT_EQ(arguments.format, OutputFormat::kText);
 }
 
 TEST(ArgumentsTest, RunWithEverything) {
-  const Arguments arguments = Parsed(
-      {"run",       "-p",        "flights",   "--param",  "origin=EWR",  "--param",  "eq=a=b",
-       "--param",   "empty=",    "--select",  "late",     "--select",    "early",    "--jobs",
-       "3",         "--backend", "full-copy", "--strict", "--account",   "--output", "out",
-       "--preview", "5",         "-O",        "json",     "--log-level", "debug"});
+  const Arguments arguments =
+      Parsed({"run",        "-p",          "flights",   "--param",
+              "origin=EWR", "--param",     "eq=a=b",    "--param",
+              "empty=",     "--select",    "late",      "--select",
+              "early",      "--jobs",      "3",         "--backend",
+              "full-copy",  "--strict",    "--account", "--output",
+              "out",        "--preview",   "5",         "-O",
+              "json",       "--log-level", "debug",     "--no-content-reshare"});
   EXPECT_EQ(arguments.run.project_dir, "flights");
   const std::map<std::string, std::string> parameters = {
       {"origin", "EWR"}, {"eq", "a=b"}, {"empty", ""}};
@@ -56,6 +60,7 @@ TEST(ArgumentsTest, RunWithEverything) {
   EXPECT_EQ(arguments.run.backend, BackendKind::kFullCopy);
   EXPECT_TRUE(arguments.run.strict);
   EXPECT_TRUE(arguments.run.account);
+  EXPECT_FALSE(arguments.run.content_reshare);
   EXPECT_EQ(arguments.run.output_dir, "out");
   EXPECT_EQ(arguments.run.preview_rows, 5);
   EXPECT_EQ(arguments.format, OutputFormat::kJson);
@@ -98,7 +103,7 @@ TEST(ArgumentsTest, UnknownCommandsNameTheLikelyOne) {
       unknown.text,
       "zerrow: there is no command 'explian'; did you mean \"explain\"?\nTry: zerrow --help\n");
   EXPECT_EQ(Refused({}).text,
-            "zerrow: a command is missing: run, show, engine, explain, init, info, version\n"
+            "zerrow: a command is missing: run, show, engine, cache, explain, init, info, version\n"
             "Try: zerrow --help\n");
 }
 

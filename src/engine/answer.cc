@@ -71,6 +71,7 @@ Answer ReadOutput(WorkerEnd end) {
   if (format == "arrow_file") output.format = PublishedTable::Format::kArrowFile;
   output.rows = *rows;
   output.bytes.copied_bytes = Count(body, "copied_bytes").value_or(0);
+  output.bytes.content_reshared_bytes = Count(body, "content_reshared_bytes").value_or(0);
   output.bytes.duplicate_bytes = Count(body, "duplicate_bytes");
   ReadTimings(body, output);
   output.message = std::move(message.fds.front());

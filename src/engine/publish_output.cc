@@ -58,6 +58,7 @@ ByteCounts CountBytes(const sipc::Summary& summary, const Segments& inputs, Segm
   // worker can tell.
   counts.copied_bytes = std::min(claimed.copied_bytes, summary.inline_bytes + moved_bytes);
   counts.new_bytes -= std::max<int64_t>(0, counts.copied_bytes - summary.inline_bytes);
+  counts.content_reshared_bytes = std::min(claimed.content_reshared_bytes, counts.reshared_bytes);
   counts.duplicate_bytes = claimed.duplicate_bytes;
   return counts;
 }

@@ -105,6 +105,7 @@ void to_json(json& document, const ModelReport& model) {
               {"bytes", model.bytes.total()},
               {"new_bytes", model.bytes.new_bytes},
               {"reshared_bytes", model.bytes.reshared_bytes},
+              {"content_reshared_bytes", model.bytes.content_reshared_bytes},
               {"copied_bytes", model.bytes.copied_bytes},
               {"duplicate_bytes", OrNull(model.bytes.duplicate_bytes)},
               {"wall_s", model.wall_s},
@@ -126,6 +127,7 @@ void from_json(const json& document, ModelReport& model) {
   model.rows = Optional<int64_t>(document, "rows");
   model.bytes.new_bytes = Whole<int64_t>(document.at("new_bytes"));
   model.bytes.reshared_bytes = Whole<int64_t>(document.at("reshared_bytes"));
+  model.bytes.content_reshared_bytes = Whole<int64_t>(document.at("content_reshared_bytes"));
   model.bytes.copied_bytes = Whole<int64_t>(document.at("copied_bytes"));
   model.bytes.duplicate_bytes = Optional<int64_t>(document, "duplicate_bytes");
   document.at("wall_s").get_to(model.wall_s);

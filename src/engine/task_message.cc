@@ -51,6 +51,7 @@ class MessageMaker {
                      {"inputs", json::array()},
                      {"backend", ToString(run_.request().backend)},
                      {"account", run_.request().options.account},
+                     {"content_reshare", run_.request().options.content_reshare},
                      {"parameters", json::object()},
                      {"environment", run_.request().surroundings.late_environment},
                      {"columns", nullptr},

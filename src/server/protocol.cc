@@ -59,6 +59,7 @@ json OptionsJson(const RunOptions& options) {
                    {"strict", options.strict},
                    {"account", options.account},
                    {"cache", options.cache},
+                   {"content_reshare", options.content_reshare},
                    {"preview_rows", options.preview_rows},
                    {"preview", ByteTexts(options.preview)},
                    {"keep", ByteTexts(options.keep)}};
@@ -76,6 +77,7 @@ RunOptions OptionsOf(const json& document) {
   document.at("strict").get_to(options.strict);
   document.at("account").get_to(options.account);
   document.at("cache").get_to(options.cache);
+  document.at("content_reshare").get_to(options.content_reshare);
   options.preview_rows = Whole<int64_t>(document.at("preview_rows"));
   options.preview = BytesList(document.at("preview"));
   options.keep = BytesList(document.at("keep"));

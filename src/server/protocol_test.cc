@@ -39,6 +39,7 @@ Wanted SomeRun() {
   wanted.options.backend = BackendKind::kCopy;
   wanted.options.strict = true;
   wanted.options.account = true;
+  wanted.options.content_reshare = false;
   wanted.options.output_dir = "/out";
   wanted.options.preview_rows = 7;
   wanted.options.preview = {"x"};

@@ -10,6 +10,9 @@ namespace {
 // An unread head shorter than this isn't worth a record of its own.
 constexpr int64_t kMinHeadBytes = 256;
 
+// A copy takes as much of the message's body as this, and its check as long as one of a reference.
+constexpr int64_t kTinyBytes = kBodyAlignment;
+
 int64_t RoundUp(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
@@ -17,9 +20,18 @@ int64_t RoundUp(int64_t value, int64_t multiple) {
 }  // namespace
 
 bool BufferTable::WouldCopy(const arrow::Buffer& buffer) const {
-  if (buffer.size() < inline_below_bytes_) return true;
-  const auto reference = addresses_.Find(buffer.data(), buffer.size());
+  const auto reference = Refer(buffer, buffer.data(), buffer.size());
   return !reference || (movable_ != 0 && reference->segment == movable_);
+}
+
+// Where the bytes of a buffer are that is worth a reference.
+std::optional<Reference> BufferTable::Refer(const arrow::Buffer& buffer, const uint8_t* begin,
+                                            int64_t length) const {
+  const bool small = buffer.size() < inline_below_bytes_;
+  if (small && (staying_.empty() || buffer.size() < kTinyBytes)) return std::nullopt;
+  auto reference = addresses_.Find(begin, length);
+  if (small && reference && !staying_.contains(reference->segment)) reference.reset();
+  return reference;
 }
 
 arrow::Status BufferTable::Move(const MoveFunction& move) {
@@ -71,9 +83,7 @@ arrow::Result<uint32_t> BufferTable::AddRecord(const Range& range, bool may_refe
   BufferRecord record = {
       .segment = 0, .reserved = 0, .offset = 0, .length = static_cast<uint64_t>(length)};
   std::optional<Reference> reference;
-  if (may_refer && length > 0 && range.buffer->size() >= inline_below_bytes_) {
-    reference = addresses_.Find(begin, length);
-  }
+  if (may_refer && length > 0) reference = Refer(*range.buffer, begin, length);
   if (reference) {
     record.segment = SegmentIndex(*reference);
     record.offset = static_cast<uint64_t>(reference->offset);

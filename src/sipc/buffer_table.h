@@ -13,6 +13,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <span>
 #include <string_view>
 #include <unordered_map>
@@ -37,9 +39,15 @@ class BufferTable {
   using MoveFunction =
       std::function<arrow::Result<std::vector<int64_t>>(std::span<const Reference>)>;
 
-  /// References to `movable` are to addresses until Move; 0: there is no such segment.
-  BufferTable(const AddressMap& addresses, int64_t inline_below_bytes, SegmentId movable = 0)
-      : addresses_(addresses), inline_below_bytes_(inline_below_bytes), movable_(movable) {}
+  /// Of `staying` segments, only tiny buffers are copied; of others those of less than
+  /// `inline_below_bytes`. References to `movable` are to addresses until Move; 0: there is no such
+  /// segment.
+  BufferTable(const AddressMap& addresses, int64_t inline_below_bytes,
+              const std::set<SegmentId>& staying, SegmentId movable = 0)
+      : addresses_(addresses),
+        inline_below_bytes_(inline_below_bytes),
+        staying_(staying),
+        movable_(movable) {}
 
   void Reserve(uint64_t num_buffers) { records_.reserve(num_buffers); }
 
@@ -90,11 +98,14 @@ class BufferTable {
   };
 
   arrow::Result<uint32_t> AddRecord(const Range& range, bool may_refer);
+  std::optional<Reference> Refer(const arrow::Buffer& buffer, const uint8_t* begin,
+                                 int64_t length) const;
   uint32_t SegmentIndex(const Reference& reference);
   std::vector<Region> MergeCopies();
 
   const AddressMap& addresses_;
   int64_t inline_below_bytes_;
+  const std::set<SegmentId>& staying_;
   SegmentId movable_;
   std::vector<BufferRecord> records_;
   std::vector<HeadRecord> heads_;

@@ -40,7 +40,7 @@ class MessageBuilder {
                  const EncodeOptions& options)
       : table_(table),
         options_(options),
-        buffers_(addresses, options.inline_below_bytes,
+        buffers_(addresses, options.inline_below_bytes, options.staying,
                  options.movable ? options.movable->id : SegmentId{0}),
         arrays_(layouts_, &buffers_) {}
 

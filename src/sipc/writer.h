@@ -17,6 +17,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -40,6 +41,9 @@ struct EncodeOptions {
   /// Buffers smaller than this are copied into the message even if they could be referred to: a
   /// reference to a few bytes pins a page and costs the engine more than the bytes do.
   int64_t inline_below_bytes = 4096;
+  /// Segments that stay anyway: of these smaller buffers, too, are referred to, unless they are
+  /// tiny.
+  std::set<SegmentId> staying;
   std::optional<MovableSegment> movable;
 };
 

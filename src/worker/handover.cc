@@ -13,8 +13,10 @@
 #include "base/mapping.h"
 #include "shm/kernelzero.h"
 #include "sipc/address_map.h"
+#include "sipc/ranges.h"
 #include "sipc/reader.h"
 #include "sipc/writer.h"
+#include "worker/table_buffers.h"
 
 namespace zerrow::worker {
 
@@ -53,6 +55,9 @@ arrow::Result<std::shared_ptr<arrow::Buffer>> ReadIntoHeap(int fd, int64_t size_
 
 // Below this, moving costs more than copying: a call, and two page table updates and flushes.
 constexpr int64_t kMoveFromBytes = 32 * 1024;
+
+// A segment that is kept for less costs more than the bytes: a descriptor, a mapping, a page.
+constexpr int64_t kMinKeptBytes = 4096;
 
 arrow::Result<std::vector<int64_t>> MoveRanges(const shm::KernelZero& kernelzero,
                                                std::span<const shm::MemoryRange> ranges,
@@ -110,6 +115,7 @@ arrow::Result<std::shared_ptr<arrow::Table>> Handover::Open(
     }
   }
   ARROW_RETURN_NOT_OK(table->Validate());
+  opened_.push_back(table);
   return table;
 }
 
@@ -136,8 +142,51 @@ arrow::Result<std::shared_ptr<arrow::Table>> Handover::ReadSipc(
   return reader->ReadTable();
 }
 
+sipc::AddressMap Handover::InputSegments() const {
+  sipc::AddressMap addresses;
+  for (const auto& [id, mapped] : segments_) addresses.Add(id, mapped->data(), mapped->size());
+  return addresses;
+}
+
+Reshared Handover::ReshareContent(const std::shared_ptr<arrow::Table>& table, bool split) const {
+  return worker::ReshareContent(table, opened_, InputSegments(), split);
+}
+
+int64_t Handover::CountDuplicates(const std::shared_ptr<arrow::Table>& table) const {
+  return CountDuplicateBytes(table, opened_);
+}
+
+// The inputs' segments that the output keeps anyway, as larger buffers lie there, and those that
+// hold little else than what it has of them in buffers of less than `small_bytes`: a reference
+// keeps all of a segment, which must not be more than twice of what copies would be.
+std::set<SegmentId> Handover::StayingSegments(const arrow::Table& table,
+                                              int64_t small_bytes) const {
+  std::set<SegmentId> staying;
+  if (segments_.empty()) return staying;
+  const sipc::AddressMap inputs = InputSegments();
+  std::vector<Reference> small;
+  ForEachUse(table, [&](const arrow::Buffer& buffer) {
+    const auto reference = inputs.Find(buffer.data(), buffer.size());
+    if (!reference || staying.contains(reference->segment)) return;
+    if (buffer.size() < small_bytes) {
+      small.push_back(*reference);
+    } else {
+      staying.insert(reference->segment);
+    }
+  });
+  std::map<SegmentId, int64_t> used_bytes;
+  for (const Reference& reference : sipc::MergeReferences(std::move(small))) {
+    used_bytes[reference.segment] += reference.length;
+  }
+  for (const auto& [id, bytes] : used_bytes) {
+    if (bytes >= kMinKeptBytes && bytes >= segments_.at(id)->size() / 2) staying.insert(id);
+  }
+  return staying;
+}
+
 arrow::Result<Published> Handover::Publish(const arrow::Table& table, sipc::AddressMap addresses,
-                                           const sipc::EncodeOptions& options) {
+                                           sipc::EncodeOptions options) {
+  options.staying = StayingSegments(table, options.inline_below_bytes);
   for (const auto& [id, mapped] : segments_) addresses.Add(id, mapped->data(), mapped->size());
   ARROW_ASSIGN_OR_RAISE(auto file, sipc::EncodeToMemfd("zerrow-table", table, addresses, options));
   Published published;

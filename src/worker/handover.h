@@ -13,18 +13,16 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "base/fd.h"
+#include "sipc/writer.h"
+#include "worker/content_reshare.h"
 #include "zerrow/byte_counts.h"
 #include "zerrow/reference.h"
-
-namespace zerrow::sipc {
-class AddressMap;
-struct EncodeOptions;
-}  // namespace zerrow::sipc
 
 namespace zerrow::worker {
 
@@ -68,6 +66,13 @@ class Handover {
                                                     std::span<const GrantedSegment> segments,
                                                     SegmentId message_id = 0);
 
+  /// The table with what equals an opened one's buffers replaced by references to those, so that
+  /// they are published as such: content_reshare.h.
+  Reshared ReshareContent(const std::shared_ptr<arrow::Table>& table, bool split = false) const;
+
+  /// What ReshareContent could have found in the table, had it no bounds.
+  int64_t CountDuplicates(const std::shared_ptr<arrow::Table>& table) const;
+
   /// Publishes by reference what lies in `shareable` or in an opened segment, the rest by copy.
   arrow::Result<Published> PublishByReference(const arrow::Table& table,
                                               std::span<const ShareableRange> shareable);
@@ -88,14 +93,13 @@ class Handover {
   arrow::Result<std::shared_ptr<arrow::Table>> ReadSipc(std::shared_ptr<arrow::Buffer> message,
                                                         std::span<const GrantedSegment> segments);
   arrow::Result<Published> Publish(const arrow::Table& table, sipc::AddressMap addresses,
-                                   const sipc::EncodeOptions& options);
+                                   sipc::EncodeOptions options);
+
+  sipc::AddressMap InputSegments() const;
+  std::set<SegmentId> StayingSegments(const arrow::Table& table, int64_t small_bytes) const;
 
   std::map<SegmentId, std::shared_ptr<arrow::Buffer>> segments_;  // mapped, whole, read-only
+  std::vector<std::shared_ptr<arrow::Table>> opened_;
 };
-
-/// Bytes of `output`'s buffers that are equal to a buffer of `inputs` of the same length but lie
-/// elsewhere: what a library copied although it didn't change it. Reads all those bytes.
-int64_t CountDuplicateBytes(const arrow::Table& output,
-                            std::span<const std::shared_ptr<arrow::Table>> inputs);
 
 }  // namespace zerrow::worker

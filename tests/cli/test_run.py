@@ -18,6 +18,7 @@ MODEL_KEYS = [
     "new_bytes",
     "reshared_bytes",
     "copied_bytes",
+    "content_reshared_bytes",
     "duplicate_bytes",
     "wall_s",
     "cpu_s",

@@ -143,7 +143,8 @@ def test_the_report_accounts_for_every_byte(zerrow, flights, backend):
     for model in report["models"]:
         assert set(model) >= {
             "name", "kind", "status", "rows", "bytes", "new_bytes", "reshared_bytes",
-            "copied_bytes", "duplicate_bytes", "wall_s", "cpu_s", "peak_memory_bytes", "error",
+            "copied_bytes", "content_reshared_bytes", "duplicate_bytes", "wall_s", "cpu_s",
+            "peak_memory_bytes", "error",
         }  # fmt: skip
         assert model["status"] == "success", model
         assert model["error"] is None

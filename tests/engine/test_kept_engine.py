@@ -242,6 +242,7 @@ def test_options_that_make_no_sense(project, run):
         {"keep": [7]},
         {"strict": "yes"},
         {"account": 1},
+        {"content_reshare": 0},
         {"parameters": ["x"]},
         {"parameters": {1: 2}},
         {"output": 7},
