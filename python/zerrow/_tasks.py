@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from os import close, write
 from time import perf_counter, process_time
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 from zerrow import _native
@@ -27,6 +27,13 @@ class Answer:
     body: dict[str, Any]
     fds: list[int] = field(default_factory=list)
     handover: "_native.Handover | None" = None  # of an output
+
+
+class Tell(Protocol):
+    """Sends the engine a message before the answer, and copies of descriptors."""
+
+    def __call__(self, body: dict[str, Any], fds: list[int] = ..., /) -> None:
+        """Returns when the message is sent."""
 
 
 class TaskError(Exception):
@@ -58,12 +65,12 @@ class Task:
         self,
         body: dict[str, Any],
         fds: list[int],
-        tell: Callable[[dict[str, Any]], None],
+        tell: Tell,
         regain: Callable[[], None],
         offer: Offer | None = None,
     ) -> None:
         self.body = body
-        self.tell = tell  # sends the engine a message before the answer
+        self.tell = tell
         self.regain = regain  # to be called when user code has run
         self.offer = offer  # to import for others too
         self.project_dir: str = body["project_dir"]
@@ -104,7 +111,7 @@ class Task:
 
     def _check_columns(self, table: pa.Table) -> None:
         declared = self.body.get("columns")
-        if self.body["kind"] == "source" or declared is None or table.column_names == declared:
+        if declared is None or table.column_names == declared:
             return
         missing = [name for name in declared if name not in table.column_names]
         surplus = [name for name in table.column_names if name not in declared]
@@ -141,7 +148,7 @@ _KINDS = {
 def run(
     body: dict[str, Any],
     fds: list[int],
-    tell: Callable[[dict[str, Any]], None],
+    tell: Tell,
     regain: Callable[[], None],
     offer: Offer | None = None,
 ) -> Answer:
