@@ -87,8 +87,11 @@ def _check_input(model: ModelEntry, entry: Input, columns: Columns, project: Pro
             raise model.error(missing, entry.line)
     if entry.filter is None:
         return
+    from zerrow import _filters
+
     try:
         check_text(entry.filter, entry.model, columns, condition=True)
+        entry.filter_columns = _filters.columns_of(entry.filter)
     except ValueError as problem:
         raise model.error(f"filter {problem}", entry.line) from None
 

@@ -18,10 +18,15 @@ class Input:
     columns: list[str] | None
     filter: str | None
     line: int
+    filter_columns: list[str] | None = None  # that the filter reads, once it is known to be fine
 
     def to_json(self) -> dict[str, Any]:
-        """The entry of a model's `inputs`."""
-        return dict(vars(self))
+        """The entry of a model's `inputs`; `filter_columns` is there with a filter."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name != "filter_columns" or value is not None
+        }
 
 
 @dataclass

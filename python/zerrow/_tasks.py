@@ -58,6 +58,11 @@ def narrow(table: pa.Table, columns: list[str] | None, condition: str | None) ->
     return table if columns is None else table.select(columns)
 
 
+def without_columns(rows: int) -> pa.Table:
+    """Rows alone; a table of no columns can't be made otherwise."""
+    return pa.table({"": pa.nulls(rows)}).select([])
+
+
 class Task:
     """The engine's request, with its inputs opened."""
 

@@ -21,7 +21,7 @@ from zerrow._parquet import ParquetError
 from zerrow._pruning import Always
 from zerrow._scan import Plan, Read, Step, Unit
 from zerrow._source_files import SourceFiles
-from zerrow._tasks import Answer, Task, TaskError
+from zerrow._tasks import Answer, Task, TaskError, without_columns
 
 # So few wait to be sent that neither descriptors nor memory add up.
 _MOST_UNSENT = 64
@@ -65,11 +65,6 @@ def read_table(
         pa.table([found[block, name] for name in names], schema=schema) for block in blocks
     ]
     return pa.concat_tables(pieces) if pieces else schema.empty_table()
-
-
-def without_columns(rows: int) -> pa.Table:
-    """Rows alone; a table of no columns can't be made otherwise."""
-    return pa.table({"": pa.nulls(rows)}).select([])
 
 
 def _check_columns(declared: list[dict[str, str]] | None, schema: pa.Schema) -> None:
