@@ -82,6 +82,4 @@ def fields_of(partitions: Sequence[Mapping[str, Value]]) -> list[pa.Field]:
     whole = {
         name for values in partitions for name, value in values.items() if isinstance(value, int)
     }
-    return [
-        pa.field(name, pa.int32() if name in whole else pa.string()) for name in partitions[0]
-    ]
+    return [pa.field(name, pa.int32() if name in whole else pa.string()) for name in partitions[0]]

@@ -169,9 +169,7 @@ def _refuse_other_encodings(entry: SourceEntry, file: str) -> None:
         raise _error(entry, f"the path {os.fsencode(file)!r} isn't UTF-8; rename it") from None
 
 
-def _partitions(
-    entry: SourceEntry, root: str, files: list[str]
-) -> "dict[str, dict[str, Value]]":
+def _partitions(entry: SourceEntry, root: str, files: list[str]) -> "dict[str, dict[str, Value]]":
     """The columns that folders such as `year=2013/` hold in their name, for each file."""
     from zerrow._partitions import PartitionError, texts_of, values_of
 

@@ -61,9 +61,7 @@ def read_table(
     if not names:
         return without_columns(sum(scan.plan.blocks[block].rows for block in blocks))
     schema = pa.schema([files.schema.field(name) for name in names], files.schema.metadata)
-    pieces = [
-        pa.table([found[block, name] for name in names], schema=schema) for block in blocks
-    ]
+    pieces = [pa.table([found[block, name] for name in names], schema=schema) for block in blocks]
     return pa.concat_tables(pieces) if pieces else schema.empty_table()
 
 
@@ -195,7 +193,9 @@ class Scan(Generic[T]):
             "schemas": list(schemas),
             "files": files,
             "blocks": [
-                [None, block.rows] if block.position is None else [block.parts[0].file, block.position]
+                [None, block.rows]
+                if block.position is None
+                else [block.parts[0].file, block.position]
                 for block in self.plan.blocks
             ],
             "reads": [self.plan.needed_blocks(read) for read in range(len(self.plan.reads))],

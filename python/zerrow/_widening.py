@@ -36,10 +36,11 @@ def widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
     if pt.is_integer(narrow):
         return _integer_widens(narrow, wide)
     if pt.is_floating(narrow):
-        return pt.is_floating(wide) and wide.bit_width > narrow.bit_width
+        return bool(pt.is_floating(wide) and wide.bit_width > narrow.bit_width)
     if pt.is_decimal(narrow):
-        return pt.is_decimal(wide) and (
-            wide.scale == narrow.scale
+        return bool(
+            pt.is_decimal(wide)
+            and wide.scale == narrow.scale
             and wide.precision >= narrow.precision
             and wide.bit_width >= narrow.bit_width
         )
@@ -54,8 +55,8 @@ def _integer_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
     if wide in _MANTISSA_BITS:
         return bool(value_bits <= _MANTISSA_BITS[wide])
     if pt.is_unsigned_integer(wide):
-        return pt.is_unsigned_integer(narrow) and wide.bit_width > narrow.bit_width
-    return pt.is_signed_integer(wide) and wide.bit_width > narrow.bit_width
+        return bool(pt.is_unsigned_integer(narrow) and wide.bit_width > narrow.bit_width)
+    return bool(pt.is_signed_integer(wide) and wide.bit_width > narrow.bit_width)
 
 
 def widen(column: pa.ChunkedArray, wide: pa.DataType) -> pa.ChunkedArray:

@@ -122,7 +122,7 @@ def test_refusals_name_files_and_column():
         with pytest.raises(SchemaError, match=reason):
             common_schema([one, one, other])
     third = schema_of(("a", pa.uint16()), path="third")
-    with pytest.raises(SchemaError, match="'a' is int32 in wide, but uint16 in third|uint16"):
+    with pytest.raises(SchemaError, match="'a' is int16 in wide, but uint16 in third"):
         common_schema([one, schema_of(("a", pa.int16()), path="wide"), third])
     with pytest.raises(SchemaError, match=r"column 'a' is there twice: in f and in .* a=\.\.\."):
         common_schema([schema_of(("a", pa.int8()), a=1)])
