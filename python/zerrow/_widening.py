@@ -4,7 +4,7 @@ Pure. A column's type in the table is one that a file has and all others widen t
 file has would be nobody's choice. Nested types widen to nothing: they are the same or they differ.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,23 +31,7 @@ def widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
     """Whether each value of the one type is a value of the other, which a cast finds."""
     if narrow == wide or pt.is_null(narrow) or wide == _LARGE.get(narrow):
         return True
-    if pt.is_dictionary(narrow):
-        return bool(narrow.value_type == wide)
-    if pt.is_integer(narrow):
-        return _integer_widens(narrow, wide)
-    if pt.is_floating(narrow):
-        return bool(pt.is_floating(wide) and wide.bit_width > narrow.bit_width)
-    if pt.is_decimal(narrow):
-        return bool(
-            pt.is_decimal(wide)
-            and wide.scale == narrow.scale
-            and wide.precision >= narrow.precision
-            and wide.bit_width >= narrow.bit_width
-        )
-    if pt.is_timestamp(narrow) and pt.is_timestamp(wide) and narrow.tz == wide.tz:
-        units = narrow.unit, wide.unit
-        return set(units) <= set(_UNITS) and _UNITS.index(units[0]) < _UNITS.index(units[1])
-    return False
+    return any(is_kind(narrow) and widens_to(narrow, wide) for is_kind, widens_to in _KINDS)
 
 
 def _integer_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
@@ -57,6 +41,40 @@ def _integer_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
     if pt.is_unsigned_integer(wide):
         return bool(pt.is_unsigned_integer(narrow) and wide.bit_width > narrow.bit_width)
     return bool(pt.is_signed_integer(wide) and wide.bit_width > narrow.bit_width)
+
+
+def _float_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    return bool(pt.is_floating(wide) and wide.bit_width > narrow.bit_width)
+
+
+def _decimal_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    return bool(
+        pt.is_decimal(wide)
+        and wide.scale == narrow.scale
+        and wide.precision >= narrow.precision
+        and wide.bit_width >= narrow.bit_width
+    )
+
+
+def _timestamp_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    if not pt.is_timestamp(wide) or wide.tz != narrow.tz:
+        return False
+    units = narrow.unit, wide.unit
+    return set(units) <= set(_UNITS) and _UNITS.index(units[0]) < _UNITS.index(units[1])
+
+
+def _dictionary_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    return bool(narrow.value_type == wide)
+
+
+_Rule = Callable[[pa.DataType, pa.DataType], bool]
+_KINDS: list[tuple[Callable[[pa.DataType], bool], _Rule]] = [
+    (pt.is_integer, _integer_widens),
+    (pt.is_floating, _float_widens),
+    (pt.is_decimal, _decimal_widens),
+    (pt.is_timestamp, _timestamp_widens),
+    (pt.is_dictionary, _dictionary_widens),
+]
 
 
 def widen(column: pa.ChunkedArray, wide: pa.DataType) -> pa.ChunkedArray:
