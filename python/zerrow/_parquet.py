@@ -19,6 +19,9 @@ from zerrow._pruning import Bounds, Family, Group, Plain, bounds_of, family_of, 
 from zerrow._widening import widen
 
 
+_BUFFER_BYTES = 1 << 18
+
+
 class ParquetError(ValueError):
     """A file can't be read, and why; it names the file."""
 
@@ -57,12 +60,14 @@ class ParquetFile:
             with _naming(self.path, "can't be read as Parquet"):
                 source = pa.OSFile(self.path)
                 self._check_identity(os.fstat(source.fileno()))
-                # What 96-bit timestamps hold of years doesn't fit into nanoseconds. Reading ahead
+                # What 96-bit timestamps hold of years doesn't fit into nanoseconds. Without a
+                # buffer a column chunk would be read as a whole before it is decoded; reading ahead
                 # would be neither safe among threads nor of use for files.
                 self._file = pq.ParquetFile(
                     source,
                     metadata=self._metadata,
                     coerce_int96_timestamp_unit="us",
+                    buffer_size=_BUFFER_BYTES,
                     pre_buffer=False,
                 )
             return self._file
