@@ -18,7 +18,6 @@ import pyarrow.types as pt
 from zerrow._pruning import Bounds, Family, Group, Plain, bounds_of, family_of, nanoseconds
 from zerrow._widening import widen
 
-
 _BUFFER_BYTES = 1 << 18
 
 

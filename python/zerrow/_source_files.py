@@ -41,7 +41,12 @@ class SourceFiles:
 
     def schema_of(self, file: int) -> pa.Schema:
         """The table's schema as this file gives it."""
-        return as_part_of(self.schema, self._files[file].schema)
+        own = self._files[file].schema
+        return pa.schema([as_part_of(column, own) for column in self.schema], own.metadata)
+
+    def field_of(self, part: Part, name: str) -> pa.Field:
+        """A column of the table as the part's file gives it."""
+        return as_part_of(self.schema.field(name), self._files[part.file].schema)
 
     def check_unchanged(self) -> None:
         """Raises ParquetError if a file isn't what it was."""
