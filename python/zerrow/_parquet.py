@@ -51,6 +51,8 @@ class ParquetFile:
         with _naming(path, "can't be read as Parquet"):
             self._own_schema = opened.schema_arrow
         self.schema = _without_views(self._own_schema)
+        footer = opened.metadata
+        self.group_rows = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
 
     def _open(self) -> pq.ParquetFile:
         with self._lock:
@@ -90,11 +92,6 @@ class ParquetFile:
         assert self._metadata is not None
         return self._metadata
 
-    def group_rows(self) -> list[int]:
-        """How many rows each row group has."""
-        footer = self._footer
-        return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
-
     def groups(self, columns: Iterable[str] = ()) -> list[Group]:
         """The row groups, with what is known of these columns."""
         footer = self._footer
@@ -115,6 +112,12 @@ class ParquetFile:
             # Besides `a.b` this reads field b of a struct a, if there is one.
             table = self._open().read_row_groups(groups, columns=[name], use_threads=False)
             column = table.column(name)
+            rows = sum(self.group_rows[group] for group in groups)
+            if len(column) != rows:  # Arrow takes it for the end where a file ends too early
+                raise ParquetError(
+                    f"{self.path} can't be decoded: column {name!r} has {len(column)} rows in row "
+                    f"groups that should have {rows}"
+                )
             _check_text(column)
             return widen(column, type_)
 

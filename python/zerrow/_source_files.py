@@ -35,7 +35,7 @@ class SourceFiles:
                 for file, partition in zip(self._files, self._partitions, strict=True)
             ]
         )
-        self.parts = [parts_of(i, file.group_rows()) for i, file in enumerate(self._files)]
+        self.parts = [parts_of(i, file.group_rows) for i, file in enumerate(self._files)]
         self._lock = threading.Lock()
         self._open: dict[int, None] = {}  # the last one used is the last one
 
