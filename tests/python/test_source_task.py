@@ -4,6 +4,7 @@ import datetime
 import decimal
 import os
 import random
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -348,13 +349,15 @@ def test_a_file_that_changes_is_an_error(path, scan, scan_error, monkeypatch):
     def truncate():
         os.truncate(path, 10)
 
+    lock = threading.Lock()
     for change in (touch, truncate, replace):
         several_blocks(path, monkeypatch)
         changed = []
 
         def encode_and_change(table, change=change, changed=changed):
-            if not changed:
-                changed.append(change())
+            with lock:
+                if not changed:
+                    changed.append(change())
             return encode(table)
 
         monkeypatch.setattr(_native, "encode", encode_and_change)
