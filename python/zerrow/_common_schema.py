@@ -41,13 +41,13 @@ def common_schema(files: Sequence[FileColumns]) -> pa.Schema:
     return pa.schema(fields, first.schema.metadata)
 
 
-def as_part_of(table: pa.Schema, own: pa.Schema) -> pa.Schema:
-    """The table's schema as one file gives it: whether nulls may be there, and notes, are its."""
-    fields = [
-        own.field(wanted.name).with_type(wanted.type) if wanted.name in own.names else wanted
-        for wanted in table
-    ]
-    return pa.schema(fields, own.metadata)
+def as_part_of(table: pa.Field, own: pa.Schema) -> pa.Field:
+    """A column of the table as one file gives it: whether it has nulls, and notes, are the file's.
+
+    A column of the folders' names is the table's.
+    """
+    index = own.get_field_index(table.name)
+    return table if index < 0 else own.field(index).with_type(table.type)
 
 
 def _check_names(file: FileColumns) -> None:

@@ -83,7 +83,9 @@ def _inputs(project_dir: Path, model: dict[str, Any], description: dict[str, Any
     for given in model["inputs"]:
         columns, condition = given["columns"], given["filter"]
         if given["model"] in sources:
-            needed = columns and list(dict.fromkeys([*columns, *given.get("filter_columns", [])]))
+            needed = columns
+            if columns is not None:
+                needed = list(dict.fromkeys([*columns, *given.get("filter_columns", ())]))
             table = read_table(sources[given["model"]], needed, condition)
         else:
             assert run is not None

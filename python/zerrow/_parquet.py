@@ -18,6 +18,8 @@ import pyarrow.types as pt
 from zerrow._pruning import Bounds, Family, Group, Plain, bounds_of, family_of, nanoseconds
 from zerrow._widening import widen
 
+_BUFFER_BYTES = 1 << 18
+
 
 class ParquetError(ValueError):
     """A file can't be read, and why; it names the file."""
@@ -49,6 +51,8 @@ class ParquetFile:
         with _naming(path, "can't be read as Parquet"):
             self._own_schema = opened.schema_arrow
         self.schema = _without_views(self._own_schema)
+        footer = opened.metadata
+        self.group_rows = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
 
     def _open(self) -> pq.ParquetFile:
         with self._lock:
@@ -57,12 +61,14 @@ class ParquetFile:
             with _naming(self.path, "can't be read as Parquet"):
                 source = pa.OSFile(self.path)
                 self._check_identity(os.fstat(source.fileno()))
-                # What 96-bit timestamps hold of years doesn't fit into nanoseconds. Reading ahead
+                # What 96-bit timestamps hold of years doesn't fit into nanoseconds. Without a
+                # buffer a column chunk would be read as a whole before it is decoded; reading ahead
                 # would be neither safe among threads nor of use for files.
                 self._file = pq.ParquetFile(
                     source,
                     metadata=self._metadata,
                     coerce_int96_timestamp_unit="us",
+                    buffer_size=_BUFFER_BYTES,
                     pre_buffer=False,
                 )
             return self._file
@@ -86,11 +92,6 @@ class ParquetFile:
         assert self._metadata is not None
         return self._metadata
 
-    def group_rows(self) -> list[int]:
-        """How many rows each row group has."""
-        footer = self._footer
-        return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
-
     def groups(self, columns: Iterable[str] = ()) -> list[Group]:
         """The row groups, with what is known of these columns."""
         footer = self._footer
@@ -111,6 +112,12 @@ class ParquetFile:
             # Besides `a.b` this reads field b of a struct a, if there is one.
             table = self._open().read_row_groups(groups, columns=[name], use_threads=False)
             column = table.column(name)
+            rows = sum(self.group_rows[group] for group in groups)
+            if len(column) != rows:  # Arrow takes it for the end where a file ends too early
+                raise ParquetError(
+                    f"{self.path} can't be decoded: column {name!r} has {len(column)} rows in row "
+                    f"groups that should have {rows}"
+                )
             _check_text(column)
             return widen(column, type_)
 

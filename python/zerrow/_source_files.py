@@ -35,13 +35,18 @@ class SourceFiles:
                 for file, partition in zip(self._files, self._partitions, strict=True)
             ]
         )
-        self.parts = [parts_of(i, file.group_rows()) for i, file in enumerate(self._files)]
+        self.parts = [parts_of(i, file.group_rows) for i, file in enumerate(self._files)]
         self._lock = threading.Lock()
         self._open: dict[int, None] = {}  # the last one used is the last one
 
     def schema_of(self, file: int) -> pa.Schema:
         """The table's schema as this file gives it."""
-        return as_part_of(self.schema, self._files[file].schema)
+        own = self._files[file].schema
+        return pa.schema([as_part_of(column, own) for column in self.schema], own.metadata)
+
+    def field_of(self, part: Part, name: str) -> pa.Field:
+        """A column of the table as the part's file gives it."""
+        return as_part_of(self.schema.field(name), self._files[part.file].schema)
 
     def check_unchanged(self) -> None:
         """Raises ParquetError if a file isn't what it was."""

@@ -2,6 +2,8 @@
 
 import os
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 PROJECT = "name: debugged\nparameters:\n  least: {type: int, default: 1}\n"
@@ -68,3 +70,23 @@ def test_what_cannot_be_called_is_refused(zerrow, debugged, model, said):
     outcome = zerrow("run", "-p", debugged, "--inline", model)
     assert outcome.code == 2, outcome
     assert said in outcome.err
+
+
+def test_sources_are_read_in_the_functions_own_process(zerrow, project):
+    source = 'zerrow.Model("t", columns=["s"], filter="k > 1 AND n <> 3")'
+    folder = project(
+        {
+            "zerrow_project.yml": "name: read\nsources:\n  t: data\n",
+            "models.py": "import zerrow\n\n@zerrow.model()\n"
+            f"def some(rows={source}):\n    return rows\n",
+        }
+    )
+    for k in (1, 2):
+        below = os.path.join(folder, "data", f"k={k}")
+        os.makedirs(below)
+        table = pa.table({"n": [1, 2, 3], "s": ["one", "two", "three"]})
+        pq.write_table(table, os.path.join(below, "part.parquet"))
+    outcome = zerrow("run", "-p", folder, "--inline", "some")
+    assert outcome.code == 0, outcome
+    assert "some: 2 rows" in outcome.out
+    assert '[["one","two"]]' in outcome.out
