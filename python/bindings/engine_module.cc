@@ -75,7 +75,8 @@ struct Asked {
 Asked Ask(std::vector<std::string> python_path, const nb::dict& environment,
           const nb::bytes& project_dir, std::map<std::string, std::string> parameters,
           std::vector<std::string> select, int jobs, const std::string& backend, bool strict,
-          bool account, bool content_reshare, const std::optional<nb::bytes>& output_dir, std::vector<std::string> keep) {
+          bool account, bool cache, bool content_reshare,
+          const std::optional<nb::bytes>& output_dir, std::vector<std::string> keep) {
   Asked asked;
   asked.python_path = std::move(python_path);
   for (const auto& [name, value] : environment) asked.environment.emplace(Text(name), Text(value));
@@ -89,6 +90,7 @@ Asked Ask(std::vector<std::string> python_path, const nb::dict& environment,
   options.backend = *kind;
   options.strict = strict;
   options.account = account;
+  options.cache = cache;
   options.content_reshare = content_reshare;
   if (output_dir) options.output_dir = Text(*output_dir);
   options.keep = std::move(keep);
@@ -159,9 +161,8 @@ void BindEngine(nb::module_& module) {
   nb::class_<Asked>(module, "Asked", "What a run is asked to do.")
       .def(nb::new_(&Ask), nb::kw_only(), nb::arg("python_path"), nb::arg("environment"),
            nb::arg("project_dir"), nb::arg("parameters"), nb::arg("select"), nb::arg("jobs"),
-           nb::arg("backend"), nb::arg("strict"), nb::arg("account"),
-           nb::arg("content_reshare"), nb::arg("output_dir").none(),
-           nb::arg("keep"));
+           nb::arg("backend"), nb::arg("strict"), nb::arg("account"), nb::arg("cache"),
+           nb::arg("content_reshare"), nb::arg("output_dir").none(), nb::arg("keep"));
   nb::class_<HostedEngine>(module, "Engine", "An engine of this process, with its own thread.")
       .def_static("make", &MakeEngine, nb::kw_only(), nb::arg("python"), nb::arg("shim_path"),
                   nb::arg("zygote_idle_s"))

@@ -25,6 +25,7 @@ class Asked:
         backend: str,
         strict: bool,
         account: bool,
+        cache: bool,
         content_reshare: bool,
         output_dir: bytes | None,
         keep: list[str],

@@ -100,6 +100,7 @@ def run(
     backend: str = "auto",
     strict: bool = False,
     account: bool = False,
+    cache: bool = True,
     content_reshare: bool = True,
     output: str | os.PathLike[str] | None = None,
     check: bool = True,
@@ -117,6 +118,7 @@ def run(
         backend: auto, kernelzero, memfd, copy or full-copy.
         strict: an expectation that isn't met fails the run.
         account: compute duplicate_bytes and timings.
+        cache: take columns of sources that were decoded before, and keep what is decoded now.
         content_reshare: refer to inputs for what a library copied without changing it.
         output: a folder for the final models as Parquet files.
         check: raise if the run fails; otherwise look at the result's status.
@@ -142,6 +144,7 @@ def run(
                 "backend": backend,
                 "strict": strict,
                 "account": account,
+                "cache": cache,
                 "content_reshare": content_reshare,
                 "output": output,
             },
@@ -160,6 +163,7 @@ class Options(TypedDict, total=False):
     backend: str
     strict: bool
     account: bool
+    cache: bool
     content_reshare: bool
     output: str | os.PathLike[str] | None
     check: bool
@@ -209,6 +213,7 @@ def _ask(project: str | os.PathLike[str], options: Options) -> "Asked":
         backend=_backend(options.get("backend", "auto")),
         strict=_flag(options.get("strict", False), "strict"),
         account=_flag(options.get("account", False), "account"),
+        cache=_flag(options.get("cache", True), "cache"),
         content_reshare=_flag(options.get("content_reshare", True), "content_reshare"),
         output_dir=None if output is None else _path(output, "output"),
         keep=_names(options.get("keep", ("*",)), "keep"),

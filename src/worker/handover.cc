@@ -77,6 +77,15 @@ arrow::Result<std::shared_ptr<arrow::Table>> ReadArrowStream(
   return reader->ToTable();
 }
 
+arrow::Result<std::shared_ptr<arrow::Table>> CopyToHeap(const arrow::Table& table) {
+  ARROW_ASSIGN_OR_RAISE(auto sink, arrow::io::BufferOutputStream::Create());
+  ARROW_ASSIGN_OR_RAISE(auto writer, arrow::ipc::MakeStreamWriter(sink, table.schema()));
+  ARROW_RETURN_NOT_OK(writer->WriteTable(table));
+  ARROW_RETURN_NOT_OK(writer->Close());
+  ARROW_ASSIGN_OR_RAISE(auto copy, sink->Finish());
+  return ReadArrowStream(std::move(copy));
+}
+
 }  // namespace
 
 std::string_view ToString(Format format) {
@@ -87,12 +96,15 @@ std::string_view ToString(Format format) {
       return "arrow_file";
     case Format::kArrowFileHeap:
       return "arrow_file_heap";
+    case Format::kSipcHeap:
+      return "sipc_heap";
   }
   return "";
 }
 
 arrow::Result<Format> ParseFormat(std::string_view name) {
-  for (Format format : {Format::kSipc, Format::kArrowFile, Format::kArrowFileHeap}) {
+  for (Format format :
+       {Format::kSipc, Format::kArrowFile, Format::kArrowFileHeap, Format::kSipcHeap}) {
     if (name == ToString(format)) return format;
   }
   return arrow::Status::Invalid("no such table format: '", name, "'");
@@ -107,7 +119,7 @@ arrow::Result<std::shared_ptr<arrow::Table>> Handover::Open(
     ARROW_ASSIGN_OR_RAISE(table, ReadArrowStream(std::move(file)));
   } else {
     ARROW_ASSIGN_OR_RAISE(auto message, MapFile(message_fd, size_bytes));
-    if (format == Format::kSipc) {
+    if (format == Format::kSipc || format == Format::kSipcHeap) {
       if (message_id != 0) message = segments_.try_emplace(message_id, message).first->second;
       ARROW_ASSIGN_OR_RAISE(table, ReadSipc(std::move(message), segments));
     } else {
@@ -115,6 +127,9 @@ arrow::Result<std::shared_ptr<arrow::Table>> Handover::Open(
     }
   }
   ARROW_RETURN_NOT_OK(table->Validate());
+  if (format == Format::kSipcHeap) {
+    ARROW_ASSIGN_OR_RAISE(table, CopyToHeap(*table));
+  }
   opened_.push_back(table);
   return table;
 }

@@ -30,6 +30,7 @@ enum class Format {
   kSipc,           // a message whose buffers are references to granted segments
   kArrowFile,      // a file that holds an Arrow IPC stream, mapped
   kArrowFileHeap,  // the same, read into the process's own memory
+  kSipcHeap,       // as kSipc, and all that it refers to is read into the process's own memory
 };
 std::string_view ToString(Format format);
 arrow::Result<Format> ParseFormat(std::string_view name);

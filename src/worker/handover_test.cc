@@ -182,13 +182,25 @@ TEST(HandoverTest, SmallBuffersDontKeepALargeSegment) {
   const auto large = input->column(1)->chunk(0)->Slice(0, 1'000);
   const auto both = arrow::Table::Make(
       arrow::schema({arrow::field("large", arrow::int64()), arrow::field("small", arrow::int64())}),
-      arrow::ChunkedArrayVector{
-          std::make_shared<arrow::ChunkedArray>(large),
-          std::make_shared<arrow::ChunkedArray>(
-              arrow::ArrayVector{part(400), part(400), part(193), part(7)})});
+      arrow::ChunkedArrayVector{std::make_shared<arrow::ChunkedArray>(large),
+                                std::make_shared<arrow::ChunkedArray>(
+                                    arrow::ArrayVector{part(400), part(400), part(193), part(7)})});
   const Published beside = Value(worker.PublishByReference(*both, {}));
   EXPECT_EQ(beside.bytes.reshared_bytes, 8'000 + 400 * 8);
   EXPECT_EQ(beside.bytes.copied_bytes, 7 * 8);
+}
+
+TEST(HandoverTest, WhatIsReadIntoTheHeapIsNoReference) {
+  Chunk source(7);
+  Handover producer;
+  const auto made = MakeTable({source.Int64s(10'000, 0), source.Int64s(10'000, 1)});
+  const std::vector<ShareableRange> ranges = {source.range()};
+  const Published published = Value(producer.PublishByReference(*made, ranges));
+  Handover worker;
+  const std::vector<GrantedSegment> granted = {source.grant()};
+  const auto opened = Value(worker.Open(Format::kSipcHeap, published.message.get(), granted, 9));
+  EXPECT_TRUE(opened->Equals(*made));
+  EXPECT_EQ(Value(worker.PublishByReference(*opened, {})).bytes.reshared_bytes, 0);
 }
 
 TEST(HandoverTest, OpenedTablesOutliveTheHandoverAndTheDescriptors) {
