@@ -160,13 +160,19 @@ void Scan::Describe(json& task) const {
   task["table"] = source_.table;
 }
 
+// What filters were tried on has been decoded as well, though no read may need it.
 CacheUse Scan::CountUse() const {
   CacheUse use;
   for (const auto& [block, column] : NeededPieces()) {
     const Piece& piece = *Find(block, column);
-    ++(piece.hit ? use.hits : use.misses);
-    (piece.hit ? use.hit_bytes : use.miss_bytes) += piece.column->data_bytes();
-    if (piece.hit) use.saved_s += piece.decode_s;
+    if (!piece.hit) continue;
+    ++use.hits;
+    use.hit_bytes += piece.column->data_bytes();
+    use.saved_s += piece.decode_s;
+  }
+  for (const auto& [key, piece] : decoded_) {
+    ++use.misses;
+    use.miss_bytes += piece.column->data_bytes();
   }
   return use;
 }
@@ -197,20 +203,22 @@ Scan::Learned Scan::Learn() const {
   }
   LearnKept(learned);
   for (const auto& [block, column] : NeededPieces()) {
-    if (!blocks_[block].file || !files_[*blocks_[block].file].lasting) continue;
-    const Piece& piece = *Find(block, column);
-    const decache::Block& rows = blocks_[block].rows;
-    decache::EntryKey key = KeyOf(*blocks_[block].file, rows.first_group, column);
-    if (piece.hit) {
-      learned.used.push_back(std::move(key));
-    } else {
-      learned.entries.emplace_back(
-          std::move(key), decache::Entry{.piece = piece.column,
-                                         .segment = piece.segment->id(),
-                                         .groups = rows.groups,
-                                         .bytes = std::max<int64_t>(piece.segment->size_bytes(), 1),
-                                         .decode_s = piece.decode_s});
-    }
+    if (!Find(block, column)->hit) continue;
+    learned.used.push_back(KeyOf(*blocks_[block].file, blocks_[block].rows.first_group, column));
+  }
+  for (const auto& [key, piece] : decoded_) {
+    const auto& [index, column] = key;
+    if (index >= blocks_.size()) continue;
+    const Block& block = blocks_[index];
+    if (!block.file || !files_[*block.file].lasting) continue;
+    decache::Entry entry;
+    entry.piece = piece.column;
+    entry.segment = piece.segment->id();
+    entry.groups = block.rows.groups;
+    entry.bytes = std::max<int64_t>(piece.segment->size_bytes(), 1);
+    entry.decode_s = piece.decode_s;
+    learned.entries.push_back(
+        {KeyOf(*block.file, block.rows.first_group, column), std::move(entry), piece.segment});
   }
   return learned;
 }

@@ -46,11 +46,16 @@ class Scan {
     std::string filter;
     std::vector<int> blocks;
   };
+  struct Decoded {
+    decache::EntryKey key;
+    decache::Entry entry;
+    std::shared_ptr<const shm::Segment> segment;
+  };
   /// What the cache should keep: of files that last.
   struct Learned {
     std::vector<std::pair<decache::FileIdentity, decache::Footer>> footers;
     std::vector<KeptBlocks> kept;
-    std::vector<std::pair<decache::EntryKey, decache::Entry>> entries;
+    std::vector<Decoded> entries;
     std::vector<decache::EntryKey> used;
   };
 

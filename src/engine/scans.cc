@@ -123,14 +123,16 @@ void Scans::Conclude(TaskId task, arrow::Result<Publication> published) {
     return Release(active->id);
   }
   // Some may have been dropped meanwhile.
-  for (const auto& segment : published->segments) {
-    if (store_.Find(segment->id()) == nullptr) store_.Add(segment);
-  }
+  for (const auto& segment : published->segments) Store(segment);
   const std::vector<SegmentId> dropped = Keep(active->scan->Learn());
   active->handlers.on_table(std::move(published->table));
   // Only now, as the table may have some of them.
   Forget(dropped);
   Release(active->id);
+}
+
+void Scans::Store(const std::shared_ptr<const shm::Segment>& segment) {
+  if (store_.Find(segment->id()) == nullptr) store_.Add(segment);
 }
 
 // What must go for it.
@@ -141,12 +143,13 @@ std::vector<SegmentId> Scans::Keep(Scan::Learned learned) {
     cache_.InsertKept(file, filter, std::move(blocks));
   }
   for (const decache::EntryKey& key : learned.used) cache_.Use(key);
-  for (auto& [key, entry] : learned.entries) {
-    const resource::SegmentBytes segment = {entry.segment, entry.bytes};
+  for (auto& [key, entry, segment] : learned.entries) {
+    const resource::SegmentBytes bytes = {entry.segment, entry.bytes};
     std::vector<SegmentId> dropped = cache_.Insert(key, std::move(entry));
-    const auto itself = std::ranges::find(dropped, segment.id);
+    const auto itself = std::ranges::find(dropped, bytes.id);
     if (itself == dropped.end()) {
-      options_.on_cached(segment);
+      Store(segment);
+      options_.on_cached(bytes);
     } else {
       dropped.erase(itself);
     }

@@ -66,6 +66,7 @@ class Scans {
   void Proceed(resource::TaskId task);
   void Assemble(resource::TaskId task, std::function<arrow::Status(Scan&)> first);
   void Conclude(resource::TaskId task, arrow::Result<Publication> published);
+  void Store(const std::shared_ptr<const shm::Segment>& segment);
   std::vector<SegmentId> Keep(Scan::Learned learned);
   void Forget(const std::vector<SegmentId>& segments);
   void Release(decache::ScanId id);
