@@ -139,7 +139,7 @@ def test_the_report_accounts_for_every_byte(zerrow, flights, backend):
     assert (report["status"], report["backend"]) == ("success", backend)
     assert report["peak_memory_bytes"] > 0
     kinds = {model["kind"] for model in report["models"]}
-    assert kinds == {"source", "python", "sql", "native", "expectation"}
+    assert kinds == {"source", "filter", "python", "sql", "native", "expectation"}
     for model in report["models"]:
         assert set(model) >= {
             "name", "kind", "status", "rows", "bytes", "new_bytes", "reshared_bytes",
