@@ -50,7 +50,7 @@ def none(t=zerrow.Model("t", columns=["b", "s"], filter="late = 7 and a = 3")):
 
 
 def numbers(shift=0):
-    """`late` has one row of 399,999, and larger ones before it, so that statistics prove nothing."""
+    """`late` has one row of 399,999, and a larger one before it, so that nothing is pruned."""
     row = pa.array(range(ROWS))
     return pa.table(
         {
@@ -293,9 +293,9 @@ def workers_of(resident):
             ours = str(resident.folder).encode() in (fds.parent / "environ").read_bytes()
         except OSError:
             continue
-        if ours and any(name.endswith("project/t.parquet") for name in names):
-            if (fds.parent / "comm").read_text().strip() != "zerrow":
-                found.append(int(fds.parent.name))
+        reads = any(name.endswith("project/t.parquet") for name in names)
+        if ours and reads and (fds.parent / "comm").read_text().strip() != "zerrow":
+            found.append(int(fds.parent.name))
     return found
 
 
