@@ -218,6 +218,7 @@ TEST(Simulation, EverythingHappens) {
                            "segment freed",
                            "freed again",
                            "reshared",
+                           "shrunk",
                            "line",
                            "plan after stop",
                            "published early",
