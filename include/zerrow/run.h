@@ -27,9 +27,10 @@ struct RunOptions {
   std::vector<std::string> select;                // models to run with their ancestors; empty: all
   int jobs = 0;                                   // functions at once; 0: the number of cores
   BackendKind backend = BackendKind::kAuto;
-  bool strict = false;                    // a failed expectation fails the run
-  bool account = false;                   // compute duplicate_bytes and timings
-  bool content_reshare = true;            // refer to inputs for what a library copied unchanged
+  bool strict = false;          // a failed expectation fails the run
+  bool account = false;         // compute duplicate_bytes and timings
+  bool cache = true;            // take columns from the engine's cache, and keep them there
+  bool content_reshare = true;  // refer to inputs for what a library copied unchanged
   std::optional<std::string> output_dir;  // final models are written here as Parquet
   int64_t preview_rows = 0;               // rows of each previewed model to report; 0: none
   std::vector<std::string> preview;       // models to preview; empty: the final ones
@@ -38,7 +39,8 @@ struct RunOptions {
 
 enum class RunStatus { kSuccess, kFailed, kCancelled };
 enum class ModelStatus { kSuccess, kFailed, kSkipped, kTimeout, kKilled, kCancelled };
-enum class ModelKind { kSource, kPython, kSql, kNative, kExpectation };
+/// kFilter: the rows of a source that one or more of its readers ask for.
+enum class ModelKind { kSource, kFilter, kPython, kSql, kNative, kExpectation };
 std::string_view ToString(RunStatus status);
 std::string_view ToString(ModelStatus status);
 std::string_view ToString(ModelKind kind);
@@ -67,6 +69,15 @@ struct ModelTimings {
   double freeze_cpu_s = 0;  // making them immutable
 };
 
+/// What a source's columns came from, by pieces of a column that are decoded together.
+struct CacheUse {
+  int64_t hits = 0;    // were decoded before
+  int64_t misses = 0;  // were decoded for this run
+  int64_t hit_bytes = 0;
+  int64_t miss_bytes = 0;
+  double saved_s = 0;  // what decoding the hits had taken
+};
+
 struct ModelReport {
   std::string name;
   ModelKind kind = ModelKind::kPython;
@@ -77,6 +88,7 @@ struct ModelReport {
   double cpu_s = 0;
   int64_t peak_memory_bytes = 0;
   std::optional<ModelTimings> timings;  // with --account, of a model that gave a table
+  std::optional<CacheUse> cache;        // of a source that was read
   std::optional<RunError> error;
   std::optional<bool> expectation;  // what an expectation answered
   std::optional<RunError> warning;  // why an expectation isn't met, in a run that isn't strict

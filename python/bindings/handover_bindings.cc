@@ -9,6 +9,8 @@
 
 #include "bindings.h"
 #include "errors.h"
+#include "sipc/address_map.h"
+#include "sipc/writer.h"
 #include "worker/handover.h"
 #include "worker/leaving.h"
 #include "worker/shim_client.h"
@@ -76,6 +78,15 @@ nb::object Publish(Handover& handover, nb::handle py_table, const std::string& b
   return nb::make_tuple(fields, fds);
 }
 
+int Encode(nb::handle py_table) {
+  const auto table = UnwrapTable(py_table);
+  auto file = [&] {
+    nb::gil_scoped_release released;
+    return sipc::EncodeToMemfd("zerrow-column", *table, {});
+  }();
+  return ValueOrThrow(std::move(file)).fd.release();
+}
+
 }  // namespace
 
 void BindHandover(nb::module_& module) {
@@ -99,6 +110,9 @@ void BindHandover(nb::module_& module) {
            "Ends the process: lets go of all that the engine granted, says so over the channel, "
            "exits with status 0. No other Python code runs any more. See src/worker/leaving.h.");
 
+  module.def("encode", &Encode, nb::arg("table"),
+             "A sealed memfd, which the caller owns, with a SIPC message that refers to nothing: "
+             "all of the table's bytes are in it.");
   module.def("shim_loaded", &worker::ShimLoaded);
   module.def(
       "start_shim", [](int broker) { ThrowNotOk(worker::StartShim(base::UniqueFd(broker))); },

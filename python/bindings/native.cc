@@ -4,6 +4,7 @@
 
 #include "bindings.h"
 #include "errors.h"
+#include "worker/operators/text_functions.h"
 #include "worker/operators/view_kernels.h"
 
 NB_MODULE(_native, module) {
@@ -11,6 +12,7 @@ NB_MODULE(_native, module) {
   if (arrow::py::import_pyarrow() != 0) throw nanobind::python_error();
   zerrow::python::ThrowNotOk(arrow::compute::Initialize());
   zerrow::python::ThrowNotOk(zerrow::worker::RegisterViewKernels());
+  zerrow::python::ThrowNotOk(zerrow::worker::RegisterTextFunctions());
   zerrow::python::BindChannel(module);
   zerrow::python::BindHandover(module);
   zerrow::python::BindOperators(module);

@@ -55,6 +55,25 @@ nb::object Sort(nb::handle table, const std::vector<std::pair<std::string, bool>
   return Run(table, [&](const auto& input) { return worker::SortTable(input, order); });
 }
 
+nb::object Take(nb::handle table, nb::handle rows) {
+  const auto chosen = ValueOrThrow(arrow::py::unwrap_chunked_array(rows.ptr()));
+  return Run(table, [&](const auto& input) { return worker::TakeTable(input, chosen); });
+}
+
+nb::object Concat(const std::vector<std::pair<std::string, nb::object>>& tables) {
+  std::vector<worker::NamedTable> inputs;
+  for (const auto& [name, table] : tables) inputs.push_back({name, UnwrapTable(table)});
+  auto output = [&] {
+    nb::gil_scoped_release released;
+    return worker::ConcatTables(inputs);
+  }();
+  return WrapTable(ValueOrThrow(std::move(output)));
+}
+
+nb::object Encode(nb::handle table, const std::vector<std::string>& columns) {
+  return Run(table, [&](const auto& input) { return worker::EncodeColumns(input, columns); });
+}
+
 using MeasureTuple = std::tuple<std::string, std::string, std::string>;
 
 nb::object Aggregate(nb::handle table, const std::vector<std::string>& by,
@@ -73,6 +92,12 @@ void BindOperators(nb::module_& module) {
              "Columns as pairs of name and serialized Arrow expression.");
   module.def("sort_table", &Sort, nb::arg("table"), nb::arg("by"),
              "Sorted by pairs of column and whether descending; stable, nulls last.");
+  module.def("take_table", &Take, nb::arg("table"), nb::arg("rows"),
+             "The rows whose numbers are in a chunked array.");
+  module.def("concat_tables", &Concat, nb::arg("tables"),
+             "All rows of tables that are given as pairs of name, for messages, and table.");
+  module.def("encode_columns", &Encode, nb::arg("table"), nb::arg("columns"),
+             "The table with these columns as dictionaries.");
   module.def("aggregate_table", &Aggregate, nb::arg("table"), nb::arg("by"), nb::arg("measures"),
              "Grouped by columns; measures are (name, function, column or '').");
   module.def("aggregate_functions", &worker::AggregateFunctions);

@@ -20,7 +20,7 @@ from zerrow._decorators import expectation, model, python, resources
 from zerrow._errors import ProjectError
 
 if TYPE_CHECKING:
-    from zerrow import standard_expectations
+    from zerrow import compute, standard_expectations
     from zerrow._run import (
         Connection,
         EngineError,
@@ -47,6 +47,7 @@ __all__ = [
     "RunError",
     "RunResult",
     "__version__",
+    "compute",
     "connect",
     "expectation",
     "model",
@@ -58,6 +59,7 @@ __all__ = [
 
 # Loaded when first asked for: name -> module that has it ("" stands for the module itself).
 _LAZY = {
+    "compute": "",
     "standard_expectations": "",
     "run": "_run",
     "connect": "_run",

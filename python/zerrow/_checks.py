@@ -7,6 +7,7 @@ columns; here is what needs to understand expressions, or the outputs of SQL and
 from collections.abc import Iterable
 
 import pyarrow as pa
+from zerrow import _native
 from zerrow._description import Input, ModelEntry, Project
 from zerrow._errors import ProjectError, did_you_mean
 from zerrow._operators import Operator
@@ -44,6 +45,14 @@ class Columns:
     def schema(self, name: str) -> pa.Schema | None:
         """The columns with their types, None if these aren't known."""
         return self._schemas.get(self._origin(name))
+
+    def names(self, name: str) -> list[str] | None:
+        """The names of the columns, None if these, or their case, aren't certain."""
+        origin = self._origin(name)
+        if origin not in self._exact:
+            return None
+        schema = self._schemas.get(origin)
+        return self._names.get(origin) if schema is None else schema.names
 
     def missing(self, name: str, wanted: Iterable[str]) -> str | None:
         """Says which of the wanted columns certainly isn't there; None if there may be all."""
@@ -87,8 +96,11 @@ def _check_input(model: ModelEntry, entry: Input, columns: Columns, project: Pro
             raise model.error(missing, entry.line)
     if entry.filter is None:
         return
+    from zerrow import _filters
+
     try:
         check_text(entry.filter, entry.model, columns, condition=True)
+        entry.filter_columns = _filters.columns_of(entry.filter)
     except ValueError as problem:
         raise model.error(f"filter {problem}", entry.line) from None
 
@@ -98,6 +110,8 @@ def check_operators(
 ) -> None:
     """Reports conditions, values and columns of operators that can't work."""
     for model, operator in natives:
+        if operator.settings["kind"] == "concat":
+            _check_concat(model, columns, project)
         condition = operator.settings["kind"] == "filter"
         origin = model.inputs[0].model
         for text, line in operator.texts:
@@ -109,6 +123,22 @@ def check_operators(
             missing = columns.missing(origin, [name])
             if missing:
                 project.report(ProjectError(missing, FILE, line, model.name))
+
+
+def _check_concat(model: ModelEntry, columns: Columns, project: Project) -> None:
+    """What the operator says of tables without rows, as far as columns and types are known."""
+    origins = [entry.model for entry in model.inputs]
+    schemas = [columns.schema(origin) for origin in origins]
+    if None in schemas:
+        names = [columns.names(origin) for origin in origins]
+        schemas = [known and pa.schema([(name, pa.null()) for name in known]) for known in names]
+    if None in schemas:
+        return
+    empty = [schema.empty_table() for schema in schemas if schema is not None]
+    try:
+        _native.concat_tables(list(zip(origins, empty, strict=True)))
+    except (ValueError, TypeError) as problem:
+        project.report(model.error(f"concat: {problem}", model.inputs[0].line))
 
 
 def check_text(text: str, origin: str, columns: Columns, *, condition: bool) -> None:

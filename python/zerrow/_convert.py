@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import pyarrow as pa
-from zerrow._tasks import TaskError
+from zerrow._tasks import TaskError, without_columns
 
 _LONGEST_SHOWN = 200  # characters of a value in a message
 
@@ -31,14 +31,23 @@ def from_table(table: pa.Table, form: str) -> Any:  # noqa: ANN401 - the library
 
         # Polars would like one chunk a column, but putting them together copies all.
         frame = cast("pl.DataFrame", pl.from_arrow(table, rechunk=False))
+        if frame.height != table.num_rows:  # as versions do that know no rows without columns
+            raise columns_needed("polars")
         return frame.lazy() if form == "polars_lazy" else frame
     if form == "duckdb":
         import duckdb
         from zerrow._duckdb import use_utc
 
+        if not table.num_columns:
+            raise columns_needed("DuckDB")
         use_utc(duckdb.default_connection())
         return duckdb.from_arrow(table)
     return table.to_reader() if form == "pyarrow_reader" else table
+
+
+def columns_needed(library: str) -> TaskError:
+    """Why a library can't have a table that has rows but no columns."""
+    return TaskError(f"{library} can't hold rows without columns: ask for a column at least")
 
 
 def _without_views(table: pa.Table) -> pa.Table:
@@ -85,6 +94,8 @@ def is_arrow(result: object) -> bool:
 
 def _from_polars(frame: Any) -> pa.Table:  # noqa: ANN401
     """Column by column: a frame's own stream has whole rows and puts the chunks together first."""
+    if not frame.width:
+        return without_columns(frame.height)
     schema = pa.table(frame.clear()).schema  # with polars' notes on its categories
     columns = [pa.chunked_array(series) for series in frame.get_columns()]
     return pa.table(columns, schema=schema)
@@ -93,6 +104,8 @@ def _from_polars(frame: Any) -> pa.Table:  # noqa: ANN401
 def _from_pandas(frame: Any, function: str) -> pa.Table:  # noqa: ANN401
     """Without the index where it only counts the rows; an index with names becomes columns."""
     named = any(name is not None for name in frame.index.names)
+    if not named and not len(frame.columns):
+        return without_columns(len(frame))
     try:
         table = pa.Table.from_pandas(frame, preserve_index=named)
     except (ValueError, TypeError, OverflowError) as problem:  # Arrow's own are among them
@@ -126,7 +139,7 @@ def _from_rows(rows: list[Any], function: str) -> pa.Table:
                 f"{function}() returned dicts that don't make a table: column {_shown(name)}: "
                 f"{_what_arrow_says(problem)}"
             ) from problem
-    return pa.table(columns)
+    return pa.table(columns) if columns else without_columns(len(rows))
 
 
 def _what_arrow_says(problem: Exception) -> str:

@@ -18,6 +18,7 @@ class Input:
     columns: list[str] | None
     filter: str | None
     line: int
+    filter_columns: list[str] = field(default_factory=list)  # that the filter reads, once checked
 
     def to_json(self) -> dict[str, Any]:
         """The entry of a model's `inputs`."""

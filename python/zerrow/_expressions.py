@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.types as pt
 from sqlglot import exp
+from zerrow import _text_functions
 from zerrow._errors import did_you_mean
 from zerrow._literals import (
     ExpressionError,
@@ -81,7 +82,9 @@ def check(tree: exp.Expr) -> None:
         elif isinstance(node, exp.Parameter | exp.Placeholder):
             raise ExpressionError(f"{sql_of(node)} has no value here")
         elif type(node) not in _COMPARISONS and type(node) not in _ARITHMETIC:
-            if type(node) not in _OTHERS:
+            if type(node) in _text_functions.TEXT_FUNCTIONS:
+                _text_functions.check_arguments(node, sql_of(node))
+            elif type(node) not in _OTHERS:
                 raise ExpressionError(f"{sql_of(node)} is not supported here")
             _check_parts(node)
 
@@ -290,6 +293,14 @@ class Compiler:
         floating = pt.is_floating(left.type) or pt.is_floating(right.type)
         function = _ARITHMETIC[type(node)][1 if floating else 0]
         return self._typed(function(left.expression, right.expression), sql_of(node))
+
+    def _text_function(self, node: exp.Expr) -> Operand:
+        operand = self._compile(node.this)
+        if pt.is_null(operand.type):
+            return operand
+        return self._typed(_text_functions.call(node, operand, sql_of(node)), sql_of(node))
+
+    _upper = _lower = _trim = _replace = _substring = _length = _text_function
 
     def _typed(self, expression: pc.Expression, text: str) -> Operand:
         return Operand(expression, self._bind(expression, text), text)

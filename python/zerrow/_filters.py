@@ -2,8 +2,9 @@
 
 They are read by sqlglot (as PostgreSQL's SQL) and become `pyarrow.compute` expressions, which are
 pushed down into Parquet reads and run by Acero. Supported: comparisons, AND, OR, NOT, IN, BETWEEN,
-IS [NOT] NULL/TRUE/FALSE, [NOT] LIKE/ILIKE with a literal pattern, + - * / %, column names (quoted
-or not, and case-sensitive either way) and literals, DATE '...', TIMESTAMP '...' and TIME '...' too.
+IS [NOT] NULL/TRUE/FALSE, [NOT] LIKE/ILIKE with a literal pattern, + - * / %, the text functions of
+`_text_functions`, column names (quoted or not, and case-sensitive either way) and literals, DATE
+'...', TIMESTAMP '...' and TIME '...' too.
 
 Null is SQL's: a comparison with null is null, and only rows for which the condition is true pass.
 Integers divide as integers, an overflow or a division of integers by zero is an error. A text next

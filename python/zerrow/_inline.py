@@ -69,7 +69,7 @@ def _inputs(project_dir: Path, model: dict[str, Any], description: dict[str, Any
     """The model's inputs: sources are read here, models are run by the engine."""
     import zerrow
     from zerrow._tasks import Input, narrow
-    from zerrow._tasks_source import read
+    from zerrow._tasks_source import read_table
 
     sources = {source["table"]: source["files"] for source in description["sources"]}
     parents = [given["model"] for given in model["inputs"] if given["model"] not in sources]
@@ -83,10 +83,12 @@ def _inputs(project_dir: Path, model: dict[str, Any], description: dict[str, Any
     for given in model["inputs"]:
         columns, condition = given["columns"], given["filter"]
         if given["model"] in sources:
-            table = read(sources[given["model"]], columns, condition)
+            needed = columns and list(dict.fromkeys([*columns, *given.get("filter_columns", [])]))
+            table = read_table(sources[given["model"]], needed, condition)
         else:
             assert run is not None
-            table = narrow(run.table(given["model"]), columns, condition)
+            table = run.table(given["model"])
+        table = narrow(table, columns, condition)
         inputs.append(Input(given["parameter"], given["model"], table))
     return inputs
 

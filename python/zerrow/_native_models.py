@@ -35,14 +35,16 @@ def _read(native: NativeEntry, project: Project) -> tuple[ModelEntry, Operator]:
             raise error(f"{text!r}: {problem}", line) from None
 
     operator = read_operator(native, fill)
-    line = native.settings.line_of("input")
     entry = ModelEntry(
         name=native.name,
         kind="native",
         file=FILE,
         line=native.line,
         operator=operator.settings,
-        inputs=[Input("input", native.input, None, None, line)],
+        inputs=[
+            Input("input" if i == 0 else f"input{i + 1}", model, None, None, line)
+            for i, (model, line) in enumerate(operator.inputs)
+        ],
         parameters=[{"argument": name, "name": name} for name in used],
     )
     return entry, operator

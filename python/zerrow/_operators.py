@@ -2,22 +2,25 @@
 
     models:
       - name: busy
-        operator: aggregate        # or filter, project, sort
+        operator: aggregate        # or filter, project, sort, slice, dictionary
         input: flights
         aggregate: {by: [carrier], measures: {n: count, delay: mean(dep_delay)}}
+      - name: both
+        operator: concat           # without settings, of several inputs
+        inputs: [busy, quiet]
 
 The worker's C++ code runs them; this module needs nothing but Python.
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from zerrow._errors import did_you_mean
 from zerrow._project_file import Mapping, NativeEntry, Value, error, plain
 
-OPERATORS = ("filter", "project", "sort", "aggregate")
+OPERATORS = ("filter", "project", "sort", "aggregate", "slice", "concat", "dictionary")
 AGGREGATES = (
     "all",
     "any",
@@ -41,13 +44,15 @@ class Operator:
     """An operator: its settings for the worker, and what there is to check about them.
 
     `texts` are conditions and values, `names` plain columns, each with its line; `output` has the
-    names of the columns that it makes, None if they are the input's.
+    names of the columns that it makes, None if they are the first input's. `inputs` are the names
+    of sources and models, each with its line.
     """
 
     settings: dict[str, Any]
     texts: list[tuple[str, int]]
     names: list[tuple[str, int]]
     output: list[str] | None
+    inputs: list[tuple[str, int]] = field(default_factory=list)
 
 
 def read_operator(entry: NativeEntry, fill: Callable[[str, int], str]) -> Operator:
@@ -60,13 +65,24 @@ def read_operator(entry: NativeEntry, fill: Callable[[str, int], str]) -> Operat
         hint = did_you_mean(entry.operator, OPERATORS)
         line = entry.settings.line_of("operator")
         raise error(f"{what}: there is no operator {entry.operator!r}{hint}", line)
+    if entry.operator == "concat":
+        return _concat(entry.settings, what)
     entry.settings.only("name", "operator", "input", entry.operator)
+    source = (entry.settings.text("input"), entry.settings.line_of("input"))
     settings = entry.settings.mapping(entry.operator, f"{what}: {entry.operator}")
-    if entry.operator == "filter":
+    return replace(_with_settings(entry.operator, settings, fill), inputs=[source])
+
+
+def _with_settings(name: str, settings: Mapping, fill: Callable[[str, int], str]) -> Operator:
+    if name == "filter":
         return _filter(settings, fill)
-    if entry.operator == "project":
+    if name == "project":
         return _project(settings, fill)
-    return _sort(settings) if entry.operator == "sort" else _aggregate(settings)
+    if name == "slice":
+        return _slice(settings, fill)
+    if name == "dictionary":
+        return _dictionary(settings)
+    return _sort(settings) if name == "sort" else _aggregate(settings)
 
 
 def parse_order(text: str) -> tuple[str, bool]:
@@ -118,6 +134,40 @@ def _sort(settings: Mapping) -> Operator:
         raise error("sort: by must list at least one column", settings.line_of("by"))
     names = [(parse_order(text)[0], line) for text, line in by]
     return Operator({"kind": "sort", "by": [text for text, _ in by]}, [], names, None)
+
+
+def _slice(settings: Mapping, fill: Callable[[str, int], str]) -> Operator:
+    settings.only("offset", "length")
+    if "offset" not in settings and "length" not in settings:
+        raise error("slice: give an offset, a length or both", settings.line)
+    rows = {key: _number(settings, key, fill) for key in ("offset", "length") if key in settings}
+    return Operator({"kind": "slice", "offset": 0, "length": None, **rows}, [], [], None)
+
+
+def _number(settings: Mapping, key: str, fill: Callable[[str, int], str]) -> int:
+    """A number of rows, perhaps a parameter's value."""
+    line = settings.line_of(key)
+    text = fill(_text(Value(settings.value(key), line), f"slice: {key}", line), line).strip()
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise error(f"slice: {key} must be a number of rows, not {text!r}", line)
+    return int(text)
+
+
+def _concat(settings: Mapping, what: str) -> Operator:
+    settings.only("name", "operator", "inputs")
+    inputs = _names(settings, "inputs")
+    if not inputs:
+        raise error(f"{what}: inputs must list the tables to join", settings.line_of("inputs"))
+    return Operator({"kind": "concat"}, [], [], None, inputs)
+
+
+def _dictionary(settings: Mapping) -> Operator:
+    settings.only("columns")
+    names = _names(settings, "columns")
+    if not names:
+        line = settings.line_of("columns")
+        raise error("dictionary: columns must list at least one column", line)
+    return Operator({"kind": "dictionary", "columns": [name for name, _ in names]}, [], names, None)
 
 
 def _aggregate(settings: Mapping) -> Operator:

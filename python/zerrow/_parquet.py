@@ -1,4 +1,4 @@
-"""Parquet files: schema, row groups with what their statistics say, and their rows.
+"""Parquet files: schema, row groups with what their statistics say, and their columns.
 
 Files are opened by their path as it is, never as a URI. A problem is a ParquetError that names the
 file; text that isn't UTF-8 is one too, as Arrow decodes it unchecked and libraries die of it.
@@ -6,6 +6,8 @@ file; text that isn't UTF-8 is one too, as Arrow decodes it unchecked and librar
 
 import contextlib
 import decimal
+import os
+import threading
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -14,33 +16,88 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 from zerrow._pruning import Bounds, Family, Group, Plain, bounds_of, family_of, nanoseconds
+from zerrow._widening import widen
 
 
 class ParquetError(ValueError):
     """A file can't be read, and why; it names the file."""
 
 
-class ParquetFile:
-    """An open file; its row groups can be read by several threads at once."""
+Identity = tuple[int, int, int, int, int]  # device, inode, size, mtime and ctime in ns
 
-    def __init__(self, path: str) -> None:
+
+def identity_of(found: os.stat_result) -> Identity:
+    """What no two files, and no two versions of a file, have in common."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+class ParquetFile:
+    """A file, of which the footer is kept; it may be read by several threads at once.
+
+    Once its footer is read it is opened when it is needed, until `close`. It must be the same file
+    each time: `identity`, if it is given, and `check_unchanged` see to that.
+    """
+
+    def __init__(self, path: str, identity: Identity | None = None) -> None:
         self.path = path
+        self.identity = identity
+        self._lock = threading.Lock()
+        self._metadata: pq.FileMetaData | None = None
+        self._file: pq.ParquetFile | None = None
+        opened = self._open()
+        self._metadata = opened.metadata
         with _naming(path, "can't be read as Parquet"):
-            # What 96-bit timestamps hold of years doesn't fit into nanoseconds. Reading ahead into
-            # buffers would be neither safe among threads nor of use for files.
-            self._file = pq.ParquetFile(
-                pa.OSFile(path), coerce_int96_timestamp_unit="us", pre_buffer=False
-            )
-            self._own_schema = self._file.schema_arrow
+            self._own_schema = opened.schema_arrow
         self.schema = _without_views(self._own_schema)
+
+    def _open(self) -> pq.ParquetFile:
+        with self._lock:
+            if self._file is not None:
+                return self._file
+            with _naming(self.path, "can't be read as Parquet"):
+                source = pa.OSFile(self.path)
+                self._check_identity(os.fstat(source.fileno()))
+                # What 96-bit timestamps hold of years doesn't fit into nanoseconds. Reading ahead
+                # would be neither safe among threads nor of use for files.
+                self._file = pq.ParquetFile(
+                    source,
+                    metadata=self._metadata,
+                    coerce_int96_timestamp_unit="us",
+                    pre_buffer=False,
+                )
+            return self._file
+
+    def close(self) -> None:
+        """Lets go of the open file; reads that are going on end well."""
+        with self._lock:
+            self._file = None
+
+    def check_unchanged(self) -> None:
+        """Raises ParquetError if the file at the path is another one now."""
+        with _naming(self.path, "can't be read"):
+            self._check_identity(os.stat(self.path))
+
+    def _check_identity(self, found: os.stat_result) -> None:
+        if self.identity is not None and identity_of(found) != self.identity:
+            raise ParquetError(f"{self.path} changed while it was read; run again")
+
+    @property
+    def _footer(self) -> pq.FileMetaData:
+        assert self._metadata is not None
+        return self._metadata
+
+    def group_rows(self) -> list[int]:
+        """How many rows each row group has."""
+        footer = self._footer
+        return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
 
     def groups(self, columns: Iterable[str] = ()) -> list[Group]:
         """The row groups, with what is known of these columns."""
-        metadata = self._file.metadata
+        footer = self._footer
         leaves = self._leaves(columns)
         groups = []
-        for number in range(metadata.num_row_groups):
-            group = metadata.row_group(number)
+        for number in range(footer.num_row_groups):
+            group = footer.row_group(number)
             known = {
                 name: _bounds(self._own_schema.field(name).type, group.column(leaf), required)
                 for name, (leaf, required) in leaves.items()
@@ -48,30 +105,20 @@ class ParquetFile:
             groups.append(Group(group.num_rows, known))
         return groups
 
-    def read(self, group: int, columns: list[str]) -> pa.Table:
-        """These columns, at least one, of a row group."""
-        try:
-            table = self._decode(group, columns, "can't be decoded")
-        except ParquetError:
-            for name in columns:  # which is it?
-                self._decode(group, [name], f"can't be decoded: column {name!r}")
-            raise
-        for name, column in zip(columns, table.columns, strict=True):
-            with _naming(self.path, f"can't be decoded: column {name!r}"):
-                _check_text(column)
-        schema = pa.schema([self.schema.field(name) for name in columns], self.schema.metadata)
-        return table if table.schema.equals(schema) else table.cast(schema)
-
-    def _decode(self, group: int, columns: list[str], or_else: str) -> pa.Table:
-        with _naming(self.path, or_else):
+    def read(self, groups: range, name: str, type_: pa.DataType) -> pa.ChunkedArray:
+        """A column of row groups that follow each other, as a type that its own widens to."""
+        with _naming(self.path, f"can't be decoded: column {name!r}"):
             # Besides `a.b` this reads field b of a struct a, if there is one.
-            return self._file.read_row_group(group, columns=columns).select(columns)
+            table = self._open().read_row_groups(groups, columns=[name], use_threads=False)
+            column = table.column(name)
+            _check_text(column)
+            return widen(column, type_)
 
     def _leaves(self, columns: Iterable[str]) -> dict[str, tuple[int, bool]]:
         """Columns that aren't nested: their place in the file and whether no null is allowed."""
         wanted = set(columns)
         places: dict[str, list[int]] = {}
-        leaves = self._file.metadata.schema
+        leaves = self._footer.schema
         for place in range(len(leaves) if wanted else 0):
             path = leaves.column(place).path
             if path in wanted:
@@ -88,6 +135,8 @@ class ParquetFile:
 def _naming(path: str, what: str) -> Iterator[None]:
     try:
         yield
+    except ParquetError:
+        raise
     except OSError as problem:
         # Arrow reports what it can't decode as OSError as well; those have no errno.
         reason = "can't be read" if problem.errno else what

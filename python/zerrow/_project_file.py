@@ -40,7 +40,6 @@ class NativeEntry:
 
     name: str
     operator: str
-    input: str
     settings: "Mapping"
     line: int
 
@@ -261,7 +260,7 @@ def _native(item: Value) -> NativeEntry:
     name = entry.text("name")
     entry = Mapping(item.content._entries, item.line, f"model {name!r}")
     operator = entry.text("operator")
-    return NativeEntry(name, operator, entry.text("input"), entry, item.line)
+    return NativeEntry(name, operator, entry, item.line)
 
 
 def _converted(node: yaml.Node) -> Value:

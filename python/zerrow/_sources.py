@@ -13,14 +13,27 @@ from zerrow._project_file import FILE, SourceEntry
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from zerrow._partitions import Value
+
+
+@dataclass
+class SourceFile:
+    """One file: its absolute path, and the values of the columns in its folders' names."""
+
+    path: str
+    partition: "dict[str, Value]"
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of a source's `files`."""
+        return {"path": self.path, "partition": self.partition or None}
 
 
 @dataclass
 class Source:
-    """A table in Parquet files: absolute paths in the order of reading, and their schema."""
+    """A table in Parquet files, in the order of reading, and their common schema."""
 
     table: str
-    files: list[str]
+    files: list[SourceFile]
     schema: "pa.Schema"
     line: int
 
@@ -29,7 +42,7 @@ class Source:
         columns = [{"name": field.name, "type": str(field.type)} for field in self.schema]
         return {
             "table": self.table,
-            "files": self.files,
+            "files": [file.to_json() for file in self.files],
             "columns": columns,
             "file": FILE,
             "line": self.line,
@@ -57,8 +70,9 @@ def resolve_source(entry: SourceEntry, project_dir: Path) -> Source:
     root, files = _find_files(entry, project_dir)
     for file in files:
         _refuse_other_encodings(entry, file)
-        _refuse_partitions(entry, os.path.relpath(file, root))
-    return Source(entry.table, files, _common_schema(entry, files), entry.line)
+    partitions = _partitions(entry, root, files)
+    found = [SourceFile(file, partitions[file]) for file in files]
+    return Source(entry.table, found, _common_schema(entry, found), entry.line)
 
 
 def _error(entry: SourceEntry, message: str) -> ProjectError:
@@ -155,51 +169,26 @@ def _refuse_other_encodings(entry: SourceEntry, file: str) -> None:
         raise _error(entry, f"the path {os.fsencode(file)!r} isn't UTF-8; rename it") from None
 
 
-def _refuse_partitions(entry: SourceEntry, relative: str) -> None:
-    """Folders such as `year=2013/` hold a column in their name, which the files don't have."""
-    for part in Path(relative).parts[:-1]:
-        if "=" in part:
-            raise _error(
-                entry,
-                f"folders such as {part}/ hold the column {part.split('=')[0]!r} in their name, "
-                "which is not supported yet; write the column into the files",
-            )
-
-
-def _common_schema(entry: SourceEntry, files: list[str]) -> "pa.Schema":
-    first = _read_schema(entry, files[0])
-    for name in first.names:
-        if first.names.count(name) > 1:
-            raise _error(entry, f"column {name!r} is there twice in {files[0]}")
-    for file in files[1:]:
-        schema = _read_schema(entry, file)
-        difference = _difference(first, schema, files[0], file)
-        if difference:
-            raise _error(entry, f"its files differ: {difference}")
-    return first
-
-
-def _read_schema(entry: SourceEntry, file: str) -> "pa.Schema":
-    from zerrow._parquet import ParquetError, ParquetFile
+def _partitions(entry: SourceEntry, root: str, files: list[str]) -> "dict[str, dict[str, Value]]":
+    """The columns that folders such as `year=2013/` hold in their name, for each file."""
+    from zerrow._partitions import PartitionError, texts_of, values_of
 
     try:
-        return ParquetFile(file).schema
-    except ParquetError as problem:
+        return values_of({file: texts_of(os.path.relpath(file, root)) for file in files})
+    except PartitionError as problem:
         raise _error(entry, str(problem)) from None
 
 
-def _difference(first: "pa.Schema", other: "pa.Schema", first_file: str, other_file: str) -> str:
-    """What names or types differ; the columns' order and whether they may be null don't matter."""
-    for field in first:
-        index = other.get_field_index(field.name)
-        if index < 0:
-            return f"column {field.name!r} of {first_file} is missing in {other_file}"
-        if other.field(index).type != field.type:
-            return (
-                f"column {field.name!r} is {field.type} in {first_file}, "
-                f"but {other.field(index).type} in {other_file}"
-            )
-    for name in other.names:
-        if name not in first.names:
-            return f"column {name!r} of {other_file} is missing in {first_file}"
-    return ""
+def _common_schema(entry: SourceEntry, files: "list[SourceFile]") -> "pa.Schema":
+    from zerrow._common_schema import FileColumns, SchemaError, common_schema
+    from zerrow._parquet import ParquetError, ParquetFile
+
+    found = []
+    try:
+        for file in files:
+            opened = ParquetFile(file.path)
+            opened.close()
+            found.append(FileColumns(file.path, opened.schema, file.partition))
+        return common_schema(found)
+    except (ParquetError, SchemaError) as problem:
+        raise _error(entry, str(problem)) from None

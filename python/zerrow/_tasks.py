@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from os import close, write
 from time import perf_counter, process_time
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 from zerrow import _native
@@ -27,6 +27,13 @@ class Answer:
     body: dict[str, Any]
     fds: list[int] = field(default_factory=list)
     handover: "_native.Handover | None" = None  # of an output
+
+
+class Tell(Protocol):
+    """Sends the engine a message before the answer, and copies of descriptors."""
+
+    def __call__(self, body: dict[str, Any], fds: list[int] = ..., /) -> None:
+        """Returns when the message is sent."""
 
 
 class TaskError(Exception):
@@ -51,6 +58,11 @@ def narrow(table: pa.Table, columns: list[str] | None, condition: str | None) ->
     return table if columns is None else table.select(columns)
 
 
+def without_columns(rows: int) -> pa.Table:
+    """Rows alone; a table of no columns can't be made otherwise."""
+    return pa.table({"": pa.nulls(rows)}).select([])
+
+
 class Task:
     """The engine's request, with its inputs opened."""
 
@@ -58,12 +70,12 @@ class Task:
         self,
         body: dict[str, Any],
         fds: list[int],
-        tell: Callable[[dict[str, Any]], None],
+        tell: Tell,
         regain: Callable[[], None],
         offer: Offer | None = None,
     ) -> None:
         self.body = body
-        self.tell = tell  # sends the engine a message before the answer
+        self.tell = tell
         self.regain = regain  # to be called when user code has run
         self.offer = offer  # to import for others too
         self.project_dir: str = body["project_dir"]
@@ -104,7 +116,7 @@ class Task:
 
     def _check_columns(self, table: pa.Table) -> None:
         declared = self.body.get("columns")
-        if self.body["kind"] == "source" or declared is None or table.column_names == declared:
+        if declared is None or table.column_names == declared:
             return
         missing = [name for name in declared if name not in table.column_names]
         surplus = [name for name in table.column_names if name not in declared]
@@ -129,6 +141,7 @@ _published: list[pa.Table] = []
 _KINDS = {
     "discover": "zerrow._tasks_discover",
     "source": "zerrow._tasks_source",
+    "filter": "zerrow._tasks_filter",
     "python": "zerrow._tasks_python",
     "expectation": "zerrow._tasks_python",
     "sql": "zerrow._tasks_sql",
@@ -141,7 +154,7 @@ _KINDS = {
 def run(
     body: dict[str, Any],
     fds: list[int],
-    tell: Callable[[dict[str, Any]], None],
+    tell: Tell,
     regain: Callable[[], None],
     offer: Offer | None = None,
 ) -> Answer:

@@ -10,19 +10,23 @@ from zerrow._tasks import Answer, Task, TaskError
 
 
 def run(task: Task) -> Answer:
-    """Publishes what the operator makes of the one input."""
+    """Publishes what the operator makes of its inputs."""
     started = time.perf_counter()
+    operator = task.body["operator"]
     try:
-        table = apply(task.inputs[0].table, task.body["operator"])
+        if operator["kind"] == "concat":
+            table = _native.concat_tables([(entry.model, entry.table) for entry in task.inputs])
+        else:
+            table = apply(task.inputs[0].table, operator)
     except (ValueError, pa.ArrowException, KeyError) as problem:
         text = problem.args[0] if problem.args else problem
-        raise TaskError(f"{task.body['operator']['kind']}: {text}") from problem
+        raise TaskError(f"{operator['kind']}: {text}") from problem
     task.timings["run_s"] = time.perf_counter() - started
     return task.publish(table)
 
 
 def apply(table: pa.Table, operator: dict[str, Any]) -> pa.Table:
-    """The operator's result; ValueError, KeyError or ArrowException if it doesn't fit."""
+    """What an operator of one input makes; ValueError, KeyError or ArrowException if it can't."""
     kind = operator["kind"]
     if kind == "filter":
         return filter_table(table, operator["condition"])
@@ -41,6 +45,10 @@ def apply(table: pa.Table, operator: dict[str, Any]) -> pa.Table:
     if kind == "aggregate":
         measures = [(name, *parse_measure(text)) for name, text in operator["measures"]]
         return _native.aggregate_table(table, operator["by"], measures)
+    if kind == "slice":
+        return table.slice(operator["offset"], operator["length"])
+    if kind == "dictionary":
+        return _native.encode_columns(table, operator["columns"])
     raise TaskError(f"there is no operator {kind!r}")
 
 

@@ -73,6 +73,10 @@ def export(table: pa.Table, path: str) -> dict[str, Any]:
     """Writes the table; the file appears under its name when it is complete, or not at all."""
     import pyarrow.parquet as pq
 
+    if table.num_rows and not table.num_columns:
+        raise TaskError(
+            f"a Parquet file can't hold rows without columns, and these are {table.num_rows}"
+        )
     folder, name = os.path.split(path)
     fd, unfinished = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
     os.close(fd)

@@ -1,142 +1,277 @@
-"""Task "source": reads Parquet files, only the columns and rows that are asked for."""
+"""Task "source": decodes what its readers need of Parquet files and isn't cached, as entries.
 
-import collections
-import functools
+`_scan` decides what that is. Here columns are decoded by all cores, and filters are evaluated on
+blocks to see whether any row passes. An entry goes to the engine as soon as it is there, in a file
+of its own, so that no more than a few columns of a block are in memory here.
+"""
+
+import base64
+import contextlib
+import os
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from zerrow import _native
-from zerrow._parquet import ParquetError, ParquetFile
-from zerrow._pruning import Always, Filter, may_skip
-from zerrow._tasks import Answer, Task, TaskError
+from zerrow._parquet import ParquetError
+from zerrow._pruning import Always
+from zerrow._scan import Plan, Read, Step, Unit
+from zerrow._source_files import SourceFiles
+from zerrow._tasks import Answer, Task, TaskError, without_columns
 
-# Pieces that a filter has left smaller than this are put together.
-_MIN_CHUNK_ROWS = 1 << 17
+# So few wait to be sent that neither descriptors nor memory add up.
+_MOST_UNSENT = 64
+_MOST_UNSENT_BYTES = 32 << 20
+
+T = TypeVar("T")
 
 
 def run(task: Task) -> Answer:
-    """Reads with all cores; the filter is applied to row groups first and then to each row."""
+    """Sends the engine all entries; answers which blocks there are and each read needs."""
     started = time.perf_counter()
     try:
-        table = read(task.body["files"], task.body.get("columns"), task.body.get("filter"))
+        files = SourceFiles(task.body["files"])
+        _check_columns(task.body.get("columns"), files.schema)
+        have = {(file, group, name) for file, group, name in task.body.get("have") or ()}
+        scan = Scan(files, task.body["reads"], have, _native.encode)
+        with _Outbox(task) as outbox:
+            for entry in scan.entries():
+                outbox.add(entry)
+        files.check_unchanged()
     except (OSError, ValueError, pa.ArrowException) as problem:
         raise TaskError(f"source {task.body['table']!r} can't be read: {problem}") from problem
     task.timings["run_s"] = time.perf_counter() - started
-    return task.publish(table)
+    task.timings["cpu_s"] = time.process_time()
+    return Answer({"op": "scanned", **scan.found(), "timings": task.timings})
 
 
-def read(files: list[str], columns: list[str] | None, condition: str | None) -> pa.Table:
-    """The rows of all files, in the files' order, for which the condition is true."""
-    first = ParquetFile(files[0])
-    columns = first.schema.names if columns is None else columns
-    request = _Request(columns) if condition is None else _filtered(columns, condition, first)
-    # A chunk for each row group: few enough that all its buffers are large and can be shared.
-    pieces = list(_in_order(_reads(request, first, files)))
-    table = _joined(pieces, columns, first.schema)
-    if condition is not None and table.num_rows < len(pieces) * _MIN_CHUNK_ROWS:
-        table = table.combine_chunks() if columns else table
-    return table
+def read_table(
+    entries: Sequence[dict[str, Any]], columns: list[str] | None, condition: str | None = None
+) -> pa.Table:
+    """The columns of all blocks that may have rows for the condition, which isn't applied."""
+    files = SourceFiles(entries)
+    names = files.schema.names if columns is None else columns
+    scan = Scan(files, [{"columns": names, "filter": condition}], set(), lambda table: table)
+    found = {(entry.block, entry.column): entry.result[0] for entry in scan.entries()}
+    blocks = scan.plan.needed_blocks(0)
+    if not names:
+        return without_columns(sum(scan.plan.blocks[block].rows for block in blocks))
+    schema = pa.schema([files.schema.field(name) for name in names], files.schema.metadata)
+    pieces = [pa.table([found[block, name] for name in names], schema=schema) for block in blocks]
+    return pa.concat_tables(pieces) if pieces else schema.empty_table()
 
 
-_EVERY_ROW = Always(True)
-
-
-@dataclass
-class _Request:
-    """What is asked for of each row group."""
-
-    columns: list[str]
-    filtered: list[str] = field(default_factory=list)  # columns that the filter reads
-    serialized: bytes | None = None  # the filter, for Arrow
-    prunable: Filter = _EVERY_ROW
-
-
-def _filtered(columns: list[str], condition: str, first: ParquetFile) -> _Request:
-    from zerrow import _filters
-
-    expression = _filters.compile_condition(condition, first.schema)
-    return _Request(
-        columns,
-        _filters.columns_of(condition),
-        _filters.serialize(expression),
-        _filters.prunable(condition, first.schema),
-    )
-
-
-def _reads(
-    request: _Request, first: ParquetFile, files: list[str]
-) -> Iterator[Callable[[], pa.Table]]:
-    """A function for each row group that may have rows; a file is opened when its turn comes."""
-    for path in files:
-        file = first if path == first.path else ParquetFile(path)
-        _check_types(request, first, file)
-        for number, group in enumerate(file.groups(request.filtered)):
-            # It is Arrow that filters the rows.
-            if not may_skip(request.prunable, group, "arrow"):
-                yield functools.partial(_read_group, request, file, number, group.rows)
-
-
-def _read_group(request: _Request, file: ParquetFile, number: int, rows: int) -> pa.Table:
-    needed = list(dict.fromkeys([*request.columns, *request.filtered]))
-    table = file.read(number, needed) if needed else _without_columns(rows)
-    if request.serialized is not None:
-        table = _native.filter_table(table, request.serialized)
-    return table.select(request.columns)
-
-
-def _in_order(reads: Iterator[Callable[[], pa.Table]]) -> Iterator[pa.Table]:
-    """What the functions return. Each decodes its columns in parallel; several run at once too.
-
-    Only so many are begun before their turn that open files don't add up.
-    """
-    threads = pa.cpu_count()
-    begun: collections.deque[Future[pa.Table]] = collections.deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
-        try:
-            for read_group in reads:
-                begun.append(pool.submit(read_group))
-                if len(begun) > 2 * threads:
-                    yield begun.popleft().result()
-            while begun:
-                yield begun.popleft().result()
-        finally:
-            for left in begun:
-                left.cancel()
-
-
-def _check_types(request: _Request, first: ParquetFile, file: ParquetFile) -> None:
-    """Files agreed when the project was read; here they have changed since."""
-    for name in dict.fromkeys([*request.columns, *request.filtered]):
-        index = file.schema.get_field_index(name)
-        if index < 0:
-            raise ParquetError(f"{file.path} has no column {name!r} (any more)")
-        expected = first.schema.field(name).type
-        if file.schema.field(index).type != expected:
+def _check_columns(declared: list[dict[str, str]] | None, schema: pa.Schema) -> None:
+    """Files may be others since the project was read."""
+    if declared is None:
+        return
+    were = {column["name"]: column["type"] for column in declared}
+    are = {column.name: str(column.type) for column in schema}
+    for name in {**were, **are}:
+        if were.get(name) != are.get(name):
             raise ParquetError(
-                f"column {name!r} is {file.schema.field(index).type} in {file.path}, "
-                f"but {expected} in {first.path}"
+                f"its files have changed since the project was read: column {name!r} was "
+                f"{were.get(name, 'not there')} and is {are.get(name, 'gone')}; run again"
             )
 
 
-def _joined(pieces: list[pa.Table], columns: list[str], schema: pa.Schema) -> pa.Table:
-    if not columns:
-        return _without_columns(sum(piece.num_rows for piece in pieces))
-    fields = []
-    for name in columns:
-        own = [piece.schema.field(name) for piece in pieces]
-        nullable = any(one.nullable for one in own) if own else schema.field(name).nullable
-        fields.append(schema.field(name).with_nullable(nullable))
-    common = pa.schema(fields, schema.metadata)
-    if not pieces:
-        return common.empty_table()
-    return pa.concat_tables(
-        [pa.Table.from_arrays(piece.columns, schema=common) for piece in pieces]
-    )
+@dataclass
+class Entry(Generic[T]):
+    """A decoded column of a block, and what was made of it."""
+
+    block: int
+    column: str
+    rows: int
+    decode_s: float
+    result: T
 
 
-def _without_columns(rows: int) -> pa.Table:
-    """Rows alone; a table of no columns can't be made otherwise."""
-    return pa.table({"": pa.nulls(rows)}).select([])
+class Scan(Generic[T]):
+    """Decodes what is needed, each column of a block once; `finish` is called by its threads."""
+
+    def __init__(
+        self,
+        files: SourceFiles,
+        reads: Sequence[dict[str, Any]],
+        have: set[tuple[int, int, str]],
+        finish: Callable[[pa.Table], T],
+    ) -> None:
+        self._files = files
+        self._finish = finish
+        self._conditions: list[bytes | None] = []  # for Arrow
+        # Columns that filters are evaluated on, until all of a block are there.
+        self._evaluated: set[Unit] = set()
+        self._kept: dict[Unit, pa.ChunkedArray] = {}
+        parsed = [self._parsed(read) for read in reads]
+        needed = [files.needed_parts(read.filter, read.filter_columns) for read in parsed]
+        self.plan = Plan(files.parts, parsed, needed, have)
+
+    def _parsed(self, read: dict[str, Any]) -> Read:
+        columns, condition = tuple(read["columns"]), read.get("filter")
+        if condition is None:
+            self._conditions.append(None)
+            return Read(columns, Always(True))
+        from zerrow import _filters
+
+        schema = self._files.schema
+        expression = _filters.compile_condition(condition, schema)
+        self._conditions.append(_filters.serialize(expression))
+        filter_columns = tuple(_filters.columns_of(condition))
+        every = tuple(dict.fromkeys([*columns, *filter_columns]))
+        return Read(every, _filters.prunable(condition, schema), filter_columns)
+
+    def entries(self) -> Iterator[Entry[T]]:
+        """All that is decoded, as it gets ready."""
+        with _pool() as completed:
+            steps = {step.block: step for step in self.plan.first_steps()}
+            left = {block: len(step.columns) for block, step in steps.items()}
+            units = [(step.block, name) for step in steps.values() for name in step.columns]
+            self._evaluated = {
+                (step.block, name)
+                for step in steps.values()
+                for read in step.reads
+                for name in self.plan.reads[read].filter_columns
+            }
+            for entry in completed(self._decode, units):
+                yield entry
+                left[entry.block] -= 1
+                if left[entry.block] == 0:
+                    self._drop(steps[entry.block])
+            yield from completed(self._decode, self.plan.rest())
+
+    def _drop(self, step: Step) -> None:
+        """Has the plan drop the block for reads whose filter none of its rows passes."""
+        for read in step.reads:
+            names = self.plan.reads[read].filter_columns
+            if not self._any_passes(
+                read, pa.table({name: self._kept[step.block, name] for name in names})
+            ):
+                self.plan.drop(read, step.block)
+        for name in step.columns:
+            self._kept.pop((step.block, name), None)
+
+    def _any_passes(self, read: int, table: pa.Table) -> bool:
+        condition = self._conditions[read]
+        assert condition is not None
+        try:
+            passes = _native.project_table(table, [("passes", condition)])
+        except (ValueError, pa.ArrowException):
+            return True  # a division by zero, perhaps: whoever applies the filter reports it
+        return pc.any(passes.column(0)).as_py() is True
+
+    def _decode(self, unit: Unit) -> Entry[T]:
+        index, name = unit
+        block = self.plan.blocks[index]
+        started = time.perf_counter()
+        columns = [self._files.read(part, name) for part in block.parts]
+        schema = self._files.schema
+        if len(block.parts) == 1:
+            schema = self._files.schema_of(block.parts[0].file)
+        schema = pa.schema([schema.field(name)])
+        chunks = [chunk for column in columns for chunk in column.chunks]
+        table = pa.table([pa.chunked_array(chunks, schema[0].type)], schema=schema)
+        if len(chunks) > 1:
+            table = table.combine_chunks()
+        decode_s = time.perf_counter() - started
+        if unit in self._evaluated:
+            self._kept[unit] = table.column(0)
+        return Entry(index, name, block.rows, decode_s, self._finish(table))
+
+    def found(self) -> dict[str, Any]:
+        """What the engine is told in the end."""
+        schemas: dict[str, int] = {}
+        files = []
+        for file, parts in enumerate(self._files.parts):
+            schema = base64.b64encode(self._files.schema_of(file).serialize()).decode()
+            blocks = [[part.first_group, part.groups, part.rows] for part in parts]
+            files.append({"schema": schemas.setdefault(schema, len(schemas)), "blocks": blocks})
+        return {
+            "schemas": list(schemas),
+            "files": files,
+            "blocks": [
+                [None, block.rows]
+                if block.position is None
+                else [block.parts[0].file, block.position]
+                for block in self.plan.blocks
+            ],
+            "reads": [self.plan.needed_blocks(read) for read in range(len(self.plan.reads))],
+        }
+
+
+class _Outbox:
+    """Sends entries, whose results are descriptors, to the engine."""
+
+    def __init__(self, task: Task) -> None:
+        self._tell = task.tell
+        self._entries: list[dict[str, Any]] = []
+        self._fds: list[int] = []
+        self._bytes = 0
+
+    def add(self, entry: Entry[int]) -> None:
+        """Takes the descriptor."""
+        self._fds.append(entry.result)
+        self._entries.append(
+            {
+                "block": entry.block,
+                "column": entry.column,
+                "rows": entry.rows,
+                "decode_s": entry.decode_s,
+            }
+        )
+        self._bytes += os.fstat(entry.result).st_size
+        if len(self._fds) >= _MOST_UNSENT or self._bytes >= _MOST_UNSENT_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._fds:
+            self._tell({"op": "decoded", "entries": self._entries}, self._fds)
+        self._close()
+
+    def _close(self) -> None:
+        for fd in self._fds:
+            os.close(fd)
+        self._entries, self._fds, self._bytes = [], [], 0
+
+    def __enter__(self) -> "_Outbox":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._flush()
+        else:
+            self._close()
+
+
+@contextlib.contextmanager
+def _pool() -> "Iterator[Callable[[Callable[[Unit], T], Iterable[Unit]], Iterator[T]]]":
+    """A function that yields what work makes of units, by all cores, in whatever order.
+
+    One more than there are cores is under way, so that none waits for the engine.
+    """
+    threads = pa.cpu_count()
+    running: set[Future[Any]] = set()
+
+    def completed(work: Callable[[Unit], T], units: Iterable[Unit]) -> Iterator[T]:
+        for unit in units:
+            running.add(pool.submit(work, unit))
+            if len(running) > threads:
+                yield from finished()
+        while running:
+            yield from finished()
+
+    def finished() -> Iterator[Any]:
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        running.difference_update(done)
+        while done:
+            yield done.pop().result()
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+        try:
+            yield completed
+        finally:
+            for left in running:
+                left.cancel()

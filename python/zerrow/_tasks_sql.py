@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from zerrow._convert import columns_needed
 from zerrow._duckdb import use_utc
 from zerrow._tasks import Answer, Task, TaskError
 
@@ -24,6 +25,8 @@ def run(task: Task) -> Answer:
     query = {"datafusion": _datafusion, "duckdb": _duckdb}[engine]
     try:
         table = query({given.parameter: given.table for given in task.inputs}, task.body["sql"])
+    except TaskError:
+        raise
     except Exception as problem:
         raise TaskError(_explain(engine, problem)) from problem
     task.timings["run_s"] = time.perf_counter() - started
@@ -66,6 +69,8 @@ def _duckdb(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
     with duckdb.connect() as connection:
         use_utc(connection)
         for name, table in inputs.items():
+            if not table.num_columns:
+                raise columns_needed("DuckDB")
             connection.register(name, table)
         return connection.sql(sql).to_arrow_table()
 

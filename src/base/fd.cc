@@ -4,8 +4,11 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -98,6 +101,23 @@ arrow::Status WriteAll(int fd, std::string_view bytes) {
       return ErrnoStatus(errno, "write");
     }
     bytes.remove_prefix(static_cast<size_t>(written));
+  }
+  return arrow::Status::OK();
+}
+
+arrow::Status WriteParts(int fd, std::vector<std::string_view> parts) {
+  std::array<iovec, 256> vectors;
+  auto part = parts.begin();
+  while (part != parts.end()) {
+    const auto count = std::min<size_t>(vectors.size(), static_cast<size_t>(parts.end() - part));
+    for (size_t i = 0; i < count; ++i) {
+      vectors[i] = {.iov_base = const_cast<char*>(part[i].data()), .iov_len = part[i].size()};
+    }
+    const ssize_t written = ::writev(fd, vectors.data(), static_cast<int>(count));
+    if (written < 0 && errno != EINTR) return ErrnoStatus(errno, "write");
+    auto left = static_cast<size_t>(std::max<ssize_t>(written, 0));
+    while (part != parts.end() && left >= part->size()) left -= (part++)->size();
+    if (left > 0) part->remove_prefix(left);
   }
   return arrow::Status::OK();
 }

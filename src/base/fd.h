@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace zerrow::base {
 
@@ -55,6 +56,8 @@ arrow::Result<int64_t> SealedSize(int fd);
 arrow::Result<UniqueFd> Duplicate(int fd);
 arrow::Result<int64_t> FileSize(int fd);
 arrow::Status WriteAll(int fd, std::string_view bytes);
+/// The parts one after the other, in as few calls as there may be.
+arrow::Status WriteParts(int fd, std::vector<std::string_view> parts);
 /// The whole file or pipe up to its end. CapacityError if it holds more than `limit_bytes`.
 arrow::Result<std::string> ReadAll(int fd, int64_t limit_bytes);
 

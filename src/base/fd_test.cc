@@ -7,6 +7,8 @@
 
 #include <cerrno>
 #include <string>
+#include <thread>
+#include <vector>
 
 namespace zerrow::base {
 namespace {
@@ -35,6 +37,37 @@ TEST(Memfd, SealedOneCannotBeWrittenOrResized) {
   EXPECT_EQ(FileSize(fd.get()).ValueOrDie(), 3);
   EXPECT_EQ(::pwrite(fd.get(), "x", 1, 0), -1);
   EXPECT_EQ(::ftruncate(fd.get(), 1), -1);
+}
+
+TEST(Memfd, PartsAreWrittenOneAfterTheOther) {
+  std::string whole;
+  std::vector<std::string> texts;
+  for (int i = 0; i < 3000; ++i)
+    texts.push_back(std::string(i % 100, static_cast<char>('a' + i % 26)));
+  for (const std::string& text : texts) whole += text;
+  UniqueFd fd = MakeMemfd("test").ValueOrDie();
+  ASSERT_TRUE(WriteParts(fd.get(), {texts.begin(), texts.end()}).ok());
+  ASSERT_TRUE(WriteParts(fd.get(), {}).ok());
+  ASSERT_TRUE(WriteParts(fd.get(), {"", "end", ""}).ok());
+  ASSERT_EQ(::lseek(fd.get(), 0, SEEK_SET), 0);
+  EXPECT_EQ(ReadAll(fd.get(), 1 << 20).ValueOrDie(), whole + "end");
+  EXPECT_TRUE(WriteParts(-1, {"a"}).IsIOError());
+}
+
+// A pipe takes only part of what is written at once.
+TEST(Memfd, PartsOfWhichOnlySomeAreTakenAtOnce) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  const UniqueFd read_end(ends[0]);
+  UniqueFd write_end(ends[1]);
+  const std::string a(300001, 'a'), b(77777, 'b'), c(123456, 'c');
+  std::string got;
+  std::thread reader([&] { got = ReadAll(read_end.get(), 1 << 20).ValueOrDie(); });
+  const arrow::Status status = WriteParts(write_end.get(), {a, b, c});
+  write_end.reset();
+  reader.join();
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(got, a + b + c);
 }
 
 TEST(Memfd, FreshOneIsNotSealed) {

@@ -48,7 +48,8 @@ constexpr std::string_view kRunFooter = R"(Examples:
 
 The table at the end, of each model's output: new = handed over by reference, first stored by this
 model; reshared = references to memory of its inputs; copied = copied on the way out (tables
-below a few KiB are); duplicate = new bytes equal to an input's. peak = memory of its process.)";
+below a few KiB are); cached = columns of a source that the engine had decoded before; duplicate = new
+bytes equal to an input's. peak = memory of its process.)";
 
 constexpr std::string_view kShowFooter = R"(Examples:
   zerrow show late_flights                   ten rows with their types
@@ -69,7 +70,17 @@ constexpr std::string_view kEngineFooter = R"(Examples:
 
 It listens in $XDG_RUNTIME_DIR/zerrow, or /tmp/zerrow-UID where that isn't set. Settings, in
 $XDG_CONFIG_HOME/zerrow/config.toml (else ~/.config): engine = "auto", "own" or "resident"; idle
-memory goes back after rest_after_s (60) and zygotes_end_after_s (600) seconds without a run.)";
+memory goes back after rest_after_s (60) and zygotes_end_after_s (600) seconds without a run;
+cache_size = "2GiB" is what decoded columns may take.)";
+
+constexpr std::string_view kCacheFooter = R"(Examples:
+  zerrow cache ls                            decoded columns by file and row group
+  zerrow cache ls -O json | jq '[.entries[].saved_s] | add'
+  zerrow cache clear
+
+A column of a file's row group is decoded once for all runs of an engine. It is kept until the file
+changes, the room (--cache-size) is needed for what is worth more, or the engine has been idle for
+zygotes_end_after_s. Without a resident engine each command has a cache for its own run.)";
 
 /// What options are parsed into before it becomes Arguments.
 struct Raw {
@@ -82,6 +93,7 @@ struct Raw {
   std::string model;
   int64_t shown_rows = kShownRows;
   std::string engine;
+  uint64_t cache_bytes = 0;
 };
 
 std::string CheckParameter(const std::string& text) {
@@ -125,6 +137,14 @@ void AddEngineChoice(CLI::App* app, Raw* raw) {
       ->check(CLI::IsMember({"auto", "own", "resident"}));
 }
 
+void AddCacheSize(CLI::App* app, Raw* raw, const char* description) {
+  app->add_option("--cache-size", raw->cache_bytes, description)
+      ->option_text("SIZE")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+      ->check(CLI::Range(uint64_t{0}, uint64_t{INT64_MAX}))
+      ->each([raw](const std::string&) { raw->arguments.cache_bytes = 0; });
+}
+
 void AddFormat(CLI::App* app, Raw* raw) {
   app->add_option("-O,--format", raw->format, "How to print the result: text (default) or json")
       ->option_text("FORMAT")
@@ -156,6 +176,13 @@ void AddExecution(CLI::App* app, Raw* raw) {
       "--account", run.account,
       "Find bytes that a library copied without changing them (duplicate bytes), and report\n"
       "with -O json where the time of each handover went; slower");
+  app->add_flag_callback(
+      "--no-cache", [&run] { run.cache = false; },
+      "Decode every column anew, and keep none for other runs");
+  AddCacheSize(
+      app, raw,
+      "What an engine of the command's own keeps of decoded columns, such as 2GiB (default: "
+      "a quarter of the memory); the resident one has its own");
   app->add_flag_callback(
       "--no-content-reshare", [&run] { run.content_reshare = false; },
       "Store again what a library copied without changing it, instead of finding it by content");
@@ -211,6 +238,10 @@ void AddEngine(CLI::App* app, Raw* raw) {
   CLI::App* start = engine->add_subcommand("start", "Start it, in the background");
   start->add_flag("--foreground", raw->arguments.foreground,
                   "Stay here until it is stopped: for systemd, containers");
+  AddCacheSize(
+      start, raw,
+      "How many bytes of decoded columns it keeps, such as 2GiB (default: a quarter of the "
+      "memory, or the setting cache_size)");
   AddFormat(start, raw);
   AddLogLevel(start, raw);
   start->callback([raw] { raw->arguments.command = Command::kEngineStart; });
@@ -221,6 +252,20 @@ void AddEngine(CLI::App* app, Raw* raw) {
   AddFormat(status, raw);
   status->callback([raw] { raw->arguments.command = Command::kEngineStatus; });
   for (CLI::App* command : engine->get_subcommands({})) command->group("Commands");
+}
+
+void AddCache(CLI::App* app, Raw* raw) {
+  CLI::App* cache = app->add_subcommand(
+      "cache", "Look at or empty the resident engine's cache of decoded Parquet columns");
+  cache->require_subcommand(1);
+  cache->footer(std::string(kCacheFooter));
+  CLI::App* list = cache->add_subcommand("ls", "What it keeps, and what that has saved");
+  AddFormat(list, raw);
+  list->callback([raw] { raw->arguments.command = Command::kCacheList; });
+  CLI::App* clear = cache->add_subcommand("clear", "Empty it; what runs use they keep");
+  AddFormat(clear, raw);
+  clear->callback([raw] { raw->arguments.command = Command::kCacheClear; });
+  for (CLI::App* command : cache->get_subcommands({})) command->group("Commands");
 }
 
 void AddOthers(CLI::App* app, Raw* raw) {
@@ -258,6 +303,7 @@ Arguments Finish(Raw raw) {
     run.parameters[text.substr(0, equals)] = text.substr(equals + 1);
   }
   run.backend = ParseBackend(raw.backend).value_or(BackendKind::kAuto);  // checked above
+  if (arguments.cache_bytes) arguments.cache_bytes = static_cast<int64_t>(raw.cache_bytes);
   if (!raw.engine.empty()) arguments.engine = ParseEngineChoice(raw.engine);
   if (raw.format == "json") arguments.format = OutputFormat::kJson;
   if (!raw.output_dir.empty()) run.output_dir = raw.output_dir;
@@ -335,6 +381,7 @@ std::variant<Arguments, Message> ParseArguments(int argc, const char* const* arg
   AddRun(&app, &raw);
   AddShow(&app, &raw);
   AddEngine(&app, &raw);
+  AddCache(&app, &raw);
   AddOthers(&app, &raw);
   for (CLI::App* command : app.get_subcommands({})) command->group("Commands");
   app.footer(std::string(kMainFooter));

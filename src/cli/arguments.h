@@ -22,7 +22,9 @@ enum class Command {
   kVersion,
   kEngineStart,
   kEngineStop,
-  kEngineStatus
+  kEngineStatus,
+  kCacheList,
+  kCacheClear
 };
 enum class OutputFormat { kText, kJson };
 
@@ -46,6 +48,7 @@ struct Arguments {
   std::string new_project_dir;              // init
   std::optional<EngineChoice> engine;       // of run, show and explain
   bool foreground = false;                  // engine start
+  std::optional<int64_t> cache_bytes;       // engine start, and of a command's own engine
 };
 
 /// There is nothing to do but to print: help, or a usage error.

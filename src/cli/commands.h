@@ -18,6 +18,8 @@ int InitProject(const Arguments& arguments);
 int StartEngine(const Arguments& arguments);
 int StopEngine(const Arguments& arguments);
 int EngineStatus(const Arguments& arguments);
+int ListCache(const Arguments& arguments);
+int ClearCache(const Arguments& arguments);
 /// Prints an error that isn't a run's; the exit code that goes with it.
 int Fail(const arrow::Status& status);
 /// Becomes `python -m zerrow._inline`; returns only if that fails.

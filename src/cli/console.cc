@@ -56,11 +56,12 @@ void Console::OnPlanned(const std::vector<ModelReport>& models) {
     name_width_ = std::max(name_width_, DisplayWidth(model.name));
   }
   name_width_ = std::min(name_width_, kMaxNameWidth);
-  const auto sources = std::count_if(models.begin(), models.end(), [](const ModelReport& model) {
-    return model.kind == ModelKind::kSource;
-  });
-  Print(fmt::format("running {} on {}\n",
-                    FormatPlural(static_cast<int64_t>(models.size()) - sources, "model"),
+  const auto count = [&](ModelKind kind) {
+    return std::ranges::count(models, kind, &ModelReport::kind);
+  };
+  const auto sources = count(ModelKind::kSource);
+  const auto rest = static_cast<int64_t>(models.size()) - sources - count(ModelKind::kFilter);
+  Print(fmt::format("running {} on {}\n", FormatPlural(rest, "model"),
                     FormatPlural(sources, "source")));
 }
 

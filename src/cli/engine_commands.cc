@@ -13,6 +13,7 @@
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/render.h"
+#include "cli/resident.h"
 #include "cli/settings.h"
 #include "cli/surroundings.h"
 #include "server/client.h"
@@ -32,20 +33,16 @@ constexpr std::string_view kReady = "ready";
 
 constexpr std::chrono::seconds kGlance{2};
 
-arrow::Result<std::shared_ptr<server::Connection>> Connect(
-    const server::Patience& patience = server::Patience()) {
-  ARROW_ASSIGN_OR_RAISE(const auto address, server::Address::Open(server::RuntimeFolder()));
-  return server::Connection::Open(address, ZERROW_VERSION, patience);
-}
-
-arrow::Result<std::unique_ptr<server::Server>> MakeServer(const server::Address& address) {
+arrow::Result<std::unique_ptr<server::Server>> MakeServer(const Arguments& arguments,
+                                                          const server::Address& address) {
   ARROW_ASSIGN_OR_RAISE(const Settings settings, ReadSettings(SettingsPath()));
   engine::EngineOptions options = EngineOptionsHere();
   options.rest_after = settings.rest_after;
   options.zygote_idle = settings.zygotes_end_after;
+  options.cache_bytes = arguments.cache_bytes ? arguments.cache_bytes : settings.cache_bytes;
   auto made = server::Server::Make(address, ZERROW_VERSION, std::move(options));
   if (!made.status().IsAlreadyExists()) return made;
-  const auto running = Connect(server::Patience(kGlance));
+  const auto running = ConnectToEngine(server::Patience(kGlance));
   return Status::AlreadyExists(
       "the resident engine runs already",
       running.ok() ? fmt::format(", as process {}", (*running)->welcome().pid) : "");
@@ -60,11 +57,12 @@ void PrintStarted(const Arguments& arguments, pid_t pid, const server::Address& 
 }
 
 // Until it is stopped. `ready` is called when clients are served.
-Status ServeHere(const server::Address& address, const std::function<void()>& ready) {
+Status ServeHere(const Arguments& arguments, const server::Address& address,
+                 const std::function<void()>& ready) {
   ARROW_ASSIGN_OR_RAISE(const auto token, engine::CancelToken::Make());
   const InterruptHandler interrupt(token, "the engine");
   ::signal(SIGPIPE, SIG_IGN);
-  ARROW_ASSIGN_OR_RAISE(const auto server, MakeServer(address));
+  ARROW_ASSIGN_OR_RAISE(const auto server, MakeServer(arguments, address));
   ready();
   return server->Serve(token);
 }
@@ -87,7 +85,7 @@ void CloseInherited(int but) {
   ::close_range(static_cast<unsigned>(but) + 1, ~0U, 0);
 }
 
-[[noreturn]] void ServeInBackground(int told) {
+[[noreturn]] void ServeInBackground(const Arguments& arguments, int told) {
   CloseInherited(told);
   const auto address = server::Address::Make(server::RuntimeFolder());
   Status status = address.ok() ? BecomeBackground(*address) : address.status();
@@ -99,7 +97,7 @@ void CloseInherited(int but) {
     [[maybe_unused]] const Status written = base::WriteAll(told, kReady);
     ::close(told);
   };
-  if (status.ok()) status = ServeHere(*address, tell);
+  if (status.ok()) status = ServeHere(arguments, *address, tell);
   if (!status.ok() && !ready) {
     [[maybe_unused]] const Status written = base::WriteAll(told, status.message());
   }
@@ -107,14 +105,14 @@ void CloseInherited(int but) {
 }
 
 // Forks while this process has no other thread.
-arrow::Result<pid_t> StartInBackground() {
+arrow::Result<pid_t> StartInBackground(const Arguments& arguments) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return base::ErrnoStatus(errno, "pipe");
   const base::UniqueFd reader(ends[0]);
   base::UniqueFd writer(ends[1]);
   const pid_t pid = ::fork();
   if (pid < 0) return base::ErrnoStatus(errno, "fork");
-  if (pid == 0) ServeInBackground(writer.get());
+  if (pid == 0) ServeInBackground(arguments, writer.get());
   writer.reset();
   ARROW_ASSIGN_OR_RAISE(const std::string told, base::ReadAll(reader.get(), kMaxReadyBytes));
   if (told == kReady) return pid;
@@ -128,17 +126,17 @@ int StartEngine(const Arguments& arguments) {
   if (!address.ok()) return Fail(address.status());
   if (arguments.foreground) {
     const Status served =
-        ServeHere(*address, [&] { PrintStarted(arguments, ::getpid(), *address); });
+        ServeHere(arguments, *address, [&] { PrintStarted(arguments, ::getpid(), *address); });
     return served.ok() ? kExitSuccess : Fail(served);
   }
-  const auto pid = StartInBackground();
+  const auto pid = StartInBackground(arguments);
   if (!pid.ok()) return Fail(pid.status());
   PrintStarted(arguments, *pid, *address);
   return kExitSuccess;
 }
 
 int StopEngine(const Arguments& arguments) {
-  const auto connection = Connect();
+  const auto connection = ConnectToEngine();
   const bool none = connection.status().IsKeyError();
   if (!connection.ok() && !none) return Fail(connection.status());
   const arrow::Result<int64_t> runs = none ? 0 : (*connection)->Stop();
@@ -155,7 +153,7 @@ int StopEngine(const Arguments& arguments) {
 }
 
 int EngineStatus(const Arguments& arguments) {
-  const auto connection = Connect();
+  const auto connection = ConnectToEngine();
   if (!connection.ok() && !connection.status().IsKeyError()) return Fail(connection.status());
   const bool running = connection.ok();
   json document = {{"running", running}};

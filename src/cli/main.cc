@@ -54,6 +54,10 @@ int Execute(const Arguments& arguments) {
       return StopEngine(arguments);
     case Command::kEngineStatus:
       return EngineStatus(arguments);
+    case Command::kCacheList:
+      return ListCache(arguments);
+    case Command::kCacheClear:
+      return ClearCache(arguments);
   }
   return kExitUsage;
 }

@@ -51,8 +51,11 @@ bool AnyDuplicates(const RunReport& report) {
 struct Layout {
   size_t name_width = kMaxNameWidth;
   bool kind = true;
-  bool details = true;  // rows, CPU and peak memory
+  bool details = true;  // rows, what came from the cache, CPU and peak memory
+  bool sources = false;
   bool duplicates = false;
+
+  bool cached() const { return details && sources; }
 };
 
 using Row = std::vector<Cell>;
@@ -64,6 +67,7 @@ std::vector<TextTable::Column> ReportColumns(const Layout& layout) {
   columns.push_back({"status"});
   if (layout.details) add("rows");
   for (const char* heading : {"output", "new", "reshared", "copied"}) add(heading);
+  if (layout.cached()) add("cached");
   if (layout.duplicates) add("duplicate");
   add("wall");
   if (layout.details) add("CPU");
@@ -84,6 +88,9 @@ Row ReportRow(const ModelReport& model, const Layout& layout, const Style& style
   for (const int64_t bytes : {model.bytes.total(), model.bytes.new_bytes,
                               model.bytes.reshared_bytes, model.bytes.copied_bytes}) {
     add(table, FormatBytes(bytes));
+  }
+  if (layout.cached()) {
+    add(model.cache.has_value(), FormatBytes(model.cache.value_or(CacheUse()).hit_bytes));
   }
   if (layout.duplicates) {
     add(model.bytes.duplicate_bytes.has_value(),
@@ -107,6 +114,9 @@ Row SumRow(const RunReport& report, const Layout& layout) {
     sum.cpu_s += model.cpu_s;
     if (model.status != ModelStatus::kSuccess) continue;
     sum.bytes += model.bytes;
+    if (!model.cache) continue;
+    if (!sum.cache) sum.cache.emplace();
+    sum.cache->hit_bytes += model.cache->hit_bytes;
   }
   Row row = ReportRow(sum, layout, Style{});
   // Kind, status and the number of rows have no sum.
@@ -128,7 +138,10 @@ TextTable FittingTable(const RunReport& report, const Style& style) {
   for (const ModelReport& model : report.models) {
     longest_name = std::max(longest_name, std::min(DisplayWidth(model.name), kMaxNameWidth));
   }
-  Layout layout{.name_width = longest_name, .duplicates = AnyDuplicates(report)};
+  const bool sources = std::ranges::any_of(
+      report.models, [](const ModelReport& model) { return model.cache.has_value(); });
+  Layout layout{
+      .name_width = longest_name, .sources = sources, .duplicates = AnyDuplicates(report)};
   TextTable table = ReportTable(report, layout, style);
   for (bool* column : {&layout.kind, &layout.details}) {
     if (style.width == 0 || table.width() <= style.width) return table;

@@ -41,6 +41,7 @@ struct MachineInfo {
 
 /// Of the resident engine: server::Connection::Status.
 std::string RenderStatus(const nlohmann::json& status, const Style& style);
+std::string RenderCache(const nlohmann::json& cache, const Style& style);
 
 std::string RenderInfo(const MachineInfo& info, const Style& style);
 nlohmann::json InfoJson(const MachineInfo& info);

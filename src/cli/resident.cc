@@ -94,6 +94,12 @@ arrow::Result<server::Wanted> WantedHere(const RunOptions& options, bool plan_on
 
 }  // namespace
 
+arrow::Result<std::shared_ptr<server::Connection>> ConnectToEngine(
+    const server::Patience& patience) {
+  ARROW_ASSIGN_OR_RAISE(const auto address, server::Address::Open(server::RuntimeFolder()));
+  return server::Connection::Open(address, ZERROW_VERSION, patience);
+}
+
 arrow::Result<std::shared_ptr<server::Connection>> BeginAtResident(
     const Arguments& arguments, bool plan_only, const engine::CancelToken& token) {
   ARROW_ASSIGN_OR_RAISE(const EngineChoice choice, ChoiceOf(arguments));

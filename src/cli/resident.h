@@ -13,6 +13,10 @@
 
 namespace zerrow::cli {
 
+/// The user's resident engine, wherever it runs. Errors as server::Connection::Open.
+arrow::Result<std::shared_ptr<server::Connection>> ConnectToEngine(
+    const server::Patience& patience = server::Patience());
+
 /// The connection that has begun the arguments' run; null: the command does it itself, nothing of
 /// it was begun. Invalid: a setting or an option that makes no sense. IOError: the resident engine
 /// is asked for, and isn't there or can't do it. Cancelled: by `token`.

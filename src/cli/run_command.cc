@@ -12,6 +12,7 @@
 #include "cli/output.h"
 #include "cli/render.h"
 #include "cli/resident.h"
+#include "cli/settings.h"
 #include "cli/surroundings.h"
 #include "cli/version.h"
 
@@ -75,10 +76,18 @@ arrow::Result<RunReport> RunEngine(const Arguments& arguments) {
   ARROW_ASSIGN_OR_RAISE(const auto resident,
                         BeginAtResident(arguments, /*plan_only=*/false, token));
   if (resident != nullptr) {
+    if (arguments.cache_bytes) {
+      PrintTo(stderr,
+              "warning: the resident engine does this run, and has a --cache-size of its "
+              "own\n");
+    }
     ARROW_ASSIGN_OR_RAISE(auto result, resident->Wait(console, token));
     return std::move(result.report);
   }
-  ARROW_ASSIGN_OR_RAISE(const auto engine, engine::Engine::Make(EngineOptionsHere()));
+  ARROW_ASSIGN_OR_RAISE(const Settings settings, ReadSettings(SettingsPath()));
+  engine::EngineOptions options = EngineOptionsHere();
+  options.cache_bytes = arguments.cache_bytes ? arguments.cache_bytes : settings.cache_bytes;
+  ARROW_ASSIGN_OR_RAISE(const auto engine, engine::Engine::Make(std::move(options)));
   ARROW_ASSIGN_OR_RAISE(auto result, engine->Run(arguments.run, console, token));
   return std::move(result.report);
 }

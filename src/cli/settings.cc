@@ -33,11 +33,24 @@ Status SetSeconds(std::chrono::seconds& setting, std::string_view value) {
   return Status::OK();
 }
 
+Status SetSize(std::optional<int64_t>& setting, std::string value) {
+  const std::string problem = CLI::AsSizeValue(/*kb_is_1000=*/true)(value);
+  int64_t bytes = -1;
+  std::from_chars(value.data(), value.data() + value.size(), bytes);
+  if (!problem.empty() || bytes < 0) {
+    return Status::Invalid("is a size such as \"2GiB\", not '", value, "'");
+  }
+  setting = bytes;
+  return Status::OK();
+}
+
 Status Set(Settings& settings, std::string_view name, const std::string& value) {
   if (name == "rest_after_s") return SetSeconds(settings.rest_after, value);
   if (name == "zygotes_end_after_s") return SetSeconds(settings.zygotes_end_after, value);
+  if (name == "cache_size") return SetSize(settings.cache_bytes, value);
   if (name != "engine") {
-    return Status::Invalid("isn't a setting: there are engine, rest_after_s, zygotes_end_after_s");
+    return Status::Invalid(
+        "isn't a setting: there are cache_size, engine, rest_after_s, zygotes_end_after_s");
   }
   settings.engine = ParseEngineChoice(value);
   return settings.engine ? Status::OK()

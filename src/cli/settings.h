@@ -18,6 +18,7 @@ struct Settings {
   // Of the resident engine: engine::EngineOptions.
   std::chrono::seconds rest_after{60};
   std::chrono::seconds zygotes_end_after{600};
+  std::optional<int64_t> cache_bytes;
 };
 
 /// Empty: there is no home folder.

@@ -6,48 +6,30 @@
 //
 // What goes when the budget is full: the entry with the smallest
 //     H = L + uses * decode_s / bytes
-// at its last use, where L is the H of what went last (0 at first) and `uses` counts the decoding
-// and each hit, up to kMostUses. That is Greedy-Dual-Size-Frequency (Cherkasova, HP Labs report
-// HPL-98-69, 1998), which adds `uses` to GreedyDual-Size (Cao & Irani, USITS 1997). Without it a
-// single pass over a large file, whose columns cost as much per byte as any others, would drive
-// out those that every run reads. L ages what isn't used any more, and the bound on `uses` sees to
-// it that popularity ends within kMostUses turnovers of the cache.
+// at its last use, where L is the H of what went or was refused last (0 at first) and `uses` counts
+// the decoding and each hit, up to kMostUses. That is Greedy-Dual-Size-Frequency (Cherkasova, HP
+// Labs report HPL-98-69, 1998), which adds `uses` to GreedyDual-Size (Cao & Irani, USITS 1997).
+// Without it a single pass over a large file, whose columns cost as much per byte as any others,
+// would drive out those that every run reads. L ages what isn't used any more, and the bound on
+// `uses` sees to it that popularity ends within kMostUses turnovers of the cache.
 #pragma once
-
-#include <arrow/type.h>
 
 #include <compare>
 #include <cstdint>
-#include <list>
 #include <map>
 #include <memory>
-#include <set>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "decache/footers.h"
 #include "decache/identity.h"
 #include "sipc/join.h"
 #include "zerrow/reference.h"
 
 namespace zerrow::decache {
-
-/// Row groups of a file that are decoded together: `groups` of them from `first_group` on.
-struct Block {
-  int first_group = 0;
-  int groups = 1;
-  int64_t rows = 0;
-
-  friend bool operator==(const Block&, const Block&) = default;
-};
-
-/// What is known of a file without its data.
-struct Footer {
-  std::shared_ptr<const arrow::Schema> schema;
-  std::vector<Block> blocks;
-  int64_t size_bytes = 0;  // what it counts as in the budget; its serialized size will do
-};
 
 struct EntryKey {
   FileIdentity file;
@@ -84,7 +66,9 @@ class Cache {
     int64_t footer_bytes = 0;  // of footers, and of what filters keep
   };
 
-  explicit Cache(const Limits& limits) : limits_(limits) {}
+  explicit Cache(const Limits& limits) : limits_(limits), footers_(limits.footer_bytes) {}
+  Cache(const Cache&) = delete;
+  Cache& operator=(const Cache&) = delete;
 
   /// The entry, or null. Doesn't count as a use.
   const Entry* Find(const EntryKey& key) const;
@@ -92,9 +76,9 @@ class Cache {
   /// A reader was served from the entry. Nothing happens if there is none.
   void Use(const EntryKey& key);
 
-  /// Keeps an entry if it is worth more than what must go for it; where the key has an entry
-  /// already, that one stays. The segments to be freed, each once: of entries that went, and the
-  /// new entry's if it isn't kept. An entry above the whole budget never is, and drives out none.
+  /// Keeps an entry if all that must go for it is worth less; where the key has an entry already,
+  /// that one stays. The segments to be freed, each once: of entries that went, or the new entry's
+  /// if it isn't kept. An entry above the whole budget never is.
   [[nodiscard]] std::vector<SegmentId> Insert(const EntryKey& key, Entry entry);
 
   /// Other limits from now on. The segments of what no longer fits.
@@ -107,19 +91,17 @@ class Cache {
   /// gone. The entries' segments.
   [[nodiscard]] std::vector<SegmentId> Supersede(const FileIdentity& file);
 
-  /// The footer, or null; counts as a use: those that weren't used for longest go first.
-  const Footer* FindFooter(const FileIdentity& file);
-
-  /// Keeps a footer, in place of an earlier one and of the filters that went with it. One above
-  /// the whole budget isn't kept.
-  void InsertFooter(const FileIdentity& file, Footer footer);
-
-  /// Of which of a file's blocks a filter may keep rows: indexes into Footer::blocks. Null if
-  /// unknown; counts as a use of the footer.
-  const std::vector<int>* FindKept(const FileIdentity& file, std::string_view filter);
-
-  /// Remembers that for as long as the footer; nothing happens without one.
-  void InsertKept(const FileIdentity& file, const std::string& filter, std::vector<int> blocks);
+  // What is known of files: as the methods of Footers.
+  const Footer* FindFooter(const FileIdentity& file) { return footers_.Find(file); }
+  void InsertFooter(const FileIdentity& file, Footer footer) {
+    footers_.Insert(file, std::move(footer));
+  }
+  const std::vector<int>* FindKept(const FileIdentity& file, std::string_view filter) {
+    return footers_.FindKept(file, filter);
+  }
+  void InsertKept(const FileIdentity& file, std::string filter, std::vector<int> blocks) {
+    footers_.InsertKept(file, std::move(filter), std::move(blocks));
+  }
 
   /// All entries, by file, block, column.
   std::vector<Listed> List() const;
@@ -127,7 +109,7 @@ class Cache {
   const Limits& limits() const { return limits_; }
   int64_t bytes() const { return bytes_; }
   size_t num_entries() const { return entries_.size(); }
-  int64_t footer_bytes() const { return footer_bytes_; }
+  int64_t footer_bytes() const { return footers_.bytes(); }
 
  private:
   // The file's identity as a number, so that an entry needn't hold its path.
@@ -139,35 +121,29 @@ class Cache {
 
     friend auto operator<=>(const Key&, const Key&) = default;
   };
-  // Smallest first: what goes first. The second tells equal ones apart, by age.
+  // H, and which of equal ones is older; what is smallest goes first.
   using Rank = std::pair<double, uint64_t>;
   struct Stored {
     Entry entry;
     Rank rank;
   };
   using Entries = std::map<Key, Stored>;
-  // Exists while it has entries or a footer.
+  // Exists while it has entries.
   struct File {
     uint64_t number = 0;
     size_t num_entries = 0;
-    Footer footer;
-    int64_t footer_bytes = 0;  // with `kept`; 0: no footer is known
-    std::map<std::string, std::vector<int>, std::less<>> kept;
-    std::list<const FileIdentity*>::iterator recency;  // if a footer is known
   };
   using Files = std::map<FileIdentity, File>;
 
-  Entries::const_iterator FindEntry(const EntryKey& key) const;
-  Rank RankOf(const Entry& entry);
+  std::optional<Key> KeyOf(const EntryKey& key) const;
+  Rank NextRank(const Entry& entry);
+  bool IsWorthIt(const Rank& rank, int64_t bytes) const;
+  void Add(const EntryKey& key, Entry entry, const Rank& rank);
   SegmentId Drop(Entries::iterator entry);
-  void Evict(std::vector<SegmentId>* dropped);
-  Files::iterator FileOf(const FileIdentity& identity);
-  void Touch(File* file);
-  void DropFooter(Files::iterator file);
-  void EvictFooters();
-  void ForgetIfEmpty(Files::iterator file);
+  std::vector<SegmentId> Evict();
 
   Limits limits_;
+  Footers footers_;
   Files files_;
   std::map<uint64_t, Files::iterator> files_by_number_;
   uint64_t next_file_ = 1;
@@ -176,8 +152,6 @@ class Cache {
   uint64_t next_rank_ = 0;
   double inflation_ = 0;  // L
   int64_t bytes_ = 0;
-  std::list<const FileIdentity*> footers_;  // the one that wasn't used for longest first
-  int64_t footer_bytes_ = 0;
 };
 
 }  // namespace zerrow::decache

@@ -6,7 +6,9 @@
 
 #include <compare>
 #include <cstdint>
+#include <limits>
 #include <string>
+#include <utility>
 
 namespace zerrow::decache {
 
@@ -20,5 +22,11 @@ struct FileIdentity {
 
   friend auto operator<=>(const FileIdentity&, const FileIdentity&) = default;
 };
+
+/// Not behind any other identity of the path, in order.
+inline FileIdentity FirstIdentity(std::string path) {
+  constexpr int64_t kLeast = std::numeric_limits<int64_t>::min();
+  return {std::move(path), 0, 0, kLeast, kLeast, kLeast};
+}
 
 }  // namespace zerrow::decache

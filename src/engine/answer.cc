@@ -126,6 +126,7 @@ Answer ReadAnswer(WorkerEnd end) {
   if (end.hung) return Fail(DescribeHang(end.exit_s), ModelStatus::kTimeout);
   if (end.wait_status != 0) return ReadDeath(end.wait_status, true);
   if (op == "output") return ReadOutput(std::move(end));
+  if (op == "scanned") return ValueAnswer{std::move(body)};
   if (op == "result" && body.contains("value")) return ValueAnswer{std::move(body.at("value"))};
   return Fail("the worker answered with something that isn't in the protocol");
 }

@@ -122,14 +122,26 @@ Result<ColumnDescription> ParseColumn(const Field& field) {
   return column;
 }
 
+Result<SourceFile> ParseSourceFile(const Field& field) {
+  ARROW_RETURN_NOT_OK(field.CheckObject({"path", "partition"}));
+  SourceFile file;
+  ARROW_ASSIGN_OR_RAISE(file.path, field["path"].Text());
+  if (!file.path.starts_with('/')) return field["path"].Malformed("not absolute");
+  file.partition = field["partition"].value();
+  if (!file.partition.is_object() && !file.partition.is_null()) {
+    return field["partition"].Malformed("not an object");
+  }
+  for (const json& value : file.partition) {
+    if (value.is_structured()) return field["partition"].Malformed("not of plain values");
+  }
+  return file;
+}
+
 Result<SourceDescription> ParseSource(const Field& field) {
   ARROW_RETURN_NOT_OK(field.CheckObject({"table", "files", "columns", "file", "line"}));
   SourceDescription source;
   ARROW_ASSIGN_OR_RAISE(source.table, field["table"].Name());
-  ARROW_ASSIGN_OR_RAISE(source.files, field["files"].Texts());
-  for (size_t i = 0; i < source.files.size(); ++i) {
-    if (!source.files[i].starts_with('/')) return field["files"][i].Malformed("not absolute");
-  }
+  ARROW_ASSIGN_OR_RAISE(source.files, field["files"].List<SourceFile>(ParseSourceFile));
   ARROW_ASSIGN_OR_RAISE(source.columns, field["columns"].List<ColumnDescription>(ParseColumn));
   ARROW_ASSIGN_OR_RAISE(source.file, field["file"].TextOrEmpty());
   ARROW_ASSIGN_OR_RAISE(source.line, field["line"].Line());
@@ -163,12 +175,14 @@ Result<ParameterDescription> ParseParameter(const Field& field) {
 }
 
 Result<InputDescription> ParseInput(const Field& field) {
-  ARROW_RETURN_NOT_OK(field.CheckObject({"parameter", "model", "columns", "filter", "line"}));
+  ARROW_RETURN_NOT_OK(
+      field.CheckObject({"parameter", "model", "columns", "filter", "filter_columns", "line"}));
   InputDescription input;
   ARROW_ASSIGN_OR_RAISE(input.parameter, field["parameter"].Name());
   ARROW_ASSIGN_OR_RAISE(input.model, field["model"].Text());
   ARROW_ASSIGN_OR_RAISE(input.columns, field["columns"].OptionalTexts());
   ARROW_ASSIGN_OR_RAISE(input.filter, field["filter"].OptionalText());
+  ARROW_ASSIGN_OR_RAISE(input.filter_columns, field["filter_columns"].Texts());
   ARROW_ASSIGN_OR_RAISE(input.line, field["line"].Line());
   return input;
 }
@@ -227,6 +241,7 @@ Status CheckModelBody(const Field& field, const ModelDescription& model) {
       if (!model.operator_.is_object()) return field["operator"].Malformed("not an object");
       return Status::OK();
     case ModelKind::kSource:
+    case ModelKind::kFilter:
       break;
   }
   return field["kind"].Malformed("not a kind of model");

@@ -21,9 +21,14 @@ struct ColumnDescription {
   std::string type;  // Arrow's spelling; only shown
 };
 
+struct SourceFile {
+  std::string path;          // absolute
+  nlohmann::json partition;  // values of columns that its folders name; or null
+};
+
 struct SourceDescription {
   std::string table;
-  std::vector<std::string> files;  // absolute paths
+  std::vector<SourceFile> files;
   std::vector<ColumnDescription> columns;
   std::string file;  // where the project declares it
   int line = 0;
@@ -42,6 +47,7 @@ struct InputDescription {
   std::string model;
   std::optional<std::vector<std::string>> columns;
   std::optional<std::string> filter;
+  std::vector<std::string> filter_columns;  // that the filter reads
   int line = 0;
 };
 
@@ -52,7 +58,7 @@ struct ParameterUse {
 
 struct ModelDescription {
   std::string name;
-  ModelKind kind = ModelKind::kPython;  // never kSource
+  ModelKind kind = ModelKind::kPython;  // never kSource or kFilter
   std::string file;                     // relative to the project
   int line = 0;
   std::string function;      // python and expectation

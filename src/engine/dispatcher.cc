@@ -104,6 +104,12 @@ void Dispatcher::OnEnded(TaskId task, int attempt, Outcome outcome) {
   Handle(ended);
 }
 
+void Dispatcher::OnCached(const resource::SegmentBytes& segment) {
+  Handle(resource::SegmentCached{segment});
+}
+
+void Dispatcher::OnUncached(SegmentId segment) { Handle(resource::SegmentUncached{segment}); }
+
 const Run* Dispatcher::Find(RunId run) const {
   const auto found = runs_.find(run);
   return found == runs_.end() ? nullptr : &found->second->run;

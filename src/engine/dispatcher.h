@@ -53,6 +53,9 @@ class Dispatcher {
   /// again, whatever has become of the process.
   void OnPublished(resource::TaskId task, int attempt, const TablePtr& table);
   void OnEnded(resource::TaskId task, int attempt, Outcome outcome);
+  /// The cache keeps the segment, or does no more.
+  void OnCached(const resource::SegmentBytes& segment);
+  void OnUncached(SegmentId segment);
 
   const resource::Core& core() const { return core_; }
   const Run* Find(resource::RunId run) const;

@@ -83,7 +83,7 @@ class DispatcherTest : public ::testing::Test {
       model.line = 1;
       project_.models.push_back(model);
     }
-    project_.models[1].inputs = {{"m", "m", std::nullopt, std::nullopt, 1}};
+    project_.models[1].inputs = {{"m", "m", {}, {}, {}, 1}};
     RunRequest request;
     request.options.jobs = 2;
     request.options.keep = {"r"};

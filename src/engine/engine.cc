@@ -207,6 +207,8 @@ std::vector<BackendInfo> Engine::DescribeBackends() const {
 }
 
 arrow::Result<EngineStatus> Engine::Inspect() const { return loop_->Inspect(); }
+arrow::Result<std::vector<CachedColumn>> Engine::ListCache() const { return loop_->ListCache(); }
+arrow::Result<int64_t> Engine::ClearCache() { return loop_->ClearCache(); }
 
 arrow::Result<ZygoteInfo> Engine::Probe() const {
   ARROW_ASSIGN_OR_RAISE(const auto loop, EventLoop::Make());

@@ -32,10 +32,12 @@ struct EngineOptions {
   std::string shim_path;  // libzerrow_shim.so; empty: the memfd backend isn't offered
   std::vector<std::string> python_path;  // put before the workers' PYTHONPATH
   int slots = 0;                         // functions at once, of all runs; 0: the number of cores
+  std::optional<int64_t> cache_bytes;    // of decoded columns; a quarter of the memory if unset
   // After so long without a run all recycled pages and all zygotes but one are given back. Zero:
   // never.
   std::chrono::milliseconds rest_after{0};
-  // After that a zygote that nobody needs is ended. Zero: never.
+  // After that a zygote that nobody needs is ended, and without a run the cache of decoded columns
+  // is emptied. Zero: never.
   std::chrono::milliseconds zygote_idle{0};
 };
 
@@ -51,6 +53,19 @@ struct EngineStatus {
   std::vector<pid_t> workers;
   int64_t table_bytes = 0;  // shared memory of tables, and of those that are being made
   int64_t pool_bytes = 0;   // shared memory that is kept for the next worker
+  int64_t cache_bytes = 0;  // of table_bytes, what the cache of decoded columns keeps
+};
+
+/// A column of some row groups of a Parquet file that the engine's cache keeps decoded.
+struct CachedColumn {
+  std::string file;
+  int row_group = 0;  // the first one
+  int row_groups = 1;
+  std::string column;
+  int64_t bytes = 0;
+  int64_t hits = 0;     // readers that were served without decoding
+  double decode_s = 0;  // CPU time
+  double saved_s = 0;   // decoding that they were spared
 };
 
 /// Whether this machine offers a backend; if not, why not.
@@ -99,6 +114,10 @@ class Engine {
   std::vector<BackendInfo> DescribeBackends() const;
   /// Waits for the engine's thread, up to some seconds. IOError: it doesn't answer.
   arrow::Result<EngineStatus> Inspect() const;
+  /// What the cache keeps, by file, row group and column. Waits and fails as Inspect.
+  arrow::Result<std::vector<CachedColumn>> ListCache() const;
+  /// Empties the cache; what runs use stays until they don't. How many bytes it had kept.
+  arrow::Result<int64_t> ClearCache();
   /// Starts a zygote only to ask it, and waits. IOError if it doesn't start.
   arrow::Result<ZygoteInfo> Probe() const;
 

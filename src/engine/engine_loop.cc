@@ -1,6 +1,7 @@
 #include "engine/engine_loop.h"
 
 #include <malloc.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <array>
@@ -26,6 +27,10 @@ constexpr milliseconds kForever = std::chrono::hours(1);
 // The kernel ends in time what was killed; beyond that something is broken, and goes with us.
 constexpr std::chrono::seconds kStopPatience{5};
 constexpr std::chrono::seconds kInspectPatience{5};
+// Cached columns, each of which costs a descriptor.
+constexpr size_t kFewestCached = 64;
+constexpr size_t kMostCached = 1 << 16;
+constexpr int64_t kMostFooterBytes = 64 << 20;
 
 // As `auto` tries them.
 constexpr std::array kByPreference = {BackendKind::kKernelZero, BackendKind::kMemfd,
@@ -74,14 +79,48 @@ void Engine::Loop::Resume(RunId run) {
   loop_->Call([this, run] { dispatcher_->Resume(run); });
 }
 
-arrow::Result<EngineStatus> Engine::Loop::Inspect() {
-  auto promise = std::make_shared<std::promise<EngineStatus>>();
-  auto status = promise->get_future();
-  loop_->Call([this, promise] { promise->set_value(Describe()); });
-  if (status.wait_for(kInspectPatience) != std::future_status::ready) {
+template <typename T>
+arrow::Result<T> Engine::Loop::Ask(std::function<T()> question) {
+  auto promise = std::make_shared<std::promise<T>>();
+  auto answer = promise->get_future();
+  loop_->Call([promise, question] { promise->set_value(question()); });
+  if (answer.wait_for(kInspectPatience) != std::future_status::ready) {
     return Status::IOError("the engine doesn't answer");
   }
-  return status.get();
+  return answer.get();
+}
+
+arrow::Result<EngineStatus> Engine::Loop::Inspect() {
+  return Ask<EngineStatus>([this] { return Describe(); });
+}
+
+arrow::Result<std::vector<CachedColumn>> Engine::Loop::ListCache() {
+  return Ask<std::vector<CachedColumn>>([this] {
+    std::vector<CachedColumn> columns;
+    for (const auto& [key, entry] : performer_->scans().List()) {
+      columns.push_back({key.file.path, key.first_group, entry.groups, key.column, entry.bytes,
+                         entry.hits, entry.decode_s, entry.saved_s});
+    }
+    return columns;
+  });
+}
+
+arrow::Result<int64_t> Engine::Loop::ClearCache() {
+  return Ask<int64_t>([this] {
+    const int64_t bytes = performer_->scans().cached_bytes();
+    performer_->scans().Clear();
+    return bytes;
+  });
+}
+
+decache::Cache::Limits Engine::Loop::CacheLimits() const {
+  decache::Cache::Limits limits;
+  limits.bytes = options_.cache_bytes.value_or(usable_bytes_ / 4);
+  rlimit files = {};
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  limits.entries = std::clamp<size_t>(files.rlim_cur / 4, kFewestCached, kMostCached);
+  limits.footer_bytes = kMostFooterBytes;
+  return limits;
 }
 
 EngineStatus Engine::Loop::Describe() const {
@@ -94,6 +133,7 @@ EngineStatus Engine::Loop::Describe() const {
   }
   status.workers = performer_->WorkerPids();
   status.table_bytes = performer_->TableBytes();
+  status.cache_bytes = performer_->scans().cached_bytes();
   status.pool_bytes = memory_ ? memory_->pool().stats().free_bytes : 0;
   return status;
 }
@@ -102,6 +142,7 @@ void Engine::Loop::Work() {
   LivePerformer::Options performing;
   performing.idle = options_.zygote_idle;
   performing.now = [this] { return Now(); };
+  performing.cache = CacheLimits();
   performing.backend = [this](BackendKind kind) { return FindBackend(kind); };
   performing.pooled_bytes = [this] { return memory_ ? memory_->pool().stats().free_bytes : 0; };
   performing.check_cancelled = [this] { CheckCancelled(); };
@@ -154,15 +195,26 @@ Status Engine::Loop::Tick() {
 void Engine::Loop::ReleaseIdle() {
   const int64_t most = usable_bytes_ - usable_bytes_ / 10;
   const int64_t excess = performer_->sampler().current_bytes() - most;
-  if (memory_ && excess > 0) memory_->ReleaseIdle(excess);
+  if (excess <= 0) return;
+  const int64_t released = memory_ ? memory_->ReleaseIdle(excess) : 0;
+  // What isn't free yet would be released twice.
+  if (released == 0 && performer_->scans().cached_bytes() > 0) performer_->scans().Shrink(excess);
 }
 
 // Nobody has wanted anything for a while: what is kept for the next run goes, but for a zygote.
 void Engine::Loop::Rest() {
-  if (options_.rest_after.count() == 0) return;
+  const auto after = [&](milliseconds idle) -> std::optional<resource::Time> {
+    if (idle.count() == 0) return std::nullopt;
+    return Now() + std::chrono::duration<resource::Time>(idle).count();
+  };
   if (!dispatcher_->idle()) {
-    rest_at_ = Now() + std::chrono::duration<resource::Time>(options_.rest_after).count();
+    rest_at_ = after(options_.rest_after);
+    clear_at_ = after(options_.zygote_idle);
     return;
+  }
+  if (clear_at_ && Now() >= *clear_at_) {
+    clear_at_.reset();
+    performer_->scans().Clear();
   }
   if (!rest_at_ || Now() < *rest_at_) return;
   rest_at_.reset();
@@ -182,6 +234,7 @@ milliseconds Engine::Loop::WaitingTime() const {
   };
   until(idle ? performer_->zygotes().next_deadline() : dispatcher_->core().next_deadline());
   if (idle) until(rest_at_);
+  if (idle) until(clear_at_);
   return wait;
 }
 

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -35,6 +36,8 @@ class Engine::Loop {
   void Resume(resource::RunId run);
   /// Engine::Inspect.
   arrow::Result<EngineStatus> Inspect();
+  arrow::Result<std::vector<CachedColumn>> ListCache();
+  arrow::Result<int64_t> ClearCache();
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -47,6 +50,9 @@ class Engine::Loop {
   void Work();
   arrow::Status Serve();
   arrow::Status Tick();
+  template <typename T>
+  arrow::Result<T> Ask(std::function<T()> question);
+  decache::Cache::Limits CacheLimits() const;
   void ReleaseIdle();
   void Rest();
   EngineStatus Describe() const;
@@ -76,7 +82,8 @@ class Engine::Loop {
   std::unique_ptr<LivePerformer> performer_;
   std::unique_ptr<Dispatcher> dispatcher_;
   Clock::time_point sampled_{};
-  std::optional<resource::Time> rest_at_;  // nullopt: it rests already
+  std::optional<resource::Time> rest_at_;   // nullopt: it rests already
+  std::optional<resource::Time> clear_at_;  // the cache; nullopt: it has been
   std::thread thread_;
 };
 

@@ -14,18 +14,14 @@ std::string Join(const std::vector<std::string>& items) {
 }
 
 std::string Where(const PlanNode& node) {
-  const bool source = node.kind == ModelKind::kSource;
-  const std::string& file = source ? node.source.file : node.model.file;
-  const int line = source ? node.source.line : node.model.line;
-  if (file.empty()) return "";
-  return line > 0 ? file + ":" + std::to_string(line) : file;
+  if (node.file().empty()) return "";
+  return node.line() > 0 ? node.file() + ":" + std::to_string(node.line()) : node.file();
 }
 
-std::string Restrictions(const std::optional<std::vector<std::string>>& columns,
-                         const std::optional<std::string>& filter) {
+std::string Restrictions(const SourceRead& read) {
   std::string text;
-  if (columns) text += "  columns: " + Join(*columns);
-  if (filter) text += "  filter: " + *filter;
+  if (read.columns) text += "  columns: " + Join(*read.columns);
+  if (read.filter) text += "  filter: " + *read.filter;
   return text;
 }
 
@@ -40,13 +36,13 @@ std::string Explanation::ToText() const {
     text += node.name + "  [" + std::string(ToString(node.kind)) +
             (where.empty() ? "" : ", " + where) + "]" + (node.final_model ? " final" : "") + "\n";
     if (node.kind == ModelKind::kSource) {
-      text += "    reads " + node.source.table + " (" + std::to_string(node.source.files.size()) +
-              (node.source.files.size() == 1 ? " file)" : " files)") +
-              Restrictions(node.columns, node.filter) + "\n";
+      const size_t files = node.source.files.size();
+      text += "    reads " + std::to_string(files) + (files == 1 ? " file\n" : " files\n");
+      for (const SourceRead& read : node.reads) text += "    for" + Restrictions(read) + "\n";
     }
     for (const PlanInput& input : node.inputs) {
-      text += "    <- " + plan.nodes[input.node].name + Restrictions(input.columns, input.filter) +
-              "\n";
+      text += "    <- " + plan.nodes[input.node].name +
+              Restrictions({input.columns, input.filter}) + "\n";
     }
   }
   if (plan.import_again) {
@@ -61,7 +57,6 @@ std::string Explanation::ToText() const {
 json Explanation::ToJson() const {
   json nodes = json::array();
   for (const PlanNode& node : plan.nodes) {
-    const bool source = node.kind == ModelKind::kSource;
     json inputs = json::array();
     for (const PlanInput& input : node.inputs) {
       inputs.push_back({{"parameter", input.parameter},
@@ -71,14 +66,15 @@ json Explanation::ToJson() const {
     }
     nodes.push_back({{"name", node.name},
                      {"kind", ToString(node.kind)},
-                     {"file", source ? node.source.file : node.model.file},
-                     {"line", source ? node.source.line : node.model.line},
+                     {"file", node.file()},
+                     {"line", node.line()},
                      {"final", node.final_model},
                      {"inputs", std::move(inputs)}});
-    if (source) {
-      nodes.back()["table"] = node.source.table;
-      nodes.back()["columns"] = OrNull(node.columns);
-      nodes.back()["filter"] = OrNull(node.filter);
+    if (node.of_source()) nodes.back()["table"] = node.source.table;
+    if (node.kind != ModelKind::kSource) continue;
+    json& reads = nodes.back()["reads"] = json::array();
+    for (const SourceRead& read : node.reads) {
+      reads.push_back({{"columns", OrNull(read.columns)}, {"filter", OrNull(read.filter)}});
     }
   }
   json errors_json = json::array();

@@ -37,6 +37,13 @@ void NoteExit(const PublishedTable& table, Outcome& outcome) {
   outcome.exit_cpu_s = outcome.cpu_s - table.answered_cpu_s;
 }
 
+const PlanNode* SourceOf(TaskId id, const Run& run) {
+  const RunTask& task = run.task(id.index);
+  if (task.kind != RunTask::Kind::kNode) return nullptr;
+  const PlanNode& node = run.plan().nodes[task.node];
+  return node.kind == ModelKind::kSource ? &node : nullptr;
+}
+
 std::optional<RunImport> ImportFor(TaskId id, const Run& run) {
   const RunTask& task = run.task(id.index);
   const bool first = task.kind == RunTask::Kind::kDiscover;
@@ -51,6 +58,10 @@ LivePerformer::LivePerformer(EventLoop& loop, shm::SegmentStore& store, Options 
       options_(std::move(options)),
       sampler_(
           sandbox::MemorySampler::Make([this] { return TableBytes() + options_.pooled_bytes(); })),
+      scans_(loop, store,
+             {options_.cache,
+              [this](const resource::SegmentBytes& segment) { dispatcher_->OnCached(segment); },
+              [this](SegmentId segment) { dispatcher_->OnUncached(segment); }}),
       zygotes_(loop,
                {options_.idle, options_.now, [this](pid_t pid) { sampler_.AddProcess(pid); }}) {}
 
@@ -76,28 +87,49 @@ LivePerformer::ActiveRun& LivePerformer::Activate(RunId id, const Run& run) {
 }
 
 void LivePerformer::Start(TaskId task, int number, const Run& run) {
-  ActiveRun& active = Activate(task.run, run);
+  Activate(task.run, run);
   const RunTask& what = run.task(task.index);
   Attempt& attempt = attempts_[task] = {};
   attempt.number = number;
   attempt.kind = what.kind;
   attempt.has_table = what.kind == RunTask::Kind::kNode && run.plan().nodes[what.node].has_table();
-  const Status launched = Launch(task, attempt, active);
+  if (SourceOf(task, run) != nullptr) return StartScan(task, run);
+  LaunchOrFail(task, nullptr);
+}
+
+void LivePerformer::StartScan(TaskId task, const Run& run) {
+  attempts_.at(task).scanning = true;
+  const PlanNode& node = *SourceOf(task, run);
+  Scans::Handlers handlers;
+  handlers.on_missing = [this, task](const Scan& scan) { LaunchOrFail(task, &scan); };
+  handlers.on_table = [this, task](arrow::Result<TablePtr> table) {
+    OnScanned(task, std::move(table));
+  };
+  scans_.Begin(task, std::make_shared<Scan>(node.source, node.reads, run.request().options.cache),
+               std::move(handlers));
+}
+
+void LivePerformer::LaunchOrFail(TaskId task, const Scan* scan) {
+  Attempt& attempt = attempts_.at(task);
+  ActiveRun& active = runs_.at(task.run);
+  const Status launched = Launch(task, attempt, active, scan);
   if (launched.ok()) return ForkAhead(task, attempt, active);
-  if (what.kind == RunTask::Kind::kDiscover) {
+  if (attempt.kind == RunTask::Kind::kDiscover) {
     Outcome outcome;
     outcome.what = launched;
     return TellLater(task, std::move(outcome));
   }
+  if (std::exchange(attempt.scanning, false)) scans_.End(task);
   TellLater(task, FailedOutcome("its process can't be started: " + launched.message()));
 }
 
-Status LivePerformer::Launch(TaskId task, Attempt& attempt, ActiveRun& active) {
+Status LivePerformer::Launch(TaskId task, Attempt& attempt, ActiveRun& active, const Scan* scan) {
   ARROW_ASSIGN_OR_RAISE(attempt.pool, zygotes_.For(active.zygote));
   ARROW_ASSIGN_OR_RAISE(TaskMessage message,
                         MessageFor(*active.run, task.index, store_, attempt.inputs));
+  if (scan != nullptr) scan->Describe(message.body);
   base::UniqueFd broker;
-  if (attempt.has_table) {
+  if (attempt.has_table && scan == nullptr) {
     ARROW_ASSIGN_OR_RAISE(attempt.grant, active.backend->MakeGrant());
     attempt.grant->Describe(message.body);
     broker = attempt.grant->TakeSocket();
@@ -146,6 +178,13 @@ WorkerHandlers LivePerformer::HandlersFor(TaskId task) {
     handlers.max_answer_bytes = kMaxPreviewBytes;
     handlers.answer_limits = {};
   }
+  if (attempts_.at(task).scanning) {
+    handlers.max_answer_bytes = kMaxDescriptionBytes;
+    handlers.answer_limits = {};
+    handlers.on_decoded = [this, task](base::Message decoded) {
+      scans_.OnDecoded(task, std::move(decoded));
+    };
+  }
   if (kind == RunTask::Kind::kDiscover) {
     handlers.max_answer_bytes = kMaxDescriptionBytes;
     handlers.answer_limits = {};
@@ -171,10 +210,11 @@ void LivePerformer::WarnWithoutShim(TaskId task) {
 void LivePerformer::Stop(TaskId task, int number) {
   const auto attempt = attempts_.find(task);
   // One that is gone already is having its output published; that ends it.
-  if (attempt == attempts_.end() || attempt->second.number != number || !attempt->second.worker) {
-    return;
-  }
-  attempt->second.pool->Kill(*attempt->second.worker);
+  if (attempt == attempts_.end() || attempt->second.number != number) return;
+  if (attempt->second.worker) return attempt->second.pool->Kill(*attempt->second.worker);
+  if (!std::exchange(attempt->second.scanning, false)) return;
+  scans_.End(task);
+  TellLater(task, FailedOutcome("it was stopped"));
 }
 
 void LivePerformer::Shrink(SegmentId id, std::vector<ByteRange> used) {
@@ -300,6 +340,13 @@ void LivePerformer::OnWorkerEnded(TaskId task, WorkerEnd end) {
 
 void LivePerformer::Conclude(TaskId task) {
   Attempt& attempt = attempts_.at(task);
+  if (attempt.scanning) {
+    if (auto* value = std::get_if<ValueAnswer>(&*attempt.answer)) {
+      return scans_.Finish(task, std::move(value->value));
+    }
+    attempt.scanning = false;
+    scans_.End(task);
+  }
   Outcome outcome = std::move(*attempt.ended);
   if (attempt.published) {
     outcome.lost = false;
@@ -370,6 +417,22 @@ void LivePerformer::OnOutput(TaskId task, Outcome outcome, OutputAnswer output) 
       });
 }
 
+void LivePerformer::OnScanned(TaskId task, arrow::Result<TablePtr> table) {
+  Attempt& attempt = attempts_.at(task);
+  attempt.scanning = false;
+  Outcome outcome;
+  if (attempt.ended) outcome = std::move(*attempt.ended);
+  outcome.lost = false;
+  if (table.ok()) {
+    outcome.what = *std::move(table);
+  } else {
+    const std::string& name = SourceOf(task, *runs_.at(task.run).run)->name;
+    outcome.what =
+        FailedOutcome("source '" + name + "' can't be read: " + table.status().message()).what;
+  }
+  Tell(task, std::move(outcome));
+}
+
 arrow::Result<TablePtr> LivePerformer::Store(arrow::Result<Publication> published) {
   ARROW_ASSIGN_OR_RAISE(Publication publication, std::move(published));
   for (auto& segment : publication.segments) store_.Add(std::move(segment));
@@ -406,7 +469,7 @@ std::vector<pid_t> LivePerformer::WorkerPids() const {
 }
 
 int64_t LivePerformer::TableBytes() const {
-  int64_t bytes = store_.bytes();
+  int64_t bytes = store_.bytes() + scans_.DecodedBytes();
   for (const auto& [task, attempt] : attempts_) {
     if (attempt.grant) bytes += attempt.grant->BackedBytes();
   }

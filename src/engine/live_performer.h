@@ -18,6 +18,7 @@
 #include "engine/event_loop.h"
 #include "engine/oom_kills.h"
 #include "engine/performer.h"
+#include "engine/scans.h"
 #include "engine/zygotes.h"
 #include "sandbox/memory_sampler.h"
 #include "shm/segment_store.h"
@@ -31,6 +32,7 @@ class LivePerformer final : public Performer {
     std::function<resource::Time()> now;
     /// Null: there is no such backend here.
     std::function<Backend*(BackendKind)> backend;
+    decache::Cache::Limits cache;
     /// Memory that is kept for the next worker.
     std::function<int64_t()> pooled_bytes;
     /// Cancels what its user has cancelled by now: a terminal's Ctrl-C also reaches a zygote that
@@ -57,6 +59,8 @@ class LivePerformer final : public Performer {
   void OnTime();
   const Zygotes& zygotes() const { return zygotes_; }
   Zygotes& zygotes() { return zygotes_; }
+  Scans& scans() { return scans_; }
+  const Scans& scans() const { return scans_; }
   const sandbox::MemorySampler& sampler() const { return sampler_; }
   std::vector<pid_t> WorkerPids() const;
   /// Shared memory of tables, and of those that are being made.
@@ -68,6 +72,7 @@ class LivePerformer final : public Performer {
     int number = 1;
     RunTask::Kind kind = RunTask::Kind::kNode;
     bool has_table = false;
+    bool scanning = false;  // its table comes from `scans_`
     std::shared_ptr<Grant> grant;
     Segments inputs;
     WorkerPool* pool = nullptr;
@@ -94,11 +99,15 @@ class LivePerformer final : public Performer {
   };
 
   ActiveRun& Activate(resource::RunId id, const Run& run);
-  arrow::Status Launch(resource::TaskId task, Attempt& attempt, ActiveRun& active);
+  void StartScan(resource::TaskId task, const Run& run);
+  void LaunchOrFail(resource::TaskId task, const Scan* scan);
+  arrow::Status Launch(resource::TaskId task, Attempt& attempt, ActiveRun& active,
+                       const Scan* scan);
   WorkerHandlers HandlersFor(resource::TaskId task);
   void WarnWithoutShim(resource::TaskId task);
   void ForkAhead(resource::TaskId started, const Attempt& attempt, ActiveRun& active);
   void OnWorkerLeft(resource::TaskId task, base::Message message);
+  void OnScanned(resource::TaskId task, arrow::Result<TablePtr> table);
   void OnTriedToPublish(resource::TaskId task, Publishing& job);
   void OnWorkerEnded(resource::TaskId task, WorkerEnd end);
   void Conclude(resource::TaskId task);
@@ -116,6 +125,7 @@ class LivePerformer final : public Performer {
   const int64_t oom_kills_before_ = CountOomKills();
   std::map<resource::RunId, ActiveRun> runs_;
   std::map<resource::TaskId, Attempt> attempts_;
+  Scans scans_;
   Zygotes zygotes_;  // first to go: then nobody is left who could write to what was granted
 };
 

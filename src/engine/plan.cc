@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <map>
 #include <set>
-#include <tuple>
 #include <unordered_map>
 #include <utility>
 
@@ -14,7 +13,6 @@ namespace zerrow::engine {
 namespace {
 
 using Columns = std::optional<std::vector<std::string>>;
-using SourceVariant = std::tuple<Columns, std::optional<std::string>>;
 
 // A model's name is shown, is a table in SQL and becomes a file's name.
 bool IsUsableName(const std::string& name) {
@@ -57,7 +55,7 @@ class Planner {
   void IndexNames() {
     for (size_t i = 0; i < description_.sources.size(); ++i) {
       const auto& source = description_.sources[i];
-      // Nodes that read it in other ways are called "table#2", ...
+      // Its filters are called "table#2", ...
       if (source.table.find('#') != std::string::npos) {
         AddError("the source \"" + source.table + "\" needs a name without #", "", source.file,
                  source.line);
@@ -257,17 +255,16 @@ class Planner {
     plan_.project = description_.name;
     plan_.parameters = description_.parameters;
     for (const auto& source : description_.sources) {
-      if (selected.contains(source.table)) SourceNode(source, std::nullopt, std::nullopt);
+      if (selected.contains(source.table)) plan_.nodes[SourceNode(source)].reads.emplace_back();
     }
     for (const size_t index : order) {
       if (selected.contains(description_.models[index].name)) AddModel(description_.models[index]);
     }
-    NameSources();
     for (auto& node : plan_.nodes) node.final_model = IsFinal(node);
   }
 
   bool IsFinal(const PlanNode& node) const {
-    if (node.kind == ModelKind::kSource || !node.has_table()) return false;
+    if (node.of_source() || !node.has_table()) return false;
     if (std::ranges::find(options_.select, node.name) != options_.select.end()) return true;
     return std::ranges::none_of(node.consumers,
                                 [&](size_t consumer) { return plan_.nodes[consumer].has_table(); });
@@ -281,58 +278,95 @@ class Planner {
     for (const auto& input : model.inputs) {
       const auto source = sources_.find(input.model);
       if (source != sources_.end()) {
-        const size_t from =
-            SourceNode(description_.sources[source->second], input.columns, input.filter);
-        node.inputs.push_back({input.parameter, from, std::nullopt, std::nullopt});
+        node.inputs.push_back(SourceInput(description_.sources[source->second], input));
       } else {
-        node.inputs.push_back(
-            {input.parameter, model_nodes_.at(input.model), input.columns, input.filter});
+        PlanInput& from = node.inputs.emplace_back();
+        from.node = model_nodes_.at(input.model);
+        from.columns = input.columns;
+        from.filter = input.filter;
       }
+      node.inputs.back().parameter = input.parameter;
     }
+    model_nodes_.emplace(model.name, AddNode(std::move(node)));
+  }
+
+  size_t AddNode(PlanNode node) {
     const size_t index = plan_.nodes.size();
     for (const auto& input : node.inputs) {
       auto& consumers = plan_.nodes[input.node].consumers;
       if (consumers.empty() || consumers.back() != index) consumers.push_back(index);
     }
-    model_nodes_.emplace(model.name, index);
     plan_.nodes.push_back(std::move(node));
+    return index;
   }
 
-  size_t SourceNode(const SourceDescription& source, Columns columns,
-                    std::optional<std::string> filter) {
-    // Asking for all columns by name is asking for all of them.
-    if (columns && std::ranges::equal(*columns, source.columns, {}, {}, &ColumnDescription::name)) {
-      columns = std::nullopt;
+  PlanInput SourceInput(const SourceDescription& source, const InputDescription& input) {
+    SourceRead read = {AsRead(source, input.columns, input.filter_columns), input.filter};
+    PlanInput from;
+    from.node = SourceNode(source);
+    std::vector<SourceRead>& reads = plan_.nodes[from.node].reads;
+    const auto known = std::ranges::find(reads, read);
+    from.read = static_cast<size_t>(known - reads.begin());
+    if (known == reads.end()) reads.push_back(std::move(read));
+    from.columns = input.columns;
+    if (!input.filter) {
+      if (IsInOrder(source, input.columns)) from.columns = std::nullopt;
+      return from;
     }
-    auto& variants = source_nodes_[source.table];
-    const auto [known, is_new] =
-        variants.emplace(SourceVariant(columns, filter), plan_.nodes.size());
+    from.filter = input.filter;
+    PlanInput filtered;
+    filtered.node = FilterNode(source, std::move(from));
+    return filtered;
+  }
+
+  // A read gives its columns in the table's order.
+  static bool IsInOrder(const SourceDescription& source, const Columns& columns) {
+    if (!columns) return true;
+    auto next = source.columns.begin();
+    return std::ranges::all_of(*columns, [&](const std::string& name) {
+      next = std::find_if(next, source.columns.end(),
+                          [&](const ColumnDescription& column) { return column.name == name; });
+      return next != source.columns.end();
+    });
+  }
+
+  // The columns in the table's order, so that the same ones are the same read.
+  static Columns AsRead(const SourceDescription& source, const Columns& wanted,
+                        const std::vector<std::string>& of_filter) {
+    if (!wanted) return std::nullopt;
+    std::vector<std::string> columns;
+    for (const ColumnDescription& column : source.columns) {
+      const bool read = std::ranges::find(*wanted, column.name) != wanted->end() ||
+                        std::ranges::find(of_filter, column.name) != of_filter.end();
+      if (read) columns.push_back(column.name);
+    }
+    if (columns.size() == source.columns.size()) return std::nullopt;
+    return columns;
+  }
+
+  size_t SourceNode(const SourceDescription& source) {
+    const auto [known, is_new] = source_nodes_.emplace(source.table, plan_.nodes.size());
     if (!is_new) return known->second;
     PlanNode node;
     node.name = source.table;
     node.kind = ModelKind::kSource;
     node.source = source;
-    node.columns = std::move(columns);
-    node.filter = std::move(filter);
-    plan_.nodes.push_back(std::move(node));
-    return known->second;
+    return AddNode(std::move(node));
   }
 
-  // The whole table keeps its name, else the first variant does.
-  void NameSources() {
-    for (auto& [table, variants] : source_nodes_) {
-      std::vector<size_t> nodes;
-      for (const auto& [variant, index] : variants) nodes.push_back(index);
-      std::ranges::sort(nodes);
-      const auto whole = variants.find(SourceVariant(std::nullopt, std::nullopt));
-      if (whole != variants.end()) {
-        nodes.erase(std::ranges::find(nodes, whole->second));
-        nodes.insert(nodes.begin(), whole->second);
-      }
-      for (size_t i = 1; i < nodes.size(); ++i) {
-        plan_.nodes[nodes[i]].name = table + "#" + std::to_string(i + 1);
-      }
-    }
+  // One for all readers of the same rows and columns.
+  size_t FilterNode(const SourceDescription& source, PlanInput from) {
+    auto& filters = filter_nodes_[source.table];
+    const auto [known, is_new] =
+        filters.emplace(std::pair(from.columns, *from.filter), plan_.nodes.size());
+    if (!is_new) return known->second;
+    PlanNode node;
+    node.name = source.table + "#" + std::to_string(filters.size() + 1);
+    node.kind = ModelKind::kFilter;
+    node.source = source;
+    from.parameter = source.table;
+    node.inputs.push_back(std::move(from));
+    return AddNode(std::move(node));
   }
 
   const Description& description_;
@@ -342,7 +376,8 @@ class Planner {
   std::vector<std::string> names_;         // what an input may be
   std::vector<std::string> parameters_;
   std::map<std::string, size_t> model_nodes_;
-  std::map<std::string, std::map<SourceVariant, size_t>> source_nodes_;
+  std::map<std::string, size_t> source_nodes_;
+  std::map<std::string, std::map<std::pair<Columns, std::string>, size_t>> filter_nodes_;
   Plan plan_;
   std::vector<RunError> errors_;
 };

@@ -15,31 +15,44 @@
 
 namespace zerrow::engine {
 
+/// What of a source some of its readers need. Null: all columns; every row.
+struct SourceRead {
+  std::optional<std::vector<std::string>> columns;  // the filter's among them, in the table's order
+  std::optional<std::string> filter;  // where it can't be true for a block of rows, that isn't read
+
+  friend bool operator==(const SourceRead&, const SourceRead&) = default;
+};
+
 struct PlanInput {
   std::string parameter;
   size_t node = 0;  // index of the node whose table it is
-  // What the consumer's runtime still applies; null for sources, where it was pushed down.
+  size_t read = 0;  // of a source: which of its reads
+  // What the consumer's runtime still applies; null where the source's read has done it.
   std::optional<std::vector<std::string>> columns;
   std::optional<std::string> filter;
 };
 
-/// One function call: reading a source, or a model.
+/// One function call: reading a source, once for all its readers; filtering it for those of them
+/// that want the same rows and columns; or a model.
 struct PlanNode {
-  std::string name;  // unique; a source's further variants are "table#2", ...
+  std::string name;  // unique; a source's filters are "table#2", ...
   ModelKind kind = ModelKind::kPython;
   std::vector<PlanInput> inputs;
   std::vector<size_t> consumers;  // ascending
-  // Not a source or expectation, and either selected by its name or consumed by no model.
+  // Not of a source and no expectation, and either selected by its name or consumed by no model.
   bool final_model = false;
 
-  // Sources: what is read. Columns and filter null: all.
-  SourceDescription source;
-  std::optional<std::vector<std::string>> columns;
-  std::optional<std::string> filter;
+  SourceDescription source;       // of sources and filters
+  std::vector<SourceRead> reads;  // of sources; if all of it is asked for, that is the first
 
   ModelDescription model;  // of the other kinds
 
   bool has_table() const { return kind != ModelKind::kExpectation; }
+  /// It is no model.
+  bool of_source() const { return kind == ModelKind::kSource || kind == ModelKind::kFilter; }
+  /// Where the project declares it.
+  const std::string& file() const { return of_source() ? source.file : model.file; }
+  int line() const { return of_source() ? source.line : model.line; }
   /// Its worker needs the project's Python files.
   bool imports() const { return kind == ModelKind::kPython || kind == ModelKind::kExpectation; }
 };

@@ -9,8 +9,9 @@ using nlohmann::json;
 
 InputDescription Input(const std::string& model,
                        std::optional<std::vector<std::string>> columns = std::nullopt,
-                       std::optional<std::string> filter = std::nullopt) {
-  return {model, model, std::move(columns), std::move(filter), 7};
+                       std::optional<std::string> filter = std::nullopt,
+                       std::vector<std::string> filter_columns = {}) {
+  return {model, model, std::move(columns), std::move(filter), std::move(filter_columns), 7};
 }
 
 ModelDescription Model(const std::string& name, std::vector<InputDescription> inputs) {
@@ -27,7 +28,8 @@ Description Project(std::vector<ModelDescription> models) {
   Description description;
   description.name = "test";
   description.sources = {
-      {"flights", {"/data/f.parquet"}, {{"a", "int64"}, {"b", "string"}}, "p.yml", 2}};
+      {"flights", {{"/data/f.parquet", {}}}, {{"a", "int64"}, {"b", "string"}, {"c", "date32"}},
+       "p.yml", 2}};
   description.models = std::move(models);
   return description;
 }
@@ -56,24 +58,60 @@ TEST(Plan, OrdersModelsAfterTheirInputs) {
   EXPECT_TRUE(result.plan.nodes[2].final_model);
 }
 
-TEST(Plan, SourcesCantBeNamedAsTheirVariantsAre) {
+TEST(Plan, SourcesCantBeNamedAsTheirFiltersAre) {
   Description description = Project({Model("m", {Input("flights")})});
-  description.sources.push_back({"flights#2", {"/data/g.parquet"}, {}, "p.yml", 4});
+  description.sources.push_back({"flights#2", {{"/data/g.parquet", {}}}, {}, "p.yml", 4});
   EXPECT_EQ(Errors(MakePlan(description, {})),
             Texts{"p.yml:4: the source \"flights#2\" needs a name without #"});
 }
 
-TEST(Plan, ReadsEachVariantOfASourceOnce) {
+TEST(Plan, ReadsASourceOnceWithWhatEachReaderNeeds) {
   const auto result = MakePlan(
-      Project({Model("x", {Input("flights", Texts{"a"}, "a > 1")}), Model("y", {Input("flights")}),
-               Model("z", {Input("flights", Texts{"a", "b"})}),
-               Model("w", {Input("flights", Texts{"a"}, "a > 1")})}),
+      Project({Model("w", {Input("flights", Texts{"b", "a"})}), Model("x", {Input("flights")}),
+               Model("y", {Input("flights", Texts{"a", "b"})})}),
       {});
   ASSERT_EQ(Errors(result), Texts{});
-  EXPECT_EQ(Names(result.plan), (Texts{"flights#2", "x", "flights", "y", "z", "w"}));
-  EXPECT_EQ(result.plan.nodes[0].filter, "a > 1");
-  EXPECT_EQ(result.plan.nodes[0].consumers, (std::vector<size_t>{1, 5}));
-  EXPECT_EQ(result.plan.nodes[4].inputs[0].columns, std::nullopt);
+  EXPECT_EQ(Names(result.plan), (Texts{"flights", "w", "x", "y"}));
+  const auto& nodes = result.plan.nodes;
+  EXPECT_EQ(nodes[0].consumers, (std::vector<size_t>{1, 2, 3}));
+  EXPECT_EQ(nodes[0].reads, (std::vector<SourceRead>{{Texts{"a", "b"}, {}}, {}}));
+  EXPECT_EQ(nodes[1].inputs[0].read, 0u);
+  EXPECT_EQ(nodes[1].inputs[0].columns, (Texts{"b", "a"})) << "in the order asked for";
+  EXPECT_EQ(nodes[2].inputs[0].read, 1u);
+  EXPECT_EQ(nodes[3].inputs[0].read, 0u);
+  EXPECT_EQ(nodes[3].inputs[0].columns, std::nullopt);
+}
+
+TEST(Plan, FiltersASourceOnceForThoseWhoWantTheSame) {
+  const auto result =
+      MakePlan(Project({Model("x", {Input("flights", Texts{"b"}, "a > 1", {"a"})}),
+                        Model("y", {Input("flights", std::nullopt, "a > 1", {"a"})}),
+                        Model("z", {Input("flights", Texts{"b"}, "a > 1", {"a"})}),
+                        Model("u", {Input("flights", Texts{"a", "b"})})}),
+               {});
+  ASSERT_EQ(Errors(result), Texts{});
+  const auto& nodes = result.plan.nodes;
+  EXPECT_EQ(Names(result.plan), (Texts{"flights", "flights#2", "x", "flights#3", "y", "z", "u"}));
+  EXPECT_EQ(nodes[0].reads, (std::vector<SourceRead>{{Texts{"a", "b"}, "a > 1"},
+                                                     {std::nullopt, "a > 1"},
+                                                     {Texts{"a", "b"}, std::nullopt}}));
+  EXPECT_EQ(nodes[1].kind, ModelKind::kFilter);
+  EXPECT_EQ(nodes[1].inputs[0].filter, "a > 1");
+  EXPECT_EQ(nodes[1].inputs[0].columns, Texts{"b"});
+  EXPECT_EQ(nodes[1].consumers, (std::vector<size_t>{2, 5}));
+  EXPECT_EQ(nodes[2].inputs[0].filter, std::nullopt) << "the filter's node has done it";
+  EXPECT_EQ(nodes[3].inputs[0].read, 1u);
+  EXPECT_FALSE(nodes[1].final_model);
+}
+
+TEST(Plan, AllOfASelectedSourceIsItsFirstRead) {
+  RunOptions options;
+  options.select = {"flights", "x"};
+  const auto result =
+      MakePlan(Project({Model("x", {Input("flights", Texts{"b"}, "a > 1", {"a"})})}), options);
+  ASSERT_EQ(Errors(result), Texts{});
+  EXPECT_EQ(result.plan.nodes[0].reads[0], SourceRead{});
+  EXPECT_EQ(result.plan.nodes[0].reads.size(), 2u);
 }
 
 TEST(Plan, NamesTheWholeCycleOnceEach) {
@@ -145,25 +183,29 @@ TEST(Plan, SelectTakesAncestorsOnly) {
 TEST(Plan, ExplainsItself) {
   Explanation explanation;
   explanation.plan =
-      MakePlan(Project({Model("m", {Input("flights", Texts{"a"}, "a > 1")})}), {}).plan;
+      MakePlan(Project({Model("m", {Input("flights", Texts{"b"}, "a > 1", {"a"})})}), {}).plan;
   EXPECT_EQ(explanation.ToText(),
             "flights  [source, p.yml:2]\n"
-            "    reads flights (1 file)  columns: a  filter: a > 1\n"
+            "    reads 1 file\n"
+            "    for  columns: a, b  filter: a > 1\n"
+            "flights#2  [filter, p.yml:2]\n"
+            "    <- flights  columns: b  filter: a > 1\n"
             "m  [python, models.py:3] final\n"
-            "    <- flights\n"
+            "    <- flights#2\n"
             "the project is imported once\n");
-  EXPECT_EQ(explanation.ToJson()["nodes"].size(), 2u);
+  EXPECT_EQ(explanation.ToJson()["nodes"].size(), 3u);
 }
 
 json ValidDocument() {
   return json::parse(R"({"name": "p",
     "parameters": [{"name": "n", "type": "int", "value": 3, "file": "p.yml", "line": 1}],
-    "sources": [{"table": "t", "files": ["/a"], "columns": [{"name": "a", "type": "int64"}],
+    "sources": [{"table": "t", "files": [{"path": "/a", "partition": null}], "columns": [{"name": "a", "type": "int64"}],
                  "file": "p.yml", "line": 2}],
     "models": [{"name": "m", "kind": "python", "file": "m.py", "line": 4, "function": "m",
       "module": "m.py",
       "sql": null, "engine": null, "operator": null,
-      "inputs": [{"parameter": "t", "model": "t", "columns": ["a"], "filter": null, "line": 5}],
+      "inputs": [{"parameter": "t", "model": "t", "columns": ["a"], "filter": null,
+        "filter_columns": [], "line": 5}],
       "parameters": [{"argument": "n", "name": "n"}], "columns": null, "timeout_s": 1.5,
       "imports": ["polars"]}],
     "errors": [], "import_again": ""})");
@@ -192,7 +234,10 @@ TEST(Description, NamesTheMalformedField) {
       {"/models/0/inputs/0/surplus", 1},
       {"/parameters/0/value", "three"},
       {"/parameters/0/type", "date"},
-      {"/sources/0/files/0", "relative"},
+      {"/sources/0/files/0", "/a"},
+      {"/sources/0/files/0/path", "relative"},
+      {"/sources/0/files/0/partition", 3},
+      {"/sources/0/files/0/partition", {{"year", json::array({1})}}},
       {"/sources/0/table", std::string("a\0b", 3)},
       {"/errors", nullptr},
   };

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "resource/ledger.h"
@@ -23,8 +24,12 @@ struct PublishedTable {
   std::vector<resource::SegmentBytes> segments;  // that the message refers to, ascending
   int64_t rows = 0;
   ByteCounts bytes;
-  ModelTimings timings;       // without what happens once it is published
-  double answered_cpu_s = 0;  // the worker's CPU until it answered, as it says
+  ModelTimings timings;           // without what happens once it is published
+  double answered_cpu_s = 0;      // the worker's CPU until it answered, as it says
+  std::optional<CacheUse> cache;  // of a source
+  /// Of a source: a table for each of its reads. What stands above is then the first one's, but for
+  /// `segments`, which are all of theirs, messages included.
+  std::vector<std::shared_ptr<const PublishedTable>> reads;
 
   /// The message's segment and the others.
   std::vector<resource::SegmentBytes> AllSegments() const {

@@ -61,6 +61,8 @@ std::string_view ToString(ModelKind kind) {
   switch (kind) {
     case ModelKind::kSource:
       return "source";
+    case ModelKind::kFilter:
+      return "filter";
     case ModelKind::kPython:
       return "python";
     case ModelKind::kSql:

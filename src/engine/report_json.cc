@@ -81,6 +81,22 @@ void from_json(const json& document, ModelTimings& timings) {
   document.at("freeze_cpu_s").get_to(timings.freeze_cpu_s);
 }
 
+void to_json(json& document, const CacheUse& cache) {
+  document = {{"hits", cache.hits},
+              {"misses", cache.misses},
+              {"hit_bytes", cache.hit_bytes},
+              {"miss_bytes", cache.miss_bytes},
+              {"saved_s", cache.saved_s}};
+}
+
+void from_json(const json& document, CacheUse& cache) {
+  cache.hits = Whole<int64_t>(document.at("hits"));
+  cache.misses = Whole<int64_t>(document.at("misses"));
+  cache.hit_bytes = Whole<int64_t>(document.at("hit_bytes"));
+  cache.miss_bytes = Whole<int64_t>(document.at("miss_bytes"));
+  document.at("saved_s").get_to(cache.saved_s);
+}
+
 void to_json(json& document, const ModelReport& model) {
   document = {{"name", model.name},
               {"kind", ToString(model.kind)},
@@ -97,6 +113,7 @@ void to_json(json& document, const ModelReport& model) {
               {"peak_memory_bytes", model.peak_memory_bytes},
               {"error", OrNull(model.error)}};
   if (model.timings) document["timings"] = *model.timings;
+  if (model.kind == ModelKind::kSource) document["cache"] = OrNull(model.cache);
   if (model.kind == ModelKind::kExpectation) {
     document["expectation"] = OrNull(model.expectation);
     document["warning"] = OrNull(model.warning);
@@ -118,6 +135,7 @@ void from_json(const json& document, ModelReport& model) {
   model.peak_memory_bytes = Whole<int64_t>(document.at("peak_memory_bytes"));
   model.error = Optional<RunError>(document, "error");
   model.timings = Optional<ModelTimings>(document, "timings");
+  model.cache = Optional<CacheUse>(document, "cache");
   model.expectation = Optional<bool>(document, "expectation");
   model.warning = Optional<RunError>(document, "warning");
 }

@@ -122,7 +122,7 @@ TaskSpec Run::SpecOf(const RunTask& task) const {
 
 bool Run::IsKept(const PlanNode& node) const {
   return std::ranges::any_of(request_.options.keep, [&](const std::string& name) {
-    return name == node.name || (name == "*" && node.kind != ModelKind::kSource);
+    return name == node.name || (name == "*" && !node.of_source());
   });
 }
 
@@ -184,10 +184,13 @@ void Run::NoteTable(size_t task, const TablePtr& table) {
   ModelReport& model = *ReportOf(task);
   model.rows = table->rows;
   model.bytes = table->bytes;
+  model.cache = table->cache;
   if (request_.options.account) model.timings = table->timings;
   const size_t node = tasks_[task].node;
   tables_[node] = table;
-  if (IsKept(plan_.nodes[node])) kept_tables_[task] = table;
+  if (!IsKept(plan_.nodes[node])) return;
+  // Of a source all of it, which is then its first read.
+  kept_tables_[task] = table->reads.empty() ? table : table->reads.front();
 }
 
 ModelStatus Run::OnValue(size_t task, const json& value) {
@@ -237,9 +240,8 @@ RunError Run::Located(size_t task, RunError error) const {
   const PlanNode& node = plan_.nodes[tasks_[task].node];
   error.model = node.name;
   if (error.file.empty()) {
-    const bool source = node.kind == ModelKind::kSource;
-    error.file = source ? node.source.file : node.model.file;
-    error.line = source ? node.source.line : node.model.line;
+    error.file = node.file();
+    error.line = node.line();
   }
   if (tasks_[task].kind == RunTask::Kind::kExport) {
     error.message = "writing it to a file failed: " + error.message;
@@ -299,6 +301,7 @@ const ModelReport* Run::OnFinished(size_t task, ModelStatus status) {
     kept_tables_.erase(task);
     model->rows.reset();
     model->bytes = {};
+    model->cache.reset();
     model->timings.reset();
   } else if (kept_tables_.contains(task)) {
     kept_[model->name] = task;

@@ -17,7 +17,7 @@ ModelDescription Model(std::string name, ModelKind kind, std::string input, int 
   model.kind = kind;
   model.file = "models.py";
   model.line = line;
-  model.inputs = {{"input", std::move(input), std::nullopt, std::nullopt, line}};
+  model.inputs = {{"input", std::move(input), {}, {}, {}, line}};
   return model;
 }
 
@@ -25,7 +25,7 @@ ModelDescription Model(std::string name, ModelKind kind, std::string input, int 
 class RunTest : public ::testing::Test {
  protected:
   RunTest() {
-    project_.sources = {{"flights", {"/f.parquet"}, {{"a", "int64"}}, "project.yml", 2}};
+    project_.sources = {{"flights", {{"/f.parquet", {}}}, {{"a", "int64"}}, "project.yml", 2}};
     project_.models = {Model("delays", ModelKind::kPython, "flights", 5),
                        Model("delays_check", ModelKind::kExpectation, "delays", 9)};
     project_.models[0].timeout_s = 7;

@@ -12,8 +12,9 @@ using nlohmann::json;
 json OrNull(const auto& value) { return value ? json(*value) : json(nullptr); }
 
 const char* FormatName(PublishedTable::Format format, BackendKind backend) {
-  if (format == PublishedTable::Format::kSipc) return "sipc";
-  return backend == BackendKind::kFullCopy ? "arrow_file_heap" : "arrow_file";
+  const bool heap = backend == BackendKind::kFullCopy;
+  if (format == PublishedTable::Format::kSipc) return heap ? "sipc_heap" : "sipc";
+  return heap ? "arrow_file_heap" : "arrow_file";
 }
 
 class MessageMaker {
@@ -60,14 +61,10 @@ class MessageMaker {
   arrow::Status AddNode(const PlanNode& node) {
     json& body = message_.body;
     body["kind"] = ToString(node.kind);
-    if (node.kind == ModelKind::kSource) {
-      body["table"] = node.source.table;
-      body["files"] = node.source.files;
-      body["columns"] = OrNull(node.columns);
-      body["filter"] = OrNull(node.filter);
-      return arrow::Status::OK();
-    }
     body["model"] = node.name;
+    if (node.kind == ModelKind::kSource) return arrow::Status::OK();  // a Scan says the rest
+    for (const PlanInput& input : node.inputs) ARROW_RETURN_NOT_OK(AddInput(input));
+    if (node.kind == ModelKind::kFilter) return arrow::Status::OK();
     body["file"] = node.model.file;
     body["columns"] = OrNull(node.model.columns);
     body["parameters"] = ParameterValues(node.model);
@@ -80,7 +77,6 @@ class MessageMaker {
       body["function"] = node.model.function;
       body["file"] = node.model.module;
     }
-    for (const PlanInput& input : node.inputs) ARROW_RETURN_NOT_OK(AddInput(input));
     return arrow::Status::OK();
   }
 
@@ -106,7 +102,8 @@ class MessageMaker {
 
   arrow::Status AddInput(const PlanInput& input) {
     const PlanNode& producer = plan_.nodes[input.node];
-    const PublishedTable& table = *run_.table(input.node);
+    const PublishedTable& whole = *run_.table(input.node);
+    const PublishedTable& table = whole.reads.empty() ? whole : *whole.reads.at(input.read);
     json segments = json::array();
     ARROW_ASSIGN_OR_RAISE(const int message, AddSegment(table.message.id));
     for (const auto& segment : table.segments) {
@@ -114,9 +111,9 @@ class MessageMaker {
       segments.push_back(
           {{"id", segment.id}, {"size", inputs_.at(segment.id)->size_bytes()}, {"fd", fd}});
     }
-    const bool source = producer.kind == ModelKind::kSource;
+    const bool of_source = producer.of_source();
     message_.body["inputs"].push_back({{"parameter", input.parameter},
-                                       {"model", source ? producer.source.table : producer.name},
+                                       {"model", of_source ? producer.source.table : producer.name},
                                        {"format", FormatName(table.format, run_.request().backend)},
                                        {"message", message},
                                        {"message_id", table.message.id},

@@ -16,8 +16,9 @@ using std::chrono::milliseconds;
 
 namespace {
 
-constexpr size_t kWorkerMaxFds = 4;    // an answer carries two at most
-constexpr int kMaxImporting = 10'000;  // docs/formats/worker_protocol.md
+constexpr size_t kWorkerMaxFds = 4;     // an answer carries two at most
+constexpr size_t kDecodedMaxFds = 100;  // docs/formats/worker_protocol.md
+constexpr int kMaxImporting = 10'000;   // docs/formats/worker_protocol.md
 
 // The process's number in our own PID namespace; 0 if it can't be found out.
 pid_t PidOf(int pidfd) {
@@ -69,11 +70,12 @@ void Worker::Kill() {
   SendKill(pidfd);
 }
 
-// The worker of discovery sends some "importing", and each worker one answer and then perhaps that
-// it leaves.
+// The worker of discovery sends some "importing", that of a source some "decoded", and each worker
+// one answer and then perhaps that it leaves.
 Worker::Taken Worker::TakeMessage() {
+  const size_t most_fds = handlers.on_decoded ? kDecodedMaxFds : kWorkerMaxFds;
   auto received = channel.ReceiveUnparsed(
-      milliseconds(0), {.body_bytes = handlers.max_answer_bytes, .fds = kWorkerMaxFds});
+      milliseconds(0), {.body_bytes = handlers.max_answer_bytes, .fds = most_fds});
   if (received.status().IsIOError()) return Taken::kNothing;
   if (received.ok() && !received->has_value()) return Taken::kEnd;
   if (received.status().IsCapacityError()) {
@@ -96,7 +98,9 @@ Worker::Taken Worker::TakeMessage() {
 }
 
 void Worker::TakeParsed(base::Message message) {
-  if (!handlers.on_importing || Text(message.body, "op") != "importing") {
+  const std::string op = Text(message.body, "op");
+  if (handlers.on_decoded && op == "decoded") return handlers.on_decoded(std::move(message));
+  if (!handlers.on_importing || op != "importing") {
     answer = std::move(message);
     answered = std::chrono::steady_clock::now();
   } else if (++importing_ > kMaxImporting) {

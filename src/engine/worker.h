@@ -50,6 +50,8 @@ struct WorkerHandlers {
   std::function<void(int stream, std::string_view line)> on_line;
   /// The worker begins to import the project's `file`. Null: it may not say so; only discovery may.
   std::function<void(std::string file)> on_importing;
+  /// Columns that it has decoded, before its answer. Null: it may not send any; only a source may.
+  std::function<void(base::Message decoded)> on_decoded;
   int64_t max_answer_bytes = kMaxAnswerBytes;
   base::JsonLimits answer_limits = {.values = kMaxAnswerValues};
   /// It has answered and says that nothing of the user's runs in its process any more and that it

@@ -10,6 +10,8 @@ namespace {
 // A task whose attempts are lost again and again may itself be what loses them.
 constexpr int kMaxAttempts = 2;
 
+Holder CacheOf(SegmentId segment) { return {Holder::Kind::kCache, {0, segment}}; }
+
 void MakeDistinct(std::vector<size_t>& indexes) {
   std::sort(indexes.begin(), indexes.end());
   indexes.erase(std::unique(indexes.begin(), indexes.end()), indexes.end());
@@ -173,6 +175,12 @@ void Core::Handle(const RunCancelled& event) {
 }
 
 void Core::Handle(const ResultDropped& event) { Free({Holder::Kind::kResult, event.task}); }
+
+void Core::Handle(const SegmentCached& event) {
+  ledger_.Hold(CacheOf(event.segment.id), event.segment);
+}
+
+void Core::Handle(const SegmentUncached& event) { Free(CacheOf(event.segment)); }
 
 void Core::Handle(const Tick&) {
   while (!deadlines_.empty() && deadlines_.begin()->first <= now_) {

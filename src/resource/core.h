@@ -95,6 +95,8 @@ class Core {
   void Handle(const TaskEnded& event);
   void Handle(const RunCancelled& event);
   void Handle(const ResultDropped& event);
+  void Handle(const SegmentCached& event);
+  void Handle(const SegmentUncached& event);
   void Handle(const Tick& event);
 
   /// Whether the event's table was published.

@@ -271,6 +271,21 @@ TEST_F(CoreTest, AKeptTableStaysUntilItsResultIsDropped) {
   ExpectNothingLeft();
 }
 
+TEST_F(CoreTest, WhatTheCacheKeepsOutlivesTablesAndTheOtherWayRound) {
+  EXPECT_EQ(Tell(SegmentCached{{7, 10}}), Said{});
+  EXPECT_EQ(core_.ledger().HoldersOf(7).front().ToString(), "cache");
+  Add({Reads({}), Value({0})});
+  Succeed(0, {{7, 10}, {8, 1}});  // 7 from the cache
+  EXPECT_EQ(core_.ledger().bytes(), 11);
+  EXPECT_EQ(Tell(SegmentUncached{7}), Said{});  // its reader hasn't finished
+  EXPECT_EQ(Tell(SegmentUncached{7}), Said{});
+  EXPECT_EQ(Tell(SegmentCached{{8, 1}}), Said{});
+  EXPECT_EQ(Succeed(1), (Said{"finish 1:1 success", "release 1:0", "free 7", "end 1"}));
+  EXPECT_EQ(Tell(SegmentUncached{8}), Said{"free 8"});
+  EXPECT_EQ(Tell(SegmentUncached{9}), Said{});  // never heard of
+  ExpectNothingLeft();
+}
+
 TEST_F(CoreTest, TasksThatAreKnownLaterGoOnWhereTheRunEnds) {
   Add({Value({})});
   EXPECT_EQ(Tell(TasksAdded{kRun, {Reads({}), Reads({1})}}), Said{"start 1:1#1"});

@@ -64,11 +64,19 @@ struct RunCancelled {
 struct ResultDropped {
   TaskId task;
 };
+/// The cache keeps a segment, whoever else does.
+struct SegmentCached {
+  SegmentBytes segment;
+};
+/// It keeps it no more.
+struct SegmentUncached {
+  SegmentId segment = 0;
+};
 /// Time has passed.
 struct Tick {};
 
 using Event = std::variant<RunAdded, TasksAdded, TaskRunning, TaskPublished, TaskEnded,
-                           RunCancelled, ResultDropped, Tick>;
+                           RunCancelled, ResultDropped, SegmentCached, SegmentUncached, Tick>;
 
 /// Why something was decided, for whoever reads a log or a report.
 enum class Reason {

@@ -40,6 +40,7 @@ bool IsWorthIt(int64_t used_bytes, int64_t live_bytes) {
 }  // namespace
 
 std::string Holder::ToString() const {
+  if (kind == Kind::kCache) return "cache";
   const std::string what = kind == Kind::kTable ? "table" : "result";
   return what + " of task " + std::to_string(task.index) + " of run " + std::to_string(task.run);
 }

@@ -34,6 +34,7 @@ struct Holder {
   enum class Kind {
     kTable,   // the table of a task, while something may still read it
     kResult,  // that table in the hands of whoever asked for the run
+    kCache,   // the cache of decoded columns; `task.index` is the segment
   };
   Kind kind = Kind::kTable;
   TaskId task;

@@ -239,6 +239,14 @@ Result<nlohmann::json> Connection::Status(const Patience& patience) {
   return std::move(status->document);
 }
 
+Result<nlohmann::json> Connection::Cache(bool clear, const Patience& patience) {
+  ARROW_RETURN_NOT_OK(Send(CacheWanted{clear}));
+  ARROW_ASSIGN_OR_RAISE(Reply reply, Answer(patience));
+  auto* cache = std::get_if<CacheReport>(&reply);
+  if (cache == nullptr) return OutOfTurn();
+  return std::move(cache->document);
+}
+
 Result<int64_t> Connection::Stop() {
   // Invalid: it has gone already, or isn't visible from here.
   const auto engine = base::OpenPidfd(static_cast<pid_t>(welcome_.pid));

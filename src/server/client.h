@@ -55,6 +55,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const ResultExplanation& explanation() const { return explanation_; }
 
   arrow::Result<nlohmann::json> Status(const Patience& patience = Patience());
+  /// What the engine's cache of columns keeps; with `clear` it is emptied then.
+  arrow::Result<nlohmann::json> Cache(bool clear, const Patience& patience = Patience());
   /// Has the engine stop and waits until it is gone; how many runs were cancelled.
   arrow::Result<int64_t> Stop();
 

@@ -58,6 +58,7 @@ json OptionsJson(const RunOptions& options) {
                    {"backend", ToString(options.backend)},
                    {"strict", options.strict},
                    {"account", options.account},
+                   {"cache", options.cache},
                    {"content_reshare", options.content_reshare},
                    {"preview_rows", options.preview_rows},
                    {"preview", ByteTexts(options.preview)},
@@ -75,6 +76,7 @@ RunOptions OptionsOf(const json& document) {
   options.backend = BackendNamed(document.at("backend"));
   document.at("strict").get_to(options.strict);
   document.at("account").get_to(options.account);
+  document.at("cache").get_to(options.cache);
   document.at("content_reshare").get_to(options.content_reshare);
   options.preview_rows = Whole<int64_t>(document.at("preview_rows"));
   options.preview = BytesList(document.at("preview"));
@@ -98,6 +100,9 @@ struct RequestWriter {
   json operator()(const Cancel& /*cancel*/) const { return {{"op", "cancel"}}; }
   json operator()(const StatusWanted& /*wanted*/) const { return {{"op", "status"}}; }
   json operator()(const StopWanted& /*wanted*/) const { return {{"op", "stop"}}; }
+  json operator()(const CacheWanted& wanted) const {
+    return {{"op", "cache"}, {"clear", wanted.clear}};
+  }
 };
 
 Request RequestOf(const json& body) {
@@ -106,6 +111,7 @@ Request RequestOf(const json& body) {
   if (op == "cancel") return Cancel{};
   if (op == "status") return StatusWanted{};
   if (op == "stop") return StopWanted{};
+  if (op == "cache") return CacheWanted{body.at("clear").get<bool>()};
   if (op != "run") throw json::other_error::create(501, "an unknown request", nullptr);
   Wanted wanted;
   wanted.options = OptionsOf(body.at("options"));
@@ -202,6 +208,9 @@ struct ReplyWriter {
   json operator()(const StatusReport& status) const {
     return {{"op", "status"}, {"status", status.document}};
   }
+  json operator()(const CacheReport& cache) const {
+    return {{"op", "cache"}, {"cache", cache.document}};
+  }
   json operator()(const Stopping& stopping) const {
     return {{"op", "stopping"}, {"runs", stopping.runs}};
   }
@@ -251,6 +260,7 @@ Reply ReplyOf(const json& body) {
   if (op == "done") return Finished{body.at("report").get<RunReport>()};
   if (op == "failed") return FailedOf(body);
   if (op == "status") return StatusReport{body.at("status")};
+  if (op == "cache") return CacheReport{body.at("cache")};
   if (op == "stopping") return Stopping{Whole<int64_t>(body.at("runs"))};
   if (op != "welcome") throw json::other_error::create(501, "an unknown reply", nullptr);
   return Welcome{body.at("version"), Whole<int>(body.at("protocol")),

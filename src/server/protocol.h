@@ -21,7 +21,7 @@
 namespace zerrow::server {
 
 /// Raised with every change of what is said.
-inline constexpr int kProtocol = 2;
+inline constexpr int kProtocol = 3;
 /// A request: an environment of some megabytes, as text that stands for bytes.
 inline constexpr int64_t kMaxRequestBytes = 16 << 20;
 inline constexpr size_t kMaxRequestFds = 2;
@@ -41,7 +41,11 @@ struct Wanted {
 struct Cancel {};
 struct StatusWanted {};
 struct StopWanted {};
-using Request = std::variant<Hello, Wanted, Cancel, StatusWanted, StopWanted>;
+/// What the cache of decoded columns keeps, before it is emptied if that is wanted.
+struct CacheWanted {
+  bool clear = false;
+};
+using Request = std::variant<Hello, Wanted, Cancel, StatusWanted, StopWanted, CacheWanted>;
 
 nlohmann::json ToJson(const Request& request);
 arrow::Result<Request> ParseRequest(const nlohmann::json& body);
@@ -81,12 +85,15 @@ struct Failed {
 struct StatusReport {
   nlohmann::json document;
 };
+struct CacheReport {
+  nlohmann::json document;
+};
 struct Stopping {
   int64_t runs = 0;
 };
-using Reply =
-    std::variant<Welcome, Accepted, engine::RunEvent, ResultModel, ResultError, Preview,
-                 ResultTablePart, ResultExplanation, Finished, Failed, StatusReport, Stopping>;
+using Reply = std::variant<Welcome, Accepted, engine::RunEvent, ResultModel, ResultError, Preview,
+                           ResultTablePart, ResultExplanation, Finished, Failed, StatusReport,
+                           CacheReport, Stopping>;
 
 nlohmann::json ToJson(const Reply& reply);
 arrow::Result<Reply> ParseReply(const nlohmann::json& body);

@@ -11,6 +11,7 @@
 #include "base/child_process.h"
 #include "base/exceptions.h"
 #include "sandbox/process_view.h"
+#include "server/status.h"
 
 namespace zerrow::server {
 
@@ -165,6 +166,10 @@ bool Session::Answer(const Request& request, std::vector<base::UniqueFd> fds) {
     return there;
   }
   if (std::holds_alternative<StatusWanted>(request)) return Send(StatusReport{host_.describe()});
+  if (const auto* wanted = std::get_if<CacheWanted>(&request)) {
+    auto report = CacheJson(*host_.engine, wanted->clear);
+    return report.ok() ? Send(CacheReport{*std::move(report)}) : Fail(report.status());
+  }
   if (std::holds_alternative<StopWanted>(request)) return Send(Stopping{host_.stop()});
   // A cancel that crossed with the run's end.
   if (std::holds_alternative<Cancel>(request)) return true;

@@ -61,11 +61,32 @@ json StatusJson(const engine::Engine& engine) {
     document["zygotes"].push_back(
         {{"pid", zygote.pid}, {"python", zygote.python}, {"libraries", zygote.libraries}});
   }
-  document["memory"] = {{"tables", status->table_bytes},
-                        {"pool", status->pool_bytes},
-                        {"zygotes", memory.zygotes},
-                        {"workers", memory.workers},
-                        {"engine", sandbox::ProportionalBytes(::getpid())}};
+  document["memory"] = {
+      {"tables", status->table_bytes}, {"pool", status->pool_bytes},
+      {"cache", status->cache_bytes},  {"zygotes", memory.zygotes},
+      {"workers", memory.workers},     {"engine", sandbox::ProportionalBytes(::getpid())}};
+  return document;
+}
+
+arrow::Result<json> CacheJson(engine::Engine& engine, bool clear) {
+  ARROW_ASSIGN_OR_RAISE(const auto columns, engine.ListCache());
+  json document = {{"entries", json::array()}, {"bytes", 0}};
+  int64_t bytes = 0;
+  for (const engine::CachedColumn& column : columns) {
+    bytes += column.bytes;
+    document["entries"].push_back({{"file", column.file},
+                                   {"row_group", column.row_group},
+                                   {"row_groups", column.row_groups},
+                                   {"column", column.column},
+                                   {"bytes", column.bytes},
+                                   {"hits", column.hits},
+                                   {"decode_s", column.decode_s},
+                                   {"saved_s", column.saved_s}});
+  }
+  document["bytes"] = bytes;
+  if (!clear) return document;
+  ARROW_ASSIGN_OR_RAISE(const int64_t freed, engine.ClearCache());
+  document["freed_bytes"] = freed;
   return document;
 }
 

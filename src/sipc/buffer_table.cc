@@ -1,7 +1,6 @@
 #include "sipc/buffer_table.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "sipc/ranges.h"
 
@@ -162,14 +161,23 @@ std::vector<BufferTable::Region> BufferTable::MergeCopies() {
   return regions;
 }
 
-void BufferTable::WriteBody(uint8_t* body) const {
+std::vector<std::string_view> BufferTable::BodyParts() const {
+  // A gap is less than an alignment, a place within one, and the padding at the end.
+  static constexpr char kZeros[2 * kBodyAlignment + kBodyPadding] = {};
+  std::vector<std::string_view> parts;
+  parts.reserve(2 * regions_.size() + 1);
   int64_t end = 0;
+  auto fill_up_to = [&](int64_t offset) {
+    if (offset > end) parts.emplace_back(kZeros, static_cast<size_t>(offset - end));
+  };
   for (const Region& region : regions_) {
-    std::memset(body + end, 0, static_cast<size_t>(region.body_offset - end));
-    std::memcpy(body + region.body_offset, region.begin, static_cast<size_t>(region.length));
+    fill_up_to(region.body_offset);
+    parts.emplace_back(reinterpret_cast<const char*>(region.begin),
+                       static_cast<size_t>(region.length));
     end = region.body_offset + region.length;
   }
-  std::memset(body + end, 0, static_cast<size_t>(body_bytes_ - end));
+  fill_up_to(body_bytes_);
+  return parts;
 }
 
 std::vector<Reference> BufferTable::References() const {

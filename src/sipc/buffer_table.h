@@ -2,7 +2,7 @@
 //
 // Part of the writer. Add one range per buffer of an array; when all are known, Finish decides
 // where copied bytes come to lie, so that memory used many times, or by overlapping slices, is
-// copied once. One thread; the ranges must stay readable until WriteBody.
+// copied once. One thread; the ranges must stay readable as long as BodyParts.
 #pragma once
 
 #include <arrow/buffer.h>
@@ -16,6 +16,7 @@
 #include <optional>
 #include <set>
 #include <span>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -71,8 +72,8 @@ class BufferTable {
   /// Call once, after the last Add: places copied bytes in a body that starts `body_offset` bytes
   /// into the message.
   void Finish(int64_t body_offset);
-  /// Writes the body's bytes, gaps zeroed. `body` has body_bytes() of memory.
-  void WriteBody(uint8_t* body) const;
+  /// The body_bytes() of the body in order, piece by piece, with zeros for gaps.
+  std::vector<std::string_view> BodyParts() const;
 
   const std::vector<BufferRecord>& records() const { return records_; }
   const std::vector<HeadRecord>& heads() const { return heads_; }

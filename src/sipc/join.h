@@ -26,9 +26,12 @@ namespace zerrow::sipc {
 /// What a one-column message says of its arrays, copied out of it.
 class ColumnPiece {
  public:
+  /// What a slot's number counts.
+  enum class SlotKind : uint8_t { kBuffer, kList, kDictionary };
+
   /// `message` is what the segment `id` holds, all of it. SerializationError if its structure isn't
-  /// sound, if it hasn't exactly one column, or refers to other segments; NotImplemented for a
-  /// later version of the format.
+  /// sound, if it hasn't exactly one column or refers to other segments; NotImplemented for a
+  /// later version of the format; Invalid if `id` is 0.
   static arrow::Result<ColumnPiece> Read(std::span<const uint8_t> message, SegmentId id);
 
   SegmentId segment() const { return segment_; }
@@ -42,9 +45,6 @@ class ColumnPiece {
  private:
   friend class Joiner;
 
-  /// What a slot's number counts.
-  enum class SlotKind : uint8_t { kBuffer, kList, kDictionary };
-
   /// Records that belong together; first those of the column's chunks, then of dictionaries'
   /// values.
   struct Arrays {
@@ -55,6 +55,7 @@ class ColumnPiece {
   };
 
   ColumnPiece() = default;
+  void SplitOffValues(uint64_t chunk_nodes);
 
   SegmentId segment_ = 0;
   int64_t size_bytes_ = 0;
@@ -68,15 +69,13 @@ class ColumnPiece {
   Arrays chunks_;
   Arrays values_;                      // of the dictionaries
   std::vector<BufferRecord> buffers_;  // in the message
-  std::vector<HeadRecord> heads_;
 };
 
 /// The message of a table: column i consists of columns[i], top to bottom, and a piece may occur
-/// any number of times. A table without columns has num_rows rows all the same. Pieces of one
-/// segment must stem from the same message.
-/// Invalid: a column's pieces don't add up to num_rows, their arrays don't lie in memory as the
-/// schema's type asks, or there aren't as many columns as fields; NotImplemented: a type that SIPC
-/// doesn't know; CapacityError: more records than the format takes (kMaxRecords).
+/// any number of times; it must outlive the call only. A table without columns has num_rows rows
+/// all the same. Invalid: a column's pieces don't add up to num_rows, their arrays don't lie in
+/// memory as the schema's type asks, or there aren't as many columns as fields; NotImplemented: a
+/// type that SIPC doesn't know; CapacityError: more records than the format takes (kMaxRecords).
 arrow::Result<std::shared_ptr<arrow::Buffer>> Join(
     const arrow::Schema& schema, int64_t num_rows,
     const std::vector<std::vector<const ColumnPiece*>>& columns);

@@ -132,23 +132,30 @@ arrow::Result<uint32_t> LayoutTable::Add(const arrow::DataType& type, int depth)
     return known->second;
   }
   ARROW_ASSIGN_OR_RAISE(auto layout, LayoutOf(type));
-  std::vector<uint32_t> shape = {static_cast<uint32_t>(layout.first), layout.second};
+  std::vector<uint32_t> children;
   for (const arrow::DataType* child : LayoutChildren(type)) {
     ARROW_ASSIGN_OR_RAISE(uint32_t index, Add(*child, depth + 1));
-    shape.push_back(index);
+    children.push_back(index);
   }
-  auto [at, is_new] = by_shape_.emplace(shape, static_cast<uint32_t>(records_.size()));
-  if (is_new) {
-    records_.push_back(LayoutRecord{.kind = static_cast<uint8_t>(layout.first),
-                                    .reserved = {},
-                                    .parameter = layout.second,
-                                    .first_child = static_cast<uint32_t>(children_.size()),
-                                    .num_children = static_cast<uint32_t>(shape.size() - 2)});
-    children_.insert(children_.end(), shape.begin() + 2, shape.end());
-    sizes_.push_back(SizeOfLayout(layout.first, static_cast<uint32_t>(shape.size() - 2),
-                                  [&](uint32_t i) { return sizes_[shape[i + 2]]; }));
-  }
-  by_type_.emplace(&type, at->second);
+  const uint32_t index = Add(layout.first, layout.second, children);
+  by_type_.emplace(&type, index);
+  return index;
+}
+
+uint32_t LayoutTable::Add(LayoutKind kind, uint32_t parameter, std::span<const uint32_t> children) {
+  std::vector<uint32_t> shape = {static_cast<uint32_t>(kind), parameter};
+  shape.insert(shape.end(), children.begin(), children.end());
+  auto [at, is_new] = by_shape_.emplace(std::move(shape), static_cast<uint32_t>(records_.size()));
+  if (!is_new) return at->second;
+  const auto num_children = static_cast<uint32_t>(children.size());
+  records_.push_back(LayoutRecord{.kind = static_cast<uint8_t>(kind),
+                                  .reserved = {},
+                                  .parameter = parameter,
+                                  .first_child = static_cast<uint32_t>(children_.size()),
+                                  .num_children = num_children});
+  sizes_.push_back(
+      SizeOfLayout(kind, num_children, [&](uint32_t i) { return sizes_[children[i]]; }));
+  children_.insert(children_.end(), children.begin(), children.end());
   return at->second;
 }
 

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -84,6 +85,9 @@ class LayoutTable {
   /// The index of `type`'s layout, which is added if it is new. `type` must live as long as the
   /// table. Invalid if it is nested deeper than kMaxDepth.
   arrow::Result<uint32_t> Add(const arrow::DataType& type, int depth = 1);
+
+  /// Likewise of a layout whose children, indexes, are in the table already.
+  uint32_t Add(LayoutKind kind, uint32_t parameter, std::span<const uint32_t> children);
 
   const std::vector<LayoutRecord>& records() const { return records_; }
   const std::vector<uint32_t>& children() const { return children_; }

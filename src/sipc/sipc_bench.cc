@@ -10,6 +10,7 @@
 
 #include "base/mapping.h"
 #include "sipc/check.h"
+#include "sipc/join.h"
 #include "sipc/reader.h"
 #include "sipc/testing/arena.h"
 #include "sipc/writer.h"
@@ -72,6 +73,56 @@ void BM_Encode(benchmark::State& state) {
     message_bytes = base::FileSize(file.fd.get()).ValueOrDie();
   }
   state.counters["message_bytes"] = static_cast<double>(message_bytes);
+}
+
+// As an entry of the cache is made: all is copied. Google Benchmark's CPU time includes the
+// system's.
+void BM_EncodeCopied(benchmark::State& state) {
+  const int64_t bytes = state.range(0) << 20;
+  std::shared_ptr<arrow::Buffer> values = arrow::AllocateBuffer(bytes).ValueOrDie();
+  std::memset(values->mutable_data(), 1, static_cast<size_t>(bytes));
+  const auto array =
+      arrow::MakeArray(arrow::ArrayData::Make(arrow::int64(), bytes / 8, {nullptr, values}, 0));
+  const auto table =
+      arrow::Table::Make(arrow::schema({arrow::field("a", arrow::int64())}), {array});
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(EncodeToMemfd("bench", *table, {}).ValueOrDie());
+  }
+  state.SetBytesProcessed(state.iterations() * bytes);
+}
+
+// A hit of the cache: columns of pieces that are known become a message. What it says of them is
+// the same whatever their size.
+void BM_Join(benchmark::State& state) {
+  const int64_t columns = state.range(0), blocks = state.range(1);
+  const auto array = arrow::MakeArrayOfNull(arrow::int64(), 1000).ValueOrDie();
+  const auto field = arrow::field("a", arrow::int64());
+  const auto one = arrow::Table::Make(arrow::schema({field}), {array});
+  const auto entry = Encode(*one, {}).ValueOrDie().message;
+  const std::span<const uint8_t> bytes(entry->data(), static_cast<size_t>(entry->size()));
+  std::vector<std::unique_ptr<ColumnPiece>> pieces;
+  std::vector<std::vector<const ColumnPiece*>> table(static_cast<size_t>(columns));
+  for (auto& column : table) {
+    for (int64_t i = 0; i < blocks; ++i) {
+      pieces.push_back(std::make_unique<ColumnPiece>(
+          ColumnPiece::Read(bytes, static_cast<SegmentId>(pieces.size() + 1)).ValueOrDie()));
+      column.push_back(pieces.back().get());
+    }
+  }
+  const auto schema = arrow::schema(arrow::FieldVector(table.size(), field));
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(Join(*schema, 1000 * blocks, table).ValueOrDie());
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(pieces.size()));
+}
+
+void BM_ReadPiece(benchmark::State& state) {
+  const auto array = arrow::MakeArrayOfNull(arrow::int64(), 1000).ValueOrDie();
+  const auto table =
+      arrow::Table::Make(arrow::schema({arrow::field("a", arrow::int64())}), {array});
+  const auto entry = Encode(*table, {}).ValueOrDie().message;
+  const std::span<const uint8_t> bytes(entry->data(), static_cast<size_t>(entry->size()));
+  for (auto _ : state) benchmark::DoNotOptimize(ColumnPiece::Read(bytes, 1).ValueOrDie());
 }
 
 void BM_Check(benchmark::State& state) {
@@ -149,6 +200,10 @@ BENCHMARK(BM_DecodeAllBatches)->Apply(Wide);
 BENCHMARK(BM_ReadTable)->Apply(Wide);
 BENCHMARK(BM_Encode)->Apply(Sizes);
 BENCHMARK(BM_Handover)->Apply(Sizes);
+// Columns, blocks of row groups.
+BENCHMARK(BM_Join)->Args({10, 10})->Args({100, 1})->Args({1, 100})->Args({16, 256});
+BENCHMARK(BM_ReadPiece);
+BENCHMARK(BM_EncodeCopied)->Arg(1)->Arg(16)->Arg(64)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace zerrow::sipc

@@ -1,27 +1,21 @@
 #include "sipc/writer.h"
 
 #include <arrow/array/array_base.h>
-#include <arrow/io/memory.h>
 #include <arrow/ipc/writer.h>
 
 #include <algorithm>
-#include <cstring>
+#include <string_view>
 #include <utility>
 #include <vector>
 
-#include "base/mapping.h"
 #include "sipc/array_encoder.h"
 #include "sipc/buffer_table.h"
 #include "sipc/format.h"
 #include "sipc/layout.h"
-#include "sipc/ranges.h"
+#include "sipc/sections.h"
 
 namespace zerrow::sipc {
 namespace {
-
-uint64_t RoundUp(uint64_t value, uint64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 // Starts loading what encoding a column will look at. In a table of many small arrays nearly all
 // of the time goes into waiting for these objects, one after the other; so it takes half.
@@ -50,15 +44,21 @@ class MessageBuilder {
                  options.movable ? options.movable->id : SegmentId{0}),
         arrays_(layouts_, &buffers_) {}
 
+  /// First; then LayOut; then the rest.
   arrow::Status Collect();
-  arrow::Result<Encoded> Write();
+  arrow::Status LayOut();
+
+  int64_t head_bytes() const { return head_bytes_; }
+  int64_t message_bytes() const { return message_bytes_; }
+  /// Writes the head_bytes() in front of the body.
+  void WriteHead(uint8_t* message) const { sections_.WriteHead(message); }
+  /// The body's bytes, piece by piece.
+  std::vector<std::string_view> BodyParts() const { return buffers_.BodyParts(); }
+  /// What is to be said of the message, which isn't in it.
+  Encoded Summarize() const;
 
  private:
   arrow::Status CollectColumns();
-  arrow::Result<uint64_t> LayOut();
-  void SetSection(SectionId id, uint64_t count, uint64_t* end);
-  template <typename Record>
-  void WriteSection(SectionId id, const std::vector<Record>& records, uint8_t* message) const;
 
   const arrow::Table& table_;
   const EncodeOptions& options_;
@@ -67,7 +67,9 @@ class MessageBuilder {
   std::vector<ColumnRecord> columns_;
   BufferTable buffers_;
   ArrayEncoder arrays_;
-  HeaderRecord header_ = {};
+  Sections sections_;
+  int64_t head_bytes_ = 0;
+  int64_t message_bytes_ = 0;
 };
 
 arrow::Status MessageBuilder::Collect() {
@@ -104,78 +106,33 @@ arrow::Status MessageBuilder::CollectColumns() {
   return arrow::Status::OK();
 }
 
-void MessageBuilder::SetSection(SectionId id, uint64_t count, uint64_t* end) {
-  const auto alignment = id == kBodySection ? kBodyAlignment : kSectionAlignment;
-  const uint64_t offset = RoundUp(*end, static_cast<uint64_t>(alignment));
-  header_.sections[id] = {offset, count};
-  *end = offset + count * kRecordBytes[id];
-}
-
-// Gives every section its place; the message's size.
-arrow::Result<uint64_t> MessageBuilder::LayOut() {
-  uint64_t end = sizeof(HeaderRecord);
-  SetSection(kSchemaSection, static_cast<uint64_t>(schema_->size()), &end);
-  SetSection(kSegmentsSection, buffers_.segments().size(), &end);
-  SetSection(kLayoutsSection, layouts_.records().size(), &end);
-  SetSection(kLayoutChildrenSection, layouts_.children().size(), &end);
-  SetSection(kColumnsSection, columns_.size(), &end);
-  SetSection(kDictionariesSection, arrays_.dictionaries().size(), &end);
-  SetSection(kNodesSection, arrays_.nodes().size(), &end);
-  SetSection(kSlotsSection, arrays_.slots().size(), &end);
-  SetSection(kListsSection, arrays_.lists().size(), &end);
-  SetSection(kBuffersSection, buffers_.records().size(), &end);
-  SetSection(kHeadsSection, buffers_.heads().size(), &end);
-  buffers_.Finish(static_cast<int64_t>(RoundUp(end, kBodyAlignment)));
-  SetSection(kBodySection, static_cast<uint64_t>(buffers_.body_bytes()), &end);
-  for (int i = 0; i < kNumSections; ++i) {
-    if (header_.sections[i].count <= kMaxRecords[i]) continue;
-    return arrow::Status::CapacityError(
-        "a table with ", header_.sections[i].count, " ", kRecordNames[i], ", and ", kMaxRecords[i],
-        " can be handed over: fewer and larger chunks help, as combine_chunks() makes them");
+arrow::Status MessageBuilder::LayOut() {
+  sections_.SetBytes(kSchemaSection,
+                     std::span(schema_->data(), static_cast<size_t>(schema_->size())));
+  sections_.Set(kSegmentsSection, buffers_.segments());
+  sections_.Set(kLayoutsSection, layouts_.records());
+  sections_.Set(kLayoutChildrenSection, layouts_.children());
+  sections_.Set(kColumnsSection, columns_);
+  sections_.Set(kDictionariesSection, arrays_.dictionaries());
+  sections_.Set(kNodesSection, arrays_.nodes());
+  sections_.Set(kSlotsSection, arrays_.slots());
+  sections_.Set(kListsSection, arrays_.lists());
+  sections_.Set(kBuffersSection, buffers_.records());
+  sections_.Set(kHeadsSection, buffers_.heads());
+  const arrow::Result<int64_t> body_offset = sections_.LayOut();
+  if (!body_offset.ok()) {
+    return body_offset.status().WithMessage(
+        body_offset.status().message(),
+        ": fewer and larger chunks help, as combine_chunks() makes them");
   }
-  std::memcpy(header_.magic, kMagic, sizeof(kMagic));
-  header_.version = kVersion;
-  header_.header_bytes = sizeof(HeaderRecord);
-  header_.message_bytes = end;
-  header_.num_rows = static_cast<uint64_t>(table_.num_rows());
-  return end;
+  head_bytes_ = *body_offset;
+  buffers_.Finish(head_bytes_);
+  message_bytes_ = sections_.Finish(table_.num_rows(), buffers_.body_bytes());
+  return arrow::Status::OK();
 }
 
-// Also zeroes the gap up to the next section.
-template <typename Record>
-void MessageBuilder::WriteSection(SectionId id, const std::vector<Record>& records,
-                                  uint8_t* message) const {
-  const uint64_t offset = header_.sections[id].offset;
-  const uint64_t bytes = records.size() * sizeof(Record);
-  if (bytes > 0) std::memcpy(message + offset, records.data(), bytes);
-  const uint64_t next = header_.sections[id + 1].offset;
-  std::memset(message + offset + bytes, 0, next - (offset + bytes));
-}
-
-arrow::Result<Encoded> MessageBuilder::Write() {
-  ARROW_ASSIGN_OR_RAISE(const uint64_t size, LayOut());
+Encoded MessageBuilder::Summarize() const {
   Encoded encoded;
-  if (options_.allocate) {
-    ARROW_ASSIGN_OR_RAISE(encoded.message, options_.allocate(static_cast<int64_t>(size)));
-  } else {
-    ARROW_ASSIGN_OR_RAISE(encoded.message, arrow::AllocateBuffer(static_cast<int64_t>(size)));
-  }
-  uint8_t* message = encoded.message->mutable_data();
-  std::memcpy(message, &header_, sizeof(header_));
-  const auto* schema = schema_->data();
-  WriteSection(kSchemaSection, std::vector<uint8_t>(schema, schema + schema_->size()), message);
-  WriteSection(kSegmentsSection, buffers_.segments(), message);
-  WriteSection(kLayoutsSection, layouts_.records(), message);
-  WriteSection(kLayoutChildrenSection, layouts_.children(), message);
-  WriteSection(kColumnsSection, columns_, message);
-  WriteSection(kDictionariesSection, arrays_.dictionaries(), message);
-  WriteSection(kNodesSection, arrays_.nodes(), message);
-  WriteSection(kSlotsSection, arrays_.slots(), message);
-  WriteSection(kListsSection, arrays_.lists(), message);
-  WriteSection(kBuffersSection, buffers_.records(), message);
-  WriteSection(kHeadsSection, buffers_.heads(), message);
-  buffers_.WriteBody(message + header_.sections[kBodySection].offset);
-
   for (const Reference& reference : buffers_.References()) {
     encoded.referenced_bytes += reference.length;
     encoded.referenced_per_segment[reference.segment] += reference.length;
@@ -190,22 +147,33 @@ arrow::Result<Encoded> Encode(const arrow::Table& table, const AddressMap& addre
                               const EncodeOptions& options) {
   MessageBuilder builder(table, addresses, options);
   ARROW_RETURN_NOT_OK(builder.Collect());
-  return builder.Write();
+  ARROW_RETURN_NOT_OK(builder.LayOut());
+  Encoded encoded = builder.Summarize();
+  ARROW_ASSIGN_OR_RAISE(encoded.message, arrow::AllocateBuffer(builder.message_bytes()));
+  uint8_t* at = encoded.message->mutable_data();
+  builder.WriteHead(at);
+  at += builder.head_bytes();
+  for (const std::string_view part : builder.BodyParts()) {
+    at = std::copy_n(part.data(), part.size(), at);
+  }
+  return encoded;
 }
 
 arrow::Result<EncodedFile> EncodeToMemfd(const std::string& name, const arrow::Table& table,
-                                         const AddressMap& addresses, EncodeOptions options) {
+                                         const AddressMap& addresses,
+                                         const EncodeOptions& options) {
+  MessageBuilder builder(table, addresses, options);
+  ARROW_RETURN_NOT_OK(builder.Collect());
+  ARROW_RETURN_NOT_OK(builder.LayOut());
+  std::string head(static_cast<size_t>(builder.head_bytes()), '\0');
+  builder.WriteHead(reinterpret_cast<uint8_t*>(head.data()));
+  std::vector<std::string_view> parts = builder.BodyParts();
+  parts.insert(parts.begin(), head);
   EncodedFile file;
-  base::Mapping mapping;
-  options.allocate = [&](int64_t size) -> arrow::Result<std::shared_ptr<arrow::Buffer>> {
-    ARROW_ASSIGN_OR_RAISE(file.fd, base::MakeMemfd(name, size));
-    ARROW_ASSIGN_OR_RAISE(
-        mapping, base::Mapping::Map(file.fd.get(), size, base::Mapping::Access::kReadWrite));
-    return std::make_shared<arrow::MutableBuffer>(mapping.data(), size);
-  };
-  ARROW_ASSIGN_OR_RAISE(file.encoded, Encode(table, addresses, options));
-  file.encoded.message.reset();
-  mapping = base::Mapping();  // a writable mapping would forbid the seal
+  file.encoded = builder.Summarize();
+  // Written, not copied into a mapping: the kernel needn't zero pages first that a write covers.
+  ARROW_ASSIGN_OR_RAISE(file.fd, base::MakeMemfd(name));
+  ARROW_RETURN_NOT_OK(base::WriteParts(file.fd.get(), std::move(parts)));
   ARROW_RETURN_NOT_OK(base::SealMemfd(file.fd.get()));
   return file;
 }

@@ -45,9 +45,6 @@ struct EncodeOptions {
   /// tiny.
   std::set<SegmentId> staying;
   std::optional<MovableSegment> movable;
-  /// Makes the memory (64-byte aligned, zeroed or not) that the message is written to; its size is
-  /// known exactly by then. Arrow's default pool if unset.
-  std::function<arrow::Result<std::shared_ptr<arrow::Buffer>>(int64_t)> allocate;
 };
 
 struct Encoded {
@@ -59,7 +56,7 @@ struct Encoded {
 
 /// Invalid if the table contradicts itself (a buffer too short for its array), is nested deeper
 /// than 64 levels or lies on a device; NotImplemented for a type that SIPC doesn't know;
-/// OutOfMemory, or what options.allocate returns.
+/// OutOfMemory, or what options.movable returns; CapacityError beyond what the format takes.
 arrow::Result<Encoded> Encode(const arrow::Table& table, const AddressMap& addresses,
                               const EncodeOptions& options = {});
 
@@ -71,6 +68,7 @@ struct EncodedFile {
 /// Encode straight into a memfd that is sealed before it is returned. Errors as Encode, and
 /// IOError.
 arrow::Result<EncodedFile> EncodeToMemfd(const std::string& name, const arrow::Table& table,
-                                         const AddressMap& addresses, EncodeOptions options = {});
+                                         const AddressMap& addresses,
+                                         const EncodeOptions& options = {});
 
 }  // namespace zerrow::sipc

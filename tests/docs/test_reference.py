@@ -61,6 +61,20 @@ def test_the_sdk_reference_lists_the_standard_expectations():
     assert listed == names
 
 
+def test_the_sdk_reference_lists_the_functions_of_compute():
+    from zerrow import compute
+
+    functions = {
+        name: ", ".join(inspect.signature(function).parameters)
+        for name, function in vars(compute).items()
+        if inspect.isfunction(function)
+        and function.__module__ == compute.__name__
+        and not name.startswith("_")
+    }
+    section = documented()["compute"]
+    assert dict(re.findall(r"^\| `(\w+)\(([^)]*)\)`", section, re.MULTILINE)) == functions
+
+
 DOCUMENTS = sorted(
     str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 )

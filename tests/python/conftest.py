@@ -1,6 +1,8 @@
-"""A small project in a folder of its own."""
+"""A small project in a folder of its own, and source tasks without an engine."""
 
+import base64
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -8,6 +10,9 @@ import textwrap
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from zerrow import _native, _tasks
+from zerrow._filters import columns_of
+from zerrow._parquet import ParquetFile, identity_of
 
 FLIGHTS = pa.table(
     {"carrier": ["AA", "UA"], "dep_delay": [1.0, None], "Origin": ["JFK", "EWR"], "day": [1, 2]}
@@ -88,3 +93,119 @@ class ProjectFolder:
 @pytest.fixture
 def project(tmp_path, server):
     return ProjectFolder(tmp_path, server)
+
+
+class Scanned:
+    """What a source task has told the engine, and what becomes of it there."""
+
+    def __init__(self, body):
+        self.reads = body["reads"]
+        self.messages = []
+        self.entries = {}  # (block, column) -> table of one column
+        self.bytes = 0
+        answer = _tasks.run(body, [], self._tell, lambda: None)
+        self.answer = answer.body
+        if self.answer["op"] == "failed":
+            raise ScanError(self.answer["error"]["message"])
+        assert (self.answer["op"], answer.fds) == ("scanned", [])
+
+    def _tell(self, body, fds=()):
+        assert body["op"] == "decoded"
+        assert 0 < len(body["entries"]) == len(fds) <= 200
+        self.messages.append(body)
+        for entry, fd in zip(body["entries"], fds, strict=True):
+            key = entry["block"], entry["column"]
+            assert key not in self.entries, "decoded twice"
+            table = _native.Handover().open("sipc", fd, [])
+            assert table.column_names == [entry["column"]]
+            assert table.num_rows == entry["rows"]
+            assert table[0].num_chunks == 1
+            assert entry["decode_s"] >= 0
+            self.entries[key] = table
+            self.bytes += os.fstat(fd).st_size
+
+    def schemas(self):
+        texts = [self.answer["schemas"][file["schema"]] for file in self.answer["files"]]
+        return [pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text))) for text in texts]
+
+    def rows_of(self, block):
+        file, at = self.answer["blocks"][block]
+        return at if file is None else self.answer["files"][file]["blocks"][at][2]
+
+    def table(self, read=0, columns=None, have=None):
+        """The read's rows, joined from its entries and filtered."""
+        given = self.reads[read]
+        blocks = self.answer["reads"][read]
+        entries = {**(have or {}), **self.entries}
+        if given["columns"]:
+            first, *others = self.schemas()
+            fields = []
+            for name in given["columns"]:
+                own = [schema.field(name) for schema in (first, *others)]
+                assert len({field.type for field in own}) == 1
+                fields.append(own[0].with_nullable(any(field.nullable for field in own)))
+            schema = pa.schema(fields, first.metadata)
+            table = pa.concat_tables(
+                [
+                    schema.empty_table(),
+                    *(
+                        pa.table([entries[b, n][0] for n in given["columns"]], schema=schema)
+                        for b in blocks
+                    ),
+                ]
+            )
+        else:
+            table = _tasks.without_columns(sum(map(self.rows_of, blocks)))
+        return _tasks.narrow(table, columns, given["filter"])
+
+
+class ScanError(Exception):
+    """What a source task has answered instead."""
+
+
+def identity(path):
+    found = os.stat(path)
+    return list(identity_of(found))
+
+
+def scan_files(files, reads=None, *, have=(), **fields):
+    """Runs a source task; a file is a path or an entry of the task, a read (columns, filter)."""
+    entries = [{"path": file} if isinstance(file, str) else file for file in files]
+    entries = [{"identity": identity(entry["path"]), **entry} for entry in entries]
+    if reads is None:
+        partition = entries[0].get("partition", {})
+        reads = [([*ParquetFile(entries[0]["path"]).schema.names, *partition], None)]
+    body = {
+        "op": "task",
+        "kind": "source",
+        "project_dir": "/",
+        "table": "t",
+        "files": entries,
+        "reads": [{"columns": list(columns), "filter": condition} for columns, condition in reads],
+        "have": [list(key) for key in have],
+        **fields,
+    }
+    return Scanned(body)
+
+
+@pytest.fixture
+def scan():
+    return scan_files
+
+
+@pytest.fixture
+def scan_error():
+    return ScanError
+
+
+@pytest.fixture
+def read():
+    """The rows of all files for which a condition is true, by way of a source task."""
+
+    def read_files(files, columns=None, condition=None):
+        names = ParquetFile(files[0]).schema.names if columns is None else columns
+        extra = [] if condition is None else columns_of(condition)
+        needed = list(dict.fromkeys([*names, *extra]))
+        return scan_files(files, [(needed, condition)]).table(columns=names)
+
+    return read_files

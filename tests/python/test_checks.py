@@ -1,5 +1,7 @@
 """SQL models, native models and conditions in a project, and what is wrong with them."""
 
+import re
+
 import pytest
 
 YML = """
@@ -168,9 +170,20 @@ SETTING_MISTAKES = {
     "filter: {condition: dep_dely > 1}": "did you mean 'dep_delay'?",
     "filter: {condition: day}": "day (int64) is not a condition",
     "filter: {condition: day > $x}": "no parameter 'x'",
-    "project: {columns: {a: lower(day)}}": "not supported here",
+    "project: {columns: {a: lower(day)}}": "day (int64) is not a text",
+    "project: {columns: {a: concat(carrier)}}": "not supported here",
+    "project: {columns: {a: 'trim(day from carrier)'}}": "must be a text in quotes",
     "project: {columns: {}}": "columns must have",
     "project: {columns: {a: carrier + 1}}": "can't be calculated",
+    "slice: {}": "give an offset, a length or both",
+    "slice: {offset: -1}": "offset must be a number of rows, not '-1'",
+    "slice: {length: many}": "length must be a number of rows, not 'many'",
+    "slice: {length: true}": "length must be a number of rows",
+    "slice: {length: $origin}": "not \"'JFK'\"",
+    "slice: {lenght: 1}": "did you mean 'length'?",
+    "dictionary: {columns: []}": "at least one column",
+    "dictionary: {columns: [carier]}": "did you mean 'carrier'?",
+    "dictionary: {column: [carrier]}": "did you mean 'columns'?",
     "sort: {by: []}": "at least one column",
     "sort: {by: [dayy desc]}": "no column 'dayy'",
     "aggregate: {by: [dayy], measures: {n: count}}": "no column 'dayy'",
@@ -179,9 +192,67 @@ SETTING_MISTAKES = {
     "aggregate: {measures: {n: mean(x)}}": "no column 'x'",
     "aggregate: {by: [day], measures: {day: count}}": "'day' is there twice",
 }
+CONCAT_MISTAKES = {
+    "": "inputs must list the tables to join",
+    "inputs: flights": "inputs must be a list",
+    "inputs: []": "inputs must list the tables to join",
+    "inputs: [flights]\n    input: flights": "no setting 'input'; did you mean 'inputs'?",
+    "inputs: [flights]\n    concat: {}": "no setting 'concat'",
+}
+for _settings, _message in CONCAT_MISTAKES.items():
+    NATIVE_MISTAKES[f"operator: concat\n    {_settings}"] = _message
 for _settings, _message in SETTING_MISTAKES.items():
     _operator = _settings.split(":")[0]
     NATIVE_MISTAKES[f"operator: {_operator}\n    input: flights\n    {_settings}"] = _message
+
+
+def test_native_models_of_several_inputs_and_of_rows(project):
+    native(
+        project,
+        """
+  - name: some
+    operator: slice
+    input: flights
+    slice: {offset: 2, length: $limit}
+  - name: encoded
+    operator: dictionary
+    input: some
+    dictionary: {columns: [carrier]}
+  - name: both
+    operator: concat
+    inputs:
+      - flights
+      - encoded
+      - flights
+""",
+    )
+    found = project.describe()
+    assert found["errors"] == []
+    some, encoded, both = found["models"]
+    assert some["operator"] == {"kind": "slice", "offset": 2, "length": 3}
+    assert some["parameters"] == [{"argument": "limit", "name": "limit"}]
+    assert encoded["operator"] == {"kind": "dictionary", "columns": ["carrier"]}
+    assert both["operator"] == {"kind": "concat"}
+    assert [(i["parameter"], i["model"], i["line"]) for i in both["inputs"]] == [
+        ("input", "flights", 20),
+        ("input2", "encoded", 21),
+        ("input3", "flights", 22),
+    ]
+
+
+def test_what_is_joined_must_have_the_same_columns(project):
+    native(
+        project,
+        """
+  - {name: few, operator: filter, input: flights, filter: {condition: day > 1}}
+  - {name: less, operator: project, input: flights, project: {columns: {day: day}}}
+  - {name: fine, operator: concat, inputs: [few, flights]}
+  - {name: more, operator: concat, inputs: [few, less]}
+""",
+    )
+    file, line, message = project.error()
+    assert (file, line) == ("zerrow_project.yml", 12)
+    assert re.fullmatch("concat: column '.*' of 'few' is there 0 times in 'less'", message)
 
 
 @pytest.mark.parametrize("text", NATIVE_MISTAKES)
@@ -208,7 +279,8 @@ FILTER_MISTAKES = {
     "carrier > 1": "carrier (string) can't be compared with 1",
     "dep_delay": "dep_delay (double) is not a condition",
     "dep_delay >": "it can't be read at '>'",
-    "lower(carrier) = 'x'": "LOWER(carrier) is not supported here",
+    "left(carrier, 1) = 'x'": "LEFT(carrier, 1) is not supported here",
+    "lower(day) = 'x'": "LOWER(day): day (int64) is not a text",
     "carrier = $orign": "there is no parameter 'orign'; did you mean 'origin'?",
     "day = $origin": "day (int64) can't be compared with 'JFK'",
 }
@@ -227,7 +299,7 @@ def test_mistakes_in_filters_of_sources(project, text):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("a=zerrow.Model('made', filter='lower(x) = 1')", "not supported here"),
+        ("a=zerrow.Model('made', filter='left(x, 1) = 1')", "not supported here"),
         ("a=zerrow.Model('made', filter='anything > 1')", None),
         ("a=zerrow.Model('made', columns=['anything'])", None),
         ("a=zerrow.Model('declared', filter='z > 1')", "no column 'z' in 'declared'"),

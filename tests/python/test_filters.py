@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from zerrow import _native
 from zerrow._filters import (
     FilterError,
     check_text,
@@ -126,6 +127,13 @@ TRUE_FOR = {
     "'2020-01-06', '2020-01-07', '2020-01-08', '2020-01-09')": [0],
     "small IN (1, 2, 3, 4, 5, 6, 7, 8, 1000)": [0],
     "id = 1 -- AND flag": [0],
+    "upper(s) = 'AB'": [0],
+    "upper(dict) = upper(long)": [0, 1],
+    "lower(view) LIKE 'b%'": [1],
+    "trim(s) = 'ab' OR length(s) > 2": [0, 2],
+    "upper(dict) IN ('AB', 'X')": [0],
+    "upper(NULL) = 'A'": [],
+    "length(nothing) = 1": [],
 }
 
 
@@ -155,7 +163,13 @@ REFUSED = {
     "id AS b": "it can't be read at 'AS'",
     "SELECT 1": "it can't be read at 'SELECT'",
     "id > 1 ORDER BY id": "it is not one condition",
-    "lower(s) = 'ab'": "LOWER(s) is not supported",
+    "left(s, 1) = 'a'": "LEFT(s, 1) is not supported",
+    "upper(s, 'x') = 'A'": "it can't be read at ')'",
+    "trim(long FROM s) = 'a'": "the characters must be a text in quotes",
+    "replace(s, 'a', long) = 'a'": "the replacement must be a text in quotes",
+    "substring(s, small) = 'a'": "must be whole numbers",
+    "substring(s, 1, -1) = 'a'": "the length must not be negative",
+    "substring(s, 9999999999) = 'a'": "9999999999 is too large",
     "id IN (SELECT 1)": "IN needs a list",
     "EXISTS (SELECT 1)": "is not supported",
     "id IN ()": "IN needs a list",
@@ -201,6 +215,10 @@ MISFITS = {
     "s + 1 > 2": "s (string) and 1 can't be calculated with",
     "-s = 'x'": "can't be calculated with",
     "1e400 > id": "1e400 is too large",
+    "upper(id) = 'A'": "UPPER(id): id (int64) is not a text",
+    "length(day) = 1": "day (date32[day]) is not a text",
+    "trim(upper(flag)) = 'A'": "flag (bool) is not a text",
+    "upper(s) = 1": "UPPER(s) (string) can't be compared with 1",
 }
 
 
@@ -242,12 +260,49 @@ def test_columns_are_named_once_in_order():
         ("s", pa.string()),
         ("dict", TABLE.schema.field("dict").type),
         ("id > 1", pa.bool_()),
+        ("upper(dict)", TABLE.schema.field("dict").type),
+        ("trim(view)", pa.string_view()),
+        ("lower(long)", pa.large_string()),
+        ("length(long) + 1", pa.int64()),
     ],
 )
 def test_values_have_types(text, type_):
     expression, found = compile_value(text, TABLE.schema)
     assert found == type_
     assert len(serialize(expression)) > 8
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "upper({})",
+        "lower({})",
+        "trim({})",
+        "ltrim({})",
+        "rtrim({}, 'b ')",
+        "trim({}, ' a')",
+        "replace({}, 'a', 'xyz')",
+        "replace({}, '', 'xyz')",
+        "substring({}, 2)",
+        "substring({}, 2, 3)",
+        "substring({}, 0, 2)",
+        "substring({}, 1, 0)",
+        "length({})",
+        "upper(trim(lower({})))",
+    ],
+)
+def test_text_functions_are_those_of_sql(text):
+    texts = ["ab", " Ab ", "", None, "bab b", "É é", "\ttab", "a text that is longer than a view"]
+    plain = pa.array(texts)
+    table = pa.table(
+        {"s": plain, "v": plain.cast(pa.string_view()), "d": plain.dictionary_encode()}
+    )
+    query = f"SELECT {text.format('s')} FROM t"
+    expected = duckdb.connect().from_arrow(table.select(["s"])).query("t", query).fetchall()
+    for column in table.column_names:
+        expression, _ = compile_value(text.format(column), table.schema)
+        found = _native.project_table(table, [("x", serialize(expression))])["x"]
+        assert found.to_pylist() == [value for (value,) in expected]
 
 
 def test_comparisons_with_literals_skip_row_groups(tmp_path):

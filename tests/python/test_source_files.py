@@ -20,7 +20,7 @@ def write(path, value=0):
 def resolved(project, pattern):
     """The files' values and their paths below the project's folder."""
     source = resolve_source(SourceEntry("s", pattern, 3), project)
-    files = source.to_json()["files"]
+    files = [file["path"] for file in source.to_json()["files"]]
     assert all(file.startswith("/") for file in files)
     values = [pq.read_table(pa.OSFile(file))["i"][0].as_py() for file in files]
     return values, [os.path.relpath(file, project) for file in files]

@@ -155,8 +155,9 @@ void CheckingSink::CheckWritten(const RunResult& result) {
   }
   for (const auto& [name, model] : models) {
     const auto asked = [called = name,
-                        source = model->kind == ModelKind::kSource](const std::string& keep) {
-      return keep == called || (keep == "*" && !source);
+                        of_source = model->kind == ModelKind::kSource ||
+                                    model->kind == ModelKind::kFilter](const std::string& keep) {
+      return keep == called || (keep == "*" && !of_source);
     };
     const bool kept = model->rows && std::ranges::any_of(options.keep, asked);
     verdict_.Expect(kept == result.tables.contains(name), "kept or not", name);

@@ -26,8 +26,12 @@ InputDescription RandomInput(Random& random, const Description& project) {
     input.model = producers[random.Below(producers.size())]->name;
   } else {
     input.model = project.sources[random.Below(project.sources.size())].table;
-    // Each projection is a read of its own.
+    // Each projection is a read of its own, each filter a node.
     if (random.Chance(0.3)) input.columns = {random.Chance(0.5) ? "a" : "b"};
+    if (random.Chance(0.2)) {
+      input.filter = random.Chance(0.5) ? "a > 1" : "a > 2";
+      input.filter_columns = {"a"};
+    }
   }
   input.parameter = input.model;
   return input;
@@ -65,13 +69,13 @@ Description RandomProject(Random& random, size_t models) {
   const size_t sources = 1 + random.Below(3);
   for (size_t i = 0; i < sources; ++i) {
     project.sources.push_back({"s" + std::to_string(i),
-                               {"/data/s.parquet"},
+                               {{"/data/s.parquet", {}}},
                                {{"a", "int64"}, {"b", "string"}},
                                "project.yml",
                                2});
   }
   for (size_t i = 0; i < models; ++i) project.models.push_back(RandomModel(random, project));
-  if (random.Chance(0.02)) project.models.back().inputs.push_back({"x", "missing", {}, {}, 3});
+  if (random.Chance(0.02)) project.models.back().inputs.push_back({"x", "missing", {}, {}, {}, 3});
   if (random.Chance(0.01))
     project.errors.push_back({"a file can't be read", "", "models.py", 1, ""});
   return project;

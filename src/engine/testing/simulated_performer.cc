@@ -359,10 +359,31 @@ TablePtr SimulatedPerformer::MakeTable(const Uses& inputs) {
       if (random_.Chance(0.7)) table.segments.back().used = PartsOf(used.empty() ? all : used);
     }
   }
-  for (size_t i = random_.Below(3); i > 0; --i) table.segments.push_back(NewSegment());
+  for (const SegmentId cached : cached_) {
+    if (table.segments.size() < 20 && !inputs.contains(cached) && random_.Chance(rates_.caches)) {
+      ++counts_["hit"];
+      table.segments.push_back({cached, segments_.at(cached).bytes});
+    }
+  }
+  for (size_t i = random_.Below(3); i > 0; --i) {
+    table.segments.push_back(NewSegment());
+    if (random_.Chance(rates_.caches)) Cache(table.segments.back());
+  }
   table.message = NewSegment();
   table.rows = 5;
   return std::make_shared<const PublishedTable>(std::move(table));
+}
+
+void SimulatedPerformer::Cache(const SegmentBytes& segment) {
+  // All of it, whatever its table uses.
+  cached_.insert(segment.id);
+  in_hands_.emplace(segment.id, std::vector<ByteRange>{});
+  dispatcher_->OnCached({segment.id, segment.bytes});
+  agenda_.In(3 * random_.Unit(), [this, id = segment.id] {
+    cached_.erase(id);
+    in_hands_.erase(std::ranges::find(in_hands_, Uses::value_type(id, {})));
+    dispatcher_->OnUncached(id);
+  });
 }
 
 void SimulatedPerformer::Free(SegmentId id) {

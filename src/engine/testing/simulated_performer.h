@@ -30,6 +30,7 @@ class SimulatedPerformer final : public Performer {
     double answers = 0;  // with something else than was asked for
     double repeats = 0;  // tells its end again, later
     double leaves = 0;   // publishes its table some time before its end, if it answers well
+    double caches = 0;   // a cache keeps a segment of its table, for a while
   };
   /// All outlive it. `slots` are the Core's.
   SimulatedPerformer(Agenda& agenda, Random& random, Verdict& verdict, Rates rates, int slots);
@@ -105,6 +106,7 @@ class SimulatedPerformer final : public Performer {
   TablePtr MakeTable(const Uses& inputs);
   std::vector<ByteRange> PartsOf(const std::vector<ByteRange>& ranges);
   resource::SegmentBytes NewSegment();
+  void Cache(const resource::SegmentBytes& segment);
   void Repeat(resource::TaskId task, int attempt, Outcome outcome);
 
   Agenda& agenda_;
@@ -121,7 +123,8 @@ class SimulatedPerformer final : public Performer {
   std::set<resource::RunId> read_;         // whose projects were, in time
   std::set<resource::RunId> broken_;       // BrokeDown
   std::map<SegmentId, Segment> segments_;
-  Uses in_hands_;                 // of results
+  Uses in_hands_;  // of results, and of the cache
+  std::set<SegmentId> cached_;
   std::set<SegmentId> repeated_;  // may be freed again
   std::map<std::string, size_t> counts_;
   int64_t stored_bytes_ = 0;

@@ -1,12 +1,13 @@
 #include <arrow/acero/exec_plan.h>
 #include <arrow/acero/options.h>
-#include <arrow/array/array_dict.h>
+#include <arrow/array/util.h>
 #include <arrow/compute/api_aggregate.h>
 
 #include <algorithm>
 #include <array>
 #include <utility>
 
+#include "worker/operators/dictionaries.h"
 #include "worker/operators/operators.h"
 
 namespace zerrow::worker {
@@ -46,14 +47,31 @@ arrow::Result<cp::Aggregate> MakeAggregate(const Measure& measure, bool grouped)
   return cp::Aggregate(prefix + measure.function, arrow::FieldRef(measure.column), measure.name);
 }
 
-// Grouping by a dictionary needs one dictionary for all chunks.
+// Arrow groups by indices: all chunks need one dictionary, in which each value is there once and no
+// null at all.
+arrow::Result<ColumnPtr> DistinctKey(const ColumnPtr& column) {
+  ARROW_ASSIGN_OR_RAISE(const ColumnPtr shared, ShareDictionaries(column));
+  if (shared->type()->id() != arrow::Type::DICTIONARY || shared->num_chunks() == 0) return shared;
+  ARROW_ASSIGN_OR_RAISE(
+      const DistinctValues distinct,
+      FindDistinct(shared->chunk(0)->data()->dictionary, /*may_keep_null=*/false));
+  if (distinct.positions == nullptr) return shared;
+  arrow::ArrayVector chunks;
+  for (const auto& chunk : shared->chunks()) {
+    ARROW_ASSIGN_OR_RAISE(const DataPtr data,
+                          WithDictionary(*chunk->data(), distinct.values, distinct.positions));
+    chunks.push_back(arrow::MakeArray(data));
+  }
+  return arrow::ChunkedArray::Make(std::move(chunks), shared->type());
+}
+
 arrow::Result<TablePtr> UnifyKeys(TablePtr table, const std::vector<std::string>& by) {
   for (const std::string& name : by) {
     const int i = table->schema()->GetFieldIndex(name);
     if (i < 0) return arrow::Status::KeyError("there is no column '", name, "' to group by");
-    ARROW_ASSIGN_OR_RAISE(auto unified,
-                          arrow::DictionaryUnifier::UnifyChunkedArray(table->column(i)));
-    ARROW_ASSIGN_OR_RAISE(table, table->SetColumn(i, table->schema()->field(i), unified));
+    ARROW_ASSIGN_OR_RAISE(const ColumnPtr key, DistinctKey(table->column(i)));
+    const auto field = table->schema()->field(i)->WithType(key->type());
+    ARROW_ASSIGN_OR_RAISE(table, table->SetColumn(i, field, key));
   }
   return table;
 }

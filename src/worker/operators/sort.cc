@@ -1,10 +1,11 @@
+#include <arrow/array/util.h>
 #include <arrow/compute/api_vector.h>
 #include <arrow/compute/cast.h>
 #include <arrow/extension_type.h>
-#include <arrow/util/parallel.h>
 
 #include <utility>
 
+#include "worker/operators/dictionaries.h"
 #include "worker/operators/operators.h"
 
 namespace zerrow::worker {
@@ -39,8 +40,33 @@ std::shared_ptr<arrow::DataType> SortableType(const arrow::DataType& type) {
   }
 }
 
-arrow::Result<std::shared_ptr<arrow::ChunkedArray>> SortKey(
-    const std::shared_ptr<arrow::ChunkedArray>& column) {
+bool HasTextDictionary(const arrow::DataType& type) {
+  if (type.id() != arrow::Type::DICTIONARY) return false;
+  const auto& values = static_cast<const arrow::DictionaryType&>(type).value_type();
+  return arrow::is_base_binary_like(values->id()) || arrow::is_binary_view_like(values->id());
+}
+
+// The ranks of the rows' values: only the dictionary's texts are compared, none is decoded.
+arrow::Result<ColumnPtr> RankedColumn(const ColumnPtr& column) {
+  ARROW_ASSIGN_OR_RAISE(const ColumnPtr shared, ShareDictionaries(column));
+  const auto& type = static_cast<const arrow::DictionaryType&>(*shared->type());
+  std::shared_ptr<arrow::Array> ranks;
+  arrow::ArrayVector chunks;
+  for (const auto& chunk : shared->chunks()) {
+    if (ranks == nullptr) {
+      ARROW_ASSIGN_OR_RAISE(ranks, RankValues(arrow::MakeArray(chunk->data()->dictionary)));
+    }
+    const DataPtr indices = chunk->data()->Copy();
+    indices->type = type.index_type();
+    indices->dictionary = nullptr;
+    ARROW_ASSIGN_OR_RAISE(const auto ranked, cp::Take(*ranks, *arrow::MakeArray(indices)));
+    chunks.push_back(ranked);
+  }
+  return arrow::ChunkedArray::Make(std::move(chunks), arrow::uint32());
+}
+
+arrow::Result<ColumnPtr> SortKey(const ColumnPtr& column) {
+  if (HasTextDictionary(*column->type())) return RankedColumn(column);
   const auto sortable = SortableType(*column->type());
   if (sortable == nullptr) return column;
   arrow::Datum values(column);
@@ -80,15 +106,7 @@ arrow::Result<TablePtr> SortTable(const TablePtr& table, const std::vector<SortC
   const auto key_table = arrow::Table::Make(arrow::schema(fields), keys, table->num_rows());
   ARROW_ASSIGN_OR_RAISE(const auto indices, cp::SortIndices(arrow::Datum(key_table),
                                                             cp::SortOptions(std::move(order))));
-  arrow::ChunkedArrayVector columns(table->num_columns());
-  ARROW_RETURN_NOT_OK(
-      arrow::internal::ParallelFor(table->num_columns(), [&](int i) -> arrow::Status {
-        ARROW_ASSIGN_OR_RAISE(const arrow::Datum taken, cp::Take(table->column(i), indices,
-                                                                 cp::TakeOptions::NoBoundsCheck()));
-        columns[i] = taken.chunked_array();
-        return arrow::Status::OK();
-      }));
-  return arrow::Table::Make(table->schema(), std::move(columns), table->num_rows());
+  return TakeRows(table, std::make_shared<arrow::ChunkedArray>(indices), /*check_bounds=*/false);
 }
 
 }  // namespace zerrow::worker

@@ -21,6 +21,7 @@ class Outcome:
 
     answer: dict[str, Any] | None = None
     table: pa.Table | None = None
+    entries: list[tuple[dict[str, Any], pa.Table]] = field(default_factory=list)  # of a source
     stdout: str = ""
     stderr: str = ""
     exited: dict[str, Any] = field(default_factory=dict)
@@ -75,6 +76,11 @@ class Worker:
         """Waits for the answer and the end of the worker."""
         outcome = Outcome()
         received = self.channel.receive(timeout_ms=TIMEOUT_S * 1000)
+        while received is not None and received[0]["op"] == "decoded":
+            for entry, fd in zip(received[0]["entries"], received[1], strict=True):
+                outcome.entries.append((entry, _native.Handover().open("sipc", fd)))
+                os.close(fd)
+            received = self.channel.receive(timeout_ms=TIMEOUT_S * 1000)
         if received is not None:
             outcome.answer, fds = received
             if outcome.answer["op"] == "output":

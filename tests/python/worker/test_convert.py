@@ -149,3 +149,31 @@ def test_what_functions_may_not_return(result, message):
     with pytest.raises(TaskError) as caught:
         _convert.to_table(result, "f")
     assert str(caught.value).startswith(message)
+
+
+def test_rows_without_columns_stay():
+    rows = TABLE.select([])
+    for form in ("pyarrow", "pyarrow_reader", "pandas", "polars", "polars_lazy"):
+        table = _convert.to_table(_convert.from_table(rows, form), "f")
+        assert (table.num_rows, table.num_columns) == (ROWS, 0), form
+    made = [
+        pd.DataFrame(index=range(3)),
+        pd.DataFrame({"x": [1, 2, 3]})[[]],
+        pl.DataFrame({"x": [1, 2, 3]}).select([]).clear(),
+        pl.DataFrame(height=3),
+        pl.LazyFrame(height=3),
+        [{}, {}, {}],
+        rows.slice(0, 3).to_batches()[0],
+    ]
+    counts = [_convert.to_table(result, "f").num_rows for result in made]
+    assert counts == [3, 3, 0, 3, 3, 3, 3]
+    named = pd.DataFrame(index=pd.Index([1, 2], name="i"))
+    assert _convert.to_table(named, "f").to_pydict() == {"i": [1, 2]}
+
+
+def test_rows_without_columns_are_refused_where_they_would_be_lost(monkeypatch):
+    with pytest.raises(TaskError, match="DuckDB can't hold rows without columns: ask for a col"):
+        _convert.from_table(TABLE.select([]), "duckdb")
+    monkeypatch.setattr(pl, "from_arrow", lambda *_, **__: pl.DataFrame())
+    with pytest.raises(TaskError, match="polars can't hold rows without columns"):
+        _convert.from_table(TABLE.select([]), "polars")

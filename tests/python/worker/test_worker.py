@@ -149,6 +149,11 @@ def test_sql_errors(plain_zygote, tmp_path, engine, sql, message):
             {"z": [10, 20, 30], "x": [1, 2, 3]},
         ),
         ({"kind": "sort", "by": ["x desc"]}, {"x": [3, 2, 1], "name": [None, "b", "a"]}),
+        ({"kind": "slice", "offset": 1, "length": 1}, {"x": [2], "name": ["b"]}),
+        ({"kind": "slice", "offset": 2, "length": None}, {"x": [3], "name": [None]}),
+        ({"kind": "slice", "offset": 9, "length": 1}, {"x": [], "name": []}),
+        ({"kind": "dictionary", "columns": ["name"]}, {"x": [1, 2, 3], "name": ["a", "b", None]}),
+        ({"kind": "project", "columns": [["u", "upper(name)"]]}, {"u": ["A", "B", None]}),
         (
             {
                 "kind": "aggregate",
@@ -169,6 +174,8 @@ def test_native_operators(plain_zygote, tmp_path, operator, expected):
     [
         ({"kind": "filter", "condition": "nope > 1"}, "nope"),
         ({"kind": "sort", "by": ["nope"]}, "there is no column 'nope' to sort by"),
+        ({"kind": "dictionary", "columns": ["nope"]}, "dictionary: there is no column 'nope'"),
+        ({"kind": "project", "columns": [["u", "upper(x)"]]}, "x (int64) is not a text"),
         ({"kind": "aggregate", "by": [], "measures": [["m", "total(x)"]]}, "no function 'total'"),
         ({"kind": "aggregate", "by": [], "measures": [["m", "x"]]}, "'x' is not a measure"),
     ],
@@ -178,58 +185,101 @@ def test_native_errors(plain_zygote, tmp_path, operator, message):
     assert message in outcome.error["message"]
 
 
+def test_tables_are_joined(plain_zygote, tmp_path):
+    encoded = TABLE.set_column(1, "name", TABLE["name"].dictionary_encode())
+    operator = {"kind": "concat"}
+    inputs = [("a", TABLE), ("b", encoded)]
+    outcome = plain_zygote.run(tmp_path, "native", inputs, model="m", operator=operator)
+    assert outcome.table.to_pylist() == TABLE.to_pylist() * 2
+    assert pa.types.is_dictionary(outcome.table.schema.field("name").type)
+    inputs = [("a", TABLE), ("b", TABLE.select(["x"]))]
+    outcome = plain_zygote.run(tmp_path, "native", inputs, model="m", operator=operator)
+    assert "concat: column 'name' of 'a' is there 0 times in 'b'" in outcome.error["message"]
+
+
 def test_the_project_file_may_name_what_the_operators_know():
     assert list(_operators.AGGREGATES) == _native.aggregate_functions()
 
 
-def test_source_reads_columns_and_rows_that_are_asked_for(plain_zygote, tmp_path):
-    files = []
-    for part in range(3):
-        files.append(str(tmp_path / f"part{part}.parquet"))
-        table = pa.table({"x": np.arange(part * 100, part * 100 + 100), "y": ["t"] * 100})
-        pq.write_table(table, files[-1], row_group_size=30)
-    fields = {"table": "t", "files": files}
-    whole = plain_zygote.run(tmp_path, "source", **fields, columns=None, filter=None).table
-    assert whole.num_rows == 300
-    assert whole["x"].to_pylist() == list(range(300))
-    part = plain_zygote.run(tmp_path, "source", **fields, columns=["y"], filter="x >= 295").table
-    assert part.to_pydict() == {"y": ["t"] * 5}
-    none = plain_zygote.run(tmp_path, "source", **fields, columns=[], filter="x < 7").table
-    assert (none.num_rows, none.num_columns) == (7, 0)
+def test_sql_over_rows_without_columns(plain_zygote, tmp_path):
+    def run(sql, engine):
+        given = {"columns": None, "filter": None}
+        return plain_zygote.run(
+            tmp_path, "sql", [("t", TABLE.select([]), given)], model="m", sql=sql, engine=engine
+        )
+
+    counted = run("SELECT count(*) AS n FROM t", "datafusion")
+    assert counted.table.to_pydict() == {"n": [3]}
+    for sql in ("SELECT * FROM t", "SELECT * FROM t WHERE 1 = 1"):
+        kept = run(sql, "datafusion").table
+        assert (kept.num_rows, kept.num_columns) == (3, 0)
+    refused = run("SELECT count(*) AS n FROM t", "duckdb")
+    assert refused.error["message"].startswith("DuckDB can't hold rows without columns")
 
 
-def test_source_has_plain_strings_for_views(plain_zygote, tmp_path):
-    path = str(tmp_path / "t.parquet")
-    text = pa.array(["a text of more than twelve bytes", "b", None], pa.string_view())
-    pq.write_table(pa.table({"s": text, "x": [1, 2, 3]}), path)
-    fields = {"table": "t", "files": [path], "columns": None}
-    for condition in (None, "s <> 'b' OR x = 3"):
-        table = plain_zygote.run(tmp_path, "source", **fields, filter=condition).table
-        assert table.schema.field("s").type == pa.string()
-        assert table["s"].to_pylist()[0] == text[0].as_py()
-    assert table["x"].to_pylist() == [1, 3]
+def test_an_input_may_have_rows_and_no_columns(plain_zygote, tmp_path):
+    source = "def f(a):\n    return a\n"
+    for condition, rows in ((None, 3), ("x >= 2", 2), ("x > 3", 0)):
+        entry = {"columns": [], "filter": condition}
+        table = plain_zygote.call(tmp_path, source, [("a", TABLE, entry)]).table
+        assert (table.num_rows, table.num_columns) == (rows, 0)
 
 
-def test_source_puts_what_a_filter_left_together(plain_zygote, tmp_path):
-    path = str(tmp_path / "t.parquet")
-    pq.write_table(pa.table({"x": np.arange(100_000)}), path, row_group_size=1000)
-    table = plain_zygote.run(
-        tmp_path, "source", table="t", files=[path], columns=None, filter="x % 10 = 0"
-    ).table
-    assert table["x"].num_chunks == 1
-    assert table["x"].to_pylist() == list(range(0, 100_000, 10))
+@pytest.mark.parametrize(
+    "operator",
+    [
+        {"kind": "filter", "condition": "1 = 1"},
+        {"kind": "project", "columns": []},
+    ],
+)
+def test_operators_keep_rows_without_columns(plain_zygote, tmp_path, operator):
+    given = [("a", TABLE.select([]))]
+    table = plain_zygote.run(tmp_path, "native", given, model="m", operator=operator).table
+    assert (table.num_rows, table.num_columns) == (3, 0)
+
+
+def test_rows_without_columns_are_shown_but_not_written(plain_zygote, tmp_path):
+    given = [("a", TABLE.select([]))]
+    shown = plain_zygote.run(tmp_path, "preview", given, model="a", rows=5).answer["value"]
+    assert (shown["columns"], shown["total_rows"]) == ([], 3)
+    path = tmp_path / "out.parquet"
+    refused = plain_zygote.run(tmp_path, "export", given, model="a", path=str(path))
+    assert "can't hold rows without columns, and these are 3" in refused.error["message"]
+    assert not path.exists()
+    empty = [("a", TABLE.select([]).slice(0, 0))]
+    assert plain_zygote.run(tmp_path, "export", empty, model="a", path=str(path)).exit_code == 0
+    assert pq.read_table(path).num_rows == 0
+
+
+def source_fields(path, *reads):
+    found = os.stat(path)
+    times = [found.st_mtime_ns, found.st_ctime_ns]
+    identity = [found.st_dev, found.st_ino, found.st_size, *times]
+    files = [{"path": str(path), "identity": identity}]
+    reads = [{"columns": columns, "filter": condition} for columns, condition in reads]
+    return {"table": "t", "files": files, "reads": reads}
+
+
+def test_source(plain_zygote, tmp_path):
+    rows = 200_000
+    table = pa.table({"x": np.arange(rows), "y": ["t"] * rows})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=50_000)
+    fields = source_fields(tmp_path / "t.parquet", (["x"], "x >= 199999"), (["y"], None))
+    outcome = plain_zygote.run(tmp_path, "source", **fields)
+    assert outcome.answer["op"] == "scanned"
+    assert outcome.answer["blocks"] == [[0, 0], [0, 1]]
+    assert outcome.answer["reads"] == [[1], [0, 1]]
+    found = {(entry["block"], entry["column"]): table for entry, table in outcome.entries}
+    assert found.keys() == {(1, "x"), (0, "y"), (1, "y")}
+    assert found[1, "x"].equals(table.slice(150_000).select(["x"]))
+    assert outcome.answer["timings"].keys() >= {"run_s", "cpu_s"}
+    assert outcome.exit_code == 0
 
 
 def test_source_that_is_not_parquet(plain_zygote, tmp_path):
     (tmp_path / "t.parquet").write_bytes(b"not parquet at all")
-    outcome = plain_zygote.run(
-        tmp_path,
-        "source",
-        table="t",
-        files=[str(tmp_path / "t.parquet")],
-        columns=None,
-        filter=None,
-    )
+    fields = source_fields(tmp_path / "t.parquet", (["x"], None))
+    outcome = plain_zygote.run(tmp_path, "source", **fields)
     assert outcome.error["message"].startswith("source 't' can't be read: ")
 
 

@@ -1,0 +1,128 @@
+// A reading of a source: what its readers need of it, what of that the cache has, what its worker
+// has decoded besides, and the tables that become of both.
+//
+// A source's rows come in blocks (row groups that are decoded together), its columns in pieces: a
+// column of a block, in a segment of its own. A table joins pieces without touching their bytes.
+// Plain state; whoever works on it does so alone. What the worker says is untrusted and checked
+// here.
+#pragma once
+
+#include <arrow/result.h>
+#include <arrow/type.h>
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "base/channel.h"
+#include "decache/cache.h"
+#include "decache/claims.h"
+#include "engine/plan.h"
+#include "engine/publish_output.h"
+#include "engine/source_files.h"
+#include "shm/segment_store.h"
+#include "sipc/join.h"
+
+namespace zerrow::engine {
+
+class Scan {
+ public:
+  /// A column of a block, decoded.
+  struct Piece {
+    std::shared_ptr<const shm::Segment> segment;
+    std::shared_ptr<const sipc::ColumnPiece> column;
+    double decode_s = 0;
+    bool hit = false;  // the cache had it
+  };
+  /// Of which blocks of a file a filter may keep rows.
+  struct KeptBlocks {
+    decache::FileIdentity file;
+    std::string filter;
+    std::vector<int> blocks;
+  };
+  /// What the cache should keep: of files that last.
+  struct Learned {
+    std::vector<std::pair<decache::FileIdentity, decache::Footer>> footers;
+    std::vector<KeptBlocks> kept;
+    std::vector<std::pair<decache::EntryKey, decache::Entry>> entries;
+    std::vector<decache::EntryKey> used;
+  };
+
+  Scan(SourceDescription source, std::vector<SourceRead> reads, bool use_cache)
+      : source_(std::move(source)), reads_(std::move(reads)), use_cache_(use_cache) {}
+
+  const SourceDescription& source() const { return source_; }
+  bool uses_cache() const { return use_cache_; }
+  void SetFiles(std::vector<IdentifiedFile> files) { files_ = std::move(files); }
+
+  /// Takes what the cache has. True: it is all that is needed, so that Assemble can follow.
+  bool TakeFromCache(decache::Cache& cache, const shm::SegmentStore& store);
+  /// What a worker decodes of which files, as far as nobody has it.
+  decache::Columns Columns() const;
+  /// Adds to a worker's task what it is to read.
+  void Describe(nlohmann::json& task) const;
+
+  /// The worker has decoded columns: "decoded" of docs/formats/worker_protocol.md.
+  /// SerializationError: it is malformed or what it sent is no sealed column; IOError.
+  arrow::Status TakeDecoded(base::Message decoded, shm::SegmentIds& ids,
+                            const base::TaskThread& reaper);
+  /// The worker has done its part: "scanned". SerializationError.
+  arrow::Status TakeAnswer(const nlohmann::json& answer);
+
+  /// The tables of all reads, as those of one. Errors as sipc::Join; IOError.
+  arrow::Result<Publication> Assemble(shm::SegmentIds& ids, const base::TaskThread& reaper) const;
+  /// What the worker has sent so far; from any thread.
+  int64_t decoded_bytes() const { return decoded_bytes_; }
+  /// For the cache, once all is there.
+  Learned Learn() const;
+
+ private:
+  struct Block {
+    std::optional<size_t> file;  // nullopt: of several, which no cache keeps
+    int position = 0;            // among the file's
+    decache::Block rows;
+  };
+  using PieceKey = std::pair<size_t, std::string>;       // block, column
+  using HaveKey = std::tuple<size_t, int, std::string>;  // file, first row group, column
+
+  std::vector<std::string> ColumnsOf(const SourceRead& read) const;
+  std::vector<std::string> AllColumns() const;
+  decache::EntryKey KeyOf(size_t file, int first_group, const std::string& column) const;
+  std::string FilterKey(size_t file, const std::string& filter) const;
+  bool KnowBlocks(decache::Cache& cache);
+  bool KnowKept(decache::Cache& cache, const SourceRead& read);
+  void TakePieces(const decache::Cache& cache, const shm::SegmentStore& store);
+  std::vector<PieceKey> NeededPieces() const;
+  const Piece* Find(size_t block, const std::string& column) const;
+  arrow::Status TakeFiles(const nlohmann::json& answer);
+  arrow::Status TakeBlocks(const nlohmann::json& answer);
+  arrow::Status TakeReads(const nlohmann::json& answer);
+  arrow::Result<std::shared_ptr<arrow::Schema>> SchemaOf(
+      const std::vector<std::string>& columns) const;
+  arrow::Result<std::shared_ptr<const PublishedTable>> AssembleRead(size_t read,
+                                                                    shm::SegmentIds& ids,
+                                                                    const base::TaskThread& reaper,
+                                                                    Publication& publication) const;
+  CacheUse CountUse() const;
+  void LearnKept(Learned& learned) const;
+
+  const SourceDescription source_;
+  const std::vector<SourceRead> reads_;
+  const bool use_cache_;
+  std::vector<IdentifiedFile> files_;
+
+  std::vector<decache::Footer> footers_;             // by file, once they are known
+  std::vector<Block> blocks_;                        // once they are known
+  std::vector<std::vector<size_t>> blocks_of_read_;  // by read; ascending
+  std::map<HaveKey, Piece> had_;                     // by the cache
+  std::map<PieceKey, Piece> decoded_;                // by the worker
+  std::atomic<int64_t> decoded_bytes_{0};
+};
+
+}  // namespace zerrow::engine
