@@ -1,5 +1,7 @@
 #include "worker/content_index.h"
 
+#include <arrow/array.h>
+
 #include <algorithm>
 #include <cstring>
 #include <string_view>

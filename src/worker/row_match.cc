@@ -1,5 +1,6 @@
 #include "worker/row_match.h"
 
+#include <arrow/array.h>
 #include <arrow/util/bitmap_ops.h>
 
 #include <algorithm>
