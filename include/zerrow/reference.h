@@ -21,4 +21,11 @@ struct Reference {
   friend auto operator<=>(const Reference&, const Reference&) = default;
 };
 
+struct ByteRange {
+  int64_t offset = 0;
+  int64_t length = 0;
+
+  friend bool operator==(const ByteRange&, const ByteRange&) = default;
+};
+
 }  // namespace zerrow

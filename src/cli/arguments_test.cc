@@ -37,6 +37,8 @@ TEST(ArgumentsTest, RunWithItsDefaults) {
   EXPECT_EQ(arguments.run.preview_rows, 0);
   EXPECT_FALSE(arguments.run.strict);
   EXPECT_TRUE(arguments.run.content_reshare);
+  EXPECT_TRUE(arguments.run.cache);
+  EXPECT_EQ(arguments.cache_bytes, std::nullopt);
   EXPECT_FALSE(arguments.run.output_dir.has_value());
   EXPECT_FALSE(arguments.inline_model.has_value());
   EXPECT_EQ(arguments.format, OutputFormat::kText);
@@ -94,6 +96,21 @@ TEST(ArgumentsTest, UsageErrorsSayWhereToLook) {
         << refused.text;
   }
   EXPECT_EQ(Refused({"show"}).exit_code, kExitUsage);
+}
+
+TEST(ArgumentsTest, TheCachesOptions) {
+  EXPECT_FALSE(Parsed({"run", "--no-cache"}).run.cache);
+  EXPECT_EQ(Parsed({"run", "--cache-size", "2GiB"}).cache_bytes, int64_t{2} << 30);
+  EXPECT_EQ(Parsed({"engine", "start", "--cache-size", "10MB"}).cache_bytes, 10'000'000);
+  EXPECT_EQ(Parsed({"show", "m", "--cache-size", "0"}).cache_bytes, 0);
+  EXPECT_EQ(Parsed({"cache", "ls"}).command, Command::kCacheList);
+  EXPECT_EQ(Parsed({"cache", "clear", "-O", "json"}).format, OutputFormat::kJson);
+  for (const char* size : {"much", "-1", "1.5", "20000000000GiB", ""}) {
+    const Message refused = Refused({"run", "--cache-size", size});
+    EXPECT_EQ(refused.exit_code, kExitUsage) << size;
+    EXPECT_NE(refused.text.find("--cache-size"), std::string::npos) << refused.text;
+  }
+  EXPECT_EQ(Refused({"cache"}).exit_code, kExitUsage);
 }
 
 TEST(ArgumentsTest, UnknownCommandsNameTheLikelyOne) {

@@ -26,16 +26,21 @@ TEST_F(SettingsTest, WithoutAFileTheDefaultsHold) {
   EXPECT_FALSE(settings.engine);
   EXPECT_EQ(settings.rest_after.count(), 60);
   EXPECT_EQ(settings.zygotes_end_after.count(), 600);
+  EXPECT_EQ(settings.cache_bytes, std::nullopt);
   EXPECT_TRUE(ReadSettings("").ok());
 }
 
 TEST_F(SettingsTest, ReadsWhatIsSet) {
   const auto settings =
-      Read("# mine\nengine = \"resident\"\nrest_after_s = 5\nzygotes_end_after_s = 7\n")
+      Read(
+          "# mine\nengine = \"resident\"\nrest_after_s = 5\nzygotes_end_after_s = 7\n"
+          "cache_size = \"2GiB\"\n")
           .ValueOrDie();
   EXPECT_EQ(settings.engine, EngineChoice::kResident);
   EXPECT_EQ(settings.rest_after.count(), 5);
   EXPECT_EQ(settings.zygotes_end_after.count(), 7);
+  EXPECT_EQ(settings.cache_bytes, int64_t{2} << 30);
+  EXPECT_EQ(Read("cache_size = 0\n").ValueOrDie().cache_bytes, 0);
 }
 
 TEST_F(SettingsTest, AByteOrderMarkIsNoPartOfTheFirstKey) {
@@ -62,8 +67,10 @@ TEST_F(SettingsTest, WhatIsNoFileIsRefusedAndNotWaitedFor) {
 }
 
 TEST_F(SettingsTest, NonsenseIsNamedWithItsFile) {
-  for (const char* text : {"engine = \"mine\"\n", "egnine = \"own\"\n", "rest_after_s = soon\n",
-                           "rest_after_s = 0\n", "rest_after_s = 1.5\n", "[engine]\nx = 1\n"}) {
+  for (const char* text :
+       {"engine = \"mine\"\n", "egnine = \"own\"\n", "rest_after_s = soon\n",
+        "cache_size = \"much\"\n", "cache_size = \"-1\"\n", "cache_size = \"1 ZB\"\n",
+        "rest_after_s = 0\n", "rest_after_s = 1.5\n", "[engine]\nx = 1\n"}) {
     const auto settings = Read(text);
     ASSERT_TRUE(settings.status().IsInvalid()) << text;
     EXPECT_NE(settings.status().message().find(path_), std::string::npos) << text;

@@ -121,6 +121,9 @@ void Dispatcher::Handle(const resource::Event& event) {
 
 void Dispatcher::Perform(const Decision& decision) {
   if (decision.kind == Decision::Kind::kFree) return performer_.Free(decision.segment);
+  if (decision.kind == Decision::Kind::kShrink) {
+    return performer_.Shrink(decision.segment, decision.used);
+  }
   if (decision.kind == Decision::Kind::kEndRun) return EndRun(decision.task.run);
   Entry& entry = *runs_.at(decision.task.run);
   switch (decision.kind) {
@@ -133,6 +136,7 @@ void Dispatcher::Perform(const Decision& decision) {
     case Decision::Kind::kRelease:
       return entry.run.OnReleased(decision.task.index);
     case Decision::Kind::kFree:
+    case Decision::Kind::kShrink:
     case Decision::Kind::kEndRun:
       return;
   }

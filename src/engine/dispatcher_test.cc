@@ -21,6 +21,9 @@ class NotingPerformer final : public Performer {
   }
   void Stop(TaskId task, int) override { Note("stop " + std::to_string(task.index)); }
   void Free(SegmentId segment) override { Note("free " + std::to_string(segment)); }
+  void Shrink(SegmentId segment, std::vector<ByteRange>) override {
+    Note("shrink " + std::to_string(segment));
+  }
   std::shared_ptr<const ResultTable> Hand(const TablePtr& table,
                                           std::function<void()> on_drop) override {
     Note("hand " + std::to_string(table->message.id));

@@ -217,6 +217,20 @@ void LivePerformer::Stop(TaskId task, int number) {
   TellLater(task, FailedOutcome("it was stopped"));
 }
 
+void LivePerformer::Shrink(SegmentId id, std::vector<ByteRange> used) {
+  struct Job {
+    std::shared_ptr<const shm::Segment> segment;  // so that it isn't another's meanwhile
+    std::vector<ByteRange> used;
+  };
+  auto job = std::make_shared<Job>(Job{store_.Find(id), std::move(used)});
+  if (job->segment == nullptr) return;
+  loop_.Post(
+      EventLoop::Lane::kMemory,
+      // Where it can't be done all stays as it is.
+      [job] { [[maybe_unused]] const auto freed = job->segment->Discard(job->used); },
+      [this, id, job] { store_.Measure(id); });
+}
+
 std::shared_ptr<const ResultTable> LivePerformer::Hand(const TablePtr& table,
                                                        std::function<void()> on_drop) {
   ResultTable::Segments segments;

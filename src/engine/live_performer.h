@@ -49,6 +49,7 @@ class LivePerformer final : public Performer {
   void Start(resource::TaskId task, int attempt, const Run& run) override;
   void Stop(resource::TaskId task, int attempt) override;
   void Free(SegmentId segment) override { store_.Free(segment); }
+  void Shrink(SegmentId segment, std::vector<ByteRange> used) override;
   std::shared_ptr<const ResultTable> Hand(const TablePtr& table,
                                           std::function<void()> on_drop) override;
   void Pause(resource::RunId run, bool paused) override;

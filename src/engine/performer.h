@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "engine/published_table.h"
 #include "engine/result_table.h"
@@ -26,6 +27,8 @@ class Performer {
   virtual void Stop(resource::TaskId task, int attempt) = 0;
   /// Nobody holds the segment.
   virtual void Free(SegmentId segment) = 0;
+  /// Nobody reads anything of the segment but what is `used` (sorted, disjoint): the rest can go.
+  virtual void Shrink(SegmentId segment, std::vector<ByteRange> used) = 0;
   /// The table for whoever asked for the run; its segments are held. It calls `on_drop` from any
   /// thread when it is let go.
   virtual std::shared_ptr<const ResultTable> Hand(const TablePtr& table,

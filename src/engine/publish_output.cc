@@ -63,13 +63,32 @@ ByteCounts CountBytes(const sipc::Summary& summary, const Segments& inputs, Segm
   return counts;
 }
 
+// Of a segment with more pieces than this all counts as used.
+constexpr size_t kMaxUsedRanges = 4096;
+
+// Appends a range that begins behind the last one; what lies on the same page is one.
+void AddRange(std::vector<ByteRange>& ranges, int64_t offset, int64_t length) {
+  constexpr int64_t kPageBytes = 4096;
+  const int64_t end = offset + length;
+  if (!ranges.empty() && offset - (ranges.back().offset + ranges.back().length) < kPageBytes) {
+    ranges.back().length = end - ranges.back().offset;
+  } else {
+    ranges.push_back({offset, length});
+  }
+}
+
 // The segments that the message refers to, in the order of their ids.
 std::vector<resource::SegmentBytes> UsedSegments(const sipc::Summary& summary,
                                                  const Segments& known) {
   std::vector<resource::SegmentBytes> used;
   for (const Reference& reference : summary.references) {
-    if (!used.empty() && used.back().id == reference.segment) continue;
-    used.push_back({reference.segment, known.at(reference.segment)->backed_bytes()});
+    if (used.empty() || used.back().id != reference.segment) {
+      used.push_back({reference.segment, known.at(reference.segment)->backed_bytes()});
+    }
+    AddRange(used.back().used, reference.offset, reference.length);
+  }
+  for (resource::SegmentBytes& segment : used) {
+    if (segment.used.size() > kMaxUsedRanges) segment.used.clear();
   }
   return used;
 }

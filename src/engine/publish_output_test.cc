@@ -74,7 +74,8 @@ class Worker {
     auto file = sipc::EncodeToMemfd("test", table, addresses_).ValueOrDie();
     OutputAnswer output;
     output.message = std::move(file.fd);
-    output.rows = 42;  // a lie: the message says better
+    output.rows = 42;  // lies: the message says better
+    output.bytes.content_reshared_bytes = INT64_MAX;
     return output;
   }
 
@@ -121,9 +122,11 @@ TEST_F(PublishOutputTest, TakesTheNumbersFromTheMessage) {
   EXPECT_EQ(table->table().rows, kRows);
   EXPECT_EQ(table->table().bytes.new_bytes, kBytes);
   EXPECT_EQ(table->table().bytes.reshared_bytes, 0);
+  EXPECT_EQ(table->table().bytes.content_reshared_bytes, 0);
   EXPECT_EQ(table->table().bytes.copied_bytes, 0);
   EXPECT_EQ(table->table().bytes.total(), kBytes);
   ASSERT_EQ(table->table().segments.size(), 1u);
+  EXPECT_EQ(table->table().segments[0].used, (std::vector<ByteRange>{{4096, kBytes}}));
   // What surrounds the column was taken out.
   EXPECT_LE(FirstSegment(*table).backed_bytes(), kBytes + 2 * 2 * 1024 * 1024);
 }

@@ -219,6 +219,7 @@ TEST(Simulation, EverythingHappens) {
                            "segment freed",
                            "freed again",
                            "reshared",
+                           "shrunk",
                            "hit",
                            "line",
                            "plan after stop",

@@ -401,6 +401,11 @@ void Core::Free(const Holder& holder) {
     Decide(Decision::Kind::kFree, holder.task, Reason::kUnread);
     decisions_.back().segment = segment;
   }
+  for (Remainder& remainder : ledger_.TakeRemainders()) {
+    Decide(Decision::Kind::kShrink, holder.task, Reason::kUnread);
+    decisions_.back().segment = remainder.segment;
+    decisions_.back().used = std::move(remainder.used);
+  }
 }
 
 void Core::ClearDeadline(TaskId id, Task& task) {

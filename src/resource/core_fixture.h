@@ -41,6 +41,8 @@ inline std::string Say(const Decision& decision) {
       return "release " + task;
     case Decision::Kind::kFree:
       return "free " + std::to_string(decision.segment);
+    case Decision::Kind::kShrink:
+      return "shrink " + std::to_string(decision.segment);
     case Decision::Kind::kEndRun:
       return "end " + std::to_string(decision.task.run);
   }

@@ -23,6 +23,17 @@ TEST_F(CoreTest, ASegmentThatIsResharedOutlivesItsFirstTable) {
   EXPECT_EQ(Succeed(2), (Said{"finish 1:2 success", "release 1:1", "free 7", "free 8", "end 1"}));
 }
 
+TEST_F(CoreTest, OfAResharedSegmentGoesWhatItsLastReadersDontUse) {
+  constexpr int64_t kBytes = 100 << 20;
+  Add({Reads({}), Reads({0}), Value({1})});
+  Succeed(0, {{7, kBytes, {{0, kBytes}}}});
+  EXPECT_EQ(Publish(1, {{7, kBytes, {{4096, 8192}}}}),
+            (Said{"release 1:0", "shrink 7", "start 1:2#1"}));
+  EXPECT_EQ(decisions_[1].used, (std::vector<ByteRange>{{4096, 8192}}));
+  EXPECT_EQ(Succeed(1), Said{"finish 1:1 success"});
+  EXPECT_EQ(Succeed(2), (Said{"finish 1:2 success", "release 1:1", "free 7", "end 1"}));
+}
+
 TEST_F(CoreTest, ARunWithoutTasksEndsAtOnce) {
   EXPECT_EQ(Add({}), Said{"end 1"});
   ExpectNothingLeft();

@@ -98,13 +98,15 @@ struct Decision {
     kFinish,   // the task has its final `status`
     kRelease,  // the task's table is absent from now on
     kFree,     // nobody holds the `segment`
+    kShrink,   // nobody reads of the `segment` but what is `used`
     kEndRun,   // all tasks of the run have finished
   };
   Kind kind = Kind::kStart;
   TaskId task;                                 // of kEndRun: only its run
   int attempt = 0;                             // of kStart and kStop: counts from 1
   ModelStatus status = ModelStatus::kSkipped;  // of kFinish
-  SegmentId segment = 0;                       // of kFree
+  SegmentId segment = 0;                       // of kFree and kShrink
+  std::vector<ByteRange> used = {};            // of kShrink: sorted, disjoint
   Reason reason = Reason::kInputsThere;
 
   friend bool operator==(const Decision&, const Decision&) = default;

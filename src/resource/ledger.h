@@ -8,6 +8,7 @@
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -46,6 +47,13 @@ struct Holder {
 struct SegmentBytes {
   SegmentId id = 0;
   int64_t bytes = 0;
+  std::vector<ByteRange> used = {};  // all that its holder reads, sorted; empty: the whole segment
+};
+
+/// A segment of which its holders read little.
+struct Remainder {
+  SegmentId segment = 0;
+  std::vector<ByteRange> used;  // by any of them: sorted, disjoint
 };
 
 class Ledger {
@@ -55,6 +63,9 @@ class Ledger {
   void Hold(const Holder& holder, const SegmentBytes& segment);
   /// `holder` needs nothing any more. Returns the segments that nobody needs now: free them.
   std::vector<SegmentId> Release(const Holder& holder);
+  /// Of the segments that releases since the last call have left to others: those of which nobody
+  /// reads a quarter any more, and at least 1 MiB. Each part of a segment is told of once.
+  std::vector<Remainder> TakeRemainders();
 
   /// Of all segments.
   int64_t bytes() const { return bytes_; }
@@ -68,10 +79,14 @@ class Ledger {
  private:
   struct Segment {
     int64_t bytes = 0;
-    std::set<Holder> holders;
+    int64_t live_bytes = 0;  // less than `bytes` once the rest was told to be unread
+    std::map<Holder, std::vector<ByteRange>> holders;  // what they use
   };
+  static std::optional<Remainder> RemainderOf(SegmentId id, const Segment& segment);
+
   std::map<SegmentId, Segment> segments_;
   std::map<Holder, std::vector<SegmentId>> held_;
+  std::set<SegmentId> released_;  // by one of their holders, since TakeRemainders
   int64_t bytes_ = 0;
 };
 

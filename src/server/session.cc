@@ -302,8 +302,8 @@ bool Session::TellEnd(RunQueue::Done done, bool plan_only) {
 bool Session::TellTable(const std::string& model, const engine::ResultTable& table) {
   std::vector<base::UniqueFd> opened;
   std::vector<int> fds;
-  for (const auto& [id, bytes] : table.table().AllSegments()) {
-    const auto segment = table.segments().find(id);
+  for (const auto& held : table.table().AllSegments()) {
+    const auto segment = table.segments().find(held.id);
     if (segment == table.segments().end() || segment->second == nullptr) return false;
     auto fd = segment->second->Open();
     if (!fd.ok()) {

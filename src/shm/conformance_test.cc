@@ -143,6 +143,46 @@ TEST_P(Conformance, WhatTrimmingBrokeUpDoesNotComeBack) {
   EXPECT_EQ(memory_->pool().stats().free_bytes, 4 * kMiB);
 }
 
+TEST_P(Conformance, WhatNobodyUsesOfASegmentCanGo) {
+  constexpr int64_t kSize = 16 * kMiB;
+  const auto segment = MakeSegment(kSize, 'x');
+  ASSERT_NE(segment, nullptr);
+  const int64_t before_bytes = segment->backed_bytes();
+  const auto reader = segment->Open().ValueOrDie();
+  const auto mapping =
+      base::Mapping::Map(reader.get(), kSize, base::Mapping::Access::kReadOnly).ValueOrDie();
+  const std::vector<ByteRange> used = {{kMiB / 2, 100}, {5 * kMiB, 4 * kMiB}};
+  const auto freed = segment->Discard(used);
+  if (!recycles()) {
+    EXPECT_TRUE(freed.status().IsNotImplemented());
+    EXPECT_EQ(segment->backed_bytes(), before_bytes);
+    return;
+  }
+  // Whole pages only: of 2 MiB those from 0 and from 4 to 10 stay.
+  EXPECT_EQ(*freed, huge() ? 8 * kMiB : kSize - 4 * kMiB - 4096);
+  EXPECT_EQ(segment->backed_bytes(), before_bytes - *freed);
+  for (const ByteRange& range : used) {
+    const std::string bytes(reinterpret_cast<const char*>(mapping.data()) + range.offset,
+                            static_cast<size_t>(range.length));
+    EXPECT_EQ(bytes, std::string(bytes.size(), 'x'));
+    EXPECT_EQ(Read(*segment, range.offset, range.length), bytes);
+  }
+  EXPECT_EQ(Read(*segment, kSize - 10, 10), std::string(10, '\0'));
+  const std::vector<ByteRange> beyond = {{0, kSize + 1}};
+  EXPECT_TRUE(segment->Discard(beyond).status().IsSerializationError());
+}
+
+TEST_P(Conformance, ADiscardedSegmentComesBackAsAnyOther) {
+  auto segment = MakeSegment(16 * kMiB, 'x');
+  ASSERT_NE(segment, nullptr);
+  if (!segment->Discard({}).ok()) GTEST_SKIP() << "nothing goes";
+  EXPECT_EQ(segment->backed_bytes(), 0);
+  segment.reset();
+  const auto again = MakeSegment(16 * kMiB, 'y', 2);
+  ASSERT_NE(again, nullptr);
+  EXPECT_EQ(Read(*again, 0, 16 * kMiB), std::string(16 * kMiB, 'y'));
+}
+
 TEST_P(Conformance, MemoryComesBackAfterTheLastLease) {
   auto segment = MakeSegment(32 * kMiB, 'x');
   ASSERT_NE(segment, nullptr);

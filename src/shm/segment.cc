@@ -3,9 +3,20 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <utility>
+#include <vector>
+
+#include "shm/file_hold.h"
+#include "shm/trim.h"
 
 namespace zerrow::shm {
+
+namespace {
+
+constexpr int64_t kPageBytes = 4096;
+
+}  // namespace
 
 arrow::Result<std::shared_ptr<const Segment>> Segment::FromMemfd(SegmentId id, base::UniqueFd fd,
                                                                  int64_t size_bytes,
@@ -58,6 +69,28 @@ int64_t Segment::backed_bytes() const {
   if (!file_.valid()) return BackedBytes(chunk_);
   struct stat info;
   return ::fstat(file_.get(), &info) == 0 ? int64_t{info.st_blocks} * 512 : 0;
+}
+
+arrow::Result<int64_t> Segment::Discard(std::span<const ByteRange> used) const {
+  // With one handle it is a memfd, which was sealed.
+  if (file_.valid() || !chunk_.readable.valid() || !chunk_.writable.valid()) {
+    return arrow::Status::NotImplemented("memory that can't be given back in part");
+  }
+  std::vector<Reference> references;
+  for (const ByteRange& range : used) references.push_back({id_, range.offset, range.length});
+  ARROW_ASSIGN_OR_RAISE(auto unused, UncoveredRanges(references, size_bytes()));
+  // What is left of a broken huge page costs readers more than the memory is worth.
+  const int64_t page_bytes = huge_ ? kHugePageBytes : kPageBytes;
+  for (ByteRange& range : unused) {
+    const int64_t begin = (range.offset + page_bytes - 1) / page_bytes * page_bytes;
+    const int64_t end = (range.offset + range.length) / page_bytes * page_bytes;
+    range = {begin, std::max<int64_t>(end - begin, 0)};
+  }
+  std::erase_if(unused, [](const ByteRange& range) { return range.length == 0; });
+  const int64_t before_bytes = backed_bytes();
+  ARROW_ASSIGN_OR_RAISE(const base::UniqueFd fd, Reopen(chunk_.writable.get(), O_RDWR));
+  ARROW_RETURN_NOT_OK(Punch(fd.get(), unused));
+  return before_bytes - backed_bytes();
 }
 
 }  // namespace zerrow::shm

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <span>
 
 #include "base/fd.h"
 #include "base/task_thread.h"
@@ -59,6 +60,12 @@ class Segment {
   bool huge() const { return huge_; }
   /// Memory behind it now: trimmed ranges are holes and cost nothing.
   int64_t backed_bytes() const;
+
+  /// Gives the memory behind all but the `used` ranges (sorted, disjoint) back to the system, as
+  /// far as whole pages go. No reader may need those bytes any more: they read as zeros. The bytes
+  /// that it has freed; NotImplemented: nobody can, not even this process, as the file is sealed or
+  /// the way to write to it is gone. IOError.
+  arrow::Result<int64_t> Discard(std::span<const ByteRange> used) const;
 
  private:
   Segment(SegmentId id, Chunk chunk, bool huge, Disposal disposal)

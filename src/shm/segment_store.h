@@ -42,7 +42,16 @@ class SegmentStore {
     segments_.erase(found);
   }
 
-  /// Memory behind all of them, as it was when they came.
+  /// Less memory may be behind it now.
+  void Measure(SegmentId id) {
+    const auto found = segments_.find(id);
+    if (found == segments_.end()) return;
+    const int64_t now_bytes = found->second.segment->backed_bytes();
+    bytes_ += now_bytes - found->second.bytes;
+    found->second.bytes = now_bytes;
+  }
+
+  /// Memory behind all of them, as it was when they came or were measured.
   int64_t bytes() const { return bytes_; }
   size_t size() const { return segments_.size(); }
 

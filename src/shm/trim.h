@@ -14,13 +14,6 @@
 
 namespace zerrow::shm {
 
-struct ByteRange {
-  int64_t offset = 0;
-  int64_t length = 0;
-
-  friend bool operator==(const ByteRange&, const ByteRange&) = default;
-};
-
 /// What `references`, all to one segment of `size_bytes`, leave uncovered. Invalid: they are not
 /// sorted or overlap; SerializationError: one leaves the segment.
 arrow::Result<std::vector<ByteRange>> UncoveredRanges(std::span<const Reference> references,

@@ -1,5 +1,7 @@
 #include "worker/content_index.h"
 
+#include <arrow/array.h>
+
 #include <algorithm>
 #include <cstring>
 #include <string_view>
@@ -9,26 +11,32 @@ namespace zerrow::worker {
 namespace {
 
 constexpr int64_t kLineBytes = 64;
-constexpr int64_t kSampledLines = 4;
-// Of one size: so many inputs are sampled at most, and so many compared that look alike.
+constexpr int64_t kLines = 4;  // that are looked at before all is compared
+// Of one size: so many inputs are sampled at most, and so many compared with a part of the output.
 constexpr size_t kMaxSampled = 16 * 1024;
-constexpr int kMaxCompared = 8;
+constexpr int kMaxCompared = 16;
 // A part of the output pays for comparing that many times its bytes.
 constexpr int64_t kComparedPerByte = 2;
 
-// A hash of lines spread over the bytes, the first and the last among them.
+int64_t LineBegin(int64_t line, int64_t size_bytes) {
+  return (size_bytes - kLineBytes) / kLines * line;
+}
+
+// A hash of one line: others cost as much again, and nearly always this one tells.
 uint64_t Sample(const uint8_t* bytes, int64_t size_bytes) {
-  const auto hash = [&](int64_t begin, int64_t length) {
-    return std::hash<std::string_view>{}(
-        {reinterpret_cast<const char*>(bytes) + begin, static_cast<size_t>(length)});
-  };
-  if (size_bytes <= kSampledLines * kLineBytes) return hash(0, size_bytes);
-  uint64_t sample = 0;
-  for (int64_t line = 0; line < kSampledLines; ++line) {
-    const int64_t begin = (size_bytes - kLineBytes) / (kSampledLines - 1) * line;
-    sample = sample * 31 + hash(begin, kLineBytes);
+  const bool small = size_bytes <= kLineBytes;
+  const auto* begin = reinterpret_cast<const char*>(bytes);
+  if (!small) begin += LineBegin(kLines / 2 + 1, size_bytes);
+  return std::hash<std::string_view>{}(
+      {begin, static_cast<size_t>(small ? size_bytes : kLineBytes)});
+}
+
+bool LooksEqual(const uint8_t* a, const uint8_t* b, int64_t size_bytes) {
+  for (int64_t line = 0; size_bytes > kLineBytes && line <= kLines; ++line) {
+    const int64_t begin = LineBegin(line, size_bytes);
+    if (std::memcmp(a + begin, b + begin, kLineBytes) != 0) return false;
   }
-  return sample;
+  return true;
 }
 
 bool HasSameBits(uint8_t a, uint8_t b, int bits) { return ((a ^ b) & ((1U << bits) - 1)) == 0; }
@@ -63,6 +71,7 @@ void ContentIndex::Collect(const arrow::ArrayData& data) {
 }
 
 bool ContentIndex::IsEqual(const uint8_t* bytes, const Place& place, PartSize size) {
+  if (!LooksEqual(bytes, place.data(), size.bytes)) return false;
   if (options_.bounded && budget_bytes_ < size.bytes) return false;
   budget_bytes_ -= size.bytes;
   return std::memcmp(bytes, place.data(), static_cast<size_t>(size.bytes)) == 0 &&

@@ -50,8 +50,8 @@ class Resharing {
     arrow::ArrayVector chunks;
     int64_t row = 0;
     for (const auto& chunk : column->chunks()) {
-      for (Data& data : Chunk(chunk->data(), {name, row, column->length()})) {
-        chunks.push_back(data == chunk->data() ? chunk : arrow::MakeArray(std::move(data)));
+      for (const Data& data : Chunk(chunk->data(), {name, row, column->length()})) {
+        chunks.push_back(data == chunk->data() ? chunk : arrow::MakeArray(data));
       }
       row += chunk->length();
     }

@@ -1,5 +1,6 @@
 #include "worker/row_match.h"
 
+#include <arrow/array.h>
 #include <arrow/util/bitmap_ops.h>
 
 #include <algorithm>
@@ -15,7 +16,7 @@ namespace {
 
 using sipc::LayoutKind;
 
-constexpr size_t kMaxCandidates = 6;
+constexpr size_t kMaxCandidates = 4;
 // An array pays for comparing that many times its bytes.
 constexpr int64_t kComparedPerByte = 2;
 // Pieces that an array is split into are at least so large on average.

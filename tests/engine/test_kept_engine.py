@@ -224,6 +224,26 @@ def test_on_line_runs_a_project(project, run):
     assert inner[0].status == "success"
 
 
+def test_what_is_found_by_content_can_be_stored_instead(project, run):
+    project.models("""
+        import numpy as np
+
+        @zerrow.model()
+        def numbers():
+            return pa.table({"n": np.arange(100_000)})
+
+        @zerrow.model()
+        def copied(numbers=zerrow.Model("numbers")):
+            return pa.table({"n": numbers["n"].to_numpy().copy()})
+    """)
+    for wanted, found in ((True, 800_000), (False, 0)):
+        result = run(content_reshare=wanted)
+        copied = next(m for m in result.report["models"] if m["name"] == "copied")
+        assert copied["content_reshared_bytes"] == found
+        assert copied["new_bytes"] == 800_000 - found
+        assert result.table("copied") == result.table("numbers")
+
+
 def test_options_that_make_no_sense(project, run):
     project.models(MODELS)
     for arguments in (

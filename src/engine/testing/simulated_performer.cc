@@ -25,6 +25,18 @@ Failure Failed(ModelStatus status, std::string message) {
   return failure;
 }
 
+int64_t End(const ByteRange& range) { return range.offset + range.length; }
+
+// All of the ranges lie in `whole`, which is sorted; an empty one is the whole segment.
+bool Covers(const std::vector<ByteRange>& whole, const std::vector<ByteRange>& ranges) {
+  if (whole.empty() || ranges.empty()) return whole.empty();
+  return std::ranges::all_of(ranges, [&](const ByteRange& range) {
+    return std::ranges::any_of(whole, [&](const ByteRange& all) {
+      return all.offset <= range.offset && End(range) <= End(all);
+    });
+  });
+}
+
 }  // namespace
 
 SimulatedPerformer::SimulatedPerformer(Agenda& agenda, Random& random, Verdict& verdict,
@@ -44,7 +56,8 @@ void SimulatedPerformer::Start(TaskId task, int number, const Run& run) {
   attempt.serial = ++last_serial_;
   attempt.run = &run;
   attempt.fate = RandomFate(task, run);
-  attempt.reads = InputsOf(task, run);
+  attempt.uses = InputsOf(task, run);
+  for (const auto& [segment, used] : attempt.uses) attempt.reads.insert(segment);
   attempt.lines = random_.Chance(0.3) ? random_.Below(6) : 0;
   for (const SegmentId segment : attempt.reads) ++segments_[segment].readers;
   Later(task, attempt, &SimulatedPerformer::Begin);
@@ -62,8 +75,9 @@ void SimulatedPerformer::CheckStart(TaskId task, int number, const Run& run) {
   verdict_.Expect(task.index == 0 || read_.contains(task.run), "of a project not read", name);
   verdict_.Expect(number == ++tried_[task] && number <= kMaxAttempts, "a wrong number", name);
   verdict_.Expect(number == 1 || lost_.erase(task) == 1, "tried again but not lost", name);
-  for (const SegmentId segment : InputsOf(task, run)) {
+  for (const auto& [segment, used] : InputsOf(task, run)) {
     verdict_.Expect(segments_.contains(segment), "a segment that it reads is gone", name);
+    verdict_.Expect(Covers(segments_[segment].left, used), "a part that it reads is gone", name);
   }
   if (run.task(task.index).kind != RunTask::Kind::kExport || !run.request().options.strict) return;
   for (const ModelReport& model : run.models()) {
@@ -72,21 +86,21 @@ void SimulatedPerformer::CheckStart(TaskId task, int number, const Run& run) {
   }
 }
 
-std::set<SegmentId> SimulatedPerformer::InputsOf(TaskId task, const Run& run) {
+SimulatedPerformer::Uses SimulatedPerformer::InputsOf(TaskId task, const Run& run) {
   using enum RunTask::Kind;
   const RunTask& what = run.task(task.index);
-  std::set<SegmentId> segments;
+  Uses uses;
   const auto add = [&](size_t node) {
     const TablePtr& table = run.table(node);
     verdict_.Expect(table != nullptr, "the table of an input is absent", Name(task));
     if (table == nullptr) return;
-    for (const SegmentBytes& segment : table->AllSegments()) segments.insert(segment.id);
+    for (const SegmentBytes& segment : table->AllSegments()) uses.emplace(segment.id, segment.used);
   };
   if (what.kind == kPreview || what.kind == kExport) add(what.node);
   if (what.kind == kNode) {
     for (const PlanInput& input : run.plan().nodes[what.node].inputs) add(input.node);
   }
-  return segments;
+  return uses;
 }
 
 SimulatedPerformer::Fate SimulatedPerformer::RandomFate(TaskId task, const Run& run) {
@@ -172,6 +186,7 @@ bool SimulatedPerformer::Publish(TaskId task, Attempt& attempt) {
 
 void SimulatedPerformer::StopReading(Attempt& attempt) {
   for (const SegmentId segment : std::exchange(attempt.reads, {})) --segments_.at(segment).readers;
+  attempt.uses.clear();
 }
 
 void SimulatedPerformer::Leave(TaskId task, Attempt&) { End(task, Fate::kAnswer); }
@@ -293,7 +308,7 @@ Outcome SimulatedPerformer::Answer(TaskId task, const Attempt& attempt) {
       if (attempt.table != nullptr) {
         outcome.what = attempt.table;
       } else if (run.plan().nodes[what.node].has_table()) {
-        outcome.what = MakeTable(attempt.reads);
+        outcome.what = MakeTable(attempt.uses);
       } else {
         outcome.what = json{{"met", random_.Chance(0.8)}, {"message", "too few"}, {"line", 3}};
       }
@@ -308,20 +323,40 @@ json SimulatedPerformer::RandomPreview() {
   return preview;
 }
 
+// Up to three parts of the ranges, in their order.
+std::vector<ByteRange> SimulatedPerformer::PartsOf(const std::vector<ByteRange>& ranges) {
+  std::vector<ByteRange> parts;
+  for (const ByteRange& range : ranges) {
+    if (parts.size() == 3 || range.length < 2 || random_.Chance(0.2)) continue;
+    const auto from = static_cast<int64_t>(random_.Below(static_cast<size_t>(range.length) / 2));
+    const auto most = static_cast<size_t>(range.length - from);
+    parts.push_back({range.offset + from, static_cast<int64_t>(1 + random_.Below(most))});
+  }
+  return parts.empty() ? ranges : parts;
+}
+
 SegmentBytes SimulatedPerformer::NewSegment() {
-  const SegmentBytes segment{++last_segment_, static_cast<int64_t>(1 + random_.Below(1000))};
+  const size_t unit = random_.Chance(0.5) ? 1 : 10'000;
+  SegmentBytes segment{++last_segment_, static_cast<int64_t>((1 + random_.Below(1000)) * unit)};
+  if (random_.Chance(0.7)) {
+    const int64_t half = segment.bytes / 2;
+    segment.used = PartsOf({{0, half}, {half, segment.bytes - half}});
+  }
   segments_[segment.id].bytes = segment.bytes;
   stored_bytes_ += segment.bytes;
   return segment;
 }
 
-TablePtr SimulatedPerformer::MakeTable(const std::set<SegmentId>& inputs) {
+TablePtr SimulatedPerformer::MakeTable(const Uses& inputs) {
   PublishedTable table;
   const double reshared = random_.Chance(0.3) ? 0 : random_.Unit();
-  for (const SegmentId input : inputs) {
+  for (const auto& [input, used] : inputs) {
     if (table.segments.size() < 20 && random_.Chance(reshared)) {
       ++counts_["reshared"];
-      table.segments.push_back({input, segments_.at(input).bytes});
+      const int64_t bytes = segments_.at(input).bytes;
+      const std::vector<ByteRange> all = {{0, bytes}};
+      table.segments.push_back({input, bytes, used});
+      if (random_.Chance(0.7)) table.segments.back().used = PartsOf(used.empty() ? all : used);
     }
   }
   for (const SegmentId cached : cached_) {
@@ -340,10 +375,13 @@ TablePtr SimulatedPerformer::MakeTable(const std::set<SegmentId>& inputs) {
 }
 
 void SimulatedPerformer::Cache(const SegmentBytes& segment) {
+  // All of it, whatever its table uses.
   cached_.insert(segment.id);
-  dispatcher_->OnCached(segment);
+  in_hands_.emplace(segment.id, std::vector<ByteRange>{});
+  dispatcher_->OnCached({segment.id, segment.bytes});
   agenda_.In(3 * random_.Unit(), [this, id = segment.id] {
     cached_.erase(id);
+    in_hands_.erase(std::ranges::find(in_hands_, Uses::value_type(id, {})));
     dispatcher_->OnUncached(id);
   });
 }
@@ -361,14 +399,35 @@ void SimulatedPerformer::Free(SegmentId id) {
   segments_.erase(segment);
 }
 
+void SimulatedPerformer::Shrink(SegmentId id, std::vector<ByteRange> used) {
+  const auto segment = segments_.find(id);
+  if (segment == segments_.end()) return verdict_.Expect(false, "what is gone is shrunk");
+  const auto expect = [&](const Uses& uses, const char* promise) {
+    const auto [begin, end] = uses.equal_range(id);
+    for (auto use = begin; use != end; ++use) verdict_.Expect(Covers(used, use->second), promise);
+  };
+  for (const auto& [task, attempt] : attempts_) {
+    expect(attempt.uses, "a part of a segment goes while it is read");
+  }
+  expect(in_hands_, "a part of a result goes");
+  verdict_.Expect(Covers(segment->second.left, used), "what is gone is to be left");
+  ++counts_["shrunk"];
+  segment->second.left = std::move(used);
+}
+
 std::shared_ptr<const ResultTable> SimulatedPerformer::Hand(const TablePtr& table,
                                                             std::function<void()> on_drop) {
   for (const SegmentBytes& segment : table->AllSegments()) {
     verdict_.Expect(segments_.contains(segment.id), "a result's segment is gone");
+    verdict_.Expect(Covers(segments_[segment.id].left, segment.used), "of a result a part is gone");
     ++segments_[segment.id].in_hands;
+    in_hands_.emplace(segment.id, segment.used);
   }
   const auto let_go = [this, table, on_drop = std::move(on_drop)] {
-    for (const SegmentBytes& segment : table->AllSegments()) --segments_[segment.id].in_hands;
+    for (const SegmentBytes& segment : table->AllSegments()) {
+      --segments_[segment.id].in_hands;
+      in_hands_.erase(std::ranges::find(in_hands_, Uses::value_type(segment.id, segment.used)));
+    }
     on_drop();
   };
   return std::make_shared<const ResultTable>(table, ResultTable::Segments{}, let_go);

@@ -42,6 +42,7 @@ class SimulatedPerformer final : public Performer {
   void Start(resource::TaskId task, int attempt, const Run& run) override;
   void Stop(resource::TaskId task, int attempt) override;
   void Free(SegmentId segment) override;
+  void Shrink(SegmentId segment, std::vector<ByteRange> used) override;
   std::shared_ptr<const ResultTable> Hand(const TablePtr& table,
                                           std::function<void()> on_drop) override;
   void Pause(resource::RunId run, bool paused) override;
@@ -61,15 +62,19 @@ class SimulatedPerformer final : public Performer {
   enum class Fate { kAnswer, kFail, kDie, kLost, kHang, kEngine, kWrong };
   struct Segment {
     int64_t bytes = 0;
-    int readers = 0;   // running attempts
-    int in_hands = 0;  // results
+    int readers = 0;                   // running attempts
+    int in_hands = 0;                  // results
+    std::vector<ByteRange> left = {};  // of it; empty: all
   };
+  /// What somebody reads of segments; several times if several do.
+  using Uses = std::multimap<SegmentId, std::vector<ByteRange>>;
   struct Attempt {
     int number = 1;
     uint64_t serial = 0;  // among all attempts
     const Run* run = nullptr;
     Fate fate = Fate::kAnswer;
     std::set<SegmentId> reads;
+    Uses uses;
     size_t lines = 0;      // still to print
     bool blocked = false;  // printing: nobody takes it
     bool stopped = false;
@@ -83,7 +88,7 @@ class SimulatedPerformer final : public Performer {
   };
 
   Fate RandomFate(resource::TaskId task, const Run& run);
-  std::set<SegmentId> InputsOf(resource::TaskId task, const Run& run);
+  Uses InputsOf(resource::TaskId task, const Run& run);
   void CheckStart(resource::TaskId task, int attempt, const Run& run);
   void Later(resource::TaskId task, const Attempt& attempt,
              void (SimulatedPerformer::*what)(resource::TaskId, Attempt&));
@@ -98,7 +103,8 @@ class SimulatedPerformer final : public Performer {
   Outcome OutcomeOf(resource::TaskId task, const Attempt& attempt, Fate fate);
   Outcome Answer(resource::TaskId task, const Attempt& attempt);
   nlohmann::json RandomPreview();
-  TablePtr MakeTable(const std::set<SegmentId>& inputs);
+  TablePtr MakeTable(const Uses& inputs);
+  std::vector<ByteRange> PartsOf(const std::vector<ByteRange>& ranges);
   resource::SegmentBytes NewSegment();
   void Cache(const resource::SegmentBytes& segment);
   void Repeat(resource::TaskId task, int attempt, Outcome outcome);
@@ -117,6 +123,7 @@ class SimulatedPerformer final : public Performer {
   std::set<resource::RunId> read_;         // whose projects were, in time
   std::set<resource::RunId> broken_;       // BrokeDown
   std::map<SegmentId, Segment> segments_;
+  Uses in_hands_;  // of results, and of the cache
   std::set<SegmentId> cached_;
   std::set<SegmentId> repeated_;  // may be freed again
   std::map<std::string, size_t> counts_;
