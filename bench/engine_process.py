@@ -42,6 +42,19 @@ class Group:
         if self._cpu:
             (self._cpu / "cgroup.procs").write_text(str(os.getpid()))
 
+    def user_and_system_s(self) -> tuple[float, float] | None:
+        """CPU in user and in kernel mode, by the kernel's reckoning."""
+        if self._cpu is None:
+            return None
+        if lib.is_unified(self._cpu):
+            lines = (self._cpu / "cpu.stat").read_text().splitlines()
+            stat = dict(line.split() for line in lines)
+            return int(stat["user_usec"]) / 1e6, int(stat["system_usec"]) / 1e6
+        user, system = (
+            int((self._cpu / f"cpuacct.usage_{mode}").read_text()) / 1e9 for mode in ("user", "sys")
+        )
+        return user, system
+
     def cpu_s(self) -> float | None:
         """Of all that were ever in it."""
         if self._cpu is None:
@@ -219,23 +232,29 @@ def run_at_once(
     env: dict[str, str] | None = None,
     enter: Callable[[], None] | None = None,
     peak: Peak | None = None,
+    printed: Callable[[str], None] | None = None,
 ) -> lib.Figures:
     """Starts all commands, waits for all; wall time of the whole, CPU with waited-for children.
 
-    `enter` is for their cgroup, which they enter within that time: some 5 ms.
+    `enter` is for their cgroup, which they enter within that time: some 5 ms. `printed` gets what
+    each has written to stdout.
     """
     cpu_s, failed = 0.0, 0
-    with tempfile.TemporaryFile("w+") as output:
+    with tempfile.TemporaryFile("w+") as output, contextlib.ExitStack() as files:
+        stdouts = [
+            files.enter_context(tempfile.TemporaryFile("w+")) if printed else output
+            for _ in commands
+        ]
         begin = time.perf_counter()
         processes = [
             subprocess.Popen(
                 command,
-                stdout=output,
+                stdout=stdout,
                 stderr=output,
                 env=env,
                 preexec_fn=enter,  # noqa: PLW1509
             )
-            for command in commands
+            for command, stdout in zip(commands, stdouts, strict=True)
         ]
         if peak:
             peak.roots += [process.pid for process in processes]
@@ -248,4 +267,7 @@ def run_at_once(
         if failed:
             output.seek(0)
             raise RuntimeError(f"{failed} of {len(commands)} commands failed: {output.read()}")
+        for stdout in stdouts if printed else ():
+            stdout.seek(0)
+            printed(stdout.read())
     return {"wall_s": wall_s, "cpu_s": cpu_s}
