@@ -99,6 +99,7 @@ def runs_at_once(engine: ResidentEngine, projects: list[Path], *options: str) ->
     return {
         **figures,
         "sources_cpu_s": sum(model["cpu_s"] for model in sources),
+        "results_cpu_s": sum(model["cpu_s"] for model in results),
         "decoded_bytes": sum(model["cache"]["miss_bytes"] for model in sources),
         "cached_bytes": sum(model["cache"]["hit_bytes"] for model in sources),
         "copied_bytes": sum(model["copied_bytes"] for model in models),
@@ -106,7 +107,8 @@ def runs_at_once(engine: ResidentEngine, projects: list[Path], *options: str) ->
     }
 
 
-def measure(work: Work, turns: int, warmup: int) -> dict[str, lib.Arm]:
+def measure(work: Work, options: argparse.Namespace) -> dict[str, lib.Arm]:
+    warmup = options.warmup
     arms: dict[str, lib.Arm] = {}
 
     def add(turn: int, name: str, figures: lib.Figures) -> None:
@@ -114,13 +116,13 @@ def measure(work: Work, turns: int, warmup: int) -> dict[str, lib.Arm]:
         if turn >= warmup:
             arm.samples.append(figures)
 
-    for turn in range(warmup + turns):
-        for name, (backend, *options) in SETTINGS.items():
-            first, again = work.in_zerrow(backend, *options)
+    for turn in range(warmup + options.repeats):
+        for name, (backend, *more) in SETTINGS.items():
+            first, again = work.in_zerrow(backend, *more)
             add(turn, name, first)
             if name.endswith("first"):
                 add(turn, name.replace("first", "again"), again)
-        for library in LIBRARIES:
+        for library in options.library or LIBRARIES:
             add(turn, f"plain {library}", work.plain(library))
     return arms
 
@@ -162,6 +164,7 @@ def main() -> None:
     parser.add_argument("--dags", type=int, action="append", help="K; default 1, 4 and 16")
     parser.add_argument("--columns", choices=("same", "overlapping"), action="append")
     parser.add_argument("--work", choices=("light", "heavy"), action="append")
+    parser.add_argument("--library", choices=LIBRARIES, action="append", help="of plain processes")
     options = parser.parse_args()
     file, options.json = options.json, None
     source = tables.lineitem(options.rows)
@@ -174,7 +177,7 @@ def main() -> None:
     for name, columns, count in parts:
         work = Work(name, count, columns == "overlapping", source)
         title = f"{count} DAGs of {name} work, {columns} columns, {options.rows:,} rows"
-        found[title] = report(title, measure(work, options.repeats, options.warmup), options)
+        found[title] = report(title, measure(work, options), options)
     if file:
         Path(file).write_text(json.dumps({"machine": lib.machine(), "parts": found}, indent=1))
 
