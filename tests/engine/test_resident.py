@@ -106,7 +106,9 @@ def test_it_is_started_looked_at_and_stopped(nobody, project):
     status = nobody.status()
     assert status["running"]
     assert status["pid"] == pid
-    assert set(status["memory"]) == {"tables", "pool", "zygotes", "workers", "engine"}
+    assert set(status["memory"]) == {
+        "tables", "cache", "pool", "zygotes", "workers", "engine"
+    }  # fmt: skip
     assert nobody.run("run", "-p", project(NUMBERS)).returncode == 0
     again = nobody.run("engine", "start")
     assert again.returncode == 1
@@ -235,7 +237,7 @@ def test_a_link_in_the_folders_place_is_refused(nobody, tmp_path):
     assert "isn't a folder" in done.stderr
 
 
-def hello(resident, version="0.1.0", protocol=2):
+def hello(resident, version="0.1.0", protocol=3):
     """A client of ours: the channel, and what it was told first."""
     from zerrow import _native
 

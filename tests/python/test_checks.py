@@ -57,6 +57,7 @@ def test_a_sql_file_is_a_model(project):
             "columns": ["carrier", "dep_delay"],
             "filter": None,
             "line": 4,
+            "filter_columns": [],
         }
     ]
     busy = model(project, "Busy")
@@ -67,6 +68,7 @@ def test_a_sql_file_is_a_model(project):
         "columns": None,
         "filter": None,
         "line": 0,
+        "filter_columns": [],
     }
 
 
@@ -143,6 +145,7 @@ def test_native_models(project):
         "columns": None,
         "filter": None,
         "line": 11,
+        "filter_columns": [],
     }
     assert renamed["operator"]["columns"] == [
         ["who", "carrier"],

@@ -38,7 +38,9 @@ def test_python_models_sources_and_parameters(project):
         {"name": "limit", "type": "int", "value": 7, "file": "zerrow_project.yml", "line": 3}
     ]
     source = found["sources"][0]
-    assert source["files"] == [{"path": str(project.path / "data/flights.parquet")}]
+    assert source["files"] == [
+        {"path": str(project.path / "data/flights.parquet"), "partition": None}
+    ]
     assert source["columns"][1] == {"name": "dep_delay", "type": "double"}
     assert (source["table"], source["line"]) == ("flights", 5)
     late, fine = found["models"]
