@@ -55,8 +55,13 @@ arrow::Result<UniqueFd> MakeSealedMemfd(const std::string& name, std::string_vie
   return fd;
 }
 
+// The kernel waits 0.15 s for whoever else has hold of a page, such as reclaim while memory is
+// short, and then gives up. A mapping it refuses at once.
 arrow::Status SealMemfd(int fd) {
-  if (::fcntl(fd, F_ADD_SEALS, kAllSeals) != 0) return ErrnoStatus(errno, "sealing a memfd");
+  constexpr int kTries = 3;
+  for (int tries = 1; ::fcntl(fd, F_ADD_SEALS, kAllSeals) != 0; ++tries) {
+    if (errno != EBUSY || tries == kTries) return ErrnoStatus(errno, "sealing a memfd");
+  }
   return arrow::Status::OK();
 }
 

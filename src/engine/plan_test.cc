@@ -27,9 +27,11 @@ ModelDescription Model(const std::string& name, std::vector<InputDescription> in
 Description Project(std::vector<ModelDescription> models) {
   Description description;
   description.name = "test";
-  description.sources = {
-      {"flights", {{"/data/f.parquet", {}}}, {{"a", "int64"}, {"b", "string"}, {"c", "date32"}},
-       "p.yml", 2}};
+  description.sources = {{"flights",
+                          {{"/data/f.parquet", {}}},
+                          {{"a", "int64"}, {"b", "string"}, {"c", "date32"}},
+                          "p.yml",
+                          2}};
   description.models = std::move(models);
   return description;
 }

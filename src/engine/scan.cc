@@ -7,6 +7,15 @@ namespace zerrow::engine {
 
 using nlohmann::json;
 
+Scan::Scan(SourceDescription source, std::vector<SourceRead> reads, bool use_cache)
+    : source_(std::move(source)), reads_(std::move(reads)), use_cache_(use_cache) {
+  for (const ColumnDescription& column : source_.columns) types_[column.name] = column.type;
+}
+
+bool Scan::keeps() const {
+  return use_cache_ && std::ranges::any_of(files_, &IdentifiedFile::lasting);
+}
+
 std::vector<std::string> Scan::AllColumns() const {
   std::vector<std::string> names;
   for (const ColumnDescription& column : source_.columns) names.push_back(column.name);
@@ -22,8 +31,8 @@ decache::EntryKey Scan::KeyOf(size_t file, int first_group, const std::string& c
   key.file = files_[file].identity;
   key.first_group = first_group;
   key.column = column;
-  const auto described = std::ranges::find(source_.columns, column, &ColumnDescription::name);
-  if (described != source_.columns.end()) key.options = described->type;
+  const auto type = types_.find(column);
+  if (type != types_.end()) key.options = type->second;
   // A column that the file's folders name, which depends on where the source begins.
   const json& partition = files_[file].partition;
   if (partition.is_object() && partition.contains(column)) {

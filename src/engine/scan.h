@@ -59,11 +59,11 @@ class Scan {
     std::vector<decache::EntryKey> used;
   };
 
-  Scan(SourceDescription source, std::vector<SourceRead> reads, bool use_cache)
-      : source_(std::move(source)), reads_(std::move(reads)), use_cache_(use_cache) {}
+  Scan(SourceDescription source, std::vector<SourceRead> reads, bool use_cache);
 
   const SourceDescription& source() const { return source_; }
-  bool uses_cache() const { return use_cache_; }
+  /// The cache could keep what a worker decodes.
+  bool keeps() const;
   void SetFiles(std::vector<IdentifiedFile> files) { files_ = std::move(files); }
 
   /// Takes what the cache has. True: it is all that is needed, so that Assemble can follow.
@@ -120,6 +120,7 @@ class Scan {
   const SourceDescription source_;
   const std::vector<SourceRead> reads_;
   const bool use_cache_;
+  std::map<std::string, std::string> types_;  // by column
   std::vector<IdentifiedFile> files_;
 
   std::vector<decache::Footer> footers_;             // by file, once they are known

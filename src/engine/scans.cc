@@ -62,7 +62,7 @@ void Scans::Proceed(TaskId task) {
   if (active.scan->TakeFromCache(cache_, store_)) {
     return Assemble(task, [](Scan&) { return Status::OK(); });
   }
-  if (!active.scan->uses_cache() || claims_.Claim(active.id, active.scan->Columns())) {
+  if (!active.scan->keeps() || claims_.Claim(active.id, active.scan->Columns())) {
     active.handlers.on_missing(*active.scan);
   }
 }

@@ -57,8 +57,9 @@ class Simulation {
   SimulatedPerformer::Rates RandomRates() {
     const double trouble = random_.Chance(0.4) ? 0 : 0.15 * random_.Unit();
     const auto some = [&] { return random_.Chance(0.5) ? 0 : trouble; };
-    return {some(), some(), some(), 2 * some(), 0.3 * some(), some(), some(), random_.Unit(),
-            random_.Chance(0.5) ? 0 : 0.3 * random_.Unit()};
+    return {some(),     some(),         some(),
+            2 * some(), 0.3 * some(),   some(),
+            some(),     random_.Unit(), random_.Chance(0.5) ? 0 : 0.3 * random_.Unit()};
   }
 
   void AddRun(RunId run, size_t models) {
