@@ -18,13 +18,8 @@ _UNITS = ["s", "ms", "us"]  # microseconds hold 292,000 years either way, nanose
 
 def widest(types: Iterable[pa.DataType]) -> pa.DataType | None:
     """The one of the types, at least one, that all others widen to; None if there is none."""
-    found: pa.DataType | None = None
-    for type_ in types:
-        if found is None or widens(found, type_):
-            found = type_
-        elif not widens(type_, found):
-            return None
-    return found
+    distinct = list(dict.fromkeys(types))
+    return next((wide for wide in distinct if all(widens(each, wide) for each in distinct)), None)
 
 
 def widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
