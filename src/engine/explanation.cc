@@ -38,7 +38,9 @@ std::string Explanation::ToText() const {
     if (node.kind == ModelKind::kSource) {
       const size_t files = node.source.files.size();
       text += "    reads " + std::to_string(files) + (files == 1 ? " file\n" : " files\n");
-      for (const SourceRead& read : node.reads) text += "    for" + Restrictions(read) + "\n";
+      for (const SourceRead& read : node.reads) {
+        text += "    - " + (read == SourceRead{} ? "all" : Restrictions(read).substr(2)) + "\n";
+      }
     }
     for (const PlanInput& input : node.inputs) {
       text += "    <- " + plan.nodes[input.node].name +

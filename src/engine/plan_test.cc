@@ -189,7 +189,7 @@ TEST(Plan, ExplainsItself) {
   EXPECT_EQ(explanation.ToText(),
             "flights  [source, p.yml:2]\n"
             "    reads 1 file\n"
-            "    for  columns: a, b  filter: a > 1\n"
+            "    - columns: a, b  filter: a > 1\n"
             "flights#2  [filter, p.yml:2]\n"
             "    <- flights  columns: b  filter: a > 1\n"
             "m  [python, models.py:3] final\n"
