@@ -37,7 +37,8 @@ struct EntryKey {
   std::string column;
   std::string options;  // how it was decoded, e.g. to which type
 
-  friend auto operator<=>(const EntryKey&, const EntryKey&) = default;
+  friend auto operator<=>(const EntryKey&,
+                          const EntryKey&) = default;  // NOLINT(modernize-use-nullptr)
 };
 
 struct Entry {
@@ -119,7 +120,7 @@ class Cache {
     std::string column;
     std::string options;
 
-    friend auto operator<=>(const Key&, const Key&) = default;
+    friend auto operator<=>(const Key&, const Key&) = default;  // NOLINT(modernize-use-nullptr)
   };
   // H, and which of equal ones is older; what is smallest goes first.
   using Rank = std::pair<double, uint64_t>;

@@ -20,7 +20,8 @@ struct FileIdentity {
   int64_t mtime_ns = 0;
   int64_t ctime_ns = 0;
 
-  friend auto operator<=>(const FileIdentity&, const FileIdentity&) = default;
+  friend auto operator<=>(const FileIdentity&,
+                          const FileIdentity&) = default;  // NOLINT(modernize-use-nullptr)
 };
 
 /// Not behind any other identity of the path, in order.

@@ -65,6 +65,8 @@ bool Scan::KnowBlocks(decache::Cache& cache) {
   for (const IdentifiedFile& file : files_) {
     const decache::Footer* footer = file.lasting ? cache.FindFooter(file.identity) : nullptr;
     footers_.push_back(footer == nullptr ? decache::Footer() : *footer);
+    decache::Footer& known = footers_.back();
+    if (known.schema && !HasTypes(*known.schema)) known.schema = nullptr;
   }
   if (std::ranges::any_of(footers_, [](const auto& footer) { return !footer.schema; })) {
     return false;
@@ -76,6 +78,14 @@ bool Scan::KnowBlocks(decache::Cache& cache) {
     }
   }
   return std::ranges::all_of(reads_, [&](const SourceRead& read) { return KnowKept(cache, read); });
+}
+
+// Another source may have the same file beside others to whose types its own are widened.
+bool Scan::HasTypes(const arrow::Schema& schema) const {
+  return std::ranges::all_of(types_, [&](const auto& column) {
+    const auto field = schema.GetFieldByName(column.first);
+    return field && field->type()->ToString() == column.second;
+  });
 }
 
 bool Scan::KnowKept(decache::Cache& cache, const SourceRead& read) {

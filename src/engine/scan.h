@@ -101,6 +101,7 @@ class Scan {
   decache::EntryKey KeyOf(size_t file, int first_group, const std::string& column) const;
   std::string FilterKey(size_t file, const std::string& filter) const;
   bool KnowBlocks(decache::Cache& cache);
+  bool HasTypes(const arrow::Schema& schema) const;
   bool KnowKept(decache::Cache& cache, const SourceRead& read);
   void TakePieces(const decache::Cache& cache, const shm::SegmentStore& store);
   std::vector<PieceKey> NeededPieces() const;

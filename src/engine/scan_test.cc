@@ -22,10 +22,6 @@ T Value(arrow::Result<T> result) {
   return std::move(result).ValueOrDie();
 }
 
-std::shared_ptr<arrow::Schema> TheSchema() {
-  return arrow::schema({arrow::field("a", arrow::int64()), arrow::field("b", arrow::int64())});
-}
-
 std::shared_ptr<arrow::Array> Numbers(int64_t first, int64_t count) {
   arrow::Int64Builder builder;
   for (int64_t i = 0; i < count; ++i) EXPECT_TRUE(builder.Append(first + i).ok());
@@ -59,8 +55,9 @@ class ScanTest : public ::testing::Test {
     return scan;
   }
 
-  json Scanned(json reads) const {
-    const auto schema = Value(arrow::ipc::SerializeSchema(*TheSchema()));
+  json Scanned(json reads, const std::shared_ptr<arrow::DataType>& type = arrow::int64()) const {
+    const auto schema = Value(arrow::ipc::SerializeSchema(
+        *arrow::schema({arrow::field("a", type), arrow::field("b", type)})));
     const json blocks = {{0, 1, 10}, {1, 2, 10}};
     return {{"op", "scanned"},
             {"schemas", {arrow::util::base64_encode(std::string_view(*schema))}},
@@ -176,6 +173,27 @@ TEST_F(ScanTest, TheSameFileIsAnotherUnderOtherNamesOfItsFolders) {
   EXPECT_TRUE(Begin({{std::vector<std::string>{"a"}, {}}})->TakeFromCache(cache_, store_));
   files_[0].partition = {{"a", 7}};
   EXPECT_FALSE(Begin({{std::vector<std::string>{"a"}, {}}})->TakeFromCache(cache_, store_));
+}
+
+TEST_F(ScanTest, ASourceThatWidensTheSameFileOtherwiseIsInNobodysWay) {
+  const std::vector<SourceRead> reads = {{std::vector<std::string>{"a"}, {}}};
+  const auto wide = Begin(reads);
+  EXPECT_FALSE(wide->TakeFromCache(cache_, store_));
+  ASSERT_TRUE(Send(*wide, "a", {0, 1, 2, 3}).ok());
+  ASSERT_TRUE(wide->TakeAnswer(Scanned({{0, 1, 2, 3}})).ok());
+  Keep(*wide);
+  for (auto& column : source_.columns) column.type = "double";
+  const auto other = Begin(reads);
+  EXPECT_FALSE(other->TakeFromCache(cache_, store_));
+  ASSERT_TRUE(Send(*other, "a", {0, 1, 2, 3}).ok());
+  ASSERT_TRUE(other->TakeAnswer(Scanned({{0, 1, 2, 3}}, arrow::float64())).ok());
+  Keep(*other);
+  EXPECT_TRUE(Begin(reads)->TakeFromCache(cache_, store_));
+  for (auto& column : source_.columns) column.type = "int64";
+  const auto again = Begin(reads);
+  EXPECT_FALSE(again->TakeFromCache(cache_, store_)) << "what is known of the file is the other's";
+  ASSERT_TRUE(again->TakeAnswer(Scanned({{0, 1, 2, 3}})).ok()) << "but the columns are there";
+  EXPECT_EQ(Open(Value(again->Assemble(*store_.ids(), store_.reaper())), 0)->num_rows(), 40);
 }
 
 TEST_F(ScanTest, BlocksOfSeveralFilesAreNotKept) {
