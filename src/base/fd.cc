@@ -116,7 +116,8 @@ arrow::Status WriteParts(int fd, std::vector<std::string_view> parts) {
   while (part != parts.end()) {
     const auto count = std::min<size_t>(vectors.size(), static_cast<size_t>(parts.end() - part));
     for (size_t i = 0; i < count; ++i) {
-      vectors[i] = {.iov_base = const_cast<char*>(part[i].data()), .iov_len = part[i].size()};
+      const std::string_view bytes = part[static_cast<std::ptrdiff_t>(i)];
+      vectors[i] = {.iov_base = const_cast<char*>(bytes.data()), .iov_len = bytes.size()};
     }
     const ssize_t written = ::writev(fd, vectors.data(), static_cast<int>(count));
     if (written < 0 && errno != EINTR) return ErrnoStatus(errno, "write");
