@@ -48,8 +48,8 @@ constexpr std::string_view kRunFooter = R"(Examples:
 
 The table at the end, of each model's output: new = handed over by reference, first stored by this
 model; reshared = references to memory of its inputs; copied = copied on the way out (tables
-below a few KiB are); cached = columns of a source that the engine had decoded before; duplicate = new
-bytes equal to an input's. peak = memory of its process.)";
+below a few KiB are); cached = columns of a source that the engine had decoded before; duplicate =
+new bytes equal to an input's. peak = memory of its process.)";
 
 constexpr std::string_view kShowFooter = R"(Examples:
   zerrow show late_flights                   ten rows with their types

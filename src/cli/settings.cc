@@ -34,12 +34,17 @@ Status SetSeconds(std::chrono::seconds& setting, std::string_view value) {
 }
 
 Status SetSize(std::optional<int64_t>& setting, std::string value) {
-  const std::string problem = CLI::AsSizeValue(/*kb_is_1000=*/true)(value);
+  const auto refused = [given = value] {
+    return Status::Invalid("is a size such as \"2GiB\", not '", given, "'");
+  };
+  try {
+    if (!CLI::AsSizeValue(/*kb_is_1000=*/true)(value).empty()) return refused();
+  } catch (const CLI::Error&) {
+    return refused();
+  }
   int64_t bytes = -1;
   std::from_chars(value.data(), value.data() + value.size(), bytes);
-  if (!problem.empty() || bytes < 0) {
-    return Status::Invalid("is a size such as \"2GiB\", not '", value, "'");
-  }
+  if (bytes < 0) return refused();
   setting = bytes;
   return Status::OK();
 }
