@@ -46,6 +46,7 @@ class Scan {
     std::string filter;
     std::vector<int> blocks;
   };
+  /// A piece that the worker has decoded, as the cache's entry.
   struct Decoded {
     decache::EntryKey key;
     decache::Entry entry;

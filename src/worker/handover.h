@@ -60,7 +60,7 @@ struct Published {
 
 class Handover {
  public:
-  /// The table that `message_fd` describes, zero-copy except for kArrowFileHeap. IOError,
+  /// The table that `message_fd` describes, zero-copy except for the heap formats. IOError,
   /// SerializationError, Invalid (a message that Arrow's Validate rejects). `message_id`: of the
   /// segment that a kSipc message is; what lies in it can be published by reference as well.
   arrow::Result<std::shared_ptr<arrow::Table>> Open(Format format, int message_fd,
