@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <unordered_map>
 #include <utility>
 
@@ -107,7 +108,7 @@ void ColumnPiece::SplitOffValues(uint64_t chunk_nodes) {
 class Joiner {
  public:
   arrow::Status AddColumn(const arrow::Field& field, int64_t num_rows,
-                          const std::vector<const ColumnPiece*>& pieces);
+                          const std::vector<JoinedPart>& parts);
   /// After the last column: the arrays of dictionaries.
   void AddValues();
   arrow::Result<std::shared_ptr<arrow::Buffer>> Write(const arrow::Schema& schema,
@@ -117,19 +118,22 @@ class Joiner {
   // Where a piece's records begin in the joined message.
   struct Place {
     const ColumnPiece* piece;
+    bool is_values;   // then its column's array is the dictionary
     uint32_t layout;  // its column's
     uint32_t first_buffer;
     uint32_t first_dictionary;
   };
 
-  const Place& PlaceOf(const ColumnPiece& piece);
+  size_t PlaceOf(const ColumnPiece& piece, bool is_values);
+  arrow::Status AddPart(const arrow::Field& field, uint32_t layout, const JoinedPart& part);
+  void AddIndices(const ColumnPiece& piece, const Place& place, uint32_t dictionary);
   uint32_t SegmentIndex(const ColumnPiece& piece);
   std::vector<uint32_t> AddLayouts(const ColumnPiece& piece);
   void AddArrays(const ColumnPiece::Arrays& arrays, const Place& place);
 
   LayoutTable layouts_;
   std::vector<Place> places_;
-  std::unordered_map<const ColumnPiece*, size_t> place_index_;
+  std::map<std::pair<const ColumnPiece*, bool>, size_t> place_index_;
   std::unordered_map<SegmentId, uint32_t> segment_index_;
   std::vector<SegmentRecord> segments_;
   std::vector<ColumnRecord> columns_;
@@ -141,22 +145,17 @@ class Joiner {
 };
 
 arrow::Status Joiner::AddColumn(const arrow::Field& field, int64_t num_rows,
-                                const std::vector<const ColumnPiece*>& pieces) {
+                                const std::vector<JoinedPart>& parts) {
   ARROW_ASSIGN_OR_RAISE(const uint32_t layout, layouts_.Add(*field.type()));
   ColumnRecord column = {layout, 0};
   int64_t rows = 0;
-  for (const ColumnPiece* piece : pieces) {
-    const Place& place = PlaceOf(*piece);
-    if (place.layout != layout) {
-      return arrow::Status::Invalid("column ", field.name(), ": a piece doesn't lie in memory as ",
-                                    field.type()->ToString());
-    }
-    if (__builtin_add_overflow(column.num_chunks, piece->num_chunks_, &column.num_chunks)) {
+  for (const JoinedPart& part : parts) {
+    if (__builtin_add_overflow(column.num_chunks, part.piece->num_chunks_, &column.num_chunks)) {
       return arrow::Status::CapacityError("column ", field.name(), " has too many chunks");
     }
-    if (__builtin_add_overflow(rows, piece->rows_, &rows)) rows = -1;
+    if (__builtin_add_overflow(rows, part.piece->rows_, &rows)) rows = -1;
     if (rows < 0 || rows > num_rows) break;
-    AddArrays(piece->chunks_, place);
+    ARROW_RETURN_NOT_OK(AddPart(field, layout, part));
   }
   if (rows != num_rows) {
     return arrow::Status::Invalid("column ", field.name(), "'s pieces don't add up to ", num_rows,
@@ -166,12 +165,34 @@ arrow::Status Joiner::AddColumn(const arrow::Field& field, int64_t num_rows,
   return arrow::Status::OK();
 }
 
+arrow::Status Joiner::AddPart(const arrow::Field& field, uint32_t layout, const JoinedPart& part) {
+  const Place place = places_[PlaceOf(*part.piece, /*is_values=*/false)];
+  uint32_t lies_as = place.layout;
+  if (part.values != nullptr) {
+    const Place values = places_[PlaceOf(*part.values, /*is_values=*/true)];
+    const LayoutRecord indices = layouts_.records()[place.layout];
+    const bool is_plain = static_cast<LayoutKind>(indices.kind) == LayoutKind::kFixed &&
+                          part.values->num_chunks_ == 1 && part.values->dictionaries_.empty();
+    if (!is_plain) {
+      return arrow::Status::Invalid("column ", field.name(), ": a piece isn't indices and values");
+    }
+    lies_as = layouts_.Add(LayoutKind::kDictionary, indices.parameter, {&values.layout, 1});
+    if (lies_as == layout) AddIndices(*part.piece, place, values.first_dictionary);
+  } else if (lies_as == layout) {
+    AddArrays(part.piece->chunks_, place);
+  }
+  if (lies_as == layout) return arrow::Status::OK();
+  return arrow::Status::Invalid("column ", field.name(), ": a piece doesn't lie in memory as ",
+                                field.type()->ToString());
+}
+
 // A piece that occurs again shares buffers and dictionaries with the first time.
-const Joiner::Place& Joiner::PlaceOf(const ColumnPiece& piece) {
-  const auto [known, is_new] = place_index_.emplace(&piece, places_.size());
-  if (!is_new) return places_[known->second];
+size_t Joiner::PlaceOf(const ColumnPiece& piece, bool is_values) {
+  const auto [known, is_new] = place_index_.emplace(std::pair(&piece, is_values), places_.size());
+  if (!is_new) return known->second;
   const std::vector<uint32_t> layouts = AddLayouts(piece);
   const Place place = {.piece = &piece,
+                       .is_values = is_values,
                        .layout = layouts[piece.layout_],
                        .first_buffer = static_cast<uint32_t>(buffers_.size()),
                        .first_dictionary = static_cast<uint32_t>(dictionaries_.size())};
@@ -180,9 +201,13 @@ const Joiner::Place& Joiner::PlaceOf(const ColumnPiece& piece) {
     buffer.segment = segment;
     buffers_.push_back(buffer);
   }
-  for (const uint32_t layout : piece.dictionaries_) dictionaries_.push_back(layouts[layout]);
+  if (is_values) {
+    dictionaries_.push_back(place.layout);
+  } else {
+    for (const uint32_t layout : piece.dictionaries_) dictionaries_.push_back(layouts[layout]);
+  }
   places_.push_back(place);
-  return places_.back();
+  return known->second;
 }
 
 uint32_t Joiner::SegmentIndex(const ColumnPiece& piece) {
@@ -210,7 +235,20 @@ std::vector<uint32_t> Joiner::AddLayouts(const ColumnPiece& piece) {
 }
 
 void Joiner::AddValues() {
-  for (const Place& place : places_) AddArrays(place.piece->values_, place);
+  for (const Place& place : places_) {
+    AddArrays(place.is_values ? place.piece->chunks_ : place.piece->values_, place);
+  }
+}
+
+// The slots of a dictionary array are those of its indices, and the dictionary.
+void Joiner::AddIndices(const ColumnPiece& piece, const Place& place, uint32_t dictionary) {
+  Append(piece.chunks_.nodes, &nodes_);
+  const uint32_t per_array = NumSlots(LayoutKind::kFixed);
+  for (size_t i = 0; i < piece.chunks_.slots.size(); ++i) {
+    const uint32_t slot = piece.chunks_.slots[i];
+    slots_.push_back(slot == kNone ? kNone : slot + place.first_buffer);
+    if (i % per_array == per_array - 1) slots_.push_back(dictionary);
+  }
 }
 
 void Joiner::AddArrays(const ColumnPiece::Arrays& arrays, const Place& place) {
@@ -262,7 +300,7 @@ arrow::Result<std::shared_ptr<arrow::Buffer>> Joiner::Write(const arrow::Schema&
 
 arrow::Result<std::shared_ptr<arrow::Buffer>> Join(
     const arrow::Schema& schema, int64_t num_rows,
-    const std::vector<std::vector<const ColumnPiece*>>& columns) {
+    const std::vector<std::vector<JoinedPart>>& columns) {
   if (num_rows < 0) return arrow::Status::Invalid("a table of ", num_rows, " rows");
   if (columns.size() != static_cast<size_t>(schema.num_fields())) {
     return arrow::Status::Invalid(columns.size(), " columns for ", schema.num_fields(), " fields");

@@ -71,13 +71,25 @@ class ColumnPiece {
   std::vector<BufferRecord> buffers_;  // in the message
 };
 
+/// A part of a joined column: a piece as it is or, if there are `values`, a piece of indices into
+/// these, which makes a part of a dictionary column. Parts with the same values share them.
+struct JoinedPart {
+  JoinedPart(const ColumnPiece* whole) : piece(whole) {}  // NOLINT(google-explicit-constructor)
+  explicit JoinedPart(const ColumnPiece* indices, const ColumnPiece* of)
+      : piece(indices), values(of) {}
+
+  const ColumnPiece* piece;
+  const ColumnPiece* values = nullptr;
+};
+
 /// The message of a table: column i consists of columns[i], top to bottom, and a piece may occur
 /// any number of times; it must outlive the call only. A table without columns has num_rows rows
 /// all the same. Invalid: a column's pieces don't add up to num_rows, their arrays don't lie in
-/// memory as the schema's type asks, or there aren't as many columns as fields; NotImplemented: a
-/// type that SIPC doesn't know; CapacityError: more records than the format takes (kMaxRecords).
+/// memory as the schema's type asks, values aren't one plain array, or there aren't as many columns
+/// as fields; NotImplemented: a type that SIPC doesn't know; CapacityError: more records than the
+/// format takes (kMaxRecords).
 arrow::Result<std::shared_ptr<arrow::Buffer>> Join(
     const arrow::Schema& schema, int64_t num_rows,
-    const std::vector<std::vector<const ColumnPiece*>>& columns);
+    const std::vector<std::vector<JoinedPart>>& columns);
 
 }  // namespace zerrow::sipc

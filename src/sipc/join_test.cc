@@ -25,7 +25,7 @@
 namespace zerrow::sipc {
 namespace {
 
-using Pieces = std::vector<std::vector<const ColumnPiece*>>;
+using Pieces = std::vector<std::vector<JoinedPart>>;
 
 std::span<const uint8_t> BytesOf(const arrow::Buffer& buffer) {
   return {buffer.data(), static_cast<size_t>(buffer.size())};
@@ -88,8 +88,8 @@ class Joins : public ::testing::TestWithParam<uint64_t> {
       for (int64_t row = 0; row < table.num_rows();) {
         const auto rows =
             static_cast<int64_t>(random_() % static_cast<uint64_t>(table.num_rows() - row + 1));
-        columns.back().push_back(segments_.Add(*column->Slice(row, rows)));
-        EXPECT_NE(columns.back().back(), nullptr);
+        columns.back().emplace_back(segments_.Add(*column->Slice(row, rows)));
+        EXPECT_NE(columns.back().back().piece, nullptr);
         row += rows;
       }
     }
@@ -261,6 +261,55 @@ TEST(Join, ViewsBesideDictionariesOfViews) {
   const arrow::ArrayVector a = {arrays[0], arrays[1]}, b = {arrays[2], arrays[1]};
   EXPECT_TRUE(read->column(0)->Equals(arrow::ChunkedArray(a)));
   EXPECT_TRUE(read->column(1)->Equals(arrow::ChunkedArray(b)));
+}
+
+TEST(Join, IndicesAndTheirValuesAreADictionaryColumn) {
+  Segments segments;
+  const auto texts = [](const std::vector<std::string>& values) {
+    arrow::StringBuilder builder;
+    EXPECT_TRUE(builder.AppendValues(values).ok());
+    return builder.Finish().ValueOrDie();
+  };
+  const auto table_of = [](const std::shared_ptr<arrow::Array>& array) {
+    return arrow::Table::Make(Segments::Schema(array->type()), {array});
+  };
+  const auto values = texts({"north", "south", ""});
+  const auto others = texts({"one"});
+  const auto indices = [](const std::vector<int32_t>& numbers, const std::vector<bool>& valid) {
+    arrow::Int32Builder builder;
+    EXPECT_TRUE(builder.AppendValues(numbers, valid).ok());
+    return builder.Finish().ValueOrDie();
+  };
+  const auto first = indices({1, 0, 2}, {true, false, true});
+  const auto second = indices({0, 0}, {true, true});
+  const ColumnPiece* a = segments.Add(*table_of(first));
+  const ColumnPiece* b = segments.Add(*table_of(second));
+  const ColumnPiece* of = segments.Add(*table_of(values));
+  const ColumnPiece* of_b = segments.Add(*table_of(others));
+  const auto type = arrow::dictionary(arrow::int32(), arrow::utf8());
+  const auto field = arrow::field("a", type);
+  const auto schema = arrow::schema({field, field->WithName("b")});
+  const Pieces columns = {{JoinedPart(a, of), JoinedPart(b, of)},
+                          {JoinedPart(b, of_b), JoinedPart(a, of)}};
+  const auto message = Join(*schema, 5, columns).ValueOrDie();
+  ASSERT_TRUE(segments.CheckJoined(*message).ok());
+  EXPECT_EQ(MessageView::Parse(BytesOf(*message)).ValueOrDie().count(kDictionariesSection), 2);
+  const auto read = segments.ReadJoined(message).ValueOrDie();
+  ASSERT_TRUE(read->ValidateFull().ok());
+  const auto coded = [&](const auto& indices, const auto& dictionary) {
+    return std::make_shared<arrow::DictionaryArray>(type, indices, dictionary);
+  };
+  const arrow::ArrayVector x = {coded(first, values), coded(second, values)};
+  const arrow::ArrayVector y = {coded(second, others), coded(first, values)};
+  EXPECT_TRUE(read->column(0)->Equals(arrow::ChunkedArray(x)));
+  EXPECT_TRUE(read->column(1)->Equals(arrow::ChunkedArray(y)));
+
+  // Texts aren't indices, and indices alone are no text.
+  for (const Pieces& wrong : {Pieces{{JoinedPart(of, of)}}, Pieces{{of}}, Pieces{{a}}}) {
+    EXPECT_TRUE(Join(*arrow::schema({field}), 3, wrong).status().IsInvalid());
+  }
+  const auto large = arrow::field("a", arrow::dictionary(arrow::int32(), arrow::large_utf8()));
+  EXPECT_TRUE(Join(*arrow::schema({large}), 3, {{JoinedPart(a, of)}}).status().IsInvalid());
 }
 
 TEST(Join, DataStaysWhereItIs) {

@@ -101,7 +101,7 @@ void BM_Join(benchmark::State& state) {
   const auto entry = Encode(*one, {}).ValueOrDie().message;
   const std::span<const uint8_t> bytes(entry->data(), static_cast<size_t>(entry->size()));
   std::vector<std::unique_ptr<ColumnPiece>> pieces;
-  std::vector<std::vector<const ColumnPiece*>> table(static_cast<size_t>(columns));
+  std::vector<std::vector<JoinedPart>> table(static_cast<size_t>(columns));
   for (auto& column : table) {
     for (int64_t i = 0; i < blocks; ++i) {
       pieces.push_back(std::make_unique<ColumnPiece>(
