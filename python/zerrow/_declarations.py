@@ -52,9 +52,11 @@ class Model:
 
     Only `columns` of it are read, all if None, and only rows for which `filter`, a condition as in
     SQL's WHERE, is true. `$name` in a filter stands for the value of the project's parameter.
+    Texts have the type that the source's files give them; with `dictionary="always"` all of them
+    come as dictionaries, with "auto" those that Zerrow has as dictionaries anyway.
     """
 
-    __slots__ = ("columns", "file", "filter", "line", "name")
+    __slots__ = ("columns", "dictionary", "file", "filter", "line", "name")
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class Model:
         *,
         columns: list[str] | tuple[str, ...] | None = None,
         filter: str | None = None,
+        dictionary: str = "never",
         ref: str | None = None,
     ) -> None:
         self.file, self.line = caller()
@@ -72,6 +75,9 @@ class Model:
             )
         if filter is not None and (not isinstance(filter, str) or not filter.strip()):
             raise self._error(f"filter must be a condition such as 'n > 100', not {filter!r}")
+        if dictionary not in ("never", "auto", "always"):
+            raise self._error(f'dictionary must be "never", "auto" or "always", not {dictionary!r}')
+        self.dictionary = dictionary
         self.columns = self._checked_columns(columns)
         self.filter = filter
 

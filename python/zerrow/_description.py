@@ -19,6 +19,7 @@ class Input:
     filter: str | None
     line: int
     filter_columns: list[str] = field(default_factory=list)  # that the filter reads, once checked
+    dictionary: str = "never"  # whether texts may be dictionaries: never, auto, always
 
     def to_json(self) -> dict[str, Any]:
         """The entry of a model's `inputs`."""

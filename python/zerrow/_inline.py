@@ -68,6 +68,7 @@ def _line(error: dict[str, Any]) -> str:
 def _inputs(project_dir: Path, model: dict[str, Any], description: dict[str, Any]) -> list[Any]:
     """The model's inputs: sources are read here, models are run by the engine."""
     import zerrow
+    from zerrow._dictionaries import as_chosen
     from zerrow._tasks import Input, narrow
     from zerrow._tasks_source import read_table
 
@@ -90,7 +91,7 @@ def _inputs(project_dir: Path, model: dict[str, Any], description: dict[str, Any
         else:
             assert run is not None
             table = run.table(given["model"])
-        table = narrow(table, columns, condition)
+        table = as_chosen(narrow(table, columns, condition), given["dictionary"])
         inputs.append(Input(given["parameter"], given["model"], table))
     return inputs
 

@@ -42,7 +42,9 @@ def _read(native: NativeEntry, project: Project) -> tuple[ModelEntry, Operator]:
         line=native.line,
         operator=operator.settings,
         inputs=[
-            Input("input" if i == 0 else f"input{i + 1}", model, None, None, line)
+            Input(
+                "input" if i == 0 else f"input{i + 1}", model, None, None, line, dictionary="auto"
+            )
             for i, (model, line) in enumerate(operator.inputs)
         ],
         parameters=[{"argument": name, "name": name} for name in used],

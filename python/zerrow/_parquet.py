@@ -6,6 +6,7 @@ file; text that isn't UTF-8 is one too, as Arrow decodes it unchecked and librar
 
 import contextlib
 import decimal
+import functools
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ from zerrow._pruning import Bounds, Family, Group, Plain, bounds_of, family_of, 
 from zerrow._widening import widen
 
 _BUFFER_BYTES = 1 << 18
+TEXTS = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 
 
 class ParquetError(ValueError):
@@ -45,7 +47,7 @@ class ParquetFile:
         self.identity = identity
         self._lock = threading.Lock()
         self._metadata: pq.FileMetaData | None = None
-        self._file: pq.ParquetFile | None = None
+        self._files: dict[bool, pq.ParquetFile] = {}  # by whether texts are dictionaries
         opened = self._open()
         self._metadata = opened.metadata
         with _naming(path, "can't be read as Parquet"):
@@ -54,29 +56,30 @@ class ParquetFile:
         footer = opened.metadata
         self.group_rows = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
 
-    def _open(self) -> pq.ParquetFile:
+    def _open(self, *, dictionary: bool = False) -> pq.ParquetFile:
         with self._lock:
-            if self._file is not None:
-                return self._file
+            if dictionary in self._files:
+                return self._files[dictionary]
             with _naming(self.path, "can't be read as Parquet"):
                 source = pa.OSFile(self.path)
                 self._check_identity(os.fstat(source.fileno()))
                 # What 96-bit timestamps hold of years doesn't fit into nanoseconds. Without a
                 # buffer a column chunk would be read as a whole before it is decoded; reading ahead
                 # would be neither safe among threads nor of use for files.
-                self._file = pq.ParquetFile(
+                self._files[dictionary] = pq.ParquetFile(
                     source,
                     metadata=self._metadata,
                     coerce_int96_timestamp_unit="us",
                     buffer_size=_BUFFER_BYTES,
                     pre_buffer=False,
+                    read_dictionary=list(self.encoded) if dictionary else None,
                 )
-            return self._file
+            return self._files[dictionary]
 
     def close(self) -> None:
         """Lets go of the open file; reads that are going on end well."""
         with self._lock:
-            self._file = None
+            self._files.clear()
 
     def check_unchanged(self) -> None:
         """Raises ParquetError if the file at the path is another one now."""
@@ -106,11 +109,35 @@ class ParquetFile:
             groups.append(Group(group.num_rows, known))
         return groups
 
-    def read(self, groups: range, name: str, type_: pa.DataType) -> pa.ChunkedArray:
-        """A column of row groups that follow each other, as a type that its own widens to."""
+    @functools.cached_property
+    def encoded(self) -> dict[str, int]:
+        """Texts whose column chunks all begin with a dictionary: the bytes that they take there.
+
+        Uncompressed, dictionaries and packed indices, or texts where the writer gave up on one.
+        """
+        texts = [field.name for field in self.schema if field.type in TEXTS]
+        found = {}
+        for name, (leaf, _) in self._leaves(texts).items():
+            chunks = [
+                self._footer.row_group(group).column(leaf)
+                for group, rows in enumerate(self.group_rows)
+                if rows
+            ]
+            if chunks and all(chunk.has_dictionary_page for chunk in chunks):
+                found[name] = sum(chunk.total_uncompressed_size for chunk in chunks)
+        return found
+
+    def read(
+        self, groups: range, name: str, type_: pa.DataType, *, dictionary: bool = False
+    ) -> pa.ChunkedArray:
+        """A column of row groups that follow each other, as a type that its own widens to.
+
+        With `dictionary`, for columns that are `encoded`: as a dictionary of this type's values.
+        """
         with _naming(self.path, f"can't be decoded: column {name!r}"):
             # Besides `a.b` this reads field b of a struct a, if there is one.
-            table = self._open().read_row_groups(groups, columns=[name], use_threads=False)
+            file = self._open(dictionary=dictionary)
+            table = file.read_row_groups(groups, columns=[name], use_threads=False)
             column = table.column(name)
             rows = sum(self.group_rows[group] for group in groups)
             if len(column) != rows:  # Arrow takes it for the end where a file ends too early
@@ -119,6 +146,8 @@ class ParquetFile:
                     f"groups that should have {rows}"
                 )
             _check_text(column)
+            if dictionary:
+                return _with_values(column, type_)
             return widen(column, type_)
 
     def _leaves(self, columns: Iterable[str]) -> dict[str, tuple[int, bool]]:
@@ -150,6 +179,15 @@ def _naming(path: str, what: str) -> Iterator[None]:
         raise ParquetError(f"{path} {reason}: {problem}") from None
     except (ValueError, pa.ArrowException) as problem:
         raise ParquetError(f"{path} {what}: {problem}") from None
+
+
+def _with_values(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
+    """A column of dictionaries with values of the type, which their own widens to."""
+    chunks = [
+        pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.cast(type_))
+        for chunk in column.chunks
+    ]
+    return pa.chunked_array(chunks, pa.dictionary(pa.int32(), type_))
 
 
 def _without_views(schema: pa.Schema) -> pa.Schema:

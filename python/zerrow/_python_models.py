@@ -172,7 +172,14 @@ def _add_argument(entry: ModelEntry, name: str, parameter: inspect.Parameter) ->
         raise entry.error(f"{name} is positional-only; arguments are passed by name")
     if isinstance(default, Model):
         entry.inputs.append(
-            Input(name, default.name, default.columns, default.filter, default.line)
+            Input(
+                name,
+                default.name,
+                default.columns,
+                default.filter,
+                default.line,
+                dictionary=default.dictionary,
+            )
         )
     elif isinstance(default, Parameter):
         entry.parameters.append({"argument": name, "name": default.name})

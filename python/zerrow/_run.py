@@ -75,6 +75,7 @@ class RunResult:
 
     def table(self, model: str) -> "pa.Table":
         """The model's output, zero-copy: it stays valid and in memory for as long as it is held.
+        Only texts that Zerrow itself had as dictionaries are decoded.
 
         Raises KeyError for a model that failed or wasn't kept, ModelError if what it returned isn't
         sound: all of it is checked, so that reading it can't crash this process.
@@ -84,7 +85,9 @@ class RunResult:
             kept = ", ".join(self._tables) or "none"
             raise KeyError(f"the run has no table of {model!r}; there is: {kept}")
         try:
-            table: pa.Table = handle.open()
+            from zerrow._dictionaries import decoded
+
+            table: pa.Table = decoded(handle.open())
         except Exception as problem:
             raise ModelError(f"what {model!r} returned can't be read: {problem}", self) from problem
         return table

@@ -7,8 +7,9 @@ applies the filter to them. What is decoded is an *entry*: a column of a block.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from zerrow._pruning import Filter, Group, may_skip
 
@@ -40,13 +41,20 @@ class Block:
         return sum(part.rows for part in self.parts)
 
 
+class Column(NamedTuple):
+    """How a column is decoded: as what it is in the file, or as a dictionary."""
+
+    name: str
+    dictionary: bool = False
+
+
 @dataclass(frozen=True)
 class Read:
     """What a consumer needs: `columns` contain those of its filter."""
 
-    columns: tuple[str, ...]
+    columns: tuple[Column, ...]
     filter: Filter
-    filter_columns: tuple[str, ...] = ()
+    filter_columns: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,12 +62,12 @@ class Step:
     """Columns of a block that are needed for certain; then these reads' filters are evaluated."""
 
     block: int
-    columns: tuple[str, ...]
+    columns: tuple[Column, ...]
     reads: tuple[int, ...]
 
 
-Unit = tuple[int, str]  # a block and a column
-Have = Set[tuple[int, int, str]]  # a file, the first row group of a block there, a column
+Unit = tuple[int, Column]  # of a block
+Have = Set[tuple[int, int, Column]]  # a file, the first row group of a block there, a column
 
 
 def parts_of(file: int, group_rows: Sequence[int]) -> list[Part]:
@@ -129,7 +137,7 @@ class Plan:
     def _first_step(self, block: int) -> Step:
         here = [i for i, blocks in enumerate(self._needed) if block in blocks]
         can_drop = [i for i in here if self._can_evaluate(block, self.reads[i])]
-        certain: dict[str, None] = {}  # in order
+        certain: dict[Column, None] = {}  # in order
         for i in here:
             read = self.reads[i]
             certain.update(dict.fromkeys(read.filter_columns if i in can_drop else read.columns))
@@ -144,7 +152,7 @@ class Plan:
         names = read.filter_columns
         return bool(names) and len(self._missing(block, names)) == len(names)
 
-    def _missing(self, block: int, columns: Sequence[str] | dict[str, None]) -> list[str]:
+    def _missing(self, block: int, columns: Iterable[Column]) -> list[Column]:
         first, *others = self.blocks[block].parts
         if others:
             return list(columns)
@@ -155,7 +163,7 @@ def _blocks(
     parts: Sequence[Sequence[Part]], reads: Sequence[Read], needed: Sequence[Set[Part]]
 ) -> list[Block]:
     blocks = [Block((part,), i) for own in parts for i, part in enumerate(own)]
-    wanted: dict[Part, set[str]] = {}
+    wanted: dict[Part, set[Column]] = {}
     for read, its_parts in zip(reads, needed, strict=True):
         for part in its_parts:
             wanted.setdefault(part, set()).update(read.columns)

@@ -6,12 +6,13 @@ from typing import Any
 
 import pyarrow as pa
 from zerrow._common_schema import FileColumns, as_part_of, common_schema
-from zerrow._parquet import ParquetError, ParquetFile
+from zerrow._parquet import TEXTS, ParquetError, ParquetFile
 from zerrow._partitions import Value
 from zerrow._pruning import Bounds, Filter, Group, family_of, value_of
 from zerrow._scan import Part, needs_part, parts_of
 
 _MOST_OPEN = 32
+_MOST_DICTIONARY_BYTES = 8  # a row
 
 
 class SourceFiles:
@@ -35,9 +36,31 @@ class SourceFiles:
                 for file, partition in zip(self._files, self._partitions, strict=True)
             ]
         )
+        self.encoded = [self._encoded(file) for file in self._files]
+        self.dictionaries = {name for name in self.schema.names if self._pays(name)}
         self.parts = [parts_of(i, file.group_rows) for i, file in enumerate(self._files)]
         self._lock = threading.Lock()
         self._open: dict[int, None] = {}  # the last one used is the last one
+
+    def _encoded(self, file: ParquetFile) -> dict[str, int]:
+        """Those of the file's dictionaries that are texts in the table."""
+        return {
+            name: size
+            for name, size in file.encoded.items()
+            if self.schema.field(name).type in TEXTS
+        }
+
+    def _pays(self, name: str) -> bool:
+        """Whether a column takes less as a dictionary. The engine decides it by the same rule."""
+        encoded: list[tuple[int | None, int]] = [
+            (file.get(name), sum(own.group_rows))
+            for file, own in zip(self.encoded, self._files, strict=True)
+        ]
+        rows: int = sum(own for _, own in encoded)
+        if not rows or any(size is None and own for size, own in encoded):
+            return False
+        most = _MOST_DICTIONARY_BYTES * rows
+        return sum(size or 0 for size, _ in encoded) <= most
 
     def schema_of(self, file: int) -> pa.Schema:
         """The table's schema as this file gives it."""
@@ -78,8 +101,11 @@ class SourceFiles:
             for group in self._files[file].groups(names)
         ]
 
-    def read(self, part: Part, name: str) -> pa.ChunkedArray:
-        """A column of the part, in the type that the table has."""
+    def read(self, part: Part, name: str, *, dictionary: bool = False) -> pa.ChunkedArray:
+        """A column of the part, in the type that the table has or as a dictionary of such values.
+
+        The latter only if it is one of `dictionaries`.
+        """
         type_ = self.schema.field(name).type
         values = self._partitions[part.file]
         if name in values:
@@ -87,7 +113,8 @@ class SourceFiles:
         file = self._files[part.file]
         self._keep_open(part.file)
         try:
-            return file.read(range(part.first_group, part.first_group + part.groups), name, type_)
+            groups = range(part.first_group, part.first_group + part.groups)
+            return file.read(groups, name, type_, dictionary=dictionary)
         except ParquetError:
             file.check_unchanged()  # or is that why?
             raise

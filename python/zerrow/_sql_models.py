@@ -113,7 +113,7 @@ def find_inputs(entry: ModelEntry, project: Project, names: Iterable[str]) -> li
         if source is not None:
             columns = None if table.columns is None else source.narrowed(table.columns)
             _check_references(entry, table.name, source, query)
-        entry.inputs.append(Input(table.name, model, columns, None, table.line))
+        entry.inputs.append(Input(table.name, model, columns, None, table.line, dictionary="auto"))
     return query.output
 
 

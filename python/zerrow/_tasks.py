@@ -15,7 +15,7 @@ from time import perf_counter, process_time
 from typing import Any, Protocol
 
 import pyarrow as pa
-from zerrow import _native
+from zerrow import _dictionaries, _native
 from zerrow._importer import Offer
 from zerrow._tracebacks import describe_failure, text_of
 
@@ -54,7 +54,8 @@ def narrow(table: pa.Table, columns: list[str] | None, condition: str | None) ->
     if condition is not None:
         from zerrow._tasks_native import filter_table
 
-        table = filter_table(table, condition)
+        text = condition
+        table = _dictionaries.computed({"": table}, lambda given: filter_table(given[""], text))
     return table if columns is None else table.select(columns)
 
 
@@ -93,6 +94,7 @@ class Task:
         message_id = entry.get("message_id", 0)
         table = self._handover.open(entry["format"], message, segments, message_id)
         table = narrow(table, entry.get("columns"), entry.get("filter"))
+        table = _dictionaries.as_chosen(table, entry.get("dictionary", "never"))
         return Input(entry["parameter"], entry["model"], table)
 
     def publish(self, table: pa.Table, split: bool = False) -> Answer:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 from zerrow import _native
+from zerrow._dictionaries import computed
 from zerrow._operators import parse_measure, parse_order
 from zerrow._tasks import Answer, Task, TaskError
 
@@ -14,15 +15,25 @@ def run(task: Task) -> Answer:
     started = time.perf_counter()
     operator = task.body["operator"]
     try:
-        if operator["kind"] == "concat":
-            table = _native.concat_tables([(entry.model, entry.table) for entry in task.inputs])
-        else:
-            table = apply(task.inputs[0].table, operator)
+        names = {entry.parameter: entry.model for entry in task.inputs}
+        table = computed(
+            {entry.parameter: entry.table for entry in task.inputs},
+            lambda inputs: _compute(inputs, names, operator),
+        )
     except (ValueError, pa.ArrowException, KeyError) as problem:
         text = problem.args[0] if problem.args else problem
         raise TaskError(f"{operator['kind']}: {text}") from problem
     task.timings["run_s"] = time.perf_counter() - started
     return task.publish(table)
+
+
+def _compute(
+    inputs: dict[str, pa.Table], names: dict[str, str], operator: dict[str, Any]
+) -> pa.Table:
+    if operator["kind"] == "concat":
+        return _native.concat_tables([(names[key], table) for key, table in inputs.items()])
+    (table,) = inputs.values()
+    return apply(table, operator)
 
 
 def apply(table: pa.Table, operator: dict[str, Any]) -> pa.Table:

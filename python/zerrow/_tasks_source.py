@@ -8,6 +8,7 @@ of its own, so that no more than a few columns of a block are in memory here.
 import base64
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 from zerrow import _native
 from zerrow._parquet import ParquetError
 from zerrow._pruning import Always
-from zerrow._scan import Plan, Read, Step, Unit
+from zerrow._scan import Block, Column, Plan, Read, Step, Unit
 from zerrow._source_files import SourceFiles
 from zerrow._tasks import Answer, Task, TaskError, without_columns
 
@@ -40,7 +41,10 @@ def run(task: Task) -> Answer:
     try:
         files = SourceFiles(task.body["files"])
         _check_columns(task.body.get("columns"), files.schema)
-        have = {(file, group, name) for file, group, name in task.body.get("have") or ()}
+        have = {
+            (file, group, Column(name, dictionary))
+            for file, group, name, dictionary in task.body.get("have") or ()
+        }
         scan = Scan(files, task.body["reads"], have, _native.encode)
         with _Outbox(task) as outbox:
             for entry in scan.entries():
@@ -60,7 +64,7 @@ def read_table(
     files = SourceFiles(entries)
     names = files.schema.names if columns is None else columns
     scan = Scan(files, [{"columns": names, "filter": condition}], set(), lambda table: table)
-    found = {(entry.block, entry.column): entry.result[0] for entry in scan.entries()}
+    found = {(entry.block, entry.column.name): entry.result[0] for entry in scan.entries()}
     blocks = scan.plan.needed_blocks(0)
     if not names:
         return without_columns(sum(scan.plan.blocks[block].rows for block in blocks))
@@ -85,10 +89,13 @@ def _check_columns(declared: list[dict[str, str]] | None, schema: pa.Schema) -> 
 
 @dataclass
 class Entry(Generic[T]):
-    """A decoded column of a block, and what was made of it."""
+    """A decoded column of a block, and what was made of it.
 
-    block: int
-    column: str
+    Of a dictionary the indices; the values of all blocks' are an entry of no block.
+    """
+
+    block: int | None
+    column: Column
     rows: int
     decode_s: float
     result: T
@@ -101,21 +108,31 @@ class Scan(Generic[T]):
         self,
         files: SourceFiles,
         reads: Sequence[dict[str, Any]],
-        have: set[tuple[int, int, str]],
+        have: set[tuple[int, int, Column]],
         finish: Callable[[pa.Table], T],
     ) -> None:
         self._files = files
         self._finish = finish
         self._conditions: list[bytes | None] = []  # for Arrow
+        self._values: dict[str, _Values] = {}
+        self._lock = threading.Lock()
         # Columns that filters are evaluated on, until all of a block are there.
         self._evaluated: set[Unit] = set()
         self._kept: dict[Unit, pa.ChunkedArray] = {}
         parsed = [self._parsed(read) for read in reads]
-        needed = [files.needed_parts(read.filter, read.filter_columns) for read in parsed]
+        needed = [
+            files.needed_parts(read.filter, [column.name for column in read.filter_columns])
+            for read in parsed
+        ]
         self.plan = Plan(files.parts, parsed, needed, have)
 
     def _parsed(self, read: dict[str, Any]) -> Read:
-        columns, condition = tuple(read["columns"]), read.get("filter")
+        takes = self._files.dictionaries if read.get("dictionary") else set()
+
+        def decoded(names: Iterable[str]) -> tuple[Column, ...]:
+            return tuple(Column(name, name in takes) for name in names)
+
+        columns, condition = decoded(read["columns"]), read.get("filter")
         if condition is None:
             self._conditions.append(None)
             return Read(columns, Always(True))
@@ -124,7 +141,7 @@ class Scan(Generic[T]):
         schema = self._files.schema
         expression = _filters.compile_condition(condition, schema)
         self._conditions.append(_filters.serialize(expression))
-        filter_columns = tuple(_filters.columns_of(condition))
+        filter_columns = decoded(_filters.columns_of(condition))
         every = tuple(dict.fromkeys([*columns, *filter_columns]))
         return Read(every, _filters.prunable(condition, schema), filter_columns)
 
@@ -142,21 +159,25 @@ class Scan(Generic[T]):
             }
             for entry in completed(self._decode, units):
                 yield entry
+                assert entry.block is not None
                 left[entry.block] -= 1
                 if left[entry.block] == 0:
                     self._drop(steps[entry.block])
             yield from completed(self._decode, self.plan.rest())
+        for name, values in self._values.items():
+            table = pa.table({name: values.array})
+            yield Entry(None, Column(name, True), table.num_rows, 0.0, self._finish(table))
 
     def _drop(self, step: Step) -> None:
         """Has the plan drop the block for reads whose filter none of its rows passes."""
         for read in step.reads:
             names = self.plan.reads[read].filter_columns
             if not self._any_passes(
-                read, pa.table({name: self._kept[step.block, name] for name in names})
+                read, pa.table({column.name: self._kept[step.block, column] for column in names})
             ):
                 self.plan.drop(read, step.block)
-        for name in step.columns:
-            self._kept.pop((step.block, name), None)
+        for column in step.columns:
+            self._kept.pop((step.block, column), None)
 
     def _any_passes(self, read: int, table: pa.Table) -> bool:
         condition = self._conditions[read]
@@ -168,21 +189,37 @@ class Scan(Generic[T]):
         return pc.any(passes.column(0)).as_py() is True
 
     def _decode(self, unit: Unit) -> Entry[T]:
-        index, name = unit
+        index, column = unit
         block = self.plan.blocks[index]
         started = time.perf_counter()
-        columns = [self._files.read(part, name) for part in block.parts]
+        parts = [
+            self._files.read(part, column.name, dictionary=column.dictionary)
+            for part in block.parts
+        ]
+        chunks = [chunk for part in parts for chunk in part.chunks]
+        if unit in self._evaluated:
+            # As plain texts, which is what the filter is for.
+            type_ = self._files.schema.field(column.name).type
+            self._kept[unit] = pa.chunked_array(chunks, parts[0].type).cast(type_)
+        if column.dictionary:
+            table = pa.table({column.name: self._values_of(column.name).indices(chunks)})
+        else:
+            table = self._as_one(block, column.name, chunks)
+        decode_s = time.perf_counter() - started
+        return Entry(index, column, block.rows, decode_s, self._finish(table))
+
+    def _as_one(self, block: Block, name: str, chunks: list[pa.Array]) -> pa.Table:
         wanted = self._files.schema.field(name)
         if len(block.parts) == 1:
             wanted = self._files.field_of(block.parts[0], name)
-        chunks = [chunk for column in columns for chunk in column.chunks]
         table = pa.table([pa.chunked_array(chunks, wanted.type)], schema=pa.schema([wanted]))
-        if len(chunks) > 1:
-            table = table.combine_chunks()
-        decode_s = time.perf_counter() - started
-        if unit in self._evaluated:
-            self._kept[unit] = table.column(0)
-        return Entry(index, name, block.rows, decode_s, self._finish(table))
+        return table.combine_chunks() if len(chunks) > 1 else table
+
+    def _values_of(self, name: str) -> "_Values":
+        with self._lock:
+            if name not in self._values:
+                self._values[name] = _Values(self._files.schema.field(name).type)
+            return self._values[name]
 
     def found(self) -> dict[str, Any]:
         """What the engine is told in the end."""
@@ -191,7 +228,13 @@ class Scan(Generic[T]):
         for file, parts in enumerate(self._files.parts):
             schema = base64.b64encode(self._files.schema_of(file).serialize()).decode()
             blocks = [[part.first_group, part.groups, part.rows] for part in parts]
-            files.append({"schema": schemas.setdefault(schema, len(schemas)), "blocks": blocks})
+            files.append(
+                {
+                    "schema": schemas.setdefault(schema, len(schemas)),
+                    "blocks": blocks,
+                    "encoded": self._files.encoded[file],
+                }
+            )
         return {
             "schemas": list(schemas),
             "files": files,
@@ -203,6 +246,23 @@ class Scan(Generic[T]):
             ],
             "reads": [self.plan.needed_blocks(read) for read in range(len(self.plan.reads))],
         }
+
+
+class _Values:
+    """A column's dictionary, which grows by what each block's has besides: indices stay valid."""
+
+    def __init__(self, type_: pa.DataType) -> None:
+        self.array = pa.array([], type_)
+        self._lock = threading.Lock()
+
+    def indices(self, chunks: Sequence[pa.DictionaryArray]) -> pa.Array:
+        """The chunks' rows as indices into these values."""
+        nothing = pa.array([], pa.int32())
+        with self._lock:
+            own = pa.DictionaryArray.from_arrays(nothing, self.array)
+            one, *others = pa.chunked_array([own, *chunks]).unify_dictionaries().chunks
+            self.array = one.dictionary
+        return pa.concat_arrays([chunk.indices for chunk in others] or [nothing])
 
 
 class _Outbox:
@@ -217,14 +277,12 @@ class _Outbox:
     def add(self, entry: Entry[int]) -> None:
         """Takes the descriptor."""
         self._fds.append(entry.result)
-        self._entries.append(
-            {
-                "block": entry.block,
-                "column": entry.column,
-                "rows": entry.rows,
-                "decode_s": entry.decode_s,
-            }
-        )
+        told = {"column": entry.column.name, "rows": entry.rows, "decode_s": entry.decode_s}
+        if entry.block is None:
+            told["values"] = True
+        else:
+            told.update(block=entry.block, dictionary=entry.column.dictionary)
+        self._entries.append(told)
         self._bytes += os.fstat(entry.result).st_size
         if len(self._fds) >= _MOST_UNSENT or self._bytes >= _MOST_UNSENT_BYTES:
             self._flush()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from zerrow._convert import columns_needed
+from zerrow._dictionaries import any_marked, computed, decoded
 from zerrow._duckdb import use_utc
 from zerrow._tasks import Answer, Task, TaskError
 
@@ -46,6 +47,13 @@ def datafusion_session(inputs: dict[str, pa.Table]) -> "SessionContext":
 
 
 def _datafusion(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
+    """With dictionaries as they are, unless the query may look at how its columns are stored."""
+    if any_marked(inputs) and "arrow_" in sql.lower():
+        inputs = {name: decoded(table) for name, table in inputs.items()}
+    return computed(inputs, lambda given: _datafusion_result(given, sql))
+
+
+def _datafusion_result(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
     from datafusion import SQLOptions
 
     context = datafusion_session(inputs)
@@ -64,6 +72,10 @@ def _empty_batch(schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _duckdb(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
+    return computed(inputs, lambda given: _duckdb_result(given, sql))
+
+
+def _duckdb_result(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
     import duckdb
 
     with duckdb.connect() as connection:

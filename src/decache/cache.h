@@ -43,6 +43,7 @@ struct EntryKey {
 
 struct Entry {
   std::shared_ptr<const sipc::ColumnPiece> piece;
+  std::shared_ptr<const EntryKey> values;  // of a dictionary: the entry that has those; or null
   SegmentId segment = 0;
   int groups = 1;       // in the block
   int64_t bytes = 0;    // that dropping it frees; above 0

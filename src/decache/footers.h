@@ -31,6 +31,8 @@ struct Block {
 struct Footer {
   std::shared_ptr<const arrow::Schema> schema;
   std::vector<Block> blocks;
+  /// Texts whose column chunks all begin with a dictionary: their uncompressed bytes.
+  std::map<std::string, int64_t, std::less<>> encoded;
   int64_t size_bytes = 0;  // what it counts as in the budget; its serialized size will do
 };
 

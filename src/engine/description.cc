@@ -174,15 +174,24 @@ Result<ParameterDescription> ParseParameter(const Field& field) {
   return parameter;
 }
 
+Result<Dictionaries> ParseDictionaries(const Field& field) {
+  ARROW_ASSIGN_OR_RAISE(const std::string text, field.Text());
+  for (const auto choice : {Dictionaries::kNever, Dictionaries::kAuto, Dictionaries::kAlways}) {
+    if (text == ToString(choice)) return choice;
+  }
+  return field.Malformed("not never, auto or always");
+}
+
 Result<InputDescription> ParseInput(const Field& field) {
-  ARROW_RETURN_NOT_OK(
-      field.CheckObject({"parameter", "model", "columns", "filter", "filter_columns", "line"}));
+  ARROW_RETURN_NOT_OK(field.CheckObject(
+      {"parameter", "model", "columns", "filter", "filter_columns", "dictionary", "line"}));
   InputDescription input;
   ARROW_ASSIGN_OR_RAISE(input.parameter, field["parameter"].Name());
   ARROW_ASSIGN_OR_RAISE(input.model, field["model"].Text());
   ARROW_ASSIGN_OR_RAISE(input.columns, field["columns"].OptionalTexts());
   ARROW_ASSIGN_OR_RAISE(input.filter, field["filter"].OptionalText());
   ARROW_ASSIGN_OR_RAISE(input.filter_columns, field["filter_columns"].Texts());
+  ARROW_ASSIGN_OR_RAISE(input.dictionary, ParseDictionaries(field["dictionary"]));
   ARROW_ASSIGN_OR_RAISE(input.line, field["line"].Line());
   return input;
 }
@@ -287,6 +296,18 @@ Result<RunError> ParseError(const Field& field) {
 }
 
 }  // namespace
+
+const char* ToString(Dictionaries dictionaries) {
+  switch (dictionaries) {
+    case Dictionaries::kNever:
+      return "never";
+    case Dictionaries::kAuto:
+      return "auto";
+    case Dictionaries::kAlways:
+      return "always";
+  }
+  return "never";
+}
 
 Result<Description> ParseDescription(const json& document) {
   const Field root(document, "");

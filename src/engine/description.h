@@ -42,12 +42,20 @@ struct ParameterDescription {
   int line = 0;
 };
 
+/// Whether a consumer takes texts as dictionaries: never, where that pays, or all of them. What it
+/// doesn't take arrives decoded.
+enum class Dictionaries { kNever, kAuto, kAlways };
+
+/// As descriptions and tasks spell it.
+const char* ToString(Dictionaries dictionaries);
+
 struct InputDescription {
   std::string parameter;  // the function's argument; of SQL models the table's name
   std::string model;
   std::optional<std::vector<std::string>> columns;
   std::optional<std::string> filter;
   std::vector<std::string> filter_columns;  // that the filter reads
+  Dictionaries dictionary = Dictionaries::kNever;
   int line = 0;
 };
 

@@ -76,7 +76,9 @@ json Explanation::ToJson() const {
     if (node.kind != ModelKind::kSource) continue;
     json& reads = nodes.back()["reads"] = json::array();
     for (const SourceRead& read : node.reads) {
-      reads.push_back({{"columns", OrNull(read.columns)}, {"filter", OrNull(read.filter)}});
+      reads.push_back({{"columns", OrNull(read.columns)},
+                       {"filter", OrNull(read.filter)},
+                       {"dictionary", read.dictionary}});
     }
   }
   json errors_json = json::array();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 
@@ -285,6 +286,7 @@ class Planner {
         from.columns = input.columns;
         from.filter = input.filter;
       }
+      node.inputs.back().dictionary = input.dictionary;
       node.inputs.back().parameter = input.parameter;
     }
     model_nodes_.emplace(model.name, AddNode(std::move(node)));
@@ -301,7 +303,8 @@ class Planner {
   }
 
   PlanInput SourceInput(const SourceDescription& source, const InputDescription& input) {
-    SourceRead read = {AsRead(source, input.columns, input.filter_columns), input.filter};
+    SourceRead read = {AsRead(source, input.columns, input.filter_columns), input.filter,
+                       input.dictionary != Dictionaries::kNever};
     PlanInput from;
     from.node = SourceNode(source);
     std::vector<SourceRead>& reads = plan_.nodes[from.node].reads;
@@ -314,6 +317,7 @@ class Planner {
       return from;
     }
     from.filter = input.filter;
+    if (reads[from.read].dictionary) from.dictionary = Dictionaries::kAuto;
     PlanInput filtered;
     filtered.node = FilterNode(source, std::move(from));
     return filtered;
@@ -357,8 +361,8 @@ class Planner {
   // One for all readers of the same rows and columns.
   size_t FilterNode(const SourceDescription& source, PlanInput from) {
     auto& filters = filter_nodes_[source.table];
-    const auto [known, is_new] =
-        filters.emplace(std::pair(from.columns, *from.filter), plan_.nodes.size());
+    const auto [known, is_new] = filters.emplace(
+        std::tuple(from.columns, *from.filter, from.dictionary), plan_.nodes.size());
     if (!is_new) return known->second;
     PlanNode node;
     node.name = source.table + "#" + std::to_string(filters.size() + 1);
@@ -377,7 +381,8 @@ class Planner {
   std::vector<std::string> parameters_;
   std::map<std::string, size_t> model_nodes_;
   std::map<std::string, size_t> source_nodes_;
-  std::map<std::string, std::map<std::pair<Columns, std::string>, size_t>> filter_nodes_;
+  std::map<std::string, std::map<std::tuple<Columns, std::string, Dictionaries>, size_t>>
+      filter_nodes_;
   Plan plan_;
   std::vector<RunError> errors_;
 };

@@ -19,6 +19,7 @@ namespace zerrow::engine {
 struct SourceRead {
   std::optional<std::vector<std::string>> columns;  // the filter's among them, in the table's order
   std::optional<std::string> filter;  // where it can't be true for a block of rows, that isn't read
+  bool dictionary = false;            // texts come as dictionaries where that pays
 
   friend bool operator==(const SourceRead&, const SourceRead&) = default;
 };
@@ -30,6 +31,7 @@ struct PlanInput {
   // What the consumer's runtime still applies; null where the source's read has done it.
   std::optional<std::vector<std::string>> columns;
   std::optional<std::string> filter;
+  Dictionaries dictionary = Dictionaries::kNever;
 };
 
 /// One function call: reading a source, once for all its readers; filtering it for those of them

@@ -11,7 +11,13 @@ InputDescription Input(const std::string& model,
                        std::optional<std::vector<std::string>> columns = std::nullopt,
                        std::optional<std::string> filter = std::nullopt,
                        std::vector<std::string> filter_columns = {}) {
-  return {model, model, std::move(columns), std::move(filter), std::move(filter_columns), 7};
+  return {model,
+          model,
+          std::move(columns),
+          std::move(filter),
+          std::move(filter_columns),
+          Dictionaries::kNever,
+          7};
 }
 
 ModelDescription Model(const std::string& name, std::vector<InputDescription> inputs) {
@@ -104,6 +110,33 @@ TEST(Plan, FiltersASourceOnceForThoseWhoWantTheSame) {
   EXPECT_EQ(nodes[2].inputs[0].filter, std::nullopt) << "the filter's node has done it";
   EXPECT_EQ(nodes[3].inputs[0].read, 1u);
   EXPECT_FALSE(nodes[1].final_model);
+}
+
+TEST(Plan, DictionariesAreReadsAndFiltersOfTheirOwn) {
+  const auto input = [](std::optional<std::string> filter, Dictionaries dictionary) {
+    InputDescription described = Input("flights", std::nullopt, std::move(filter), {"a"});
+    described.dictionary = dictionary;
+    return described;
+  };
+  const auto result =
+      MakePlan(Project({Model("never", {input({}, Dictionaries::kNever)}),
+                        Model("auto", {input({}, Dictionaries::kAuto)}),
+                        Model("always", {input({}, Dictionaries::kAlways)}),
+                        Model("never_some", {input("a > 1", Dictionaries::kNever)}),
+                        Model("always_some", {input("a > 1", Dictionaries::kAlways)})}),
+               {});
+  ASSERT_EQ(Errors(result), Texts{});
+  const auto& nodes = result.plan.nodes;
+  EXPECT_EQ(nodes[0].reads,
+            (std::vector<SourceRead>{
+                {{}, {}, false}, {{}, {}, true}, {{}, "a > 1", false}, {{}, "a > 1", true}}));
+  EXPECT_EQ(Names(result.plan), (Texts{"flights", "never", "auto", "always", "flights#2",
+                                       "never_some", "flights#3", "always_some"}));
+  EXPECT_EQ(nodes[3].inputs[0].read, 1u);
+  EXPECT_EQ(nodes[3].inputs[0].dictionary, Dictionaries::kAlways);
+  EXPECT_EQ(nodes[4].inputs[0].dictionary, Dictionaries::kNever);
+  EXPECT_EQ(nodes[6].inputs[0].dictionary, Dictionaries::kAuto) << "only what the cache has";
+  EXPECT_EQ(nodes[7].inputs[0].dictionary, Dictionaries::kAlways);
 }
 
 TEST(Plan, AllOfASelectedSourceIsItsFirstRead) {
@@ -207,7 +240,7 @@ json ValidDocument() {
       "module": "m.py",
       "sql": null, "engine": null, "operator": null,
       "inputs": [{"parameter": "t", "model": "t", "columns": ["a"], "filter": null,
-        "filter_columns": [], "line": 5}],
+        "filter_columns": [], "dictionary": "never", "line": 5}],
       "parameters": [{"argument": "n", "name": "n"}], "columns": null, "timeout_s": 1.5,
       "imports": ["polars"]}],
     "errors": [], "import_again": ""})");
@@ -234,6 +267,7 @@ TEST(Description, NamesTheMalformedField) {
       {"/models/0/inputs", json::object()},
       {"/models/0/inputs/0/columns/0", nullptr},
       {"/models/0/inputs/0/surplus", 1},
+      {"/models/0/inputs/0/dictionary", "sometimes"},
       {"/parameters/0/value", "three"},
       {"/parameters/0/type", "date"},
       {"/sources/0/files/0", "/a"},

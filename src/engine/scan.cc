@@ -22,11 +22,55 @@ std::vector<std::string> Scan::AllColumns() const {
   return names;
 }
 
-std::vector<std::string> Scan::ColumnsOf(const SourceRead& read) const {
+std::vector<std::string> Scan::NamesOf(const SourceRead& read) const {
   return read.columns ? *read.columns : AllColumns();
 }
 
-decache::EntryKey Scan::KeyOf(size_t file, int first_group, const std::string& column) const {
+// Once the footers are known.
+std::vector<Scan::Column> Scan::ColumnsOf(const SourceRead& read) const {
+  std::vector<Column> columns;
+  for (const std::string& name : NamesOf(read)) {
+    columns.push_back({name, read.dictionary && dictionaries_.contains(name)});
+  }
+  return columns;
+}
+
+void Scan::FindDictionaries() {
+  dictionaries_.clear();
+  for (const SourceRead& read : reads_) {
+    if (!read.dictionary) continue;
+    for (const std::string& name : NamesOf(read)) {
+      if (DictionaryPays(name)) dictionaries_.insert(name);
+    }
+  }
+}
+
+// Indices take four bytes a row, which plain text takes for its offsets. What the file has of the
+// column, dictionaries and packed indices, must take no more than twice that: then values are few
+// beside the rows, or the writer gave up dictionaries for texts that are hardly longer.
+bool Scan::DictionaryPays(const std::string& column) const {
+  constexpr double kMostBytesPerRow = 8;
+  double bytes = 0, rows = 0;
+  for (const decache::Footer& footer : footers_) {
+    const auto field = footer.schema->GetFieldByName(column);
+    if (!field || !arrow::is_base_binary_like(field->type()->id())) return false;
+    double own_rows = 0;
+    for (const decache::Block& block : footer.blocks) own_rows += static_cast<double>(block.rows);
+    const auto encoded = footer.encoded.find(column);
+    if (own_rows > 0 && encoded == footer.encoded.end()) return false;
+    if (own_rows > 0) bytes += static_cast<double>(encoded->second);
+    rows += own_rows;
+  }
+  return rows > 0 && bytes <= kMostBytesPerRow * rows;
+}
+
+decache::EntryKey Scan::KeyOfPiece(const PieceKey& piece) const {
+  const Block& block = blocks_[piece.first];
+  return KeyOf(*block.file, block.rows.first_group, piece.second);
+}
+
+decache::EntryKey Scan::KeyOf(size_t file, int first_group, const Column& decoded) const {
+  const std::string& column = decoded.name;
   decache::EntryKey key;
   key.file = files_[file].identity;
   key.first_group = first_group;
@@ -38,6 +82,7 @@ decache::EntryKey Scan::KeyOf(size_t file, int first_group, const std::string& c
   if (partition.is_object() && partition.contains(column)) {
     key.options += " = " + partition[column].dump();
   }
+  if (decoded.dictionary) key.options += ", indices";
   return key;
 }
 
@@ -55,9 +100,8 @@ bool Scan::TakeFromCache(decache::Cache& cache, const shm::SegmentStore& store) 
   const bool known = KnowBlocks(cache);
   TakePieces(cache, store);
   if (!known) return false;
-  return std::ranges::all_of(NeededPieces(), [&](const PieceKey& piece) {
-    return Find(piece.first, piece.second) != nullptr;
-  });
+  return std::ranges::all_of(NeededPieces(),
+                             [&](const PieceKey& piece) { return Find(piece) != nullptr; });
 }
 
 // Which blocks each read needs. False: somebody has to look at the files.
@@ -71,6 +115,7 @@ bool Scan::KnowBlocks(decache::Cache& cache) {
   if (std::ranges::any_of(footers_, [](const auto& footer) { return !footer.schema; })) {
     return false;
   }
+  FindDictionaries();
   for (size_t file = 0; file < footers_.size(); ++file) {
     for (const decache::Block& rows : footers_[file].blocks) {
       const auto position = static_cast<int>(&rows - footers_[file].blocks.data());
@@ -106,36 +151,53 @@ bool Scan::KnowKept(decache::Cache& cache, const SourceRead& read) {
 }
 
 void Scan::TakePieces(const decache::Cache& cache, const shm::SegmentStore& store) {
-  std::set<std::string> columns;
+  // Whether a dictionary pays, only all footers tell.
+  std::set<Column> columns;
   for (const SourceRead& read : reads_) {
-    const auto names = ColumnsOf(read);
-    columns.insert(names.begin(), names.end());
+    for (const std::string& name : NamesOf(read)) {
+      columns.insert({name, false});
+      if (read.dictionary) columns.insert({name, true});
+    }
   }
   for (size_t file = 0; file < files_.size(); ++file) {
     for (const decache::Block& block : footers_[file].blocks) {
-      for (const std::string& column : columns) {
-        const auto* entry = cache.Find(KeyOf(file, block.first_group, column));
-        if (entry == nullptr) continue;
-        had_[{file, block.first_group, column}] = {store.Find(entry->segment), entry->piece,
-                                                   entry->decode_s, /*hit=*/true};
+      for (const Column& column : columns) {
+        TakePiece({file, block.first_group, column}, cache, store);
       }
     }
   }
+}
+
+void Scan::TakePiece(const HaveKey& key, const decache::Cache& cache,
+                     const shm::SegmentStore& store) {
+  const auto& [file, first_group, column] = key;
+  const decache::Entry* entry = cache.Find(KeyOf(file, first_group, column));
+  if (entry == nullptr) return;
+  Piece piece = {store.Find(entry->segment), entry->piece, entry->decode_s, /*hit=*/true, {}, {}};
+  if (column.dictionary) {
+    const decache::Entry* values = entry->values ? cache.Find(*entry->values) : nullptr;
+    if (values == nullptr) return;
+    piece.values = std::make_shared<const Piece>(
+        Piece{store.Find(values->segment), values->piece, 0, /*hit=*/true, {}, {}});
+    piece.values_key = entry->values;
+  }
+  had_[key] = std::move(piece);
 }
 
 // By any of the reads, each once.
 std::vector<Scan::PieceKey> Scan::NeededPieces() const {
   std::set<PieceKey> needed;
   for (size_t read = 0; read < reads_.size(); ++read) {
-    for (const std::string& column : ColumnsOf(reads_[read])) {
+    for (const Column& column : ColumnsOf(reads_[read])) {
       for (const size_t block : blocks_of_read_[read]) needed.emplace(block, column);
     }
   }
   return {needed.begin(), needed.end()};
 }
 
-const Scan::Piece* Scan::Find(size_t block, const std::string& column) const {
-  const auto decoded = decoded_.find({block, column});
+const Scan::Piece* Scan::Find(const PieceKey& key) const {
+  const auto& [block, column] = key;
+  const auto decoded = decoded_.find(key);
   if (decoded != decoded_.end()) return &decoded->second;
   if (!blocks_[block].file) return nullptr;
   const auto had = had_.find({*blocks_[block].file, blocks_[block].rows.first_group, column});
@@ -145,7 +207,7 @@ const Scan::Piece* Scan::Find(size_t block, const std::string& column) const {
 decache::Columns Scan::Columns() const {
   decache::Columns columns;
   for (const SourceRead& read : reads_) {
-    const auto names = ColumnsOf(read);
+    const auto names = NamesOf(read);
     for (const IdentifiedFile& file : files_) {
       columns[file.identity].insert(names.begin(), names.end());
     }
@@ -165,8 +227,9 @@ void Scan::Describe(json& task) const {
   }
   json& reads = task["reads"] = json::array();
   for (const SourceRead& read : reads_) {
-    reads.push_back({{"columns", ColumnsOf(read)},
-                     {"filter", read.filter ? json(*read.filter) : json(nullptr)}});
+    reads.push_back({{"columns", NamesOf(read)},
+                     {"filter", read.filter ? json(*read.filter) : json(nullptr)},
+                     {"dictionary", read.dictionary}});
   }
   json& columns = task["columns"] = json::array();
   for (const ColumnDescription& column : source_.columns) {
@@ -174,7 +237,8 @@ void Scan::Describe(json& task) const {
   }
   json& have = task["have"] = json::array();
   for (const auto& [key, piece] : had_) {
-    have.push_back({std::get<0>(key), std::get<1>(key), std::get<2>(key)});
+    const auto& [file, first_group, column] = key;
+    have.push_back({file, first_group, column.name, column.dictionary});
   }
   task["table"] = source_.table;
 }
@@ -182,8 +246,8 @@ void Scan::Describe(json& task) const {
 // What filters were tried on has been decoded as well, though no read may need it.
 CacheUse Scan::CountUse() const {
   CacheUse use;
-  for (const auto& [block, column] : NeededPieces()) {
-    const Piece& piece = *Find(block, column);
+  for (const PieceKey& key : NeededPieces()) {
+    const Piece& piece = *Find(key);
     if (!piece.hit) continue;
     ++use.hits;
     use.hit_bytes += piece.column->data_bytes();
@@ -221,25 +285,37 @@ Scan::Learned Scan::Learn() const {
     learned.footers.emplace_back(files_[file].identity, footers_[file]);
   }
   LearnKept(learned);
-  for (const auto& [block, column] : NeededPieces()) {
-    if (!Find(block, column)->hit) continue;
-    learned.used.push_back(KeyOf(*blocks_[block].file, blocks_[block].rows.first_group, column));
+  std::set<decache::EntryKey> used;
+  for (const PieceKey& key : NeededPieces()) {
+    const Piece& piece = *Find(key);
+    if (!piece.hit) continue;
+    used.insert(KeyOfPiece(key));
+    if (piece.values_key) used.insert(*piece.values_key);
   }
+  learned.used.assign(used.begin(), used.end());
+  std::set<decache::EntryKey> values;
   for (const auto& [key, piece] : decoded_) {
-    const auto& [index, column] = key;
-    if (index >= blocks_.size()) continue;
-    const Block& block = blocks_[index];
+    if (key.first >= blocks_.size()) continue;
+    const Block& block = blocks_[key.first];
     if (!block.file || !files_[*block.file].lasting) continue;
-    decache::Entry entry;
-    entry.piece = piece.column;
-    entry.segment = piece.segment->id();
-    entry.groups = block.rows.groups;
-    entry.bytes = std::max<int64_t>(piece.segment->size_bytes(), 1);
-    entry.decode_s = piece.decode_s;
-    learned.entries.push_back(
-        {KeyOf(*block.file, block.rows.first_group, column), std::move(entry), piece.segment});
+    if (piece.values_key && values.insert(*piece.values_key).second) {
+      LearnPiece(*piece.values_key, *piece.values, 1, learned);
+    }
+    LearnPiece(KeyOfPiece(key), piece, block.rows.groups, learned);
   }
   return learned;
+}
+
+void Scan::LearnPiece(const decache::EntryKey& key, const Piece& piece, int groups,
+                      Learned& learned) const {
+  decache::Entry entry;
+  entry.piece = piece.column;
+  entry.values = piece.values_key;
+  entry.segment = piece.segment->id();
+  entry.groups = groups;
+  entry.bytes = std::max<int64_t>(piece.segment->size_bytes(), 1);
+  entry.decode_s = piece.decode_s;
+  learned.entries.push_back({key, std::move(entry), piece.segment});
 }
 
 }  // namespace zerrow::engine

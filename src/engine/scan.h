@@ -3,6 +3,8 @@
 //
 // A source's rows come in blocks (row groups that are decoded together), its columns in pieces: a
 // column of a block, in a segment of its own. A table joins pieces without touching their bytes.
+// Texts may be had as dictionaries, too: then a piece has indices, and all that one worker decodes
+// of a column has one piece with the values.
 // Plain state; whoever works on it does so alone. What the worker says is untrusted and checked
 // here.
 #pragma once
@@ -15,6 +17,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -33,12 +36,22 @@ namespace zerrow::engine {
 
 class Scan {
  public:
+  /// How a column is decoded.
+  struct Column {
+    std::string name;
+    bool dictionary = false;
+
+    friend auto operator<=>(const Column&, const Column&) = default;
+  };
   /// A column of a block, decoded.
   struct Piece {
     std::shared_ptr<const shm::Segment> segment;
     std::shared_ptr<const sipc::ColumnPiece> column;
     double decode_s = 0;
     bool hit = false;  // the cache had it
+    // Of indices.
+    std::shared_ptr<const Piece> values;
+    std::shared_ptr<const decache::EntryKey> values_key;
   };
   /// Of which blocks of a file a filter may keep rows.
   struct KeptBlocks {
@@ -94,30 +107,37 @@ class Scan {
     int position = 0;            // among the file's
     decache::Block rows;
   };
-  using PieceKey = std::pair<size_t, std::string>;       // block, column
-  using HaveKey = std::tuple<size_t, int, std::string>;  // file, first row group, column
+  using PieceKey = std::pair<size_t, Column>;       // block, column
+  using HaveKey = std::tuple<size_t, int, Column>;  // file, first row group, column
 
-  std::vector<std::string> ColumnsOf(const SourceRead& read) const;
+  std::vector<std::string> NamesOf(const SourceRead& read) const;
+  std::vector<Column> ColumnsOf(const SourceRead& read) const;
   std::vector<std::string> AllColumns() const;
-  decache::EntryKey KeyOf(size_t file, int first_group, const std::string& column) const;
+  bool DictionaryPays(const std::string& column) const;
+  void FindDictionaries();
+  decache::EntryKey KeyOf(size_t file, int first_group, const Column& column) const;
+  decache::EntryKey KeyOfPiece(const PieceKey& piece) const;
   std::string FilterKey(size_t file, const std::string& filter) const;
   bool KnowBlocks(decache::Cache& cache);
   bool HasTypes(const arrow::Schema& schema) const;
   bool KnowKept(decache::Cache& cache, const SourceRead& read);
   void TakePieces(const decache::Cache& cache, const shm::SegmentStore& store);
+  void TakePiece(const HaveKey& key, const decache::Cache& cache, const shm::SegmentStore& store);
   std::vector<PieceKey> NeededPieces() const;
-  const Piece* Find(size_t block, const std::string& column) const;
+  const Piece* Find(const PieceKey& key) const;
   arrow::Status TakeFiles(const nlohmann::json& answer);
   arrow::Status TakeBlocks(const nlohmann::json& answer);
   arrow::Status TakeReads(const nlohmann::json& answer);
-  arrow::Result<std::shared_ptr<arrow::Schema>> SchemaOf(
-      const std::vector<std::string>& columns) const;
+  arrow::Status TakeValues();
+  arrow::Result<std::shared_ptr<arrow::Schema>> SchemaOf(const std::vector<Column>& columns) const;
   arrow::Result<std::shared_ptr<const PublishedTable>> AssembleRead(size_t read,
                                                                     shm::SegmentIds& ids,
                                                                     const base::TaskThread& reaper,
                                                                     Publication& publication) const;
   CacheUse CountUse() const;
   void LearnKept(Learned& learned) const;
+  void LearnPiece(const decache::EntryKey& key, const Piece& piece, int groups,
+                  Learned& learned) const;
 
   const SourceDescription source_;
   const std::vector<SourceRead> reads_;
@@ -126,10 +146,12 @@ class Scan {
   std::vector<IdentifiedFile> files_;
 
   std::vector<decache::Footer> footers_;             // by file, once they are known
+  std::set<std::string> dictionaries_;               // columns; then, too
   std::vector<Block> blocks_;                        // once they are known
   std::vector<std::vector<size_t>> blocks_of_read_;  // by read; ascending
   std::map<HaveKey, Piece> had_;                     // by the cache
   std::map<PieceKey, Piece> decoded_;                // by the worker
+  std::map<std::string, Piece> decoded_values_;      // by column
   std::atomic<int64_t> decoded_bytes_{0};
 };
 

@@ -22,6 +22,11 @@ Status Malformed(const std::string& what) {
   return Status::SerializationError("its worker answered with a malformed ", what);
 }
 
+bool IsTrue(const json& body, const char* key) {
+  const auto found = body.find(key);
+  return found != body.end() && found->is_boolean() && found->get<bool>();
+}
+
 // Null: there is no such list, or it isn't one.
 const json::array_t* List(const json& body, const char* key) {
   const auto found = body.find(key);
@@ -58,6 +63,20 @@ arrow::Result<std::vector<Schema>> ReadSchemas(const json& answer) {
   return schemas;
 }
 
+// What the file's texts take that are dictionaries there.
+Status ReadEncoded(const json& file, decache::Footer* footer) {
+  const auto encoded = file.find("encoded");
+  if (encoded == file.end()) return Status::OK();
+  if (!encoded->is_object()) return Malformed("file");
+  for (const auto& [column, value] : encoded->items()) {
+    const int64_t bytes = Index(value, INT64_MAX);
+    if (bytes < 0) return Malformed("file");
+    footer->encoded[column] = bytes;
+    footer->size_bytes += static_cast<int64_t>(column.size() + 64);
+  }
+  return Status::OK();
+}
+
 arrow::Result<decache::Footer> ReadFooter(const json& file, const std::vector<Schema>& schemas) {
   const json::array_t* blocks = file.is_object() ? List(file, "blocks") : nullptr;
   if (blocks == nullptr || blocks->size() > kMaxBlocks) return Malformed("file");
@@ -75,6 +94,7 @@ arrow::Result<decache::Footer> ReadFooter(const json& file, const std::vector<Sc
     footer.blocks.push_back({static_cast<int>(first), static_cast<int>(groups), rows});
   }
   footer.size_bytes += static_cast<int64_t>(footer.blocks.size() * sizeof(decache::Block));
+  ARROW_RETURN_NOT_OK(ReadEncoded(file, &footer));
   return footer;
 }
 
@@ -104,12 +124,21 @@ Status Scan::TakeDecoded(base::Message decoded, shm::SegmentIds& ids,
   for (size_t i = 0; i < entries->size(); ++i) {
     const json& entry = (*entries)[i];
     if (!entry.is_object()) return Malformed("column");
-    const int64_t block = IntegerOr(entry, "block", -1);
-    if (block < 0 || decoded_.size() >= kMaxPieces) return Malformed("column");
+    const bool is_values = IsTrue(entry, "values");
+    const int64_t block = is_values ? 0 : IntegerOr(entry, "block", -1);
+    if (block < 0 || decoded_.size() + decoded_values_.size() >= kMaxPieces) {
+      return Malformed("column");
+    }
     ARROW_ASSIGN_OR_RAISE(Piece piece, ReadPiece(std::move(decoded.fds[i]), ids, reaper));
     decoded_bytes_ += piece.segment->size_bytes();
     piece.decode_s = std::max(NumberOr(entry, "decode_s", 0), 0.0);
-    decoded_[{static_cast<size_t>(block), Text(entry, "column")}] = std::move(piece);
+    const std::string name = Text(entry, "column");
+    if (is_values) {
+      decoded_values_[name] = std::move(piece);
+    } else {
+      const Column column = {name, IsTrue(entry, "dictionary")};
+      decoded_[{static_cast<size_t>(block), column}] = std::move(piece);
+    }
   }
   return Status::OK();
 }
@@ -118,16 +147,47 @@ Status Scan::TakeAnswer(const json& answer) {
   ARROW_RETURN_NOT_OK(TakeFiles(answer));
   ARROW_RETURN_NOT_OK(TakeBlocks(answer));
   ARROW_RETURN_NOT_OK(TakeReads(answer));
-  for (const auto& [block, column] : NeededPieces()) {
-    const Piece* piece = Find(block, column);
+  ARROW_RETURN_NOT_OK(TakeValues());
+  for (const PieceKey& key : NeededPieces()) {
+    const std::string& name = key.second.name;
+    const Piece* piece = Find(key);
     if (piece == nullptr) {
-      return Status::SerializationError("its worker hasn't decoded column ", column);
+      return Status::SerializationError("its worker hasn't decoded column ", name);
     }
-    if (piece->column->rows() != blocks_[block].rows.rows) {
+    const int64_t rows = blocks_[key.first].rows.rows;
+    if (piece->column->rows() != rows) {
       return Status::SerializationError("its worker decoded ", piece->column->rows(),
-                                        " rows of column ", column, " where there are ",
-                                        blocks_[block].rows.rows);
+                                        " rows of column ", name, " where there are ", rows);
     }
+  }
+  return Status::OK();
+}
+
+// All indices that the worker sent of a column are into the same values. A cache keeps these under
+// the first file that lasts, among others of other workers.
+Status Scan::TakeValues() {
+  std::map<std::string, std::pair<std::shared_ptr<Piece>, std::shared_ptr<decache::EntryKey>>> all;
+  for (auto& [name, piece] : decoded_values_) {
+    all[name].first = std::make_shared<Piece>(std::move(piece));
+  }
+  decoded_values_.clear();
+  for (auto& [key, piece] : decoded_) {
+    const auto& [block, column] = key;
+    if (!column.dictionary) continue;
+    const auto found = all.find(column.name);
+    if (found == all.end() || block >= blocks_.size()) {
+      return Status::SerializationError("its worker sent no values of column ", column.name);
+    }
+    auto& [values, values_key] = found->second;
+    piece.values = values;
+    // Without them all indices are of no use.
+    values->decode_s += piece.decode_s;
+    if (!blocks_[block].file || !files_[*blocks_[block].file].lasting) continue;
+    if (!values_key) {
+      values_key = std::make_shared<decache::EntryKey>(KeyOfPiece(key));
+      values_key->options += " of " + std::to_string(values->segment->id());
+    }
+    piece.values_key = values_key;
   }
   return Status::OK();
 }
@@ -141,6 +201,7 @@ Status Scan::TakeFiles(const json& answer) {
     ARROW_ASSIGN_OR_RAISE(decache::Footer footer, ReadFooter(file, schemas));
     footers_.push_back(std::move(footer));
   }
+  FindDictionaries();
   return Status::OK();
 }
 

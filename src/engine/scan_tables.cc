@@ -28,11 +28,12 @@ resource::SegmentBytes BytesOf(const shm::Segment& segment) {
 
 }  // namespace
 
-// A column may be null if it may in one of the files.
+// A column may be null if it may in one of the files. A dictionary that no file asks for is marked,
+// so that whoever wasn't promised one decodes it.
 arrow::Result<std::shared_ptr<arrow::Schema>> Scan::SchemaOf(
-    const std::vector<std::string>& columns) const {
+    const std::vector<Column>& columns) const {
   arrow::FieldVector fields;
-  for (const std::string& name : columns) {
+  for (const auto& [name, dictionary] : columns) {
     std::shared_ptr<arrow::Field> field;
     bool nullable = false;
     for (const decache::Footer& footer : footers_) {
@@ -41,7 +42,12 @@ arrow::Result<std::shared_ptr<arrow::Schema>> Scan::SchemaOf(
       if (!field) field = found;
       nullable = nullable || found->nullable();
     }
-    fields.push_back(field->WithNullable(nullable));
+    field = field->WithNullable(nullable);
+    if (dictionary) {
+      field = field->WithType(arrow::dictionary(arrow::int32(), field->type()))
+                  ->WithMergedMetadata(arrow::key_value_metadata({{"zerrow:dictionary", "auto"}}));
+    }
+    fields.push_back(std::move(field));
   }
   return arrow::schema(std::move(fields), footers_.front().schema->metadata());
 }
@@ -49,21 +55,25 @@ arrow::Result<std::shared_ptr<arrow::Schema>> Scan::SchemaOf(
 arrow::Result<std::shared_ptr<const PublishedTable>> Scan::AssembleRead(
     size_t read, shm::SegmentIds& ids, const base::TaskThread& reaper,
     Publication& publication) const {
-  const std::vector<std::string> names = ColumnsOf(reads_[read]);
-  ARROW_ASSIGN_OR_RAISE(const auto schema, SchemaOf(names));
+  const std::vector<Column> needed = ColumnsOf(reads_[read]);
+  ARROW_ASSIGN_OR_RAISE(const auto schema, SchemaOf(needed));
   auto table = std::make_shared<PublishedTable>();
   for (const size_t block : blocks_of_read_[read]) table->rows += blocks_[block].rows.rows;
-  std::vector<std::vector<const sipc::ColumnPiece*>> columns;
-  for (const std::string& name : names) {
-    auto& pieces = columns.emplace_back();
+  std::map<SegmentId, std::shared_ptr<const shm::Segment>> segments;
+  std::vector<std::vector<sipc::JoinedPart>> columns;
+  for (const Column& column : needed) {
+    auto& parts = columns.emplace_back();
     for (const size_t block : blocks_of_read_[read]) {
-      const Piece& piece = *Find(block, name);
-      pieces.push_back(piece.column.get());
-      table->segments.push_back(BytesOf(*piece.segment));
-      publication.segments.push_back(piece.segment);
+      const Piece& piece = *Find({block, column});
+      parts.emplace_back(piece.column.get(), piece.values ? piece.values->column.get() : nullptr);
+      segments[piece.segment->id()] = piece.segment;
+      if (piece.values) segments[piece.values->segment->id()] = piece.values->segment;
     }
   }
-  std::ranges::sort(table->segments, {}, &resource::SegmentBytes::id);
+  for (const auto& [id, segment] : segments) {
+    table->segments.push_back(BytesOf(*segment));
+    publication.segments.push_back(segment);
+  }
   ARROW_ASSIGN_OR_RAISE(const auto joined, sipc::Join(*schema, table->rows, columns));
   ARROW_ASSIGN_OR_RAISE(const auto message, StoreMessage(*joined, ids, reaper));
   table->message = BytesOf(*message);

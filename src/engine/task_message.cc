@@ -120,6 +120,7 @@ class MessageMaker {
                                        {"segments", std::move(segments)},
                                        {"columns", OrNull(input.columns)},
                                        {"filter", OrNull(input.filter)},
+                                       {"dictionary", ToString(input.dictionary)},
                                        {"rows", table.rows}});
     return arrow::Status::OK();
   }

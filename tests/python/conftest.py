@@ -102,6 +102,8 @@ class Scanned:
         self.reads = body["reads"]
         self.messages = []
         self.entries = {}  # (block, column) -> table of one column
+        self.indices = {}  # the same of columns that are decoded as dictionaries
+        self.values = {}  # their values, by column
         self.bytes = 0
         answer = _tasks.run(body, [], self._tell, lambda: None)
         self.answer = answer.body
@@ -114,14 +116,17 @@ class Scanned:
         assert 0 < len(body["entries"]) == len(fds) <= 200
         self.messages.append(body)
         for entry, fd in zip(body["entries"], fds, strict=True):
-            key = entry["block"], entry["column"]
-            assert key not in self.entries, "decoded twice"
+            entries = self.indices if entry.get("dictionary") else self.entries
+            key = entry.get("block"), entry["column"]
+            if entry.get("values"):
+                entries, key = self.values, entry["column"]
+            assert key not in entries, "decoded twice"
             table = _native.Handover().open("sipc", fd, [])
             assert table.column_names == [entry["column"]]
             assert table.num_rows == entry["rows"]
             assert table[0].num_chunks == 1
             assert entry["decode_s"] >= 0
-            self.entries[key] = table
+            entries[key] = table
             self.bytes += os.fstat(fd).st_size
 
     def schemas(self):
@@ -131,6 +136,14 @@ class Scanned:
     def rows_of(self, block):
         file, at = self.answer["blocks"][block]
         return at if file is None else self.answer["files"][file]["blocks"][at][2]
+
+    def dictionary(self, name):
+        """A column of dictionaries, of all blocks of the first read, with the same values."""
+        values = self.values[name][0].chunk(0)
+        return pa.chunked_array(
+            pa.DictionaryArray.from_arrays(self.indices[block, name][0].chunk(0), values)
+            for block in self.answer["reads"][0]
+        )
 
     def table(self, read=0, columns=None, have=None):
         """The read's rows, joined from its entries and filtered."""
@@ -169,7 +182,10 @@ def identity(path):
 
 
 def scan_files(files, reads=None, *, have=(), **fields):
-    """Runs a source task; a file is a path or an entry of the task, a read (columns, filter)."""
+    """Runs a source task; a file is a path or an entry of the task.
+
+    A read is (columns, filter) or (columns, filter, dictionary).
+    """
     entries = [{"path": file} if isinstance(file, str) else file for file in files]
     entries = [{"identity": identity(entry["path"]), **entry} for entry in entries]
     if reads is None:
@@ -181,8 +197,11 @@ def scan_files(files, reads=None, *, have=(), **fields):
         "project_dir": "/",
         "table": "t",
         "files": entries,
-        "reads": [{"columns": list(columns), "filter": condition} for columns, condition in reads],
-        "have": [list(key) for key in have],
+        "reads": [
+            {"columns": list(columns), "filter": condition, "dictionary": any(dictionary)}
+            for columns, condition, *dictionary in reads
+        ],
+        "have": [[*key[:3], len(key) > 3] for key in have],
         **fields,
     }
     return Scanned(body)

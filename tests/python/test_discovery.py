@@ -61,6 +61,7 @@ def test_python_models_sources_and_parameters(project):
                 "columns": ["carrier"],
                 "filter": "dep_delay > 3",
                 "filter_columns": ["dep_delay"],
+                "dictionary": "never",
                 "line": 9,
             }
         ],

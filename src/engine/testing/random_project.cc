@@ -33,6 +33,7 @@ InputDescription RandomInput(Random& random, const Description& project) {
       input.filter_columns = {"a"};
     }
   }
+  if (random.Chance(0.3)) input.dictionary = Dictionaries::kAuto;
   input.parameter = input.model;
   return input;
 }
