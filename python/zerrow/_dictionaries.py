@@ -5,7 +5,7 @@ on it as it is. What they hand on is the same, so each such field bears a mark; 
 promised the type which the file has gets that. A dictionary of the user's own has no mark.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import pyarrow as pa
 import pyarrow.types as pt
@@ -25,10 +25,10 @@ def any_marked(tables: Mapping[str, pa.Table]) -> bool:
     return any(is_marked(field) for table in tables.values() for field in table.schema)
 
 
-def decoded(table: pa.Table) -> pa.Table:
-    """The table with the types that it was promised to have."""
+def decoded(table: pa.Table, names: Collection[str] | None = None) -> pa.Table:
+    """The table with the types that it was promised to have; or only its columns of these names."""
     for i, field in enumerate(table.schema):
-        if is_marked(field):
+        if is_marked(field) and (names is None or field.name in names):
             table = table.set_column(i, _plain(field), _decode(table.column(i)))
     return table
 
@@ -81,6 +81,15 @@ def _as_promised(table: pa.Table, promised: pa.Schema) -> pa.Table:
         if not marked.equals(field, check_metadata=True):
             table = table.set_column(i, marked, column)
     return table
+
+
+def with_many_values(table: pa.Table, most: int) -> list[str]:
+    """Names of marked columns with a dictionary of more values."""
+    return [
+        field.name
+        for field, column in zip(table.schema, table.columns, strict=True)
+        if is_marked(field) and any(len(chunk.dictionary) > most for chunk in column.chunks)
+    ]
 
 
 def _plain(field: pa.Field) -> pa.Field:

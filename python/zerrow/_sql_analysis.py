@@ -71,6 +71,26 @@ def analyze(sql: str, engine: str) -> Query:
     return Query(analysis.tables, analysis.references, analysis.output())
 
 
+def compared_columns(sql: str, engine: str) -> set[str] | None:
+    """Columns, in lower case, that the query sorts, groups or tells rows apart by; None: any may be.
+
+    Raises SqlError.
+    """
+    tree = _parse(sql, engine)
+    if any(tree.find_all(exp.Distinct, exp.SetOperation)):
+        return None
+    names: set[str] = set()
+    for clause in tree.find_all(exp.Order, exp.Group, exp.Window):
+        if any(literal.is_int for literal in clause.find_all(exp.Literal)):
+            return None  # the number of a column
+        names.update(column.name.lower() for column in clause.find_all(exp.Column))
+    renamed = {alias.alias.lower() for alias in tree.find_all(exp.Alias)}
+    renamed |= {
+        name.name.lower() for table in tree.find_all(exp.TableAlias) for name in table.columns
+    }
+    return None if names & renamed else names
+
+
 def _parse(sql: str, engine: str) -> exp.Query:
     first: SqlError | None = None
     for dialect in _DIALECTS[engine]:

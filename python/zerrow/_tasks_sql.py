@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from zerrow._convert import columns_needed
-from zerrow._dictionaries import any_marked, computed, decoded
+from zerrow._dictionaries import any_marked, computed, decoded, with_many_values
 from zerrow._duckdb import use_utc
+from zerrow._errors import SqlError
 from zerrow._tasks import Answer, Task, TaskError
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 # Output buffers of DataFusion's default of 8192 rows are too small to be shared: at 65536 rows
 # nothing is copied on the way out, and queries took a third less CPU.
 _BATCH_ROWS = 65536
+# Up to so many values sorting and grouping by a dictionary takes no more CPU than by plain texts:
+# at 10,000 twice, at 100,000 twelve times as much (bench/dictionary_readers.py, decision 12).
+_FEW_VALUES = 4096
 _ROWS_PER_PARTITION = 1_000_000  # below, threads cost more than they bring
 
 
@@ -50,7 +54,28 @@ def _datafusion(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
     """With dictionaries as they are, unless the query may look at how its columns are stored."""
     if any_marked(inputs) and "arrow_" in sql.lower():
         inputs = {name: decoded(table) for name, table in inputs.items()}
+    inputs = _without_slow_dictionaries(inputs, sql)
     return computed(inputs, lambda given: _datafusion_result(given, sql))
+
+
+def _without_slow_dictionaries(inputs: dict[str, pa.Table], sql: str) -> dict[str, pa.Table]:
+    """Plain texts for large dictionaries that the query sorts or groups by.
+
+    DataFusion looks at all values of a dictionary for each batch then.
+    """
+    many = {name: with_many_values(table, _FEW_VALUES) for name, table in inputs.items()}
+    if not any(many.values()):
+        return inputs
+    from zerrow._sql_analysis import compared_columns
+
+    try:
+        compared = compared_columns(sql, "datafusion")
+    except SqlError:
+        compared = None
+    return {
+        name: decoded(table, [c for c in many[name] if compared is None or c.lower() in compared])
+        for name, table in inputs.items()
+    }
 
 
 def _datafusion_result(inputs: dict[str, pa.Table], sql: str) -> pa.Table:

@@ -55,8 +55,8 @@ struct InputDescription {
   std::optional<std::vector<std::string>> columns;
   std::optional<std::string> filter;
   std::vector<std::string> filter_columns;  // that the filter reads
-  Dictionaries dictionary = Dictionaries::kNever;
   int line = 0;
+  Dictionaries dictionary = Dictionaries::kNever;
 };
 
 struct ParameterUse {

@@ -11,13 +11,7 @@ InputDescription Input(const std::string& model,
                        std::optional<std::vector<std::string>> columns = std::nullopt,
                        std::optional<std::string> filter = std::nullopt,
                        std::vector<std::string> filter_columns = {}) {
-  return {model,
-          model,
-          std::move(columns),
-          std::move(filter),
-          std::move(filter_columns),
-          Dictionaries::kNever,
-          7};
+  return {model, model, std::move(columns), std::move(filter), std::move(filter_columns), 7};
 }
 
 ModelDescription Model(const std::string& name, std::vector<InputDescription> inputs) {

@@ -107,6 +107,36 @@ def test_duckdb_answers_the_same(plain, sql):
     same(_tasks_sql._duckdb({"x": marked(plain)}, sql), expected, ordered="ORDER BY" in sql)
 
 
+@pytest.mark.parametrize(
+    ("sql", "names"),
+    [
+        ("SELECT s FROM x WHERE n > 3", []),
+        ("SELECT s, n FROM x ORDER BY n", []),
+        ("SELECT s, t FROM x ORDER BY t", ["t"]),
+        ('SELECT n, count(*) FROM x GROUP BY n, upper("s")', ["s"]),
+        ("SELECT s AS z FROM x ORDER BY z", ["s", "t"]),
+        ("SELECT s, t FROM x ORDER BY 1", ["s", "t"]),
+        ("SELECT DISTINCT s FROM x", ["s", "t"]),
+        ("SELECT lag(n) OVER (PARTITION BY s ORDER BY n) FROM x", ["s"]),
+        ("WITH y(a, b) AS (SELECT s, t FROM x) SELECT a FROM y GROUP BY a", ["s", "t"]),
+    ],
+)
+def test_large_dictionaries_that_a_query_sorts_or_groups_by_are_decoded(
+    plain, monkeypatch, sql, names
+):
+    table = marked(plain.select(["n", "s", "t"]), ["s", "t"])
+    same_inputs = _tasks_sql._without_slow_dictionaries({"x": table}, sql)
+    assert same_inputs["x"].schema.equals(table.schema, check_metadata=True)
+    monkeypatch.setattr(_tasks_sql, "_FEW_VALUES", 3)
+    given = _tasks_sql._without_slow_dictionaries({"x": table}, sql)["x"]
+    assert [
+        f.name for f in given.schema if f.name != "n" and f.type != table.schema.field(f.name).type
+    ] == names
+    assert given.to_pylist() == table.to_pylist()
+    found = _tasks_sql._datafusion({"x": table}, sql)
+    same(found, _tasks_sql._datafusion({"x": plain}, sql), ordered=False)
+
+
 def test_errors_are_those_of_plain_texts(plain):
     for sql in (
         "SELECT s + 1 FROM x WHERE s = 'a'",
