@@ -68,7 +68,8 @@ def use_pandas(table: pa.Table, text: str) -> int:
 def use_duckdb(table: pa.Table, text: str) -> int:
     with duckdb.connect() as connection:
         connection.register("t", table)
-        kept = connection.execute("SELECT count(*) FROM t WHERE s = ?", [text]).fetchone()[0]
+        query = "SELECT count(*) FROM t WHERE s = $1"
+        kept = connection.sql(query, params=[text]).fetchall()[0][0]
         groups = connection.sql("SELECT s, count(*) FROM t GROUP BY s").to_arrow_table()
     return kept + groups.num_rows
 

@@ -72,7 +72,7 @@ def analyze(sql: str, engine: str) -> Query:
 
 
 def compared_columns(sql: str, engine: str) -> set[str] | None:
-    """Columns, in lower case, that the query sorts, groups or tells rows apart by; None: any may be.
+    """Columns, in lower case, that a query sorts, groups or tells rows apart by; None: perhaps any.
 
     Raises SqlError.
     """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Output buffers of DataFusion's default of 8192 rows are too small to be shared: at 65536 rows
 # nothing is copied on the way out, and queries took a third less CPU.
 _BATCH_ROWS = 65536
-# Up to so many values sorting and grouping by a dictionary takes no more CPU than by plain texts:
+# Up to so many values sorting by a dictionary takes less CPU than by plain texts:
 # at 10,000 twice, at 100,000 twelve times as much (bench/dictionary_readers.py, decision 12).
 _FEW_VALUES = 4096
 _ROWS_PER_PARTITION = 1_000_000  # below, threads cost more than they bring
