@@ -58,6 +58,7 @@ def test_a_sql_file_is_a_model(project):
             "filter": None,
             "line": 4,
             "filter_columns": [],
+            "dictionary": "auto",
         }
     ]
     busy = model(project, "Busy")
@@ -69,6 +70,7 @@ def test_a_sql_file_is_a_model(project):
         "filter": None,
         "line": 0,
         "filter_columns": [],
+        "dictionary": "auto",
     }
 
 
@@ -146,6 +148,7 @@ def test_native_models(project):
         "filter": None,
         "line": 11,
         "filter_columns": [],
+        "dictionary": "auto",
     }
     assert renamed["operator"]["columns"] == [
         ["who", "carrier"],
