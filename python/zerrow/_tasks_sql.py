@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # nothing is copied on the way out, and queries took a third less CPU.
 _BATCH_ROWS = 65536
 # Up to so many values sorting by a dictionary takes less CPU than by plain texts:
-# at 10,000 twice, at 100,000 twelve times as much (bench/dictionary_readers.py, decision 12).
+# at 10,000 twice, at 100,000 twelve times as much (bench/dictionary_readers.py, decision 13).
 _FEW_VALUES = 4096
 _ROWS_PER_PARTITION = 1_000_000  # below, threads cost more than they bring
 

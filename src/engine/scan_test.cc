@@ -205,7 +205,8 @@ class DictionaryTest : public ScanTest {
   json Scanned(int64_t bytes_of_first, int64_t bytes_of_second) const {
     json answer = ScanTest::Scanned({{0, 1, 2, 3}});
     const auto schema = Value(arrow::ipc::SerializeSchema(
-        *arrow::schema({arrow::field("s", arrow::utf8(), /*nullable=*/false)})));
+        *arrow::schema({arrow::field("a", arrow::int64()), arrow::field("b", arrow::int64()),
+                        arrow::field("s", arrow::utf8(), /*nullable=*/false)})));
     answer["schemas"][0] = arrow::util::base64_encode(std::string_view(*schema));
     answer["files"][0]["encoded"] = {{"s", bytes_of_first}};
     answer["files"][1]["encoded"] = {{"s", bytes_of_second}};
