@@ -1,5 +1,7 @@
 #include "engine/scan.h"
 
+#include <arrow/type_traits.h>
+
 #include <algorithm>
 #include <set>
 

@@ -41,7 +41,8 @@ class Scan {
     std::string name;
     bool dictionary = false;
 
-    friend auto operator<=>(const Column&, const Column&) = default;
+    friend auto operator<=>(const Column&,
+                            const Column&) = default;  // NOLINT(modernize-use-nullptr)
   };
   /// A column of a block, decoded.
   struct Piece {

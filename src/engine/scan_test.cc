@@ -5,6 +5,7 @@
 #include <arrow/ipc/writer.h>
 #include <arrow/table.h>
 #include <arrow/util/base64.h>
+#include <arrow/util/key_value_metadata.h>
 #include <gtest/gtest.h>
 
 #include "base/mapping.h"

@@ -3,7 +3,9 @@
 // n.
 #include "sipc/join.h"
 
+#include <arrow/array.h>
 #include <arrow/array/builder_binary.h>
+#include <arrow/array/builder_dict.h>
 #include <arrow/array/builder_primitive.h>
 #include <arrow/array/concatenate.h>
 #include <arrow/array/util.h>
