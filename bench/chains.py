@@ -109,8 +109,8 @@ class Chains:
         project = f"name: chains\nsources:\n  source: {self.source}\n"
         return {"zerrow_project.yml": project, "models.py": "\n".join(models) + "\n"}
 
-    def in_plain_processes(self, count: int) -> float:
-        """CPU of one forked process a step, one after the other, over Arrow IPC files in memory."""
+    def in_plain_processes(self, count: int) -> lib.Figures:
+        """One forked process a step, one after the other, over Arrow IPC files in memory."""
         with tempfile.TemporaryDirectory(dir="/dev/shm") as folder, lib.memory_group() as group:
             source = os.path.join(folder, "source")
 
@@ -131,7 +131,7 @@ class Chains:
                         os.unlink(given)
                     given = made
                 os.unlink(given)
-        return cpu_s
+        return {"cpu_s": cpu_s, "peak_bytes": group.peak_bytes}
 
 
 def tpch(lineitem: Path) -> Chains:

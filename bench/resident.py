@@ -4,8 +4,9 @@ Parts (`--only`, may be repeated; all if not given):
 tiny     command to exit of three small models: warm resident against cold own engine
 flights  the flights example several times: at once and in a row in one engine, and in engines apart
 idle     CPU with idle clients; memory when warm, after rest_after_s, after zygotes_end_after_s
-tpch     chains that compute over lineitem, in one warm engine: memfd against copy
-wide     chains that hand over 100 columns: the same, and plain processes with Arrow IPC
+tpch     chains that compute over lineitem, in warm engines: memfd against copy, with its cache and
+         without; plain processes with Arrow IPC; Ray, if `--ray` names a Python that has it
+wide     chains that hand over 100 columns: the same but for Ray
 many     a binary tree of small models
 
 Resident arms are warm: their engine has done the same run `--warmup` times before. Own ones are
@@ -16,19 +17,20 @@ engine and workers. The engines are the benchmark's own, in temporary runtime fo
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import chains
 import lib
+import on_ray
 import sql_engines
 import startup
 import workloads
@@ -185,7 +187,7 @@ def memory_now(engine: ResidentEngine) -> lib.Figures:
     return {"processes": len(pids), "pss_bytes": pss, "memory_bytes": now.bytes}
 
 
-@contextmanager
+@contextlib.contextmanager
 def environment(engine: ResidentEngine) -> Iterator[None]:
     """This process as a client of the engine."""
     before = os.environ.get("XDG_RUNTIME_DIR")
@@ -202,46 +204,67 @@ def environment(engine: ResidentEngine) -> Iterator[None]:
 def tpch(options: argparse.Namespace) -> None:
     data = BUILT / f"tpch-{options.scale_factor:g}"
     sql_engines.prepare(data, options.scale_factor)
-    work = chains.tpch(data / "lineitem.parquet")
+    lineitem = data / "lineitem.parquet"
+    count = options.chains or 4
     title = f"TPC-H chains, scale factor {options.scale_factor:g}"
-    run_chains(title, work, options.chains or 4, options, plain=False)
+    with contextlib.ExitStack() as stack:
+        others = []
+        if options.ray:
+            ray = stack.enter_context(on_ray.ray_cluster(options.ray, lineitem, count))
+            others.append(lib.Arm("Ray, warm", ray.run))
+        run_chains(title, chains.tpch(lineitem), count, options, others)
 
 
 def wide(options: argparse.Namespace) -> None:
     work = chains.wide(BUILT, options.size)
-    run_chains(
-        f"wide chains, {options.size:,} bytes", work, options.chains or 8, options, plain=True
-    )
+    run_chains(f"wide chains, {options.size:,} bytes", work, options.chains or 8, options, [])
+
+
+# Of a run: its backend and other options.
+CHAIN_ARMS = {
+    "resident, memfd": ("memfd",),
+    "resident, copy": ("copy",),
+    "resident, copy, no cache": ("copy", "--no-cache"),
+}
 
 
 def run_chains(
-    title: str, work: chains.Chains, count: int, options: argparse.Namespace, plain: bool
+    title: str,
+    work: chains.Chains,
+    count: int,
+    options: argparse.Namespace,
+    others: Sequence[lib.Arm],
 ) -> None:
-    with lib.project(work.files(count)) as project, resident_engine() as engine:
+    with lib.project(work.files(count)) as project, contextlib.ExitStack() as stack:
 
-        def arm(backend: str) -> lib.Arm:
-            return lib.Arm(f"resident, {backend}", lambda: chain_figures(engine, project, backend))
+        def arm(name: str, how: Sequence[str]) -> lib.Arm:
+            engine = stack.enter_context(resident_engine())
+            return lib.Arm(name, lambda: chain_figures(engine, project, *how))
 
-        arms = [arm("memfd"), arm("copy")]
-        if plain:
-            arms.append(lib.Arm("plain, IPC", lambda: {"cpu_s": work.in_plain_processes(count)}))
+        arms = [arm(name, how) for name, how in CHAIN_ARMS.items()]
+        arms.append(lib.Arm("plain, IPC", lambda: work.in_plain_processes(count)))
+        arms += others
         lib.interleave(arms, options.repeats, options.warmup)
-    note = "both backends in one warm engine; models_cpu_s: of the models, sources included"
+    note = "each backend in a warm engine; models_cpu_s: of the models, sources included"
     lib.report(f"{title}, K={count}", note, arms, options)
 
 
-def chain_figures(engine: ResidentEngine, project: Path, backend: str) -> lib.Figures:
-    """CPU of all, of the models, and of all models of each step."""
+def chain_figures(
+    engine: ResidentEngine, project: Path, backend: str, *options: str
+) -> lib.Figures:
+    """CPU of all, of the models, and of all models of each step; the engine's peak memory."""
     models: list[dict[str, Any]] = []
 
     def run() -> lib.Figures:
         report = lib.run_zerrow(
-            project, "--engine", "resident", "--backend", backend, env=engine.env
+            project, "--engine", "resident", "--backend", backend, *options, env=engine.env
         )
         models.extend(report["models"])
         return {name: report["figures"][name] for name in ("wall_s", "cpu_s")}
 
-    figures = with_engine_cpu(engine, run)
+    with Peak(engine.group.memory, [engine.pid]) as peak:
+        figures = with_engine_cpu(engine, run)
+    figures["peak_bytes"] = peak.bytes
     figures["models_cpu_s"] = sum(model["cpu_s"] for model in models)
     for model in models:
         step = re.sub(r"_\d+$", "", model["name"]) + "_cpu_s"
@@ -299,6 +322,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rest", type=int, default=2, help="idle: rest_after_s")
     parser.add_argument("--zygotes-end", type=int, default=8, help="idle: zygotes_end_after_s")
     parser.add_argument("--scale-factor", type=float, default=1.0, help="tpch: of the tables")
+    parser.add_argument("--ray", metavar="PYTHON", help="tpch: an interpreter that has Ray")
     parser.add_argument("--size", type=int, default=workloads.GIB, help="wide: bytes of the table")
     parser.add_argument("--chains", type=int, help="tpch, wide: how many (4, 8)")
     parser.add_argument("--models", type=int, default=1000, help="many: how many models")
