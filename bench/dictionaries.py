@@ -9,6 +9,7 @@ native  filter, sort and slice are the project file's operators; the join is a P
         looks up rows with pyarrow and takes them with zerrow.compute
 sql     all four are SQL models, in DataFusion
 
+automatic   the file has strings, stored as dictionaries, which is what Zerrow then has of them
 dictionary  the file's schema says that its texts are dictionaries
 encoded     the file has plain strings, of which the operator `dictionary` makes dictionaries
 plain       the file has plain strings
@@ -56,7 +57,8 @@ def small():
 JOIN = """
 @zerrow.model()
 def joined_{i}(
-    rows: pa.Table = zerrow.Model("sorted_{i}"), small: pa.Table = zerrow.Model("small")
+    rows: pa.Table = zerrow.Model("sorted_{i}", dictionary="auto"),
+    small: pa.Table = zerrow.Model("small"),
 ):
     partner = pc.index_in(rows["b"], small["key"].combine_chunks())
     rows = rows.append_column("label", small["label"].combine_chunks().take(partner))
@@ -70,10 +72,11 @@ SQL = {
 }
 # Of each arm: the form of the texts, the backend and other options.
 ARMS = {
+    "automatic": ("automatic", "memfd"),
     "dictionary": ("dictionary", "memfd"),
     "encoded": ("encoded", "memfd"),
     "plain": ("plain", "memfd"),
-    "copy, dictionary": ("dictionary", "copy"),
+    "copy, automatic": ("automatic", "copy"),
     "copy, plain": ("plain", "copy"),
     "copy, plain, no cache": ("plain", "copy", "--no-cache"),
 }
@@ -81,7 +84,7 @@ ARMS = {
 
 def files(variant: str, form: str, rows: int, chains: int) -> dict[str, str]:
     """A project of so many chains."""
-    source = tables.texts(rows, encoded=form == "dictionary")
+    source = tables.texts(rows, "plain" if form == "encoded" else form)
     project = f"name: chains\nsources: {{source: {source}}}\nmodels:\n"
     if form == "encoded":
         columns = [f"s{i}" for i in range(8)]

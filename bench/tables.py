@@ -107,10 +107,12 @@ def equal_numbers(columns: int, rows: int, type_: str, group_rows: int | None = 
     return file
 
 
-def texts(rows: int, encoded: bool) -> Path:
-    """8 columns of texts of 16 to 64 bytes and the integers a and b; `encoded` as dictionaries.
+def texts(rows: int, form: str) -> Path:
+    """8 columns of texts of 16 to 64 bytes and the integers a and b.
 
-    The texts' columns have 1,000, 10,000 or 100,000 distinct values, drawn evenly.
+    The texts' columns have 1,000, 10,000 or 100,000 distinct values, drawn evenly. By `form` their
+    type is `dictionary`; they are strings with dictionaries inside the file (`automatic`); or
+    strings without (`plain`).
     """
     generator = np.random.default_rng(2)
     values = [random_texts(generator, 10 ** (3 + i % 3), 16, 64) for i in range(8)]
@@ -120,11 +122,11 @@ def texts(rows: int, encoded: bool) -> Path:
         for i, distinct in enumerate(values):
             drawn = pa.array(generator.integers(0, len(distinct), rows).astype("int32"))
             column = pa.DictionaryArray.from_arrays(drawn, distinct)
-            columns[f"s{i}"] = column if encoded else column.cast(pa.string())
+            columns[f"s{i}"] = column if form == "dictionary" else column.cast(pa.string())
         columns["a"] = generator.integers(0, 1_000_000, rows)
         columns["b"] = generator.integers(0, 1_000, rows)
         return pa.table(columns)
 
     # Room for the largest dictionary, so that it isn't given up for plain values.
-    name = "texts-dictionary" if encoded else "texts-plain"
-    return made(name, rows, part, dictionary_pagesize_limit=1 << 25)
+    has = form != "plain"
+    return made(f"texts-{form}", rows, part, use_dictionary=has, dictionary_pagesize_limit=1 << 25)
