@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -45,7 +45,8 @@ def run(task: Task) -> Answer:
             (file, group, Column(name, dictionary))
             for file, group, name, dictionary in task.body.get("have") or ()
         }
-        scan = Scan(files, task.body["reads"], have, _native.encode)
+        values = {given.parameter: given.table[0].chunk(0) for given in task.inputs}
+        scan = Scan(files, task.body["reads"], have, _native.encode, values)
         with _Outbox(task) as outbox:
             for entry in scan.entries():
                 outbox.add(entry)
@@ -91,7 +92,7 @@ def _check_columns(declared: list[dict[str, str]] | None, schema: pa.Schema) -> 
 class Entry(Generic[T]):
     """A decoded column of a block, and what was made of it.
 
-    Of a dictionary the indices; the values of all blocks' are an entry of no block.
+    Of a dictionary the indices; the values are an entry of no block, if they have grown.
     """
 
     block: int | None
@@ -102,7 +103,10 @@ class Entry(Generic[T]):
 
 
 class Scan(Generic[T]):
-    """Decodes what is needed, each column of a block once; `finish` is called by its threads."""
+    """Decodes what is needed, each column of a block once; `finish` is called by its threads.
+
+    `values`: with which the dictionaries of columns begin.
+    """
 
     def __init__(
         self,
@@ -110,10 +114,12 @@ class Scan(Generic[T]):
         reads: Sequence[dict[str, Any]],
         have: set[tuple[int, int, Column]],
         finish: Callable[[pa.Table], T],
+        values: Mapping[str, pa.Array] | None = None,
     ) -> None:
         self._files = files
         self._finish = finish
         self._conditions: list[bytes | None] = []  # for Arrow
+        self._first_values = values or {}
         self._values: dict[str, _Values] = {}
         self._lock = threading.Lock()
         # Columns that filters are evaluated on, until all of a block are there.
@@ -165,6 +171,8 @@ class Scan(Generic[T]):
                     self._drop(steps[entry.block])
             yield from completed(self._decode, self.plan.rest())
         for name, values in self._values.items():
+            if not values.grown:
+                continue
             table = pa.table({name: values.array})
             yield Entry(None, Column(name, True), table.num_rows, 0.0, self._finish(table))
 
@@ -218,7 +226,8 @@ class Scan(Generic[T]):
     def _values_of(self, name: str) -> "_Values":
         with self._lock:
             if name not in self._values:
-                self._values[name] = _Values(self._files.schema.field(name).type)
+                type_ = self._files.schema.field(name).type
+                self._values[name] = _Values(type_, self._first_values.get(name))
             return self._values[name]
 
     def found(self) -> dict[str, Any]:
@@ -251,9 +260,15 @@ class Scan(Generic[T]):
 class _Values:
     """A column's dictionary, which grows by what each block's has besides: indices stay valid."""
 
-    def __init__(self, type_: pa.DataType) -> None:
-        self.array = pa.array([], type_)
+    def __init__(self, type_: pa.DataType, first: pa.Array | None) -> None:
+        self.array = pa.array([], type_) if first is None else first
+        self._first = first
         self._lock = threading.Lock()
+
+    @property
+    def grown(self) -> bool:
+        """Whether they are more than those that the engine has, if it has any."""
+        return self._first is None or len(self.array) > len(self._first)
 
     def indices(self, chunks: Sequence[pa.DictionaryArray]) -> pa.Array:
         """The chunks' rows as indices into these values."""

@@ -19,16 +19,35 @@ const Entry* Cache::Find(const EntryKey& key) const {
   return found == entries_.end() ? nullptr : &found->second.entry;
 }
 
-void Cache::Use(const EntryKey& key) {
+Cache::Entries::iterator Cache::FindStored(const EntryKey& key) {
   const auto inner = KeyOf(key);
-  const auto found = inner ? entries_.find(*inner) : entries_.end();
+  return inner ? entries_.find(*inner) : entries_.end();
+}
+
+bool Cache::HasValues(const Entry& entry) const {
+  return !entry.values || Find(*entry.values) != nullptr;
+}
+
+void Cache::Use(const EntryKey& key) {
+  const auto found = FindStored(key);
   if (found == entries_.end()) return;
   Entry& entry = found->second.entry;
   ++entry.hits;
   entry.saved_s += entry.decode_s;
-  ranks_.erase(found->second.rank);
-  found->second.rank = NextRank(entry);
-  ranks_.emplace(found->second.rank, found);
+  RankAnew(found);
+}
+
+void Cache::Charge(const EntryKey& key, double decode_s) {
+  const auto found = FindStored(key);
+  if (found == entries_.end()) return;
+  found->second.entry.decode_s += decode_s;
+  RankAnew(found);
+}
+
+void Cache::RankAnew(Entries::iterator entry) {
+  ranks_.erase(entry->second.rank);
+  entry->second.rank = NextRank(entry->second.entry);
+  ranks_.emplace(entry->second.rank, entry);
 }
 
 // Costs are measured elsewhere; whatever they are, ranks must have an order.
@@ -41,17 +60,41 @@ Cache::Rank Cache::NextRank(const Entry& entry) {
 
 std::vector<SegmentId> Cache::Insert(const EntryKey& key, Entry entry) {
   const SegmentId segment = entry.segment;
-  if (const Entry* known = Find(key)) {
-    return known->segment == segment ? std::vector<SegmentId>{} : std::vector{segment};
+  std::vector<SegmentId> dropped;
+  if (const auto known = FindStored(key); known != entries_.end()) {
+    if (known->second.entry.segment == segment) return {};
+    if (HasValues(known->second.entry)) return {segment};
+    dropped.push_back(Drop(known));
   }
-  if (entry.bytes > limits_.bytes || limits_.entries == 0) return {segment};
+  const bool fits = entry.bytes <= limits_.bytes && limits_.entries > 0 && HasValues(entry);
   const Rank rank = NextRank(entry);
-  if (!IsWorthIt(rank, entry.bytes)) {
-    inflation_ = rank.first;  // or what is kept now would stay for ever
-    return {segment};
+  if (fits && IsWorthIt(rank, entry.bytes)) {
+    Add(key, std::move(entry), rank);
+    Evict(&dropped);
+    return dropped;
   }
+  if (fits) inflation_ = rank.first;  // or what is kept now would stay for ever
+  dropped.push_back(segment);
+  return dropped;
+}
+
+// Older versions would be of no use to entries that were made since, so that one goes at once.
+std::vector<SegmentId> Cache::Replace(const EntryKey& key, SegmentId base, Entry entry) {
+  const auto found = FindStored(key);
+  if (found == entries_.end() || found->second.entry.segment != base) return {entry.segment};
+  const Entry& before = found->second.entry;
+  entry.hits = before.hits;
+  entry.saved_s = before.saved_s;
+  entry.decode_s += before.decode_s;
+  std::vector<SegmentId> dropped = {Drop(found)};
+  if (entry.bytes > limits_.bytes) {
+    dropped.push_back(entry.segment);
+    return dropped;
+  }
+  const Rank rank = NextRank(entry);
   Add(key, std::move(entry), rank);
-  return Evict();
+  Evict(&dropped);
+  return dropped;
 }
 
 // Whether there is room for so many bytes once all that ranks lower has gone.
@@ -80,14 +123,12 @@ void Cache::Add(const EntryKey& key, Entry entry, const Rank& rank) {
   ranks_.emplace(rank, added);
 }
 
-std::vector<SegmentId> Cache::Evict() {
-  std::vector<SegmentId> dropped;
+void Cache::Evict(std::vector<SegmentId>* dropped) {
   while (bytes_ > limits_.bytes || entries_.size() > limits_.entries) {
     const auto least = ranks_.begin();
     inflation_ = std::max(inflation_, least->first.first);
-    dropped.push_back(Drop(least->second));
+    dropped->push_back(Drop(least->second));
   }
-  return dropped;
 }
 
 SegmentId Cache::Drop(Entries::iterator entry) {
@@ -106,7 +147,9 @@ SegmentId Cache::Drop(Entries::iterator entry) {
 std::vector<SegmentId> Cache::Resize(const Limits& limits) {
   limits_ = limits;
   footers_.Resize(limits.footer_bytes);
-  return Evict();
+  std::vector<SegmentId> dropped;
+  Evict(&dropped);
+  return dropped;
 }
 
 std::vector<SegmentId> Cache::Clear() {

@@ -79,9 +79,19 @@ class Cache {
   void Use(const EntryKey& key);
 
   /// Keeps an entry if all that must go for it is worth less; where the key has an entry already,
-  /// that one stays. The segments to be freed, each once: of entries that went, or the new entry's
-  /// if it isn't kept. An entry above the whole budget never is.
+  /// that one stays, unless its values are gone. The segments to be freed, each once: of entries
+  /// that went, or the new entry's if it isn't kept. One above the whole budget never is, nor one
+  /// whose values aren't here.
   [[nodiscard]] std::vector<SegmentId> Insert(const EntryKey& key, Entry entry);
+
+  /// A later version of values, grown from those in `base`, takes their place, so that all entries
+  /// that name the key have it; what it cost is added to what they did. Nothing else may: if the
+  /// key has another version or none, the new one isn't kept. If it has become too large, the key
+  /// has none any more. The segments to be freed as those of Insert.
+  [[nodiscard]] std::vector<SegmentId> Replace(const EntryKey& key, SegmentId base, Entry entry);
+
+  /// More was decoded that is of no use without this entry.
+  void Charge(const EntryKey& key, double decode_s);
 
   /// Other limits from now on. The segments of what no longer fits.
   [[nodiscard]] std::vector<SegmentId> Resize(const Limits& limits);
@@ -138,11 +148,14 @@ class Cache {
   using Files = std::map<FileIdentity, File>;
 
   std::optional<Key> KeyOf(const EntryKey& key) const;
+  Entries::iterator FindStored(const EntryKey& key);
+  bool HasValues(const Entry& entry) const;
   Rank NextRank(const Entry& entry);
+  void RankAnew(Entries::iterator entry);
   bool IsWorthIt(const Rank& rank, int64_t bytes) const;
   void Add(const EntryKey& key, Entry entry, const Rank& rank);
   SegmentId Drop(Entries::iterator entry);
-  std::vector<SegmentId> Evict();
+  void Evict(std::vector<SegmentId>* dropped);
 
   Limits limits_;
   Footers footers_;

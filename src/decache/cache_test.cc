@@ -60,6 +60,76 @@ TEST(Cache, TheFirstEntryOfAKeyStays) {
   EXPECT_EQ(cache.bytes(), 60);
 }
 
+Entry IndicesOf(const EntryKey& values, SegmentId segment, int64_t bytes, double decode_s) {
+  Entry entry = Of(segment, bytes, decode_s);
+  entry.values = std::make_shared<const EntryKey>(values);
+  return entry;
+}
+
+TEST(Cache, ALaterVersionTakesThePlaceOfValues) {
+  Cache cache({.bytes = 100, .entries = 10});
+  EXPECT_EQ(cache.Insert(Column("values"), Of(1, 20, 2)), Segments{});
+  cache.Use(Column("values"));
+  EXPECT_EQ(cache.Replace(Column("values"), 1, Of(2, 30, 3)), Segments{1});
+  const Entry& entry = *cache.Find(Column("values"));
+  EXPECT_EQ(entry.segment, 2);
+  EXPECT_EQ(entry.hits, 1);
+  EXPECT_EQ(entry.saved_s, 2);
+  EXPECT_EQ(entry.decode_s, 5);
+  EXPECT_EQ(cache.bytes(), 30);
+  EXPECT_EQ(cache.num_entries(), 1);
+}
+
+TEST(Cache, OnlyTheVersionThatWasExtendedIsReplaced) {
+  Cache cache({.bytes = 100, .entries = 10});
+  EXPECT_EQ(cache.Replace(Column("values"), 1, Of(2, 30, 3)), Segments{2});
+  EXPECT_EQ(cache.Insert(Column("values"), Of(1, 20, 2)), Segments{});
+  EXPECT_EQ(cache.Replace(Column("values"), 1, Of(3, 30, 3)), Segments{1});
+  EXPECT_EQ(cache.Replace(Column("values"), 1, Of(4, 30, 3)), Segments{4});
+  EXPECT_EQ(cache.Find(Column("values"))->segment, 3);
+}
+
+// Else the old one would serve entries that were made since.
+TEST(Cache, AVersionThatIsTooLargeLeavesNone) {
+  Cache cache({.bytes = 100, .entries = 10});
+  EXPECT_EQ(cache.Insert(Column("a"), Of(1, 50, 2)), Segments{});
+  EXPECT_EQ(cache.Insert(Column("values"), Of(2, 20, 2)), Segments{});
+  EXPECT_EQ(cache.Replace(Column("values"), 2, Of(3, 101, 3)), (Segments{2, 3}));
+  EXPECT_EQ(cache.Find(Column("values")), nullptr);
+  EXPECT_NE(cache.Find(Column("a")), nullptr);
+}
+
+TEST(Cache, AVersionThatIsWorthLittleGoesAtOnce) {
+  Cache cache({.bytes = 100, .entries = 10});
+  EXPECT_EQ(cache.Insert(Column("a"), Of(1, 80, 100)), Segments{});
+  EXPECT_EQ(cache.Insert(Column("values"), Of(2, 20, 1)), Segments{});
+  EXPECT_EQ(cache.Replace(Column("values"), 2, Of(3, 30, 1)), (Segments{2, 3}));
+  EXPECT_EQ(cache.bytes(), 80);
+}
+
+TEST(Cache, WhatReliesOnAnEntryMakesItDearer) {
+  Cache cache({.bytes = 100, .entries = 10});
+  EXPECT_EQ(cache.Insert(Column("values"), Of(1, 50, 1)), Segments{});
+  EXPECT_EQ(cache.Insert(Column("b"), Of(2, 50, 2)), Segments{});
+  cache.Charge(Column("values"), 4);
+  cache.Charge(Column("nothing"), 4);
+  EXPECT_EQ(cache.Find(Column("values"))->decode_s, 5);
+  EXPECT_EQ(cache.Insert(Column("c"), Of(3, 50, 3)), Segments{2});
+}
+
+TEST(Cache, IndicesWithoutTheirValuesAreInNobodysWay) {
+  Cache cache({.bytes = 100, .entries = 10});
+  const EntryKey old = Column("old values"), values = Column("values");
+  EXPECT_EQ(cache.Insert(Column("a"), IndicesOf(old, 1, 20, 1)), Segments{1});
+  EXPECT_EQ(cache.Insert(old, Of(2, 60, 1)), Segments{});
+  EXPECT_EQ(cache.Insert(Column("a"), IndicesOf(old, 3, 20, 8)), Segments{});
+  EXPECT_EQ(cache.Insert(values, Of(4, 50, 9)), Segments{2});
+  EXPECT_EQ(cache.Insert(Column("a"), IndicesOf(values, 5, 20, 8)), Segments{3});
+  EXPECT_EQ(cache.Insert(Column("a"), IndicesOf(values, 6, 20, 8)), Segments{6}) << "it has them";
+  EXPECT_EQ(cache.Find(Column("a"))->segment, 5);
+  EXPECT_EQ(cache.bytes(), 70);
+}
+
 TEST(Cache, WhatCostLeastPerByteGoes) {
   Cache cache({.bytes = 100, .entries = 10});
   EXPECT_EQ(cache.Insert(Column("dear"), Of(1, 50, 5)), Segments{});
@@ -222,15 +292,49 @@ class Model {
     }
   }
   Segments Insert(const EntryKey& key, const Entry& entry) {
-    if (Find(key) != nullptr || entry.bytes > limits_.bytes) return {entry.segment};
+    Segments gone;
+    if (const Entry* known = Find(key)) {
+      if (HasValues(*known)) return {entry.segment};
+      gone.push_back(known->segment);
+      std::erase_if(kept_, [&](const Kept& kept) { return kept.key == key; });
+    }
+    const auto gone_and = [&](Segments more) {
+      more.insert(more.end(), gone.begin(), gone.end());
+      return more;
+    };
+    if (entry.bytes > limits_.bytes || !HasValues(entry)) return gone_and({entry.segment});
     const std::vector<Kept> before = kept_;
     kept_.push_back({key, entry, H(entry), now_++});
     const double l_before = l_;
     const Segments dropped = Evict();
-    if (std::ranges::find(dropped, entry.segment) == dropped.end()) return dropped;
+    if (std::ranges::find(dropped, entry.segment) == dropped.end()) return gone_and(dropped);
     kept_ = before;
     l_ = l_before + Value(entry);
+    return gone_and({entry.segment});
+  }
+  Segments Replace(const EntryKey& key, SegmentId base, Entry entry) {
+    for (Kept& kept : kept_) {
+      if (kept.key != key || kept.entry.segment != base) continue;
+      entry.hits = kept.entry.hits;
+      entry.decode_s += kept.entry.decode_s;
+      if (entry.bytes > limits_.bytes) {
+        std::erase_if(kept_, [&](const Kept& other) { return other.key == key; });
+        return {base, entry.segment};
+      }
+      kept = {key, entry, H(entry), now_++};
+      Segments dropped = Evict();
+      dropped.push_back(base);
+      return dropped;
+    }
     return {entry.segment};
+  }
+  void Charge(const EntryKey& key, double decode_s) {
+    for (Kept& kept : kept_) {
+      if (kept.key != key) continue;
+      kept.entry.decode_s += decode_s;
+      kept.h = H(kept.entry);
+      kept.used_at = now_++;
+    }
   }
   Segments Resize(Cache::Limits limits) {
     limits_ = limits;
@@ -248,6 +352,7 @@ class Model {
   size_t size() const { return kept_.size(); }
 
  private:
+  bool HasValues(const Entry& entry) { return !entry.values || Find(*entry.values) != nullptr; }
   static double Value(const Entry& entry) {
     return std::min(static_cast<double>(entry.hits + 1), 8.0) * entry.decode_s /
            static_cast<double>(entry.bytes);
@@ -288,6 +393,11 @@ class CacheProperty : public ::testing::TestWithParam<uint64_t> {
             .first_group = static_cast<int>(Between(0, 3)),
             .column = std::string(1, "abc"[Between(0, 2)])};
   }
+  Entry AnyEntry(SegmentId segment) {
+    const auto decode_s = static_cast<double>(Between(0, 8));
+    if (Between(0, 2) > 0) return Of(segment, Between(1, 120), decode_s);
+    return IndicesOf(AnyKey(), segment, Between(1, 120), decode_s);
+  }
   Cache::Limits AnyLimits() {
     return {.bytes = Between(0, 400), .entries = static_cast<size_t>(Between(0, 20))};
   }
@@ -311,10 +421,22 @@ TEST_P(CacheProperty, DecidesAsTheFormulaSays) {
     const int64_t what = Between(0, 99);
     Segments dropped, expected;
     if (what < 50) {
-      const Entry entry = Of(next, Between(1, 120), static_cast<double>(Between(0, 8)));
+      const Entry entry = AnyEntry(next);
       live_.insert(next++);
       dropped = cache.Insert(key, entry);
       expected = model.Insert(key, entry);
+    } else if (what < 65) {
+      const Entry entry = AnyEntry(next);
+      live_.insert(next++);
+      // Mostly the one that is there.
+      const Entry* known = Between(0, 4) > 0 ? cache.Find(key) : nullptr;
+      const SegmentId base = known ? known->segment : static_cast<SegmentId>(Between(1, 9));
+      dropped = cache.Replace(key, base, entry);
+      expected = model.Replace(key, base, entry);
+    } else if (what < 70) {
+      const auto decode_s = static_cast<double>(Between(0, 8));
+      cache.Charge(key, decode_s);
+      model.Charge(key, decode_s);
     } else if (what < 95) {
       cache.Use(key);
       model.Use(key);
@@ -343,6 +465,7 @@ TEST_P(CacheProperty, DecidesAsTheFormulaSays) {
       ASSERT_NE(same, nullptr);
       EXPECT_EQ(same->segment, listed.entry.segment);
       EXPECT_EQ(same->hits, listed.entry.hits);
+      EXPECT_EQ(same->decode_s, listed.entry.decode_s);
     }
     ASSERT_EQ(listed_segments, live_) << "step " << step;
     ASSERT_EQ(cache.bytes(), bytes);

@@ -127,7 +127,7 @@ Status LivePerformer::Launch(TaskId task, Attempt& attempt, ActiveRun& active, c
   ARROW_ASSIGN_OR_RAISE(attempt.pool, zygotes_.For(active.zygote));
   ARROW_ASSIGN_OR_RAISE(TaskMessage message,
                         MessageFor(*active.run, task.index, store_, attempt.inputs));
-  if (scan != nullptr) scan->Describe(message.body);
+  if (scan != nullptr) ARROW_RETURN_NOT_OK(scan->Describe(message));
   base::UniqueFd broker;
   if (attempt.has_table && scan == nullptr) {
     ARROW_ASSIGN_OR_RAISE(attempt.grant, active.backend->MakeGrant());

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <set>
 
+#include "engine/task_message.h"
+
 namespace zerrow::engine {
 
 using nlohmann::json;
@@ -98,9 +100,11 @@ bool Scan::TakeFromCache(decache::Cache& cache, const shm::SegmentStore& store) 
   blocks_.clear();
   blocks_of_read_.clear();
   had_.clear();
+  bases_.clear();
   if (!use_cache_) return false;
   const bool known = KnowBlocks(cache);
   TakePieces(cache, store);
+  FindBases();
   if (!known) return false;
   return std::ranges::all_of(NeededPieces(),
                              [&](const PieceKey& piece) { return Find(piece) != nullptr; });
@@ -217,7 +221,8 @@ decache::Columns Scan::Columns() const {
   return columns;
 }
 
-void Scan::Describe(json& task) const {
+arrow::Status Scan::Describe(TaskMessage& message) const {
+  json& task = message.body;
   json& files = task["files"] = json::array();
   for (const IdentifiedFile& file : files_) {
     const decache::FileIdentity& identity = file.identity;
@@ -243,6 +248,7 @@ void Scan::Describe(json& task) const {
     have.push_back({file, first_group, column.name, column.dictionary});
   }
   task["table"] = source_.table;
+  return DescribeBases(message);
 }
 
 // What filters were tried on has been decoded as well, though no read may need it.
@@ -279,7 +285,14 @@ void Scan::LearnKept(Learned& learned) const {
   }
 }
 
-Scan::Learned Scan::Learn() const {
+// Blocks of several files, or of one that is still written to, aren't.
+bool Scan::IsKept(const PieceKey& key) const {
+  if (key.first >= blocks_.size()) return false;
+  const std::optional<size_t>& file = blocks_[key.first].file;
+  return file && files_[*file].lasting;
+}
+
+Scan::Learned Scan::Learn(const decache::Cache& cache) const {
   Learned learned;
   if (!use_cache_) return learned;
   for (size_t file = 0; file < files_.size(); ++file) {
@@ -295,29 +308,24 @@ Scan::Learned Scan::Learn() const {
     if (piece.values_key) used.insert(*piece.values_key);
   }
   learned.used.assign(used.begin(), used.end());
-  std::set<decache::EntryKey> values;
+  const auto values_keys = LearnValues(cache, learned);
   for (const auto& [key, piece] : decoded_) {
-    if (key.first >= blocks_.size()) continue;
-    const Block& block = blocks_[key.first];
-    if (!block.file || !files_[*block.file].lasting) continue;
-    if (piece.values_key && values.insert(*piece.values_key).second) {
-      LearnPiece(*piece.values_key, *piece.values, 1, learned);
-    }
-    LearnPiece(KeyOfPiece(key), piece, block.rows.groups, learned);
+    if (!IsKept(key)) continue;
+    Decoded& decoded = learned.entries.emplace_back(
+        EntryOf(KeyOfPiece(key), piece, blocks_[key.first].rows.groups));
+    if (piece.values) decoded.entry.values = values_keys.at(key.second.name);
   }
   return learned;
 }
 
-void Scan::LearnPiece(const decache::EntryKey& key, const Piece& piece, int groups,
-                      Learned& learned) const {
+Scan::Decoded Scan::EntryOf(decache::EntryKey key, const Piece& piece, int groups) {
   decache::Entry entry;
   entry.piece = piece.column;
-  entry.values = piece.values_key;
   entry.segment = piece.segment->id();
   entry.groups = groups;
   entry.bytes = std::max<int64_t>(piece.segment->size_bytes(), 1);
   entry.decode_s = piece.decode_s;
-  learned.entries.push_back({key, std::move(entry), piece.segment});
+  return {std::move(key), std::move(entry), piece.segment};
 }
 
 }  // namespace zerrow::engine

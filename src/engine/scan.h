@@ -3,8 +3,9 @@
 //
 // A source's rows come in blocks (row groups that are decoded together), its columns in pieces: a
 // column of a block, in a segment of its own. A table joins pieces without touching their bytes.
-// Texts may be had as dictionaries, too: then a piece has indices, and all that one worker decodes
-// of a column has one piece with the values.
+// Texts may be had as dictionaries, too: then a piece has indices, and the values are a piece of
+// their own, one for the whole column. What a worker decodes besides extends the values that the
+// cache has: a later version begins with all earlier ones, so that it serves their indices as well.
 // Plain state; whoever works on it does so alone. What the worker says is untrusted and checked
 // here.
 #pragma once
@@ -34,8 +35,12 @@
 
 namespace zerrow::engine {
 
+struct TaskMessage;
+
 class Scan {
  public:
+  /// Of values of a dictionary; entries of their indices share it.
+  using ValuesKey = std::shared_ptr<const decache::EntryKey>;
   /// How a column is decoded.
   struct Column {
     std::string name;
@@ -52,7 +57,7 @@ class Scan {
     bool hit = false;  // the cache had it
     // Of indices.
     std::shared_ptr<const Piece> values;
-    std::shared_ptr<const decache::EntryKey> values_key;
+    ValuesKey values_key;  // if the cache had them
   };
   /// Of which blocks of a file a filter may keep rows.
   struct KeptBlocks {
@@ -65,6 +70,7 @@ class Scan {
     decache::EntryKey key;
     decache::Entry entry;
     std::shared_ptr<const shm::Segment> segment;
+    std::optional<SegmentId> grown_from = std::nullopt;  // values that it takes the place of
   };
   /// What the cache should keep: of files that last.
   struct Learned {
@@ -72,6 +78,7 @@ class Scan {
     std::vector<KeptBlocks> kept;
     std::vector<Decoded> entries;
     std::vector<decache::EntryKey> used;
+    std::vector<std::pair<decache::EntryKey, double>> charged;  // values by what relies on them now
   };
 
   Scan(SourceDescription source, std::vector<SourceRead> reads, bool use_cache);
@@ -85,8 +92,8 @@ class Scan {
   bool TakeFromCache(decache::Cache& cache, const shm::SegmentStore& store);
   /// What a worker decodes of which files, as far as nobody has it.
   decache::Columns Columns() const;
-  /// Adds to a worker's task what it is to read.
-  void Describe(nlohmann::json& task) const;
+  /// Adds to a worker's task what it is to read, and which values it may extend. IOError.
+  arrow::Status Describe(TaskMessage& task) const;
 
   /// The worker has decoded columns: "decoded" of docs/formats/worker_protocol.md.
   /// SerializationError: it is malformed or what it sent is no sealed column; IOError.
@@ -99,14 +106,20 @@ class Scan {
   arrow::Result<Publication> Assemble(shm::SegmentIds& ids, const base::TaskThread& reaper) const;
   /// What the worker has sent so far; from any thread.
   int64_t decoded_bytes() const { return decoded_bytes_; }
-  /// For the cache, once all is there.
-  Learned Learn() const;
+  /// For the cache as it is now, once all is there.
+  Learned Learn(const decache::Cache& cache) const;
 
  private:
   struct Block {
     std::optional<size_t> file;  // nullopt: of several, which no cache keeps
     int position = 0;            // among the file's
     decache::Block rows;
+  };
+  // A column's values, which the cache has for so many rows.
+  struct Base {
+    std::shared_ptr<const Piece> values;
+    ValuesKey key;
+    int64_t rows = 0;
   };
   using PieceKey = std::pair<size_t, Column>;       // block, column
   using HaveKey = std::tuple<size_t, int, Column>;  // file, first row group, column
@@ -124,12 +137,17 @@ class Scan {
   bool KnowKept(decache::Cache& cache, const SourceRead& read);
   void TakePieces(const decache::Cache& cache, const shm::SegmentStore& store);
   void TakePiece(const HaveKey& key, const decache::Cache& cache, const shm::SegmentStore& store);
+  void FindBases();
+  arrow::Status DescribeBases(TaskMessage& task) const;
   std::vector<PieceKey> NeededPieces() const;
   const Piece* Find(const PieceKey& key) const;
   arrow::Status TakeFiles(const nlohmann::json& answer);
   arrow::Status TakeBlocks(const nlohmann::json& answer);
   arrow::Status TakeReads(const nlohmann::json& answer);
   arrow::Status TakeValues();
+  arrow::Status Extend(const std::string& column, const std::shared_ptr<const Piece>& values);
+  bool IsKept(const PieceKey& key) const;
+  std::map<std::string, ValuesKey> LearnValues(const decache::Cache& cache, Learned& learned) const;
   arrow::Result<std::shared_ptr<arrow::Schema>> SchemaOf(const std::vector<Column>& columns) const;
   arrow::Result<std::shared_ptr<const PublishedTable>> AssembleRead(size_t read,
                                                                     shm::SegmentIds& ids,
@@ -137,8 +155,7 @@ class Scan {
                                                                     Publication& publication) const;
   CacheUse CountUse() const;
   void LearnKept(Learned& learned) const;
-  void LearnPiece(const decache::EntryKey& key, const Piece& piece, int groups,
-                  Learned& learned) const;
+  static Decoded EntryOf(decache::EntryKey key, const Piece& piece, int groups);
 
   const SourceDescription source_;
   const std::vector<SourceRead> reads_;
@@ -151,8 +168,9 @@ class Scan {
   std::vector<Block> blocks_;                        // once they are known
   std::vector<std::vector<size_t>> blocks_of_read_;  // by read; ascending
   std::map<HaveKey, Piece> had_;                     // by the cache
+  std::map<std::string, Base> bases_;                // by column; a worker extends them
   std::map<PieceKey, Piece> decoded_;                // by the worker
-  std::map<std::string, Piece> decoded_values_;      // by column
+  std::map<std::string, std::shared_ptr<const Piece>> decoded_values_;  // by column
   std::atomic<int64_t> decoded_bytes_{0};
 };
 

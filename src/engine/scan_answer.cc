@@ -134,7 +134,7 @@ Status Scan::TakeDecoded(base::Message decoded, shm::SegmentIds& ids,
     piece.decode_s = std::max(NumberOr(entry, "decode_s", 0), 0.0);
     const std::string name = Text(entry, "column");
     if (is_values) {
-      decoded_values_[name] = std::move(piece);
+      decoded_values_[name] = std::make_shared<const Piece>(std::move(piece));
     } else {
       const Column column = {name, IsTrue(entry, "dictionary")};
       decoded_[{static_cast<size_t>(block), column}] = std::move(piece);
@@ -159,35 +159,6 @@ Status Scan::TakeAnswer(const json& answer) {
       return Status::SerializationError("its worker decoded ", piece->column->rows(),
                                         " rows of column ", name, " where there are ", rows);
     }
-  }
-  return Status::OK();
-}
-
-// All indices that the worker sent of a column are into the same values. A cache keeps these under
-// the first file that lasts, among others of other workers.
-Status Scan::TakeValues() {
-  std::map<std::string, std::pair<std::shared_ptr<Piece>, std::shared_ptr<decache::EntryKey>>> all;
-  for (auto& [name, piece] : decoded_values_) {
-    all[name].first = std::make_shared<Piece>(std::move(piece));
-  }
-  decoded_values_.clear();
-  for (auto& [key, piece] : decoded_) {
-    const auto& [block, column] = key;
-    if (!column.dictionary) continue;
-    const auto found = all.find(column.name);
-    if (found == all.end() || block >= blocks_.size()) {
-      return Status::SerializationError("its worker sent no values of column ", column.name);
-    }
-    auto& [values, values_key] = found->second;
-    piece.values = values;
-    // Without them all indices are of no use.
-    values->decode_s += piece.decode_s;
-    if (!blocks_[block].file || !files_[*blocks_[block].file].lasting) continue;
-    if (!values_key) {
-      values_key = std::make_shared<decache::EntryKey>(KeyOfPiece(key));
-      values_key->options += " of " + std::to_string(values->segment->id());
-    }
-    piece.values_key = values_key;
   }
   return Status::OK();
 }

@@ -124,7 +124,7 @@ void Scans::Conclude(TaskId task, arrow::Result<Publication> published) {
   }
   // Some may have been dropped meanwhile.
   for (const auto& segment : published->segments) Store(segment);
-  const std::vector<SegmentId> dropped = Keep(active->scan->Learn());
+  const std::vector<SegmentId> dropped = Keep(active->scan->Learn(cache_));
   active->handlers.on_table(std::move(published->table));
   // Only now, as the table may have some of them.
   Forget(dropped);
@@ -143,9 +143,11 @@ std::vector<SegmentId> Scans::Keep(Scan::Learned learned) {
     cache_.InsertKept(file, filter, std::move(blocks));
   }
   for (const decache::EntryKey& key : learned.used) cache_.Use(key);
-  for (auto& [key, entry, segment] : learned.entries) {
+  for (const auto& [key, decode_s] : learned.charged) cache_.Charge(key, decode_s);
+  for (auto& [key, entry, segment, grown_from] : learned.entries) {
     const resource::SegmentBytes bytes = {entry.segment, entry.bytes};
-    std::vector<SegmentId> dropped = cache_.Insert(key, std::move(entry));
+    std::vector<SegmentId> dropped = grown_from ? cache_.Replace(key, *grown_from, std::move(entry))
+                                                : cache_.Insert(key, std::move(entry));
     const auto itself = std::ranges::find(dropped, bytes.id);
     if (itself == dropped.end()) {
       Store(segment);
