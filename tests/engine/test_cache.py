@@ -284,7 +284,40 @@ def test_a_decoding_worker_that_is_killed_takes_nobody_along(resident, project):
     assert cache_of(run(resident, project, "whole"))["misses"] == 0
 
 
-def workers_of(resident):
+def test_killed_while_it_extends_a_dictionary(resident, project):
+    """Others' texts stay what they were, and the next worker extends them."""
+    (project / "zerrow_project.yml").write_text("name: cached\nsources: {t: t}\n")
+    (project / "counted.sql").write_text("SELECT s, count(*) AS c FROM t GROUP BY s ORDER BY s")
+    (project / "models.py").write_text(
+        "import pyarrow as pa, zerrow\n"
+        "@zerrow.model()\n"
+        "def dictionaries(t=zerrow.Model('t', dictionary='auto')):\n"
+        "    places = {c.dictionary.buffers()[2].address for c in t['s'].chunks}\n"
+        "    return pa.table({'n': [len(places)], 'values': [len(t['s'].chunk(0).dictionary)]})\n"
+    )
+    folder = project / "t"
+    folder.mkdir()
+    pq.write_table(pa.table({"s": ["a", "b"] * 1000}), folder / "0.parquet")
+    settled(folder)
+    assert run(resident, project)["rows"]["counted"] == [["a", "1000"], ["b", "1000"]]
+    large = pa.table({"s": ["c", "b"] * 4_000_000})
+    pq.write_table(large, folder / "1.parquet", row_group_size=GROUP_ROWS)
+    settled(folder)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run, resident, project, code=None)
+        deadline = time.monotonic() + 60
+        while not (workers := workers_of(resident, "t/1.parquet")):
+            assert time.monotonic() < deadline
+            assert not running.done()
+        os.kill(workers[0], signal.SIGKILL)
+        assert running.result()["status"] == "failed"
+    report = run(resident, project)
+    expected = [["a", "1000"], ["b", "4001000"], ["c", "4000000"]]
+    assert report["rows"] == {"counted": expected, "dictionaries": [["1", "3"]]}
+    assert cache_of(report)["hits"] == 1
+
+
+def workers_of(resident, file="project/t.parquet"):
     """Processes that decode: they have the file open."""
     found = []
     for fds in Path("/proc").glob("[0-9]*/fd"):
@@ -293,7 +326,7 @@ def workers_of(resident):
             ours = str(resident.folder).encode() in (fds.parent / "environ").read_bytes()
         except OSError:
             continue
-        reads = any(name.endswith("project/t.parquet") for name in names)
+        reads = any(name.endswith(file) for name in names)
         if ours and reads and (fds.parent / "comm").read_text().strip() != "zerrow":
             found.append(int(fds.parent.name))
     return found

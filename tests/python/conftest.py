@@ -98,14 +98,14 @@ def project(tmp_path, server):
 class Scanned:
     """What a source task has told the engine, and what becomes of it there."""
 
-    def __init__(self, body):
+    def __init__(self, body, fds=()):
         self.reads = body["reads"]
         self.messages = []
         self.entries = {}  # (block, column) -> table of one column
         self.indices = {}  # the same of columns that are decoded as dictionaries
         self.values = {}  # their values, by column
         self.bytes = 0
-        answer = _tasks.run(body, [], self._tell, lambda: None)
+        answer = _tasks.run(body, list(fds), self._tell, lambda: None)
         self.answer = answer.body
         if self.answer["op"] == "failed":
             raise ScanError(self.answer["error"]["message"])
@@ -181,10 +181,11 @@ def identity(path):
     return list(identity_of(found))
 
 
-def scan_files(files, reads=None, *, have=(), **fields):
+def scan_files(files, reads=None, *, have=(), values=None, **fields):
     """Runs a source task; a file is a path or an entry of the task.
 
-    A read is (columns, filter) or (columns, filter, dictionary).
+    A read is (columns, filter) or (columns, filter, dictionary); `values` are those that the engine
+    has of columns.
     """
     entries = [{"path": file} if isinstance(file, str) else file for file in files]
     entries = [{"identity": identity(entry["path"]), **entry} for entry in entries]
@@ -202,9 +203,14 @@ def scan_files(files, reads=None, *, have=(), **fields):
             for columns, condition, *dictionary in reads
         ],
         "have": [[*key[:3], len(key) > 3] for key in have],
+        "inputs": [
+            {"parameter": name, "model": "t", "format": "sipc", "message": i, "rows": len(array)}
+            for i, (name, array) in enumerate((values or {}).items())
+        ],
         **fields,
     }
-    return Scanned(body)
+    fds = [_native.encode(pa.table({name: array})) for name, array in (values or {}).items()]
+    return Scanned(body, fds)
 
 
 @pytest.fixture

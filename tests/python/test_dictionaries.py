@@ -346,3 +346,28 @@ def test_indices_that_the_engine_has(tmp_path, scan, monkeypatch):
     assert found.indices.keys() == {(1, "s"), (2, "s")}
     found = scan([path], [(["s"], None, True)], have=[(0, i, "s", True) for i in range(3)])
     assert (found.indices, found.values) == ({}, {})
+
+
+@pytest.mark.parametrize("type_", [pa.string(), pa.large_binary()])
+def test_values_that_the_engine_has_are_extended(tmp_path, scan, monkeypatch, type_):
+    from zerrow import _scan
+
+    monkeypatch.setattr(_scan, "_BLOCK_ROWS", 100)
+    path = str(tmp_path / "t.parquet")
+    write(path, lambda group: group, type_)
+    first = pa.array(["z", "c", "", "y"], type_)
+    reads = [(["s"], None, True)]
+    found = scan([path], reads, values={"s": first, "gone": first})
+    values = found.values["s"][0].chunk(0)
+    assert values.slice(0, 4).equals(first)
+    assert sorted(values.slice(4).to_pylist()) == pa.array(["a", "b"], type_).to_pylist()
+    assert found.dictionary("s").cast(type_).equals(pq.read_table(path)["s"])
+    # Where there is nothing to add they aren't sent.
+    again = scan([path], reads, values={"s": values})
+    assert again.values == {}
+    texts = [values.take(again.indices[block, "s"][0].chunk(0)) for block in range(3)]
+    assert pa.chunked_array(texts).equals(pq.read_table(path)["s"])
+    some = scan([path], reads, values={"s": values}, have=[(0, i, "s", True) for i in range(3)])
+    assert (some.indices, some.values) == ({}, {})
+    # The same of a column that is decoded as plain texts.
+    assert scan([path], [(["s"], None)], values={"s": first}).values == {}
