@@ -9,6 +9,7 @@
 namespace zerrow::python {
 
 void BindChannel(nanobind::module_& module);
+void BindDictionaries(nanobind::module_& module);
 void BindHandover(nanobind::module_& module);
 void BindOperators(nanobind::module_& module);
 

@@ -14,6 +14,7 @@ NB_MODULE(_native, module) {
   zerrow::python::ThrowNotOk(zerrow::worker::RegisterViewKernels());
   zerrow::python::ThrowNotOk(zerrow::worker::RegisterTextFunctions());
   zerrow::python::BindChannel(module);
+  zerrow::python::BindDictionaries(module);
   zerrow::python::BindHandover(module);
   zerrow::python::BindOperators(module);
 }

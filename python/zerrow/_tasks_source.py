@@ -171,9 +171,10 @@ class Scan(Generic[T]):
                     self._drop(steps[entry.block])
             yield from completed(self._decode, self.plan.rest())
         for name, values in self._values.items():
-            if not values.grown:
+            array = values.grown()
+            if array is None:
                 continue
-            table = pa.table({name: values.array})
+            table = pa.table({name: array})
             yield Entry(None, Column(name, True), table.num_rows, 0.0, self._finish(table))
 
     def _drop(self, step: Step) -> None:
@@ -261,23 +262,18 @@ class _Values:
     """A column's dictionary, which grows by what each block's has besides: indices stay valid."""
 
     def __init__(self, type_: pa.DataType, first: pa.Array | None) -> None:
-        self.array = pa.array([], type_) if first is None else first
+        self._type = pa.dictionary(pa.int32(), type_)
         self._first = first
-        self._lock = threading.Lock()
-
-    @property
-    def grown(self) -> bool:
-        """Whether they are more than those that the engine has, if it has any."""
-        return self._first is None or len(self.array) > len(self._first)
+        self._values = _native.growing_values(pa.array([], type_) if first is None else first)
 
     def indices(self, chunks: Sequence[pa.DictionaryArray]) -> pa.Array:
         """The chunks' rows as indices into these values."""
-        nothing = pa.array([], pa.int32())
-        with self._lock:
-            own = pa.DictionaryArray.from_arrays(nothing, self.array)
-            one, *others = pa.chunked_array([own, *chunks]).unify_dictionaries().chunks
-            self.array = one.dictionary
-        return pa.concat_arrays([chunk.indices for chunk in others] or [nothing])
+        return self._values.indices_of(pa.chunked_array(chunks, self._type))
+
+    def grown(self) -> pa.Array | None:
+        """All in the end; none if they are those that the engine has."""
+        values = self._values.finish()
+        return None if self._first is not None and len(values) == len(self._first) else values
 
 
 class _Outbox:
