@@ -1,4 +1,6 @@
 // Scans whose texts are dictionaries: which columns, and the values that they share.
+#include <arrow/util/key_value_metadata.h>
+
 #include "base/mapping.h"
 #include "engine/task_message.h"
 #include "engine/testing/scan_fixture.h"
@@ -124,7 +126,7 @@ class GrowthTest : public DictionaryTest {
   }
 
   std::shared_ptr<arrow::Table> TableOf(const Scan& scan) {
-    const auto table = Open(Value(scan.Assemble(*store_.ids(), store_.reaper())), 0);
+    auto table = Open(Value(scan.Assemble(*store_.ids(), store_.reaper())), 0);
     EXPECT_TRUE(table->ValidateFull().ok());
     return table;
   }

@@ -1,6 +1,7 @@
 // The dictionaries of a source: which values a worker may extend, and whether it has.
 #include <arrow/array.h>
 #include <arrow/table.h>
+#include <arrow/type_traits.h>
 
 #include <algorithm>
 #include <utility>

@@ -1,4 +1,4 @@
-"""A folder that gets more files: its texts stay in one dictionary, of which only the new is made."""
+"""A folder that gets more files: its texts stay in one dictionary, to which only new ones come."""
 
 import time
 
@@ -125,6 +125,5 @@ def test_without_the_cache_nothing_is_extended(folder):
     folder.add(3)
     run = zerrow.run(folder.path, cache=False)
     assert use_of_cache(run) == (0, 6)
-    # In the order in which the files' blocks happen to be decoded, but one.
     assert folder.check(run) == (1, {5})
     assert folder.check(zerrow.run(folder.path)) == (1, {5})
