@@ -20,6 +20,15 @@ int64_t BytesOf(const std::string& filter, const std::vector<int>& blocks) {
   return kOverheadBytes + static_cast<int64_t>(filter.size() + blocks.size() * sizeof(int));
 }
 
+// The file may be part of sources that widen its columns in different ways.
+bool SaysTheSame(const Footer& one, const Footer& other) {
+  const bool has_schemas = one.schema && other.schema;
+  return one.blocks == other.blocks && one.encoded == other.encoded &&
+         one.size_bytes == other.size_bytes &&
+         (has_schemas ? one.schema->Equals(*other.schema, /*check_metadata=*/true)
+                      : one.schema == other.schema);
+}
+
 }  // namespace
 
 const Footer* Footers::Find(const FileIdentity& file) {
@@ -35,7 +44,13 @@ Footers::File* Footers::Touch(const FileIdentity& file) {
 }
 
 void Footers::Insert(const FileIdentity& file, Footer footer) {
-  if (const auto known = files_.find(file); known != files_.end()) Drop(known);
+  if (const auto known = files_.find(file); known != files_.end()) {
+    if (SaysTheSame(known->second.footer, footer)) {
+      Touch(file);
+      return;
+    }
+    Drop(known);
+  }
   const int64_t bytes = BytesOf(file, footer);
   if (bytes > limit_bytes_) return;
   const auto added = files_.emplace(file, File{.footer = std::move(footer)}).first;

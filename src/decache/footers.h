@@ -46,8 +46,8 @@ class Footers {
   /// The footer, or null. Counts as a use.
   const Footer* Find(const FileIdentity& file);
 
-  /// In place of an earlier one, and of the filters that went with it. A footer above the whole
-  /// limit isn't kept.
+  /// In place of an earlier one that says something else, and of the filters that went with it. A
+  /// footer above the whole limit isn't kept.
   void Insert(const FileIdentity& file, Footer footer);
 
   /// Of which of the file's blocks a filter may keep rows, as indexes into Footer::blocks; null if

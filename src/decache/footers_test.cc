@@ -66,6 +66,21 @@ TEST(Footers, RemembersWhatFiltersKeep) {
   EXPECT_EQ(footers.FindKept(File("f"), "a > 5"), nullptr);
 }
 
+// Each run that reads a file tells its footer.
+TEST(Footers, TheSameFooterLeavesFiltersAlone) {
+  Footers footers(100000);
+  Footer footer = Of(1000);
+  footer.schema = arrow::schema({arrow::field("a", arrow::int32())});
+  footers.Insert(File("f"), footer);
+  footers.InsertKept(File("f"), "a > 1", {0});
+  footer.schema = arrow::schema({arrow::field("a", arrow::int32())});
+  footers.Insert(File("f"), footer);
+  ASSERT_NE(footers.FindKept(File("f"), "a > 1"), nullptr);
+  footer.schema = arrow::schema({arrow::field("a", arrow::int64())});
+  footers.Insert(File("f"), footer);
+  EXPECT_EQ(footers.FindKept(File("f"), "a > 1"), nullptr) << "it is compared otherwise";
+}
+
 TEST(Footers, FiltersAreBoundedToo) {
   Footers footers(1 << 20);
   footers.Insert(File("f"), Of(1000));
