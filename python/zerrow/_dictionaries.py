@@ -39,7 +39,7 @@ def as_chosen(table: pa.Table, choice: str) -> pa.Table:
         return table
     if choice == "never":
         return decoded(table)
-    texts = [field.name for field in table.schema if _is_text(field.type)]
+    texts = [field.name for field in table.schema if is_text(field.type)]
     if texts and len(set(table.column_names)) == table.num_columns:
         table = encode_columns(table, texts)
     fields = [_unmarked(field) for field in table.schema]
@@ -101,7 +101,8 @@ def _unmarked(field: pa.Field) -> pa.Field:
     return field.with_metadata(metadata or None)
 
 
-def _is_text(type_: pa.DataType) -> bool:
+def is_text(type_: pa.DataType) -> bool:
+    """Whether its values are text or bytes, plain."""
     return type_ in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 
 

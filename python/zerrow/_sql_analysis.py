@@ -72,15 +72,18 @@ def analyze(sql: str, engine: str) -> Query:
 
 
 def compared_columns(sql: str, engine: str) -> set[str] | None:
-    """Columns, in lower case, that a query sorts, groups or tells rows apart by; None: perhaps any.
+    """Columns, in lower case, that a query groups or tells rows apart by; None: perhaps any.
 
-    Raises SqlError.
+    Also those that windows and aggregates sort by, but not those of a query's ORDER BY. Raises
+    SqlError.
     """
     tree = _parse(sql, engine)
     if any(tree.find_all(exp.Distinct, exp.SetOperation)):
         return None
     names: set[str] = set()
     for clause in tree.find_all(exp.Order, exp.Group, exp.Window):
+        if isinstance(clause, exp.Order) and isinstance(clause.parent, exp.Query):
+            continue
         if any(literal.is_int for literal in clause.find_all(exp.Literal)):
             return None  # the number of a column
         names.update(column.name.lower() for column in clause.find_all(exp.Column))

@@ -5,10 +5,12 @@ import time
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from pyarrow.types import is_dictionary
 from zerrow._convert import columns_needed
 from zerrow._dictionaries import any_marked, computed, decoded, with_many_values
 from zerrow._duckdb import use_utc
 from zerrow._errors import SqlError
+from zerrow._kept_dictionaries import keep_dictionaries
 from zerrow._tasks import Answer, Task, TaskError
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ _BATCH_ROWS = 65536
 # at 10,000 twice, at 100,000 twelve times as much (bench/dictionary_readers.py, decision 13).
 _FEW_VALUES = 4096
 _ROWS_PER_PARTITION = 1_000_000  # below, threads cost more than they bring
+_NO_LIMIT = str(2**62)
 
 
 def run(task: Task) -> Answer:
@@ -38,8 +41,8 @@ def run(task: Task) -> Answer:
     return task.publish(table, split=True)
 
 
-def datafusion_session(inputs: dict[str, pa.Table]) -> "SessionContext":
-    """An empty session, configured for queries over these inputs."""
+def datafusion_session(inputs: dict[str, pa.Table], *, merge: bool = False) -> "SessionContext":
+    """An empty session, configured for queries over these inputs; `merge`: sort by merging."""
     from datafusion import SessionConfig, SessionContext
 
     rows = sum(table.num_rows for table in inputs.values())
@@ -47,15 +50,25 @@ def datafusion_session(inputs: dict[str, pa.Table]) -> "SessionContext":
     config = SessionConfig().with_batch_size(_BATCH_ROWS).with_target_partitions(partitions)
     # Shuffling both sides of a join by its key copies them: joins cost 2 to 5 times as much CPU.
     config = config.with_repartition_joins(False)
+    if _any_dictionary(inputs) and not merge:
+        # Merging sorted batches appends all their dictionaries, for each batch that it makes. Rows
+        # that are sorted as one keep the dictionary that they have.
+        config = config.set("datafusion.execution.sort_in_place_threshold_bytes", _NO_LIMIT)
+        config = config.with_repartition_sorts(False)
     return SessionContext(config)
+
+
+def _any_dictionary(inputs: dict[str, pa.Table]) -> bool:
+    return any(is_dictionary(type_) for table in inputs.values() for type_ in table.schema.types)
 
 
 def _datafusion(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
     """With dictionaries as they are, unless the query may look at how its columns are stored."""
     if any_marked(inputs) and "arrow_" in sql.lower():
         inputs = {name: decoded(table) for name, table in inputs.items()}
-    inputs = _without_slow_dictionaries(inputs, sql)
-    return computed(inputs, lambda given: _datafusion_result(given, sql))
+    given = _without_slow_dictionaries(inputs, sql)
+    table = computed(given, lambda given: _datafusion_result(given, sql))
+    return keep_dictionaries(table, inputs)
 
 
 def _without_slow_dictionaries(inputs: dict[str, pa.Table], sql: str) -> dict[str, pa.Table]:
@@ -79,9 +92,20 @@ def _without_slow_dictionaries(inputs: dict[str, pa.Table], sql: str) -> dict[st
 
 
 def _datafusion_result(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
+    try:
+        return _query(datafusion_session(inputs), inputs, sql)
+    except Exception as problem:
+        # More than 2 GiB of plain text can't be sorted as one. `computed` decodes dictionaries then
+        # that nobody asked for: merging takes memory for them that grows with the rows' square.
+        too_long = _any_dictionary(inputs) and "overflow" in str(problem).lower()
+        if not too_long or any_marked(inputs):
+            raise
+    return _query(datafusion_session(inputs, merge=True), inputs, sql)
+
+
+def _query(context: "SessionContext", inputs: dict[str, pa.Table], sql: str) -> pa.Table:
     from datafusion import SQLOptions
 
-    context = datafusion_session(inputs)
     for name, table in inputs.items():
         quoted = '"' + name.replace('"', '""') + '"'
         batches = table.to_batches() or [_empty_batch(table.schema)]
