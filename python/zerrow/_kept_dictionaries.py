@@ -29,8 +29,10 @@ def keep_dictionaries(output: pa.Table, inputs: Mapping[str, pa.Table]) -> pa.Ta
         given = _Inputs(inputs)
         for i, field in enumerate(output.schema):
             if _is_rewritten(field.type):
-                kept = _kept(output.column(i), field.name, given)
-                output = output.set_column(i, field, kept)
+                column = output.column(i)
+                kept = _kept(column, field.name, given)
+                if kept is not column:
+                    output = output.set_column(i, field, kept)
     return output
 
 

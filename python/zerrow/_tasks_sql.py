@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 # Output buffers of DataFusion's default of 8192 rows are too small to be shared: at 65536 rows
 # nothing is copied on the way out, and queries took a third less CPU.
 _BATCH_ROWS = 65536
-# Up to so many values sorting by a dictionary takes less CPU than by plain texts:
-# at 10,000 twice, at 100,000 twelve times as much (bench/dictionary_readers.py, decision 13).
+# Up to so many values grouping by a dictionary takes no more CPU than decoding it and grouping by
+# plain texts; at 100,000 twice as much.
 _FEW_VALUES = 4096
 _ROWS_PER_PARTITION = 1_000_000  # below, threads cost more than they bring
 _NO_LIMIT = str(2**62)
@@ -72,7 +72,7 @@ def _datafusion(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
 
 
 def _without_slow_dictionaries(inputs: dict[str, pa.Table], sql: str) -> dict[str, pa.Table]:
-    """Plain texts for large dictionaries that the query sorts or groups by.
+    """Plain texts for large dictionaries that the query groups by.
 
     DataFusion looks at all values of a dictionary for each batch then.
     """
