@@ -8,6 +8,7 @@ dictionaries' values are looked up, and no more of them than there are rows; row
 import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,60 +42,84 @@ def _is_rewritten(type_: pa.DataType) -> bool:
 
 
 def _key(values: pa.Array) -> Key:
-    """What is equal where two arrays are the same memory."""
-    _, *buffers = values.buffers()
+    """What is equal where two arrays of a type are the same memory."""
+    validity, *buffers = values.buffers()
+    if values.null_count:
+        buffers.append(validity)
     addresses = (buffer.address if buffer else 0 for buffer in buffers)
     return (len(values), values.offset, values.null_count, *addresses)
+
+
+@dataclass
+class _Own:
+    """An input's dictionary, and the names of the columns that have it."""
+
+    values: pa.Array
+    names: set[str]
 
 
 class _Inputs:
     """The dictionaries that an output can refer to, and the memory of their indices."""
 
     def __init__(self, tables: Mapping[str, pa.Table]) -> None:
-        self._columns = [
-            (field.name, column)
-            for table in tables.values()
-            for field, column in zip(table.schema, table.columns, strict=True)
-            if _is_rewritten(field.type)
-        ]
-        buffers = (
-            chunk.indices.buffers()[1] for _, column in self._columns for chunk in column.chunks
-        )
-        self._indices = sorted((buffer.address, buffer.size) for buffer in buffers if buffer)
+        self._own: dict[pa.DataType, dict[Key, _Own]] = {}
+        self._indices: list[tuple[int, int]] = []
+        for table in tables.values():
+            for field, column in zip(table.schema, table.columns, strict=True):
+                if _is_rewritten(field.type):
+                    self._add(field.name, column)
+        self._indices.sort()
 
-    def dictionaries(self, name: str, value_type: pa.DataType) -> dict[Key, pa.Array]:
-        """All different ones of these values, first those of columns of the name."""
-        columns = [column for column in self._columns if column[1].type.value_type == value_type]
-        columns.sort(key=lambda column: column[0] != name)
-        dictionaries = (chunk.dictionary for _, column in columns for chunk in column.chunks)
-        return {_key(dictionary): dictionary for dictionary in dictionaries}
+    def _add(self, name: str, column: pa.ChunkedArray) -> None:
+        own = self._own.setdefault(column.type.value_type, {})
+        for chunk in column.chunks:
+            values = chunk.dictionary
+            own.setdefault(_key(values), _Own(values, set())).names.add(name)
+            if buffer := chunk.indices.buffers()[1]:
+                self._indices.append((buffer.address, buffer.address + buffer.size))
 
-    def have(self, indices: pa.Array) -> bool:
+    def has_dictionary(self, values: pa.Array) -> bool:
+        """Whether it is one of them."""
+        return _key(values) in self._own.get(values.type, ())
+
+    def has_indices(self, indices: pa.Array) -> bool:
         """Whether they lie where an input's lie, so that they will be a reference."""
         buffer = indices.buffers()[1]
         if buffer is None:
             return False
         at = bisect_right(self._indices, (buffer.address, sys.maxsize)) - 1
-        return at >= 0 and buffer.address < sum(self._indices[at])
+        return at >= 0 and buffer.address < self._indices[at][1]
+
+    def that_has(self, values: pa.Array, name: str, most: int) -> tuple[pa.Array, pa.Array] | None:
+        """A dictionary of at most so many values that has all of these, and where."""
+        own = self._own.get(values.type, {}).values() if len(values) else ()
+        candidates = [one for one in own if len(one.values) <= most]
+        candidates.sort(key=lambda one: name not in one.names)
+        for candidate in candidates[:_MOST_CANDIDATES]:
+            # Looking for one value costs a tenth of making the table that all are looked up in.
+            if pc.index(candidate.values, values[0]).as_py() >= 0:
+                places = pc.index_in(values, value_set=candidate.values, skip_nulls=True)
+                if not places.null_count:
+                    return candidate.values, places
+        return None
 
 
 def _kept(column: pa.ChunkedArray, name: str, inputs: _Inputs) -> pa.ChunkedArray:
     """The column itself if nothing is gained, or if an array can't hold what it would have to."""
     chunks = column.chunks
-    own = inputs.dictionaries(name, column.type.value_type)
-    foreign = [i for i, chunk in enumerate(chunks) if _key(chunk.dictionary) not in own]
+    foreign = [i for i, chunk in enumerate(chunks) if not inputs.has_dictionary(chunk.dictionary)]
     if not foreign:
         return column
     old = [chunks[i] for i in foreign]
     try:
-        new = _with_one_dictionary(old, list(own.values()))
+        new = _with_one_dictionary(old, name, inputs)
     except pa.ArrowException:
         return column
     text = sum({_key(chunk.dictionary): chunk.dictionary.nbytes for chunk in old}.values())
     if text < sum(
         before.indices.nbytes
         for before, after in zip(old, new, strict=True)
-        if inputs.have(before.indices) and not inputs.have(after.indices)
+        if inputs.has_indices(before.indices) and not inputs.has_indices(after.indices)
     ):
         return column
     for i, chunk in zip(foreign, new, strict=True):
@@ -103,7 +128,7 @@ def _kept(column: pa.ChunkedArray, name: str, inputs: _Inputs) -> pa.ChunkedArra
 
 
 def _with_one_dictionary(
-    chunks: list[pa.DictionaryArray], own: list[pa.Array]
+    chunks: list[pa.DictionaryArray], name: str, inputs: _Inputs
 ) -> list[pa.DictionaryArray]:
     chunks = list(_without_surplus(chunks))
     different = {_key(chunk.dictionary): chunk.dictionary for chunk in chunks}
@@ -111,8 +136,7 @@ def _with_one_dictionary(
     encoded = pa.concat_arrays(list(different.values())).dictionary_encode()
     values, places, index_type = encoded.dictionary, encoded.indices, chunks[0].type.index_type
     most = min(sum(map(len, chunks)), 2 ** (index_type.bit_width - 1))
-    found = _found(values, [dictionary for dictionary in own if len(dictionary) <= most])
-    if found is not None:
+    if found := inputs.that_has(values, name, most):
         values, places = found[0], found[1].take(places)
     elif len(different) == 1:
         return chunks
@@ -142,17 +166,6 @@ def _without_surplus(chunks: list[pa.DictionaryArray]) -> Iterator[pa.Dictionary
         encoded = chunk.dictionary.take(chunk.indices).dictionary_encode()
         indices = encoded.indices.cast(chunk.type.index_type)
         yield pa.DictionaryArray.from_arrays(indices, encoded.dictionary)
-
-
-def _found(values: pa.Array, own: list[pa.Array]) -> tuple[pa.Array, pa.Array] | None:
-    """The dictionary that has all of these values, and where."""
-    for candidate in own[:_MOST_CANDIDATES] if len(values) else ():
-        # Looking for one value costs a tenth of making the table that all are looked up in.
-        if pc.index(candidate, values[0]).as_py() >= 0:
-            places = pc.index_in(values, value_set=candidate, skip_nulls=True)
-            if not places.null_count:
-                return candidate, places
-    return None
 
 
 def _moved(indices: pa.Array, places: pa.Array) -> pa.Array:

@@ -174,6 +174,16 @@ def test_nulls_in_dictionaries_stay_nulls(null_at):
     assert len(one) == 1
 
 
+def test_dictionaries_of_one_memory_and_other_nulls_are_different():
+    values = pa.array(["a", "b", "c"])
+    parts = []
+    for valid in (0b101, 0b110):
+        buffers = [pa.py_buffer(bytes([valid])), *values.buffers()[1:]]
+        other = pa.Array.from_buffers(pa.string(), 3, buffers)
+        parts.append(dictionary(other, [0, 1, 2]))
+    assert len(dictionaries(kept(parts, s=OWN))) == 1
+
+
 def test_a_dictionary_of_more_values_than_rows_is_cut_down():
     foreign = dictionary(pa.array([f"{i % 4}" for i in range(1000)]), [5, 1, 999, 2])
     own = dictionary(pa.array(["0", "1", "2", "3"]), [0])
