@@ -125,13 +125,21 @@ def shared_bytes(output: pa.Table, inputs: dict[str, pa.Table]) -> tuple[int, in
     """Bytes of the output's buffers, and how many of them lie in buffers of the inputs."""
     ranges = sorted(found for table in inputs.values() for found in all_buffers(table))
     starts = [address for address, _ in ranges]
-    total = shared = 0
+    shared, new = [], []
     for address, size in all_buffers(output):
-        total += size
         index = bisect_right(starts, address) - 1
-        if index >= 0 and address + size <= ranges[index][0] + ranges[index][1]:
-            shared += size
-    return total, shared
+        inside = index >= 0 and address + size <= ranges[index][0] + ranges[index][1]
+        (shared if inside else new).append((address, size))
+    return covered(shared) + covered(new), covered(shared)
+
+
+def covered(ranges: list[tuple[int, int]]) -> int:
+    """Bytes that lie in any of these ranges: slices of one buffer overlap."""
+    total = end = 0
+    for address, size in sorted(ranges):
+        total += max(0, address + size - max(address, end))
+        end = max(end, address + size)
+    return total
 
 
 def run_once(data: Path, engine: str, sql: str, texts: str) -> dict[str, Any]:
