@@ -91,3 +91,12 @@ def test_chains_over_dictionaries_give_as_many_rows_and_store_less(bench, varian
     assert arms["copy, plain, no cache"]["referenced_bytes"] == 0
     if variant == "native":
         assert stored["dictionary"] < stored["plain"]
+
+
+def test_sql_operators_store_fewer_bytes_of_dictionaries(bench):
+    words = ("--query", "sort by number", "--query", "top rows", "--query", "case")
+    parts = bench("sql_operators", "--rows", "200000", *words)["parts"]
+    for name, arms in ((name, only(arms)) for name, arms in parts.items()):
+        assert len({arm["rows"] for arm in arms.values()}) == 1
+        stored = {form: arm["new_bytes"] for form, arm in arms.items()}
+        assert 0 < stored["kept"] < 0.7 * min(stored["plain"], stored["DataFusion"]), name

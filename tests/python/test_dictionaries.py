@@ -139,6 +139,22 @@ def test_large_dictionaries_that_a_query_groups_by_are_decoded(plain, monkeypatc
     same(found, _tasks_sql._datafusion({"x": plain}, sql), ordered=False)
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT DISTINCT\nON (n % 3) n, s, own FROM x ORDER BY n % 3, n",
+        "SELECT First_Value(s ORDER BY n), last_value(t ORDER BY n) FROM x GROUP BY n % 3",
+    ],
+)
+def test_queries_that_pick_rows_get_plain_texts(plain, sql):
+    table = marked(plain)
+    given = _tasks_sql._without_slow_dictionaries({"x": table}, sql)["x"]
+    assert given.schema.equals(plain.schema, check_metadata=True)
+    assert given.to_pylist() == plain.to_pylist()
+    found = _tasks_sql._datafusion({"x": table}, sql)
+    same(found, _tasks_sql._datafusion({"x": plain}, sql), ordered=False)
+
+
 def test_errors_are_those_of_plain_texts(plain):
     for sql in (
         "SELECT s + 1 FROM x WHERE s = 'a'",
