@@ -15,6 +15,7 @@ finding unchanged numbers by their content spares besides is the same for all an
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -102,6 +103,16 @@ def by_datafusion_alone(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
     return _tasks_sql._query(_tasks_sql.datafusion_session(inputs, merge=True), inputs, sql)
 
 
+def used(encoded: dict[str, pa.Table], sql: str) -> dict[str, pa.Table]:
+    """The tables and columns that the query names: a worker gets no others."""
+    words = set(re.findall(r"\w+", sql))
+    return {
+        name: table.select([column for column in table.column_names if column in words])
+        for name, table in encoded.items()
+        if name in words
+    }
+
+
 def arms(given: dict[str, pa.Table], sql: str) -> list[lib.Arm]:
     plain = {name: _tasks_sql.decoded(table) for name, table in given.items()}
     ways = {
@@ -143,7 +154,7 @@ def main() -> None:
     given = encoded_tables(options.rows)
     lines, parts = [], {}
     for name in options.query or QUERIES:
-        measured = arms(given, QUERIES[name])
+        measured = arms(used(given, QUERIES[name]), QUERIES[name])
         lib.interleave(measured, options.repeats, options.warmup)
         lines.append(line(name, measured))
         parts[name] = {arm.name: arm.samples for arm in measured}
