@@ -30,6 +30,7 @@ inline std::string Name(ModelStatus status) {
 inline std::string Say(const Decision& decision) {
   const std::string task = Name(decision.task);
   const std::string attempt = "#" + std::to_string(decision.attempt);
+  const std::string segment = " " + std::to_string(decision.segment);
   switch (decision.kind) {
     case Decision::Kind::kStart:
       return "start " + task + attempt;
@@ -40,11 +41,23 @@ inline std::string Say(const Decision& decision) {
     case Decision::Kind::kRelease:
       return "release " + task;
     case Decision::Kind::kFree:
-      return "free " + std::to_string(decision.segment);
+      return "free" + segment;
     case Decision::Kind::kShrink:
-      return "shrink " + std::to_string(decision.segment);
+      return "shrink" + segment;
     case Decision::Kind::kEndRun:
       return "end " + std::to_string(decision.task.run);
+    case Decision::Kind::kFreeze:
+      return "freeze " + task + attempt;
+    case Decision::Kind::kThaw:
+      return "thaw " + task + attempt;
+    case Decision::Kind::kSwapOut:
+      return "swap out" + segment;
+    case Decision::Kind::kUnload:
+      return "unload" + segment;
+    case Decision::Kind::kSwapIn:
+      return "swap in" + segment;
+    case Decision::Kind::kUncache:
+      return "uncache" + segment;
   }
   return "?";
 }

@@ -3,7 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <limits>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
@@ -16,13 +19,39 @@ namespace zerrow::resource {
 /// Seconds on any clock that never goes back.
 using Time = double;
 
+/// What tables and attempts may take, of an engine or a run: `limit_bytes` less a reserve for
+/// writing out, reporting, and what attempts grow between two measurements.
+struct Budget {
+  static constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
+
+  int64_t limit_bytes = kUnlimited;
+  int64_t reserve_bytes = 0;
+
+  bool limited() const { return limit_bytes != kUnlimited; }
+  int64_t capacity() const {
+    if (!limited()) return kUnlimited;
+    return limit_bytes > reserve_bytes ? limit_bytes - reserve_bytes : 0;
+  }
+};
+
+/// What an attempt will probably take; zeros: nothing is known of it.
+struct Expectation {
+  int64_t output_bytes = 0;   // new shared memory of its table
+  int64_t private_bytes = 0;  // at most at once, besides
+  double run_s = 0;
+
+  int64_t peak_bytes() const { return output_bytes + private_bytes; }
+};
+
 /// One thing to do for a run: reading the project, a call of a model, writing a table.
 struct TaskSpec {
   std::vector<size_t> inputs;  // tasks whose tables it reads; all come before it in the run
   std::vector<size_t> after;   // tasks that must have succeeded too; they come before it as well
   std::optional<double> timeout_s;
-  bool has_table = true;  // publishes a table if it succeeds
-  bool kept = false;      // that table outlives the run, in the hands of who asked for it
+  bool has_table = true;      // publishes a table if it succeeds
+  bool kept = false;          // that table outlives the run, in the hands of who asked for it
+  bool deterministic = true;  // run again it makes the same table
+  Expectation expected = {};
 };
 
 /// At most `jobs` of its tasks run at once.
@@ -30,6 +59,7 @@ struct RunAdded {
   RunId run = 0;
   int jobs = 1;
   std::vector<TaskSpec> tasks;
+  Budget budget = {};
 };
 /// More tasks, known only now; their indexes go on where the run's tasks end. Before the end of
 /// the run's last task.
@@ -75,8 +105,36 @@ struct SegmentUncached {
 /// Time has passed.
 struct Tick {};
 
+/// What the attempt has of memory now: its private heap, and what it has been granted for its
+/// output and hasn't published. Zero until it is told, and once the attempt has ended. Publishing
+/// takes what its table's new segments hold off it, until it is measured again.
+struct TaskMeasured {
+  TaskId task;
+  int attempt = 1;
+  int64_t bytes = 0;
+};
+/// The engine's budget is another one from now on, or that of a `run`.
+struct BudgetChanged {
+  std::optional<RunId> run;
+  Budget budget;
+};
+/// An answer to kSwapOut: a copy of the segment is on disk, or isn't.
+struct SegmentSwappedOut {
+  enum class Result { kDone, kDiskFull, kFailed };
+  SegmentId segment = 0;
+  Result result = Result::kDone;
+  double took_s = 0;
+};
+/// An answer to kSwapIn: the segment is in memory again (and on disk), or can't be read.
+struct SegmentSwappedIn {
+  SegmentId segment = 0;
+  bool ok = true;
+  double took_s = 0;
+};
+
 using Event = std::variant<RunAdded, TasksAdded, TaskRunning, TaskPublished, TaskEnded,
-                           RunCancelled, ResultDropped, SegmentCached, SegmentUncached, Tick>;
+                           RunCancelled, ResultDropped, SegmentCached, SegmentUncached, Tick,
+                           TaskMeasured, BudgetChanged, SegmentSwappedOut, SegmentSwappedIn>;
 
 /// Why something was decided, for whoever reads a log or a report.
 enum class Reason {
@@ -85,31 +143,68 @@ enum class Reason {
   kEnded,        // it ended by itself
   kTimeUp,
   kCancelled,
-  kInputFailed,  // what it needs wasn't made
-  kUnread,       // nothing will read it any more
-  kAllEnded,     // of the run
+  kInputFailed,     // what it needs wasn't made
+  kUnread,          // nothing will read it any more
+  kAllEnded,        // of the run
+  kTriedAlone,      // it wouldn't fit as expected, but nothing else can run
+  kAgainAlone,      // it had outgrown what was expected of it, beside others
+  kMadeRoom,        // it had been stopped so that others could go on
+  kRemake,          // its table was dropped, and is needed
+  kMakeRoom,        // for the task `why.beneficiary`
+  kOverLimit,       // more is charged than the limit allows
+  kBelowLimit,      // no longer
+  kCopied,          // what is on disk needn't be in memory
+  kNeeded,          // by the task `why.beneficiary`, which is about to start
+  kTooLarge,        // alone and with its inputs it needs more than the limit allows
+  kInputNotRemade,  // a table that it needs was dropped, and couldn't be made again
+  kInputUnreadable  // a table that it needs was on disk, and can't be read
 };
+/// In words that follow on what was decided, without the figures.
 std::string_view ToString(Reason reason);
+
+/// What a decision about memory was made by. Zeros where they don't matter.
+struct Figures {
+  int64_t bytes = 0;         // that it is about: that go, come back or are had by the attempt
+  int64_t needed_bytes = 0;  // by the beneficiary, its inputs included
+  int64_t others_bytes = 0;  // that others hold and that can't go
+  int64_t limit_bytes = 0;   // of the engine or run whose limit it is
+  bool of_run = false;       // it is the run's
+  std::optional<TaskId> beneficiary;
+
+  friend bool operator==(const Figures&, const Figures&) = default;
+};
 
 struct Decision {
   enum class Kind {
-    kStart,    // run the task; its inputs are published
+    kStart,    // run the task; its inputs are published, and in memory
     kStop,     // kill the task's process; TaskEnded follows once it is gone
     kFinish,   // the task has its final `status`
-    kRelease,  // the task's table is absent from now on
-    kFree,     // nobody holds the `segment`
+    kRelease,  // the task's table is absent from now on, or until it starts again
+    kFree,     // nobody holds the `segment`, in memory or on disk
     kShrink,   // nobody reads of the `segment` but what is `used`
     kEndRun,   // all tasks of the run have finished
+    // Only where there are budgets:
+    kFreeze,   // the task's processes don't go on (its time doesn't count), until kThaw or kStop
+    kThaw,     // they go on
+    kSwapOut,  // copy the `segment` to disk; SegmentSwappedOut follows, unless it is freed
+    kUnload,   // the `segment` is on disk, its memory goes now
+    kSwapIn,   // read the `segment` back; SegmentSwappedIn follows, unless it is freed
+    kUncache,  // the cache is to forget the `segment`; SegmentUncached follows
   };
   Kind kind = Kind::kStart;
   TaskId task;                                 // of kEndRun: only its run
   int attempt = 0;                             // of kStart and kStop: counts from 1
   ModelStatus status = ModelStatus::kSkipped;  // of kFinish
-  SegmentId segment = 0;                       // of kFree and kShrink
+  SegmentId segment = 0;                       // of kFree, kShrink, and those of segments
   std::vector<ByteRange> used = {};            // of kShrink: sorted, disjoint
   Reason reason = Reason::kInputsThere;
+  Figures why = {};
 
   friend bool operator==(const Decision&, const Decision&) = default;
 };
+
+/// The decision's reason in words, figures included: "... to make room for ...". Tasks are named by
+/// `name_of`.
+std::string Explain(const Decision& decision, const std::function<std::string(TaskId)>& name_of);
 
 }  // namespace zerrow::resource

@@ -45,20 +45,58 @@ std::string Holder::ToString() const {
   return what + " of task " + std::to_string(task.index) + " of run " + std::to_string(task.run);
 }
 
+bool Ledger::Segment::cached() const {
+  // The last in their order.
+  return !holders.empty() && holders.rbegin()->first.kind == Holder::Kind::kCache;
+}
+
+SegmentUse Ledger::Segment::use() const {
+  if (!in_memory()) return {};
+  const bool leaving = (place == Place::kWriting && pins == 0) || (uncaching && only_cached());
+  return {bytes, leaving ? bytes : 0};
+}
+
+void Ledger::Count(SegmentId id, const Segment& segment, int sign) {
+  const SegmentUse use = segment.use();
+  const auto add = [&](SegmentUse& sum) {
+    sum.memory_bytes += sign * use.memory_bytes;
+    sum.leaving_bytes += sign * use.leaving_bytes;
+  };
+  add(use_);
+  for (const auto& [run, holds] : segment.runs) {
+    const auto sum = runs_.try_emplace(run).first;
+    add(sum->second);
+    if (sum->second == SegmentUse{}) runs_.erase(sum);
+  }
+  if (segment.place != Place::kMemory && segment.place != Place::kWriting) {
+    disk_bytes_ += sign * segment.bytes;
+  }
+  reading_ += segment.place == Place::kReading ? sign : 0;
+  if (sign < 0) {
+    only_cached_.erase(id);
+  } else if (segment.only_cached() && !segment.uncaching && segment.in_memory()) {
+    only_cached_.insert(id);
+  }
+}
+
 void Ledger::Hold(const Holder& holder, const SegmentBytes& segment) {
   const auto [entry, is_new] = segments_.try_emplace(segment.id);
   if (is_new) {
     entry->second.bytes = entry->second.live_bytes = segment.bytes;
     bytes_ += segment.bytes;
+  } else {
+    Count(segment.id, entry->second, -1);
   }
   const auto [held, is_first] = entry->second.holders.try_emplace(holder, segment.used);
   if (is_first) {
     held_[holder].push_back(segment.id);
+    if (holder.kind != Holder::Kind::kCache) ++entry->second.runs[holder.task.run];
   } else if (segment.used.empty()) {
     held->second.clear();
   } else if (!held->second.empty()) {
     held->second.insert(held->second.end(), segment.used.begin(), segment.used.end());
   }
+  Count(segment.id, entry->second, 1);
 }
 
 std::vector<SegmentId> Ledger::Release(const Holder& holder) {
@@ -66,18 +104,79 @@ std::vector<SegmentId> Ledger::Release(const Holder& holder) {
   const auto held = held_.extract(holder);
   if (held.empty()) return unheld;
   for (const SegmentId id : held.mapped()) {
-    const auto segment = segments_.find(id);
-    segment->second.holders.erase(holder);
-    if (!segment->second.holders.empty()) {
+    const auto entry = segments_.find(id);
+    Segment& segment = entry->second;
+    Count(id, segment, -1);
+    segment.holders.erase(holder);
+    if (holder.kind == Holder::Kind::kCache) {
+      segment.uncaching = false;
+    } else if (--segment.runs[holder.task.run] == 0) {
+      segment.runs.erase(holder.task.run);
+    }
+    if (!segment.holders.empty()) {
+      Count(id, segment, 1);
       released_.insert(id);
       continue;
     }
     released_.erase(id);
-    bytes_ -= segment->second.bytes;
-    segments_.erase(segment);
+    bytes_ -= segment.bytes;
+    segments_.erase(entry);
     unheld.push_back(id);
   }
   return unheld;
+}
+
+void Ledger::ChangePins(const Holder& holder, int by) {
+  for (const SegmentId id : SegmentsOf(holder)) {
+    Segment& segment = segments_.at(id);
+    Count(id, segment, -1);
+    segment.pins += by;
+    Count(id, segment, 1);
+  }
+}
+
+void Ledger::Move(SegmentId id, Place place) {
+  Segment& segment = segments_.at(id);
+  Count(id, segment, -1);
+  segment.place = place;
+  Count(id, segment, 1);
+}
+
+void Ledger::MarkUncaching(SegmentId id) {
+  Segment& segment = segments_.at(id);
+  Count(id, segment, -1);
+  segment.uncaching = true;
+  Count(id, segment, 1);
+}
+
+SegmentUse Ledger::use(RunId run) const {
+  const auto use = runs_.find(run);
+  return use == runs_.end() ? SegmentUse{} : use->second;
+}
+
+Idle Ledger::IdleOf(const Holder& holder) const {
+  Idle idle;
+  for (const SegmentId id : SegmentsOf(holder)) {
+    const Segment& segment = segments_.at(id);
+    const bool there = segment.in_memory() && segment.place != Place::kReading;
+    if (there && segment.pins == 0 && segment.holders.size() == 1) {
+      idle.exclusive_bytes += segment.bytes;
+    }
+    if (!segment.idle()) continue;
+    (segment.place == Place::kCopied ? idle.copied_bytes : idle.unwritten_bytes) += segment.bytes;
+  }
+  return idle;
+}
+
+const std::vector<SegmentId>& Ledger::SegmentsOf(const Holder& holder) const {
+  static const std::vector<SegmentId> none;
+  const auto held = held_.find(holder);
+  return held == held_.end() ? none : held->second;
+}
+
+std::optional<SegmentId> Ledger::OldestOnlyCached() const {
+  if (only_cached_.empty()) return std::nullopt;
+  return *only_cached_.begin();
 }
 
 std::optional<Remainder> Ledger::RemainderOf(SegmentId id, const Segment& segment) {

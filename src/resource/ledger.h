@@ -1,8 +1,9 @@
-// Who holds which segments: each one's bytes are counted once, however many hold it.
+// Who holds which segments, and where they are: each one's bytes are counted once, however many
+// hold it, for the engine and for each run that holds it.
 //
 // Pure: it owns no memory and makes no system calls, so that a simulator and the engine keep the
 // same book. A segment is known while somebody holds it; whoever releases the last hold is told
-// that it can be freed. One thread at a time.
+// that it can be freed. Who has it mapped pins it. All amounts are bytes. One thread at a time.
 #pragma once
 
 #include <compare>
@@ -56,6 +57,30 @@ struct Remainder {
   std::vector<ByteRange> used;  // by any of them: sorted, disjoint
 };
 
+/// Where a segment's bytes are.
+enum class Place {
+  kMemory,
+  kWriting,  // in memory, and a copy on disk is being made
+  kCopied,   // in memory and on disk
+  kReading,  // on disk, and the memory that they are read into is there
+  kDisk,
+};
+
+/// Of all segments, or those that a run holds.
+struct SegmentUse {
+  int64_t memory_bytes = 0;
+  int64_t leaving_bytes = 0;  // of these: about to be on disk only, or to be forgotten by the cache
+
+  friend bool operator==(const SegmentUse&, const SegmentUse&) = default;
+};
+
+/// What could go of the memory of a holder's segments. Nothing that is pinned.
+struct Idle {
+  int64_t unwritten_bytes = 0;  // on disk only, once they are written
+  int64_t copied_bytes = 0;     // at once, as they are on disk already
+  int64_t exclusive_bytes = 0;  // if the holder released, as nobody else holds them
+};
+
 class Ledger {
  public:
   /// `holder` needs the segment. Its bytes count from its first holder on; a later one's are
@@ -67,7 +92,35 @@ class Ledger {
   /// reads a quarter any more, and at least 1 MiB. Each part of a segment is told of once.
   std::vector<Remainder> TakeRemainders();
 
-  /// Of all segments.
+  /// `holder`'s segments are mapped by one more, and can't go. Before it holds others.
+  void Pin(const Holder& holder) { ChangePins(holder, 1); }
+  void Unpin(const Holder& holder) { ChangePins(holder, -1); }
+  /// Of a segment that is known.
+  void Move(SegmentId id, Place place);
+  Place PlaceOf(SegmentId id) const { return segments_.at(id).place; }
+  bool IsPinned(SegmentId id) const { return segments_.at(id).pins > 0; }
+  /// It is in memory, and that could go.
+  bool IsIdle(SegmentId id) const { return segments_.at(id).idle(); }
+  int64_t BytesOf(SegmentId id) const { return segments_.at(id).bytes; }
+  /// It isn't idle any more, as it can't be written.
+  void MarkUnwritable(SegmentId id) { segments_.at(id).unwritable = true; }
+  /// The cache was told to forget it.
+  void MarkUncaching(SegmentId id);
+
+  SegmentUse use() const { return use_; }
+  SegmentUse use(RunId run) const;
+  /// Of the segments that are on disk, in memory or not.
+  int64_t disk_bytes() const { return disk_bytes_; }
+  /// Segments that are being read.
+  int reading() const { return reading_; }
+  Idle IdleOf(const Holder& holder) const;
+  /// Oldest first; none if it holds nothing.
+  const std::vector<SegmentId>& SegmentsOf(const Holder& holder) const;
+  /// The oldest segment that only the cache holds, of those that it wasn't told to forget.
+  std::optional<SegmentId> OldestOnlyCached() const;
+  bool Knows(SegmentId id) const { return segments_.contains(id); }
+
+  /// Of all segments, wherever they are.
   int64_t bytes() const { return bytes_; }
   size_t segment_count() const { return segments_.size(); }
   bool empty() const { return segments_.empty(); }
@@ -81,13 +134,38 @@ class Ledger {
     int64_t bytes = 0;
     int64_t live_bytes = 0;  // less than `bytes` once the rest was told to be unread
     std::map<Holder, std::vector<ByteRange>> holders;  // what they use
+    std::map<RunId, size_t> runs;                      // how many of these each has
+    Place place = Place::kMemory;
+    int pins = 0;
+    bool unwritable = false;
+    bool uncaching = false;
+
+    bool in_memory() const { return place != Place::kDisk; }
+    bool cached() const;
+    /// Its memory could go while somebody holds it.
+    bool idle() const {
+      const bool settled = place == Place::kCopied || (place == Place::kMemory && !unwritable);
+      return settled && pins == 0 && !cached();
+    }
+    bool only_cached() const { return holders.size() == 1 && cached(); }
+    SegmentUse use() const;
   };
+  using SegmentMap = std::map<SegmentId, Segment>;
+
+  void ChangePins(const Holder& holder, int by);
+  /// Adds the segment to all sums, or takes it off: around each change of it.
+  void Count(SegmentId id, const Segment& segment, int sign);
   static std::optional<Remainder> RemainderOf(SegmentId id, const Segment& segment);
 
-  std::map<SegmentId, Segment> segments_;
+  SegmentMap segments_;
   std::map<Holder, std::vector<SegmentId>> held_;
-  std::set<SegmentId> released_;  // by one of their holders, since TakeRemainders
+  std::set<SegmentId> released_;     // by one of their holders, since TakeRemainders
+  std::set<SegmentId> only_cached_;  // and the cache wasn't told to forget them
+  std::map<RunId, SegmentUse> runs_;
+  SegmentUse use_;
   int64_t bytes_ = 0;
+  int64_t disk_bytes_ = 0;
+  int reading_ = 0;
 };
 
 }  // namespace zerrow::resource

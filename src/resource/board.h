@@ -1,0 +1,183 @@
+// The state that the Core's parts share: all runs with their tasks, the ledger, and what memory is
+// charged, committed and leaving.
+//
+// Plain data with the arithmetic on it; who may change what is said where it is done. All amounts
+// are bytes. Pure, one thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <tuple>
+#include <vector>
+
+#include "resource/events.h"
+#include "resource/ledger.h"
+
+namespace zerrow::resource {
+
+/// Whose budget: a run's, or the engine's (nullopt).
+using Scope = std::optional<RunId>;
+
+/// What attempts take.
+struct Charge {
+  int64_t present = 0;    // measured
+  int64_t committed = 0;  // measured, or expected of those that can grow if that is more
+  int64_t leaving = 0;    // measured, of those that are about to end
+
+  friend bool operator==(const Charge&, const Charge&) = default;
+};
+
+/// What is better to start comes first.
+using Rank = std::tuple<int64_t, int, size_t>;
+
+struct Task {
+  // See core.h.
+  enum class State { kWaiting, kReady, kRestoring, kRunning, kStopping, kLeaving, kFinished };
+  /// Beside whom it mustn't run, as it has outgrown what was expected of it.
+  enum class Alone { kNo, kInRun, kInEngine };
+
+  TaskSpec spec;                  // inputs and after: distinct
+  std::vector<size_t> readers;    // of its table
+  std::vector<size_t> followers;  // come after it; readers too
+  State state = State::kWaiting;
+  int attempt = 0;
+  int losses = 0;           // of attempts, without its doing
+  int depth = 0;            // longest way from a task without inputs
+  size_t waiting_for = 0;   // inputs and others that haven't succeeded, or are being made again
+  size_t open_readers = 0;  // that haven't finished
+  bool told = false;        // its end, which isn't told twice
+  bool succeeded = false;   // it has finished, or is leaving, at least once
+  bool resident = false;    // its table
+  int64_t table_bytes = 0;  // only that table's, when it was published
+  Rank rank;                // while ready
+  ModelStatus stop_status = ModelStatus::kTimeout;
+  Reason stop_reason = Reason::kTimeUp;
+  Reason start_reason = Reason::kInputsThere;  // of the next attempt
+  std::optional<Time> deadline;
+  bool pinned = false;  // its inputs' tables: it has them mapped, or is about to
+
+  int64_t measured_bytes = 0;  // of the attempt
+  int64_t peak_bytes = 0;      // that the next or present attempt is expected to need
+  Charge charge;               // as it is in the sums
+  uint64_t order = 0;          // of its attempt's start among all
+  Time began = 0;
+  double run_s = 0;  // until it has published: expected, then measured
+  int passes = 0;    // others that were started though it came first
+  bool frozen = false;
+  std::optional<double> time_left_s;  // until its deadline, while it is frozen
+  Alone alone = Alone::kNo;
+  Alone next_alone = Alone::kNo;            // of a stop: how the next attempt is to run
+  std::optional<int64_t> too_large_beside;  // of a stop: it was alone with others' memory, so much
+  std::optional<int64_t> parked;            // by that; not in `ready` then
+
+  bool repeatable = true;          // deterministic, with all its ancestors
+  bool dropped = false;            // its table; it comes back if it is asked for
+  bool lost = false;               // its table can't come back
+  int rollbacks = 0;               // of its table
+  std::vector<size_t> awaited_by;  // readers that have asked for the table to be made again
+  bool wanted = false;             // it was made again for a reader that hasn't begun yet
+  size_t first_open = 0;           // in `readers`: all before have finished, unless they came back
+  std::optional<double> score;     // among the candidates to be evicted
+
+  bool has_attempt() const {
+    return state == State::kRunning || state == State::kStopping || state == State::kLeaving;
+  }
+  bool has_slot() const {
+    return state == State::kRunning || state == State::kStopping || state == State::kRestoring;
+  }
+};
+
+using Candidates = std::set<std::pair<double, TaskId>>;
+
+struct Run {
+  int jobs = 1;
+  std::vector<Task> tasks;
+  std::set<Rank> ready;
+  size_t unfinished = 0;
+  int running = 0;   // tasks that have a slot
+  int attempts = 0;  // and those that are leaving
+  int ending = 0;    // stopping or leaving
+  int frozen = 0;
+  int alone = 0;        // tasks with a slot beside which none of it may run
+  uint64_t served = 0;  // when it last got a slot; smaller is longer ago
+  bool cancelled = false;
+  bool opened = false;  // a task that makes a table has begun
+  Budget budget;
+  Charge charge;
+  /// Tasks that were too large beside others, by how much those held.
+  std::set<std::pair<int64_t, size_t>> parked;
+  /// Tables in memory, by the score that they had when they were last looked at.
+  Candidates candidates;
+};
+
+class Board {
+ public:
+  Run* FindRun(RunId run);
+  Task* Find(TaskId task);
+  const Task* Find(TaskId task) const;
+  /// Of ids that are known to be there.
+  Task& At(TaskId task) { return runs.at(task.run).tasks[task.index]; }
+  const Task& At(TaskId task) const { return runs.at(task.run).tasks[task.index]; }
+
+  Decision& Decide(Decision::Kind kind, TaskId task, Reason reason);
+  Decision& Decide(Decision::Kind kind, SegmentId segment, TaskId task, Reason reason);
+
+  /// Brings the sums up to date with the task's state and measure: after each change of these.
+  void Recharge(TaskId task);
+
+  const Budget& BudgetOf(Scope scope) const;
+  int64_t Charged(Scope scope) const;
+  int64_t Committed(Scope scope) const;
+  int64_t Leaving(Scope scope) const;
+  /// How much is committed beyond the capacity if `bytes` more are; negative: what is left.
+  int64_t Shortfall(Scope scope, int64_t bytes) const;
+  /// Tasks that have an attempt, or are about to.
+  int Attempts(Scope scope) const { return scope ? runs.at(*scope).attempts : attempts; }
+  int Frozen(Scope scope) const { return scope ? runs.at(*scope).frozen : frozen; }
+  /// Whether memory will become free, or known to be needed or not, without anything being done.
+  bool IsSettling(Scope scope) const;
+  /// The scopes that a run's tasks are in and that have limits.
+  std::vector<Scope> LimitedScopesOf(RunId run) const;
+  bool unlimited() const { return !budget.limited() && limited_runs.empty(); }
+  /// Of a task's inputs, each once.
+  std::vector<SegmentId> InputSegments(TaskId task) const;
+  int64_t InputBytes(TaskId task) const;
+  /// Of these: what isn't in memory, nor being read.
+  int64_t MissingBytes(TaskId task) const;
+
+  /// How good a candidate to be evicted the table is; nullopt: none.
+  void SetScore(TaskId table, std::optional<double> score);
+  /// Something has changed about how well the table could be evicted.
+  void NoteMoved(TaskId table) {
+    if (!unlimited()) moved.insert(table);
+  }
+
+  static Holder TableOf(TaskId task) { return {Holder::Kind::kTable, task}; }
+  static Holder ResultOf(TaskId task) { return {Holder::Kind::kResult, task}; }
+  static Holder CacheOf(SegmentId segment) { return {Holder::Kind::kCache, {0, segment}}; }
+
+  std::map<RunId, Run> runs;
+  Ledger ledger;
+  Budget budget;
+  std::set<RunId> limited_runs;
+  Charge charge;
+  Candidates candidates;                            // of all runs
+  std::set<std::pair<uint64_t, TaskId>> executing;  // running attempts, oldest first
+  std::set<TaskId> restoring;
+  std::set<std::pair<Time, TaskId>> deadlines;  // of running tasks
+  std::set<RunId> touched;                      // may have ended
+  std::set<TaskId> moved;                       // tables, since they were last weighed
+  uint64_t served = 0;
+  uint64_t started = 0;
+  int running = 0;   // have a slot
+  int attempts = 0;  // have a slot, or are leaving
+  int ending = 0;    // stopping or leaving
+  int frozen = 0;
+  int alone = 0;  // tasks with a slot beside which no other may run
+  Time now = 0;
+  std::vector<Decision> decisions;  // of the event that is being handled
+};
+
+}  // namespace zerrow::resource

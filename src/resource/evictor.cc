@@ -1,0 +1,195 @@
+#include "resource/evictor.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+namespace zerrow::resource {
+
+using enum Task::State;
+
+namespace {
+
+// That are weighed anew for each choice.
+constexpr size_t kWeighed = 16;
+
+// Of a table's readers, to find the next one.
+constexpr size_t kReadersLookedAt = 8;
+
+// To a result that no task of its run reads: further away than anything else.
+constexpr int kStepsToResult = 1000;
+
+}  // namespace
+
+Holder Evictor::HolderOf(TaskId table) const {
+  return board_.At(table).resident ? Board::TableOf(table) : Board::ResultOf(table);
+}
+
+// Tasks that must end before the first reader can start: those that it waits for, or as many as lie
+// between on the longest way, if that is more.
+int Evictor::StepsToNextUse(TaskId id) {
+  auto& tasks = board_.runs.at(id.run).tasks;
+  Task& table = tasks[id.index];
+  if (table.open_readers == 0) return kStepsToResult;
+  while (table.first_open < table.readers.size() &&
+         tasks[table.readers[table.first_open]].state == kFinished) {
+    ++table.first_open;
+  }
+  int steps = kStepsToResult;
+  const size_t end = std::min(table.readers.size(), table.first_open + kReadersLookedAt);
+  for (size_t i = table.first_open; i < end; ++i) {
+    const Task& reader = tasks[table.readers[i]];
+    if (reader.state == kFinished || reader.state == kLeaving) continue;
+    if (reader.state != kWaiting) return 1;
+    const int needs = static_cast<int>(reader.waiting_for);
+    steps = std::min(steps, 1 + std::max(needs, reader.depth - table.depth - 1));
+  }
+  return steps;
+}
+
+bool Evictor::DiskIsFull() const {
+  return full_at_bytes_ && board_.ledger.disk_bytes() >= *full_at_bytes_;
+}
+
+Candidate Evictor::CandidateOf(TaskId id) {
+  Candidate candidate;
+  candidate.table = id;
+  candidate.idle = board_.ledger.IdleOf(HolderOf(id));
+  if (DiskIsFull()) candidate.idle.unwritten_bytes = 0;
+  // What nobody holds but a result can't be made again.
+  if (policy_ != EvictionPolicy::kSwap && board_.At(id).resident) {
+    candidate.remake_s = lineage_.RemakeSeconds(id);
+  }
+  candidate.steps = StepsToNextUse(id);
+  return candidate;
+}
+
+std::optional<Eviction> Evictor::Weigh(TaskId id) {
+  const Task& task = board_.At(id);
+  if (policy_ == EvictionPolicy::kNone || !(task.resident || task.spec.kept)) return std::nullopt;
+  return resource::Weigh(policy_, CandidateOf(id), disk_);
+}
+
+void Evictor::Refresh() {
+  for (const TaskId id : std::exchange(board_.moved, {})) {
+    if (board_.Find(id) == nullptr) continue;
+    const auto eviction = Weigh(id);
+    board_.SetScore(id, eviction ? std::optional(eviction->score) : std::nullopt);
+  }
+}
+
+void Evictor::RefreshAll() {
+  for (auto& [id, run] : board_.runs) {
+    for (size_t i = 0; i < run.tasks.size(); ++i) {
+      if (run.tasks[i].resident || run.tasks[i].spec.kept) board_.moved.insert({id, i});
+    }
+  }
+  Refresh();
+}
+
+// The first few by their old scores, with new ones. What has come to be no candidate is forgotten.
+std::vector<Candidate> Evictor::Gather(Scope scope, const Purpose& purpose) {
+  const Candidates& known = scope ? board_.runs.at(*scope).candidates : board_.candidates;
+  std::vector<std::pair<TaskId, std::optional<double>>> scores;
+  std::vector<Candidate> gathered;
+  for (const auto& [score, id] : known) {
+    if (gathered.size() == kWeighed) break;
+    const Task& task = board_.At(id);
+    if (task.wanted && !purpose.last_resort) continue;
+    if (purpose.beneficiary && purpose.beneficiary->run == id.run) {
+      const auto& inputs = board_.At(*purpose.beneficiary).spec.inputs;
+      if (std::ranges::binary_search(inputs, id.index)) continue;
+    }
+    Candidate candidate = CandidateOf(id);
+    const auto eviction = resource::Weigh(policy_, candidate, disk_);
+    scores.emplace_back(id, eviction ? std::optional(eviction->score) : std::nullopt);
+    if (eviction) gathered.push_back(candidate);
+  }
+  for (const auto& [id, score] : scores) board_.SetScore(id, score);
+  return gathered;
+}
+
+int64_t Evictor::MakeRoom(Scope scope, int64_t bytes, const Purpose& purpose) {
+  // What the cache holds counts for the engine alone.
+  while (bytes > 0 && !scope) {
+    const auto cached = board_.ledger.OldestOnlyCached();
+    if (!cached) break;
+    const int64_t freed = board_.ledger.BytesOf(*cached);
+    board_.ledger.MarkUncaching(*cached);
+    Decision& decision = board_.Decide(Decision::Kind::kUncache, *cached, TaskId{}, purpose.reason);
+    decision.why = purpose.why;
+    decision.why.bytes = freed;
+    bytes -= freed;
+  }
+  bool refreshed = false;
+  while (bytes > 0) {
+    Refresh();
+    const auto eviction = Choose(policy_, Gather(scope, purpose), disk_, purpose.max_restore_s);
+    if (eviction) {
+      bytes -= eviction->freed_bytes;
+      Evict(*eviction, purpose);
+    } else if (purpose.last_resort && !std::exchange(refreshed, true)) {
+      // What was no candidate may have become one by what happened to others.
+      RefreshAll();
+    } else {
+      break;
+    }
+  }
+  return std::max<int64_t>(bytes, 0);
+}
+
+void Evictor::Evict(const Eviction& eviction, const Purpose& purpose) {
+  const TaskId id = eviction.table;
+  board_.moved.insert(id);
+  Figures why = purpose.why;
+  why.bytes = eviction.freed_bytes;
+  if (eviction.how == Eviction::How::kRollback) {
+    lineage_.RollBack(id, purpose.reason).why = why;
+    return;
+  }
+  const std::vector<SegmentId> segments = board_.ledger.SegmentsOf(HolderOf(id));
+  for (const SegmentId segment : segments) {
+    if (!board_.ledger.IsIdle(segment)) continue;
+    if (board_.ledger.PlaceOf(segment) == Place::kCopied) {
+      Unload(segment, id);
+    } else if (!DiskIsFull()) {
+      board_.ledger.Move(segment, Place::kWriting);
+      Decision& decision = board_.Decide(Decision::Kind::kSwapOut, segment, id, purpose.reason);
+      decision.why = why;
+      decision.why.bytes = board_.ledger.BytesOf(segment);
+    }
+  }
+}
+
+void Evictor::Unload(SegmentId segment, TaskId table) {
+  board_.ledger.Move(segment, Place::kDisk);
+  Decision& decision = board_.Decide(Decision::Kind::kUnload, segment, table, Reason::kCopied);
+  decision.why.bytes = board_.ledger.BytesOf(segment);
+}
+
+void Evictor::NoteHolders(SegmentId segment) {
+  for (const Holder& holder : board_.ledger.HoldersOf(segment)) {
+    if (holder.kind != Holder::Kind::kCache) board_.NoteMoved(holder.task);
+  }
+}
+
+void Evictor::OnSwappedOut(const SegmentSwappedOut& event) {
+  Ledger& ledger = board_.ledger;
+  if (!ledger.Knows(event.segment) || ledger.PlaceOf(event.segment) != Place::kWriting) return;
+  if (event.result == SegmentSwappedOut::Result::kDone) {
+    disk_.NoteWrite(ledger.BytesOf(event.segment), event.took_s);
+    ledger.Move(event.segment, Place::kCopied);
+    // Somebody may have come to need it.
+    if (!ledger.IsPinned(event.segment)) return Unload(event.segment, TaskId{});
+  } else {
+    ledger.Move(event.segment, Place::kMemory);
+    if (event.result == SegmentSwappedOut::Result::kDiskFull) {
+      full_at_bytes_ = ledger.disk_bytes();
+    } else {
+      ledger.MarkUnwritable(event.segment);
+    }
+  }
+  NoteHolders(event.segment);
+}
+
+}  // namespace zerrow::resource

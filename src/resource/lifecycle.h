@@ -1,0 +1,54 @@
+// What becomes of tasks: they wait, become ready, run, finish; their tables come and go.
+//
+// Which task starts is the Scheduler's choice, what is evicted the Evictor's. Changes the Board and
+// puts decisions there. Pure, one thread at a time.
+#pragma once
+
+#include <vector>
+
+#include "resource/board.h"
+
+namespace zerrow::resource {
+
+class Lifecycle {
+ public:
+  /// `board` outlives it.
+  explicit Lifecycle(Board& board) : board_(board) {}
+
+  /// Adds tasks at the run's end.
+  void Append(RunId run, const std::vector<TaskSpec>& specs);
+  /// All that it needs has succeeded.
+  void MakeReady(TaskId task);
+  /// Out of the queue of those that may start.
+  void Dequeue(TaskId task);
+  void Enter(TaskId task, Task::State state);
+  void Start(TaskId task);
+  /// The table is there. Its readers may start, once Succeed was called.
+  void Publish(TaskId task, const std::vector<SegmentBytes>& segments);
+  void Succeed(TaskId task);
+  /// The attempt wasn't the last.
+  void Retry(TaskId task, Reason reason);
+  void Stop(TaskId task, ModelStatus status, Reason reason);
+  /// Its end is told, unless it was before: a table that was dropped is made again in silence.
+  Decision* Finish(TaskId task, ModelStatus status, Reason reason);
+  void SkipFollowers(TaskId task);
+  /// It has its inputs mapped, or is about to: they can't be evicted. More than once is once.
+  void PinInputs(TaskId task);
+  void UnpinInputs(TaskId task);
+  void ReleaseInputs(TaskId reader);
+  void ReleaseIfUnread(TaskId task);
+  void Free(const Holder& holder);
+  void ClearDeadline(TaskId task);
+  /// Those that were to make a table again which nobody needs any more.
+  void FinishAbandoned();
+
+ private:
+  Task& NewTask(RunId run, size_t index, const TaskSpec& spec);
+  Rank RankOf(TaskId task) const;
+  void Rerank(TaskId input);
+
+  Board& board_;
+  std::vector<TaskId> abandoned_;
+};
+
+}  // namespace zerrow::resource

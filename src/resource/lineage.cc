@@ -1,0 +1,149 @@
+#include "resource/lineage.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "resource/eviction.h"
+
+namespace zerrow::resource {
+
+using enum Task::State;
+
+namespace {
+
+// Bounds what is run again in vain where several large tables are needed in turns.
+constexpr int kMaxRollbacks = 8;
+
+// Beyond so many tasks to be run again nobody looks any further: the table had better stay.
+constexpr size_t kMaxRemade = 64;
+
+}  // namespace
+
+double Lineage::RemakeSeconds(TaskId id) const {
+  const auto& tasks = board_.runs.at(id.run).tasks;
+  const Task& table = tasks[id.index];
+  if (!table.repeatable || table.rollbacks >= kMaxRollbacks || !table.succeeded) return kNever;
+  double seconds = 0;
+  std::vector<size_t> remade = {id.index};
+  for (size_t next = 0; next < remade.size(); ++next) {
+    const Task& task = tasks[remade[next]];
+    seconds += task.run_s;
+    for (const size_t input : task.spec.inputs) {
+      if (tasks[input].resident || std::ranges::find(remade, input) != remade.end()) continue;
+      if (remade.size() == kMaxRemade || tasks[input].lost) return kNever;
+      remade.push_back(input);
+    }
+  }
+  return seconds;
+}
+
+Decision& Lineage::RollBack(TaskId id, Reason reason) {
+  Task& task = board_.At(id);
+  task.resident = false;
+  task.dropped = true;
+  task.wanted = false;
+  ++task.rollbacks;
+  board_.SetScore(id, std::nullopt);
+  const size_t place = board_.decisions.size();
+  board_.Decide(Decision::Kind::kRelease, id, reason);
+  lifecycle_.Free(Board::TableOf(id));
+  return board_.decisions[place];
+}
+
+void Lineage::Lose(TaskId id) {
+  Task& task = board_.At(id);
+  if (!task.resident) return;
+  // Whatever it costs, and however often.
+  if (!task.repeatable) {
+    task.lost = true;
+    return;
+  }
+  RollBack(id, Reason::kInputUnreadable);
+}
+
+void Lineage::FailReader(TaskId reader, Reason reason) {
+  lifecycle_.Finish(reader, ModelStatus::kFailed, reason);
+  lifecycle_.SkipFollowers(reader);
+}
+
+bool Lineage::Demand(TaskId reader) {
+  Run& run = board_.runs.at(reader.run);
+  const auto& inputs = run.tasks[reader.index].spec.inputs;
+  std::vector<size_t> absent;
+  for (const size_t input : inputs) {
+    const Task& read = run.tasks[input];
+    if (read.lost) {
+      // The reader may be one that makes its own table again.
+      const Reason reason = read.resident ? Reason::kInputUnreadable : Reason::kInputNotRemade;
+      if (!run.tasks[reader.index].told) return FailReader(reader, reason), false;
+      lifecycle_.Finish(reader, ModelStatus::kFailed, reason);
+      return OnNotRemade(reader), false;
+    }
+    if (!read.resident) absent.push_back(input);
+  }
+  if (absent.empty()) return true;
+  lifecycle_.Dequeue(reader);
+  lifecycle_.Enter(reader, kWaiting);
+  run.tasks[reader.index].waiting_for = absent.size();
+  for (const size_t input : absent) {
+    run.tasks[input].awaited_by.push_back(reader.index);
+    Revive({reader.run, input});
+  }
+  return false;
+}
+
+void Lineage::Revive(TaskId id) {
+  Run& run = board_.runs.at(id.run);
+  std::vector<size_t> absent = {id.index};
+  while (!absent.empty()) {
+    const size_t index = absent.back();
+    absent.pop_back();
+    Task& task = run.tasks[index];
+    // One that is leaving is revived by its end; any other is on its way already.
+    if (task.state != kFinished) continue;
+    ++run.unfinished;
+    task.state = kWaiting;
+    task.waiting_for = 0;
+    task.losses = 0;
+    task.first_open = 0;
+    task.start_reason = Reason::kRemake;
+    for (const size_t input : task.spec.inputs) {
+      Task& read = run.tasks[input];
+      ++read.open_readers;
+      read.first_open = 0;
+      if (read.resident) continue;
+      read.dropped = true;
+      read.awaited_by.push_back(index);
+      ++task.waiting_for;
+      absent.push_back(input);
+    }
+    if (task.waiting_for == 0) lifecycle_.MakeReady({id.run, index});
+  }
+}
+
+void Lineage::ReviveIfAwaited(TaskId id) {
+  if (!board_.At(id).awaited_by.empty()) Revive(id);
+}
+
+void Lineage::OnNotRemade(TaskId id) {
+  Run& run = board_.runs.at(id.run);
+  std::vector<size_t> failed = {id.index};
+  while (!failed.empty()) {
+    Task& task = run.tasks[failed.back()];
+    failed.pop_back();
+    task.lost = true;
+    for (const size_t index : std::exchange(task.awaited_by, {})) {
+      const TaskId reader = {id.run, index};
+      if (run.tasks[index].state != kWaiting) continue;
+      if (!run.tasks[index].told) {
+        FailReader(reader, Reason::kInputNotRemade);
+      } else {
+        lifecycle_.Finish(reader, ModelStatus::kFailed, Reason::kInputNotRemade);
+        failed.push_back(index);
+      }
+    }
+  }
+}
+
+}  // namespace zerrow::resource

@@ -1,0 +1,42 @@
+// Tables that were dropped and how they are made again: rollback.
+//
+// A dropped table's task isn't run again at once, but when one of its readers comes to be the next
+// to start. Then the task, and those of its ancestors whose tables are absent too, go back to
+// waiting for their inputs, and the reader waits for them. Only what is deterministic with all its
+// ancestors is dropped for want of memory, so that a run never sees two versions of a table. Pure,
+// one thread at a time.
+#pragma once
+
+#include "resource/board.h"
+#include "resource/lifecycle.h"
+
+namespace zerrow::resource {
+
+class Lineage {
+ public:
+  /// Both outlive it.
+  Lineage(Board& board, Lifecycle& lifecycle) : board_(board), lifecycle_(lifecycle) {}
+
+  /// What it would take to make the table again, run one after another; kNever: it mustn't be
+  /// dropped.
+  double RemakeSeconds(TaskId table) const;
+  /// Drops the table.
+  Decision& RollBack(TaskId table, Reason reason);
+  /// The table can't be used any more, nor kept. If it can't be made again its readers will fail.
+  void Lose(TaskId table);
+  /// Sees to it that what `reader`, which is ready, needs is made again. Whether it is all there.
+  bool Demand(TaskId reader);
+  /// A task that was to make its table again has finished without it.
+  void OnNotRemade(TaskId table);
+  /// It has left by now, and somebody may have asked for its table, which was dropped.
+  void ReviveIfAwaited(TaskId table);
+
+ private:
+  void Revive(TaskId table);
+  void FailReader(TaskId reader, Reason reason);
+
+  Board& board_;
+  Lifecycle& lifecycle_;
+};
+
+}  // namespace zerrow::resource

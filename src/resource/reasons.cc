@@ -1,0 +1,101 @@
+// Reasons in words.
+#include <cstdio>
+
+#include "resource/events.h"
+
+namespace zerrow::resource {
+
+namespace {
+
+std::string Bytes(int64_t bytes) {
+  constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
+  auto amount = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (amount >= 999.5 && unit + 1 < std::size(kUnits)) {
+    amount /= 1000;
+    ++unit;
+  }
+  char text[32];
+  std::snprintf(text, sizeof text, unit == 0 || amount >= 99.5 ? "%.0f %s" : "%.3g %s", amount,
+                kUnits[unit]);
+  return text;
+}
+
+std::string Limit(const Figures& why) {
+  return std::string(why.of_run ? "the run's" : "the engine's") + " memory limit of " +
+         Bytes(why.limit_bytes);
+}
+
+}  // namespace
+
+std::string_view ToString(Reason reason) {
+  switch (reason) {
+    case Reason::kInputsThere:
+      return "its inputs are there and a slot is free";
+    case Reason::kLost:
+      return "its last attempt was lost without its doing";
+    case Reason::kEnded:
+      return "it ended";
+    case Reason::kTimeUp:
+      return "its time is up";
+    case Reason::kCancelled:
+      return "the run was cancelled";
+    case Reason::kInputFailed:
+      return "what it needs wasn't made";
+    case Reason::kUnread:
+      return "nothing reads it any more";
+    case Reason::kAllEnded:
+      return "all its tasks have ended";
+    case Reason::kTriedAlone:
+      return "it is expected to need more than there is, and is tried alone";
+    case Reason::kAgainAlone:
+      return "it had needed more than expected, and runs again alone";
+    case Reason::kMadeRoom:
+      return "it had been stopped to make room, and runs again";
+    case Reason::kRemake:
+      return "its table was dropped and is needed again";
+    case Reason::kMakeRoom:
+      return "to make room";
+    case Reason::kOverLimit:
+      return "more memory is used than the limit allows";
+    case Reason::kBelowLimit:
+      return "there is enough memory again";
+    case Reason::kCopied:
+      return "it is on disk";
+    case Reason::kNeeded:
+      return "it is about to be read";
+    case Reason::kTooLarge:
+      return "it needs more memory than the limit allows, even alone";
+    case Reason::kInputNotRemade:
+      return "a table that it reads was dropped and couldn't be made again";
+    case Reason::kInputUnreadable:
+      return "a table that it reads was written to disk and can't be read back";
+  }
+  return "unknown";
+}
+
+std::string Explain(const Decision& decision, const std::function<std::string(TaskId)>& name_of) {
+  const Figures& why = decision.why;
+  std::string text(ToString(decision.reason));
+  switch (decision.reason) {
+    case Reason::kMakeRoom:
+    case Reason::kNeeded:
+      if (!why.beneficiary) return text;
+      text = decision.reason == Reason::kNeeded ? "'" + name_of(*why.beneficiary) + "' reads it"
+                                                : text + " for '" + name_of(*why.beneficiary) + "'";
+      if (why.needed_bytes > 0) text += ", which needs " + Bytes(why.needed_bytes);
+      return text;
+    case Reason::kOverLimit:
+      return "more is used than " + Limit(why) + " allows" +
+             (why.needed_bytes > 0 ? "; it has " + Bytes(why.bytes) : "");
+    case Reason::kTooLarge:
+      text = "it needs at least " + Bytes(why.needed_bytes) + " with its inputs, which " +
+             Limit(why) + " doesn't allow";
+      if (why.others_bytes > 0) text += " beside " + Bytes(why.others_bytes) + " that can't go";
+      return text;
+    default:
+      return text;
+  }
+}
+
+}  // namespace zerrow::resource

@@ -1,0 +1,332 @@
+#include "resource/scheduler.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace zerrow::resource {
+
+using enum Task::State;
+
+namespace {
+
+// How often others may pass who comes first.
+constexpr int kMaxPasses = 8;
+
+// Others that are looked at in one go: of each run, and in all.
+constexpr size_t kLookedAtOfRun = 8;
+constexpr size_t kLookedAt = 64;
+
+// A run that holds nothing yet begins below this share of the capacity, or if it needs little.
+constexpr int64_t kOpenDivisor = 2;
+constexpr int64_t kLittleDivisor = 16;
+
+}  // namespace
+
+Scheduler::Scheduler(Board& board, Lifecycle& lifecycle, Lineage& lineage, Evictor& evictor,
+                     int slots)
+    : board_(board),
+      lifecycle_(lifecycle),
+      lineage_(lineage),
+      evictor_(evictor),
+      slots_(std::max(slots, 1)) {}
+
+bool Scheduler::HasSlot() const {
+  int slots = slots_;
+  for (const auto& [id, run] : board_.runs) slots = std::max(slots, run.jobs);
+  return board_.running < slots;
+}
+
+std::optional<TaskId> Scheduler::First(const Run& run, RunId id) const {
+  if (run.ready.empty() || run.running >= run.jobs) return std::nullopt;
+  return TaskId{id, std::get<2>(*run.ready.begin())};
+}
+
+std::optional<TaskId> Scheduler::First() const {
+  const Run* best = nullptr;
+  RunId best_id = 0;
+  for (const auto& [id, run] : board_.runs) {
+    if (run.ready.empty() || run.running >= run.jobs) continue;
+    if (best != nullptr &&
+        std::pair(run.running, run.served) >= std::pair(best->running, best->served)) {
+      continue;
+    }
+    best = &run;
+    best_id = id;
+  }
+  return best == nullptr ? std::nullopt : First(*best, best_id);
+}
+
+void Scheduler::StartReady() {
+  blocked_.reset();
+  while (HasSlot()) {
+    const auto first = First();
+    if (!first) break;
+    // What it waits for now is ready itself, or it has failed.
+    if (!lineage_.Demand(*first)) continue;
+    if (Fits(*first) || (MakeRoomFor(*first) && Fits(*first))) {
+      Begin(*first);
+      continue;
+    }
+    blocked_ = first;
+    StartOthers(*first);
+    break;
+  }
+  if (board_.unlimited()) return;
+  StartAlone(std::nullopt);
+  StartAloneInRuns();
+}
+
+// A task of which nothing is known fits: without that there could be no first one.
+bool Scheduler::FitsIn(Scope scope, TaskId task, int64_t bytes) const {
+  if (board_.Frozen(scope) > 0 || board_.Shortfall(scope, bytes) > 0) return false;
+  return scope || MayOpen(board_.runs.at(task.run), board_.At(task), bytes);
+}
+
+bool Scheduler::Fits(TaskId id) const {
+  if (board_.unlimited()) return true;
+  const Task& task = board_.At(id);
+  const auto scopes = board_.LimitedScopesOf(id.run);
+  const auto fits = [&](int64_t bytes) {
+    return std::ranges::all_of(scopes, [&](Scope scope) { return FitsIn(scope, id, bytes); });
+  };
+  // The second costs more to know.
+  return MayRunBeside(id) && fits(task.peak_bytes) &&
+         fits(task.peak_bytes + board_.MissingBytes(id));
+}
+
+bool Scheduler::MayRunBeside(TaskId id) const {
+  const Task& task = board_.At(id);
+  const Run& run = board_.runs.at(id.run);
+  if (board_.alone > 0 || run.alone > 0) return false;
+  if (task.alone == Task::Alone::kInEngine) return board_.attempts == 0;
+  return task.alone == Task::Alone::kNo || run.attempts == 0;
+}
+
+bool Scheduler::MayOpen(const Run& run, const Task& task, int64_t bytes) const {
+  if (run.opened || !task.spec.has_table || board_.attempts == 0) return true;
+  const int64_t capacity = board_.budget.capacity();
+  return task.passes >= kMaxPasses || bytes <= capacity / kLittleDivisor ||
+         board_.Shortfall(std::nullopt, bytes) <= -capacity / kOpenDivisor;
+}
+
+Figures Scheduler::FiguresOf(Scope scope, TaskId id) const {
+  Figures why;
+  why.needed_bytes = board_.At(id).peak_bytes + board_.InputBytes(id);
+  why.limit_bytes = board_.BudgetOf(scope).limit_bytes;
+  why.of_run = scope.has_value();
+  why.beneficiary = id;
+  return why;
+}
+
+// Whether all that it takes is gone or on its way.
+bool Scheduler::MakeRoomFor(TaskId id) {
+  const Task& task = board_.At(id);
+  const Run& run = board_.runs.at(id.run);
+  if (!MayRunBeside(id)) return false;
+  const int64_t bytes = task.peak_bytes + board_.MissingBytes(id);
+  for (const Scope scope : board_.LimitedScopesOf(id.run)) {
+    if (board_.Frozen(scope) > 0) return false;
+    if (!scope && !MayOpen(run, task, bytes)) return false;
+    const int64_t missing = board_.Shortfall(scope, bytes) - board_.Leaving(scope);
+    if (missing <= 0) continue;
+    // If that can be enough: what attempts have stays.
+    const Charge& charge = scope ? run.charge : board_.charge;
+    const int64_t stays = charge.committed - charge.leaving + task.peak_bytes;
+    if (stays + board_.InputBytes(id) > board_.BudgetOf(scope).capacity()) return false;
+    Evictor::Purpose purpose{Reason::kMakeRoom, FiguresOf(scope, id), id};
+    // An idle slot is worth what the task would take; a run without one is worth anything.
+    if (run.running > 0) purpose.max_restore_s = task.run_s;
+    if (evictor_.MakeRoom(scope, missing, purpose) > 0) return false;
+  }
+  return true;
+}
+
+std::vector<TaskId> Scheduler::Others(TaskId first) const {
+  std::vector<std::tuple<int, uint64_t, RunId>> runs;
+  for (const auto& [id, run] : board_.runs) {
+    if (!run.ready.empty() && run.running < run.jobs) {
+      runs.emplace_back(run.running, run.served, id);
+    }
+  }
+  std::ranges::sort(runs);
+  std::vector<TaskId> others;
+  for (const auto& [running, served, id] : runs) {
+    size_t of_run = 0;
+    for (const Rank& rank : board_.runs.at(id).ready) {
+      if (++of_run > kLookedAtOfRun || others.size() == kLookedAt) break;
+      const TaskId task = {id, std::get<2>(rank)};
+      if (task != first) others.push_back(task);
+    }
+  }
+  return others;
+}
+
+void Scheduler::StartOthers(TaskId first) {
+  // Room is being made for it, which would be taken away.
+  bool awaited = MayRunBeside(first);
+  const int64_t bytes = board_.At(first).peak_bytes + board_.MissingBytes(first);
+  for (const Scope scope : board_.LimitedScopesOf(first.run)) {
+    awaited = awaited && board_.Shortfall(scope, bytes) <= board_.Leaving(scope) &&
+              board_.ledger.use().leaving_bytes > 0;
+  }
+  if (awaited) return;
+  for (const TaskId other : Others(first)) {
+    if (!HasSlot() || board_.At(first).passes >= kMaxPasses) return;
+    const Run& run = board_.runs.at(other.run);
+    if (run.running >= run.jobs || board_.At(other).state != kReady) continue;
+    if (!Fits(other) || !lineage_.Demand(other) || !Fits(other)) continue;
+    ++board_.At(first).passes;
+    Begin(other);
+  }
+}
+
+std::optional<TaskId> Scheduler::FirstIn(Scope scope) const {
+  return scope ? First(board_.runs.at(*scope), *scope) : First();
+}
+
+void Scheduler::StartAlone(Scope scope) {
+  while (board_.Attempts(scope) == 0 && !board_.IsSettling(scope)) {
+    const auto first = FirstIn(scope);
+    if (!first) {
+      if (!SettleParked(scope)) return;
+      continue;
+    }
+    if (!lineage_.Demand(*first)) continue;
+    if (!TryAlone(scope, *first)) return;
+  }
+}
+
+// Whether something has changed, so that it is worth to look again.
+bool Scheduler::TryAlone(Scope scope, TaskId id) {
+  Task& task = board_.At(id);
+  if (Fits(id)) return Begin(id), true;
+  const bool of_run = FitsIn(std::nullopt, id, task.peak_bytes + board_.MissingBytes(id));
+  // The engine's limit is the engine's matter.
+  if (scope && !of_run) return false;
+  bool readable = true;
+  int64_t others = 0;
+  for (const Scope limited : board_.LimitedScopesOf(id.run)) {
+    Evictor::Purpose purpose{Reason::kMakeRoom, FiguresOf(limited, id), id};
+    purpose.last_resort = true;
+    const int64_t bytes = task.peak_bytes + board_.MissingBytes(id);
+    evictor_.MakeRoom(limited, board_.Shortfall(limited, bytes) - board_.Leaving(limited), purpose);
+    if (board_.IsSettling(limited)) return false;
+    const int64_t charged = board_.Charged(limited) + board_.MissingBytes(id);
+    readable = readable && charged <= board_.BudgetOf(limited).capacity();
+    others = std::max(others, charged - board_.InputBytes(id));
+  }
+  if (Fits(id)) return Begin(id), true;
+  if (readable && !MayRunBeside(id)) return false;
+  task.alone = of_run ? Task::Alone::kInRun : Task::Alone::kInEngine;
+  if (!readable) return Park(id, others), true;
+  task.start_reason = Reason::kTriedAlone;
+  Begin(id);
+  return true;
+}
+
+void Scheduler::Park(TaskId id, int64_t others_bytes) {
+  lifecycle_.Dequeue(id);
+  board_.At(id).parked = others_bytes;
+  board_.runs.at(id.run).parked.emplace(others_bytes, id.index);
+}
+
+std::optional<TaskId> Scheduler::BestParked(Scope scope) const {
+  std::optional<std::pair<int64_t, TaskId>> best;
+  const auto look = [&](RunId id, const Run& run) {
+    if (run.parked.empty()) return;
+    const auto& [others, index] = *run.parked.rbegin();
+    if (!best || others > best->first) best.emplace(others, TaskId{id, index});
+  };
+  if (scope) {
+    look(*scope, board_.runs.at(*scope));
+  } else {
+    for (const auto& [id, run] : board_.runs) look(id, run);
+  }
+  return best ? std::optional(best->second) : std::nullopt;
+}
+
+// Of those that were too large, the one that was so least. Whether there is one.
+bool Scheduler::SettleParked(Scope scope) {
+  const auto id = BestParked(scope);
+  if (!id) return false;
+  const Task& task = board_.At(*id);
+  const bool in_run = task.alone == Task::Alone::kInRun;
+  if (scope && !in_run) return false;
+  const Scope limited = in_run ? Scope(id->run) : std::nullopt;
+  const int64_t missing = board_.MissingBytes(*id);
+  const int64_t others = board_.Charged(limited) + missing - board_.InputBytes(*id);
+  if (others < *task.parked) {
+    lifecycle_.Dequeue(*id);
+    lifecycle_.MakeReady(*id);
+  } else {
+    Fail(*id, limited, others);
+  }
+  return true;
+}
+
+void Scheduler::Fail(TaskId id, Scope scope, int64_t others_bytes) {
+  Figures why = FiguresOf(scope, id);
+  why.others_bytes = others_bytes;
+  if (Decision* told = lifecycle_.Finish(id, ModelStatus::kFailed, Reason::kTooLarge)) {
+    told->why = why;
+    lifecycle_.SkipFollowers(id);
+  } else {
+    lineage_.OnNotRemade(id);
+  }
+}
+
+void Scheduler::StartAloneInRuns() {
+  const std::set<RunId> limited = board_.limited_runs;
+  for (const RunId run : limited) {
+    if (HasSlot()) StartAlone(run);
+  }
+}
+
+void Scheduler::Begin(TaskId id) {
+  std::vector<SegmentId> missing;
+  if (board_.ledger.disk_bytes() > 0) {
+    for (const SegmentId segment : board_.InputSegments(id)) {
+      const Place place = board_.ledger.PlaceOf(segment);
+      if (place == Place::kDisk || place == Place::kReading) missing.push_back(segment);
+    }
+  }
+  if (missing.empty()) return lifecycle_.Start(id);
+  lifecycle_.Dequeue(id);
+  lifecycle_.PinInputs(id);
+  lifecycle_.Enter(id, kRestoring);
+  for (const SegmentId segment : missing) {
+    if (board_.ledger.PlaceOf(segment) == Place::kReading) continue;
+    board_.ledger.Move(segment, Place::kReading);
+    Figures& why = board_.Decide(Decision::Kind::kSwapIn, segment, id, Reason::kNeeded).why;
+    why.bytes = board_.ledger.BytesOf(segment);
+    why.beneficiary = id;
+  }
+}
+
+void Scheduler::OnSwappedIn(const SegmentSwappedIn& event) {
+  Ledger& ledger = board_.ledger;
+  const SegmentId segment = event.segment;
+  if (!ledger.Knows(segment) || ledger.PlaceOf(segment) != Place::kReading) return;
+  ledger.Move(segment, event.ok ? Place::kCopied : Place::kDisk);
+  if (event.ok) evictor_.disk().NoteRead(ledger.BytesOf(segment), event.took_s);
+  const auto is_there = [&](SegmentId input) {
+    return ledger.PlaceOf(input) != Place::kDisk && ledger.PlaceOf(input) != Place::kReading;
+  };
+  const std::set<TaskId> restoring = board_.restoring;
+  for (const TaskId id : restoring) {
+    const auto inputs = board_.InputSegments(id);
+    if (!std::ranges::binary_search(inputs, segment)) continue;
+    if (!event.ok) {
+      lifecycle_.Retry(id, board_.At(id).start_reason);
+    } else if (std::ranges::all_of(inputs, is_there)) {
+      lifecycle_.Start(id);
+    }
+  }
+  for (const Holder& holder : ledger.HoldersOf(segment)) {
+    if (holder.kind == Holder::Kind::kCache || board_.Find(holder.task) == nullptr) continue;
+    board_.NoteMoved(holder.task);
+    if (!event.ok && holder.kind == Holder::Kind::kTable) lineage_.Lose(holder.task);
+  }
+}
+
+}  // namespace zerrow::resource

@@ -1,0 +1,64 @@
+// Chooses what starts next: order among runs and tasks, and admission to the budgets.
+//
+// Slots go to the run with the fewest running tasks, of equals to the one that has waited longest.
+// Within a run first comes what frees most memory, then what is furthest along (so that a chain is
+// finished before another one begins), then the plan's order. Who comes first and doesn't fit is
+// passed by others that do, but not for long (EASY backfilling's rule, Lifka 1995, with a number of
+// passes for the unknown time of a reservation). Pure, one thread at a time.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "resource/board.h"
+#include "resource/evictor.h"
+#include "resource/lifecycle.h"
+#include "resource/lineage.h"
+
+namespace zerrow::resource {
+
+class Scheduler {
+ public:
+  /// All outlive it. At least one of `slots`.
+  Scheduler(Board& board, Lifecycle& lifecycle, Lineage& lineage, Evictor& evictor, int slots);
+
+  void StartReady();
+  void OnSwappedIn(const SegmentSwappedIn& event);
+  /// A ready task was too large beside others that held so much and couldn't go.
+  void Park(TaskId task, int64_t others_bytes);
+  void Fail(TaskId task, Scope scope, int64_t others_bytes);
+
+  /// What comes first and waits for memory, if something does.
+  const std::optional<TaskId>& blocked() const { return blocked_; }
+
+ private:
+  bool HasSlot() const;
+  std::optional<TaskId> First(const Run& run, RunId id) const;
+  std::optional<TaskId> First() const;
+  /// Beyond the first: the next few of its run, and of the other runs.
+  std::vector<TaskId> Others(TaskId first) const;
+  bool Fits(TaskId task) const;
+  bool FitsIn(Scope scope, TaskId task, int64_t bytes) const;
+  bool MayRunBeside(TaskId task) const;
+  bool MayOpen(const Run& run, const Task& task, int64_t bytes) const;
+  bool MakeRoomFor(TaskId task);
+  void StartOthers(TaskId first);
+  /// Nothing else is there in the scope: starts something, or says why not.
+  void StartAlone(Scope scope);
+  std::optional<TaskId> FirstIn(Scope scope) const;
+  std::optional<TaskId> BestParked(Scope scope) const;
+  bool SettleParked(Scope scope);
+  bool TryAlone(Scope scope, TaskId task);
+  void StartAloneInRuns();
+  void Begin(TaskId task);
+  Figures FiguresOf(Scope scope, TaskId task) const;
+
+  Board& board_;
+  Lifecycle& lifecycle_;
+  Lineage& lineage_;
+  Evictor& evictor_;
+  const int slots_;
+  std::optional<TaskId> blocked_;
+};
+
+}  // namespace zerrow::resource
