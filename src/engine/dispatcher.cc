@@ -16,17 +16,21 @@ struct Dispatcher::Entry {
 };
 
 Dispatcher::Dispatcher(Options options, Performer& performer)
-    : options_(std::move(options)), performer_(performer), core_(options_.slots) {}
+    : options_(std::move(options)),
+      performer_(performer),
+      core_({options_.slots, options_.budget, options_.policy}) {}
 
 Dispatcher::~Dispatcher() = default;
 
-void Dispatcher::Add(RunId id, RunRequest request, std::unique_ptr<RunSink> sink) {
+void Dispatcher::Add(RunId id, RunRequest request, std::unique_ptr<RunSink> sink,
+                     const resource::Budget& budget) {
   const int jobs = request.options.jobs;
   auto entry = std::make_unique<Entry>(
       Entry{Run(MakeRunName(), std::move(request), options_.now()), std::move(sink)});
   auto first = entry->run.FirstTasks();
   runs_.emplace(id, std::move(entry));
-  Handle(resource::RunAdded{id, jobs, std::move(first)});
+  if (options_.estimate) options_.estimate(id, runs_.at(id)->run, first);
+  Handle(resource::RunAdded{id, jobs, std::move(first), budget});
 }
 
 void Dispatcher::Cancel(RunId run) {
@@ -53,6 +57,14 @@ void Dispatcher::Resume(RunId run) {
 void Dispatcher::DropResult(TaskId task) { Handle(resource::ResultDropped{task}); }
 
 void Dispatcher::OnTime() { Handle(resource::Tick{}); }
+
+void Dispatcher::SetBudget(resource::Scope scope, const resource::Budget& budget) {
+  Handle(resource::BudgetChanged{scope, budget});
+}
+
+void Dispatcher::OnMeasured(TaskId task, int attempt, int64_t bytes) {
+  Handle(resource::TaskMeasured{task, attempt, bytes});
+}
 
 void Dispatcher::OnRunning(TaskId task, int attempt) {
   Handle(resource::TaskRunning{task, attempt});
@@ -91,12 +103,19 @@ void Dispatcher::OnEnded(TaskId task, int attempt, Outcome outcome) {
     entry.run.OnLeft(task.index, outcome, options_.now());
     return Handle(ended);
   }
+  if (core_.RunsAgain(task)) {
+    Failure stopped;
+    stopped.status = ModelStatus::kKilled;
+    stopped.error.message = "it was stopped for its memory";
+    outcome.what = std::move(stopped);
+  }
   auto* planned = std::get_if<PlanResult>(&outcome.what);
   if (planned != nullptr && !core_.IsStopping(task)) {
     // Before the end of the task that they follow, or the run would end with it.
     auto tasks = entry.run.OnPlanned(std::move(*planned));
     if (!tasks.empty()) {
       Offer(entry, task.run, Planned{entry.run.models()});
+      if (options_.estimate) options_.estimate(task.run, entry.run, tasks);
       Handle(resource::TasksAdded{task.run, std::move(tasks)});
     }
   }
@@ -120,26 +139,57 @@ void Dispatcher::Handle(const resource::Event& event) {
 }
 
 void Dispatcher::Perform(const Decision& decision) {
-  if (decision.kind == Decision::Kind::kFree) return performer_.Free(decision.segment);
-  if (decision.kind == Decision::Kind::kShrink) {
-    return performer_.Shrink(decision.segment, decision.used);
-  }
-  if (decision.kind == Decision::Kind::kEndRun) return EndRun(decision.task.run);
-  Entry& entry = *runs_.at(decision.task.run);
+  using enum Decision::Kind;
   switch (decision.kind) {
-    case Decision::Kind::kStart:
-      return Start(entry, decision.task, decision.attempt);
-    case Decision::Kind::kStop:
+    case kStart:
+      return Start(*runs_.at(decision.task.run), decision.task, decision.attempt);
+    case kStop:
       return performer_.Stop(decision.task, decision.attempt);
-    case Decision::Kind::kFinish:
-      return Finish(entry, decision);
-    case Decision::Kind::kRelease:
-      return entry.run.OnReleased(decision.task.index);
-    case Decision::Kind::kFree:
-    case Decision::Kind::kShrink:
-    case Decision::Kind::kEndRun:
+    case kFinish:
+      return Finish(*runs_.at(decision.task.run), decision);
+    case kRelease:
+      return runs_.at(decision.task.run)->run.OnReleased(decision.task.index);
+    case kFree:
+      return performer_.Free(decision.segment);
+    case kShrink:
+      return performer_.Shrink(decision.segment, decision.used);
+    case kEndRun:
+      return EndRun(decision.task.run);
+    case kFreeze:
+    case kThaw:
+    case kSwapOut:
+    case kUnload:
+    case kSwapIn:
+    case kUncache:
+      return PerformForMemory(decision);
+  }
+}
+
+void Dispatcher::PerformForMemory(const Decision& decision) {
+  using enum Decision::Kind;
+  MemoryPerformer& memory = *options_.memory;
+  switch (decision.kind) {
+    case kFreeze:
+    case kThaw:
+      return memory.Freeze(decision.task, decision.attempt, decision.kind == kFreeze);
+    case kSwapOut:
+      return memory.SwapOut(decision.segment);
+    case kUnload:
+      return memory.Unload(decision.segment);
+    case kSwapIn:
+      return memory.SwapIn(decision.segment);
+    case kUncache:
+      return memory.Uncache(decision.segment);
+    default:
       return;
   }
+}
+
+std::string Dispatcher::Explain(const Decision& decision) const {
+  return resource::Explain(decision, [this](TaskId task) {
+    const Run* run = Find(task.run);
+    return run == nullptr ? std::string() : run->NameOf(task.index);
+  });
 }
 
 void Dispatcher::Start(Entry& entry, TaskId task, int attempt) {
@@ -152,7 +202,9 @@ void Dispatcher::Start(Entry& entry, TaskId task, int attempt) {
 }
 
 void Dispatcher::Finish(Entry& entry, const Decision& decision) {
-  const ModelReport* report = entry.run.OnFinished(decision.task.index, decision.status);
+  // What failed for want of memory has no attempt that could say so.
+  const std::string why = resource::IsAboutMemory(decision.reason) ? Explain(decision) : "";
+  const ModelReport* report = entry.run.OnFinished(decision.task.index, decision.status, why);
   if (report != nullptr) Offer(entry, decision.task.run, ModelFinished{*report});
 }
 

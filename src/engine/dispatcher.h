@@ -10,8 +10,11 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
+#include "engine/memory_performer.h"
 #include "engine/performer.h"
 #include "engine/run.h"
 #include "engine/run_sink.h"
@@ -26,13 +29,19 @@ class Dispatcher {
     std::function<resource::Time()> now;
     /// Called from any thread; must bring DropResult to this one.
     std::function<void(resource::TaskId)> on_result_dropped;
+    resource::Budget budget = {};  // as all budgets: only with `memory`
+    resource::EvictionPolicy policy = resource::EvictionPolicy::kAdaptive;
+    MemoryPerformer* memory = nullptr;  // outlives it
+    /// Fills in what is expected of tasks that a run adds; null: nothing is.
+    std::function<void(resource::RunId, const Run&, std::vector<resource::TaskSpec>&)> estimate;
   };
   /// `performer` outlives it.
   Dispatcher(Options options, Performer& performer);
   ~Dispatcher();
 
   /// Begins a run; `sink` hears of it until Done.
-  void Add(resource::RunId id, RunRequest request, std::unique_ptr<RunSink> sink);
+  void Add(resource::RunId id, RunRequest request, std::unique_ptr<RunSink> sink,
+           const resource::Budget& budget = {});
   void Cancel(resource::RunId run);
   void CancelAll();
   /// Nothing goes on any more: all runs are done, with this.
@@ -42,6 +51,8 @@ class Dispatcher {
   void DropResult(resource::TaskId task);
   /// The clock has moved.
   void OnTime();
+  /// The engine's, or a run's that is there.
+  void SetBudget(resource::Scope scope, const resource::Budget& budget);
 
   // From the Performer. News of runs and attempts that are over are ignored.
   void OnRunning(resource::TaskId task, int attempt);
@@ -56,6 +67,9 @@ class Dispatcher {
   /// The cache keeps the segment, or does no more.
   void OnCached(const resource::SegmentBytes& segment);
   void OnUncached(SegmentId segment);
+  void OnMeasured(resource::TaskId task, int attempt, int64_t bytes);
+  void OnSwappedOut(const resource::SegmentSwappedOut& event) { Handle(event); }
+  void OnSwappedIn(const resource::SegmentSwappedIn& event) { Handle(event); }
 
   const resource::Core& core() const { return core_; }
   const Run* Find(resource::RunId run) const;
@@ -65,6 +79,8 @@ class Dispatcher {
   struct Entry;
   void Handle(const resource::Event& event);
   void Perform(const resource::Decision& decision);
+  void PerformForMemory(const resource::Decision& decision);
+  std::string Explain(const resource::Decision& decision) const;
   void Start(Entry& entry, resource::TaskId task, int attempt);
   void Finish(Entry& entry, const resource::Decision& decision);
   void EndRun(resource::RunId run);

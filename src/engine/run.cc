@@ -188,7 +188,8 @@ void Run::NoteTable(size_t task, const TablePtr& table) {
   if (request_.options.account) model.timings = table->timings;
   const size_t node = tasks_[task].node;
   tables_[node] = table;
-  if (!IsKept(plan_.nodes[node])) return;
+  // What was dropped and made again is kept as it was first made.
+  if (!IsKept(plan_.nodes[node]) || kept_.contains(model.name)) return;
   // Of a source all of it, which is then its first read.
   kept_tables_[task] = table->reads.empty() ? table : table->reads.front();
 }
@@ -276,7 +277,7 @@ Status Run::NotePreview(size_t node, const json& value) {
   return Status::OK();
 }
 
-const ModelReport* Run::OnFinished(size_t task, ModelStatus status) {
+const ModelReport* Run::OnFinished(size_t task, ModelStatus status, const std::string& why) {
   const std::optional<Failure> failure = std::exchange(failures_[task], std::nullopt);
   std::optional<RunError> error;
   if (failure) error = failure->error;
@@ -285,6 +286,7 @@ const ModelReport* Run::OnFinished(size_t task, ModelStatus status) {
     failed_ = Status::OK();
     error = TimeoutOf(task);
   }
+  if (!why.empty()) error = ErrorOfCore(task, why);
   if (status == ModelStatus::kCancelled) error.reset();
   ModelReport* model = ReportOf(task);
   if (model == nullptr) {
@@ -320,6 +322,16 @@ RunError Run::TimeoutOf(size_t task) const {
   error.file = importing_;
   error.message = "importing this file hangs: " + error.message;
   return error;
+}
+
+// An input may have failed when it was to be made again, which its own report doesn't tell.
+RunError Run::ErrorOfCore(size_t task, const std::string& why) const {
+  std::string message = why;
+  for (const size_t input : SpecOf(tasks_[task]).inputs) {
+    if (!failures_[input]) continue;
+    message += fmt::format(" ('{}': {})", NameOf(input), failures_[input]->error.message);
+  }
+  return Located(task, ErrorOf(std::move(message)));
 }
 
 void Run::OnReleased(size_t task) { tables_[tasks_[task].node].reset(); }

@@ -88,8 +88,8 @@ class Run {
   /// reported once the task has finished: an attempt that was lost may be followed by another one.
   ModelStatus OnEnded(size_t task, Outcome outcome, resource::Time now);
   /// The Core has finished the task, and has the last word on its status. The report of a model,
-  /// null for other tasks.
-  const ModelReport* OnFinished(size_t task, ModelStatus status);
+  /// null for other tasks. `why`: the Core's own reason, where no attempt has one.
+  const ModelReport* OnFinished(size_t task, ModelStatus status, const std::string& why = "");
   /// The table of the task is absent from now on.
   void OnReleased(size_t task);
   void OnCancelled() { cancelled_ = true; }
@@ -114,6 +114,7 @@ class Run {
   ModelStatus Fail(size_t task, Failure failure);
   RunError Located(size_t task, RunError error) const;
   RunError TimeoutOf(size_t task) const;
+  RunError ErrorOfCore(size_t task, const std::string& why) const;
   arrow::Status NotePreview(size_t node, const nlohmann::json& value);
   ModelReport* ReportOf(size_t task);
 

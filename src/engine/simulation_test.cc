@@ -2,6 +2,7 @@
 // simulated Performer. A failure prints its seed; ZERROW_TEST_SEEDS=FROM:COUNT runs others.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "engine/testing/agenda.h"
 #include "engine/testing/checking_sink.h"
 #include "engine/testing/random_project.h"
+#include "engine/testing/simulated_memory.h"
 #include "engine/testing/simulated_performer.h"
 
 namespace zerrow::engine {
@@ -23,6 +25,7 @@ using resource::TaskId;
 using testing::Agenda;
 using testing::CheckingSink;
 using testing::Random;
+using testing::SimulatedMemory;
 using testing::SimulatedPerformer;
 using testing::Story;
 using testing::Verdict;
@@ -30,17 +33,27 @@ using testing::Verdict;
 /// How often each kind of thing happened.
 using Counts = std::map<std::string, size_t>;
 
+constexpr int64_t kHugeDisk = int64_t{1} << 50;
+
 class Simulation {
  public:
-  Simulation(uint64_t seed, Counts& counts)
+  /// `models`: one run of so many; 0: as the dice say.
+  Simulation(uint64_t seed, Counts& counts, size_t models = 0)
       : random_(seed),
         counts_(counts),
         slots_(1 + static_cast<int>(random_.Below(6))),
-        performer_(agenda_, random_, verdict_, RandomRates(), slots_),
-        dispatcher_({slots_, [this] { return agenda_.now(); },
-                     [this](TaskId task) { OnResultDropped(task); }},
-                    performer_) {
+        memory_(RandomMemory()),
+        performer_(agenda_, random_, verdict_, store_, memory_.get(), RandomRates(), slots_),
+        dispatcher_(OptionsOf(), performer_) {
     performer_.Attach(dispatcher_);
+    if (memory_) {
+      memory_->Attach(dispatcher_, [this](SegmentId segment) { performer_.Uncache(segment); });
+      ShrinkLimits();
+    }
+    if (models > 0) {
+      AddRun(1, models);
+      return;
+    }
     const bool large = random_.Chance(0.005);
     const size_t runs = 1 + random_.Below(random_.Chance(0.1) ? 10 : 4);
     for (RunId run = 1; run <= runs; ++run) AddRun(run, 1 + random_.Below(large ? 1000 : 20));
@@ -62,18 +75,89 @@ class Simulation {
             some(),     random_.Unit(), random_.Chance(0.5) ? 0 : 0.3 * random_.Unit()};
   }
 
+  /// Three of five have limits.
+  std::unique_ptr<SimulatedMemory> RandomMemory() {
+    if (random_.Chance(0.4)) return nullptr;
+    SimulatedMemory::Rates rates;
+    rates.unit_bytes = random_.Chance(0.8) ? 10'000 : 100;
+    rates.unknown = random_.Chance(0.5) ? 0 : random_.Unit();
+    rates.wrong = random_.Chance(0.5) ? 0 : random_.Unit();
+    rates.varies = random_.Chance(0.5) ? 0 : 0.3 * random_.Unit();
+    rates.disk_bytes_per_s = random_.Chance(0.8) ? 100e6 : 1e6;
+    rates.disk_bytes = random_.Chance(0.7) ? kHugeDisk : RandomBytes();
+    rates.write_fails = random_.Chance(0.7) ? 0 : 0.5 * random_.Unit();
+    rates.read_fails = random_.Chance(0.7) ? 0 : 0.2 * random_.Unit();
+    fair_ = rates.write_fails == 0 && rates.read_fails == 0 && rates.disk_bytes >= kHugeDisk;
+    return std::make_unique<SimulatedMemory>(agenda_, random_, verdict_, store_, rates);
+  }
+
+  int64_t RandomBytes() {
+    return static_cast<int64_t>((random_.Chance(0.5) ? 10e6 : 100e6) * random_.Unit());
+  }
+
+  resource::Budget RandomBudget() {
+    resource::Budget budget;
+    budget.limit_bytes = RandomBytes();
+    budget.reserve_bytes = random_.Chance(0.5) ? 0 : budget.limit_bytes / 8;
+    return budget;
+  }
+
+  Dispatcher::Options OptionsOf() {
+    using enum resource::EvictionPolicy;
+    Dispatcher::Options options;
+    options.slots = slots_;
+    options.now = [this] { return agenda_.now(); };
+    options.on_result_dropped = [this](TaskId task) { OnResultDropped(task); };
+    if (!memory_) return options;
+    constexpr resource::EvictionPolicy kPolicies[] = {kNone, kSwap, kRollback, kAdaptive,
+                                                      kAdaptive};
+    options.policy = kPolicies[random_.Below(5)];
+    options.memory = memory_.get();
+    if (random_.Chance(0.9)) NoteBudget({}, options.budget = RandomBudget());
+    if (options.policy != kSwap && options.policy != kAdaptive) fair_ = false;
+    options.estimate = [this](RunId run, const engine::Run& of, auto& specs) {
+      memory_->Estimate(run, of, specs);
+    };
+    return options;
+  }
+
+  void NoteBudget(resource::Scope scope, const resource::Budget& budget) {
+    const auto least = least_capacity_.emplace(scope, budget.capacity()).first;
+    least->second = std::min(least->second, budget.capacity());
+  }
+
+  /// Or widens them, the engine's or a run's.
+  void ShrinkLimits() {
+    if (random_.Chance(0.6)) return;
+    for (size_t times = 1 + random_.Below(3); times > 0; --times) {
+      agenda_.In(4 * random_.Unit(), [this] {
+        resource::Scope scope;
+        if (random_.Chance(0.4)) scope = 1 + random_.Below(stories_.size());
+        if (scope && dispatcher_.Find(*scope) == nullptr) return;
+        const auto budget = random_.Chance(0.1) ? resource::Budget{} : RandomBudget();
+        NoteBudget(scope, budget);
+        dispatcher_.SetBudget(scope, budget);
+      });
+    }
+  }
+
   void AddRun(RunId run, size_t models) {
     auto story = std::make_shared<Story>();
     auto project = testing::RandomProject(random_, models);
     story->request = testing::RandomRequest(random_, project);
+    story->limited = memory_ != nullptr;
     story->slowness = random_.Chance(0.5) ? 0 : 0.5 * random_.Unit();
     stories_.push_back(story);
     const double arrival = random_.Chance(0.3) ? 0 : 3 * random_.Unit();
-    agenda_.In(arrival, [this, run, story, project = std::move(project)]() mutable {
+    resource::Budget budget;
+    if (memory_ && random_.Chance(0.3)) NoteBudget(run, budget = RandomBudget());
+    // Results in somebody's hands can't go.
+    if (!story->request.options.keep.empty()) fair_ = false;
+    agenda_.In(arrival, [this, run, story, budget, project = std::move(project)]() mutable {
       performer_.Expect(run, std::move(project), story->request.options.jobs);
       dispatcher_.Add(
           run, story->request,
-          std::make_unique<CheckingSink>(agenda_, random_, verdict_, story, CallsOf(run)));
+          std::make_unique<CheckingSink>(agenda_, random_, verdict_, story, CallsOf(run)), budget);
     });
     if (!random_.Chance(0.25)) return;
     const double patience = random_.Chance(0.4) ? 0.3 : 4;
@@ -99,10 +183,28 @@ class Simulation {
           model.status != ModelStatus::kSuccess || performer_.AnsweredWell({run, i + 1}),
           "success of what didn't answer", model.name);
     }
+    if (memory_ && fair_) CheckTooLarge(run, result);
     // Some let go of their results at once, some later, some never.
     const auto story = stories_[run - 1];
     if (random_.Chance(0.4)) {
       agenda_.In(2 * random_.Unit(), [story] { story->tables.clear(); });
+    }
+  }
+
+  /// Where all but what an attempt needs can be written out, nothing fails that fits alone.
+  void CheckTooLarge(RunId run, const RunResult& result) {
+    for (size_t i = 0; i < result.report.models.size(); ++i) {
+      const ModelReport& model = result.report.models[i];
+      if (!model.error || !model.error->message.starts_with("it needs at least")) continue;
+      ++counts_["too large"];
+      int64_t capacity = resource::Budget::kUnlimited;
+      for (const resource::Scope scope : {resource::Scope(), resource::Scope(run)}) {
+        const auto least = least_capacity_.find(scope);
+        if (least != least_capacity_.end()) capacity = std::min(capacity, least->second);
+      }
+      // 0: it never began, as its inputs alone are too large.
+      const int64_t need = memory_->NeedOf({run, i + 1});
+      verdict_.Expect(need == 0 || need > capacity, "too large, but it fits", model.name);
     }
   }
 
@@ -144,10 +246,35 @@ class Simulation {
 
   void CheckBooks() {
     const resource::Core& core = dispatcher_.core();
-    verdict_.Expect(core.ledger().bytes() == performer_.stored_bytes(),
+    verdict_.Expect(core.ledger().bytes() == store_.stored_bytes,
                     "the ledger knows other bytes than are stored");
+    if (memory_) CheckMemory();
     verdict_.Expect(static_cast<size_t>(core.running()) == performer_.running(),
                     "the core counts other attempts than run");
+  }
+
+  /// What is charged is there, and it passes the limit by growth alone, which is frozen at once.
+  void CheckMemory() {
+    const resource::Core& core = dispatcher_.core();
+    const int64_t charged = core.charged_bytes();
+    verdict_.Expect(core.ledger().use().memory_bytes == store_.memory_bytes,
+                    "the ledger knows other bytes than are in memory");
+    verdict_.Expect(charged == store_.memory_bytes + memory_->heap_bytes(),
+                    "other bytes are charged than are there");
+    const int64_t capacity = core.budget().capacity();
+    verdict_.Expect(charged - memory_->TakeGrowth() <= std::max(capacity, charged_bytes_),
+                    "a decision leads beyond the limit");
+    charged_bytes_ = charged;
+    verdict_.Expect(charged <= capacity || !performer_.HasGrowing({}),
+                    "attempts grow beyond the limit");
+    if (charged > capacity) ++counts_["over the limit"];
+    for (RunId run = 1; run <= stories_.size(); ++run) {
+      if (dispatcher_.Find(run) == nullptr) continue;
+      const bool over = core.charged_bytes(run) > core.budget(run).capacity();
+      verdict_.Expect(!over || !performer_.HasGrowing(run), "attempts grow beyond a run's limit");
+      if (over) ++counts_["over a run's limit"];
+    }
+    verdict_.Expect(!core.IsIdle() || core.ready_count() == 0, "something waits that could run");
   }
 
   void CheckEnd() {
@@ -158,8 +285,11 @@ class Simulation {
     for (const auto& story : stories_) story->tables.clear();
     while (verdict_.broken().empty() && Step()) CheckBooks();
     verdict_.Expect(core.ledger().empty(), "a segment is held when all is over");
-    verdict_.Expect(performer_.stored_bytes() == 0, "a segment is stored when all is over");
+    verdict_.Expect(store_.stored_bytes == 0, "a segment is stored when all is over");
+    verdict_.Expect(store_.disk_bytes == 0, "something is on disk when all is over");
     for (const auto& [what, count] : performer_.counts()) counts_[what] += count;
+    if (!memory_) return;
+    for (const auto& [what, count] : memory_->counts()) counts_[what] += count;
   }
 
   Random random_;
@@ -168,6 +298,11 @@ class Simulation {
   Verdict verdict_;
   std::vector<std::shared_ptr<Story>> stories_;  // by run
   const int slots_;
+  bool fair_ = false;  // all but what attempts need can be written out
+  std::map<resource::Scope, int64_t> least_capacity_;
+  testing::SimulatedStore store_;
+  const std::unique_ptr<SimulatedMemory> memory_;  // null: nothing is limited
+  int64_t charged_bytes_ = 0;
   SimulatedPerformer performer_;
   Dispatcher dispatcher_;
 };
@@ -193,6 +328,17 @@ TEST(Simulation, EveryPromiseIsKeptWhateverHappens) {
   for (uint64_t seed = from; seed < from + count; ++seed) {
     ASSERT_EQ(Simulation(seed, counts).Run(), "") << "ZERROW_TEST_SEEDS=" << seed << ":1";
   }
+}
+
+// As many models as one run may have; ZERROW_TEST_MODELS says another number.
+TEST(Simulation, LargeRunsToo) {
+  const char* wish = std::getenv("ZERROW_TEST_MODELS");
+  const size_t models = wish == nullptr ? 2000 : std::strtoull(wish, nullptr, 10);
+  Counts counts;
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
+    ASSERT_EQ(Simulation(seed, counts, models).Run(), "") << "seed " << seed;
+  }
+  EXPECT_GT(counts["model success"], models);
 }
 
 // Or the above would be worth little.
@@ -229,6 +375,19 @@ TEST(Simulation, EverythingHappens) {
                            "while",
                            "its",
                            "importing",
+                           "heap grown",
+                           "too large",
+                           "over the limit",
+                           "over a run's limit",
+                           "frozen",
+                           "thawed",
+                           "swapped out",
+                           "unloaded",
+                           "swapped in",
+                           "uncached",
+                           "disk full",
+                           "write failed",
+                           "read failed",
                            "unknown"}) {
     EXPECT_GE(counts[what], 5) << what;
   }

@@ -100,10 +100,10 @@ bool Board::IsSettling(Scope scope) const {
   return (scope ? runs.at(*scope).ending : ending) > 0;
 }
 
-std::vector<Scope> Board::LimitedScopesOf(RunId run) const {
-  std::vector<Scope> scopes;
-  if (budget.limited()) scopes.emplace_back(std::nullopt);
-  if (limited_runs.contains(run)) scopes.emplace_back(run);
+Scopes Board::LimitedScopesOf(RunId run) const {
+  Scopes scopes;
+  if (budget.limited()) scopes.Add(std::nullopt);
+  if (runs.at(run).budget.limited()) scopes.Add(run);
   return scopes;
 }
 

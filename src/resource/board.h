@@ -5,6 +5,7 @@
 // are bytes. Pure, one thread at a time.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -20,6 +21,18 @@ namespace zerrow::resource {
 /// Whose budget: a run's, or the engine's (nullopt).
 using Scope = std::optional<RunId>;
 
+/// The scopes that a task is in and that have limits: none, one or both.
+class Scopes {
+ public:
+  void Add(Scope scope) { scopes_[count_++] = scope; }
+  const Scope* begin() const { return scopes_.data(); }
+  const Scope* end() const { return scopes_.data() + count_; }
+
+ private:
+  std::array<Scope, 2> scopes_;
+  size_t count_ = 0;
+};
+
 /// What attempts take.
 struct Charge {
   int64_t present = 0;    // measured
@@ -31,6 +44,12 @@ struct Charge {
 
 /// What is better to start comes first.
 using Rank = std::tuple<int64_t, int, size_t>;
+
+/// What others held where a task was too large alone, by its run's limit or by the engine's.
+struct Beside {
+  int64_t bytes = 0;
+  bool of_run = false;
+};
 
 struct Task {
   // See core.h.
@@ -68,14 +87,15 @@ struct Task {
   bool frozen = false;
   std::optional<double> time_left_s;  // until its deadline, while it is frozen
   Alone alone = Alone::kNo;
-  Alone next_alone = Alone::kNo;            // of a stop: how the next attempt is to run
-  std::optional<int64_t> too_large_beside;  // of a stop: it was alone with others' memory, so much
-  std::optional<int64_t> parked;            // by that; not in `ready` then
+  Alone next_alone = Alone::kNo;    // of a stop: how the next attempt is to run
+  std::optional<Beside> too_large;  // of a stop: it ran alone with others' memory
+  std::optional<Beside> parked;     // so it waits until others hold less; not in `ready` then
 
   bool repeatable = true;          // deterministic, with all its ancestors
   bool dropped = false;            // its table; it comes back if it is asked for
   bool lost = false;               // its table can't come back
   int rollbacks = 0;               // of its table
+  uint64_t visit = 0;              // the last walk along its descendants' lineage
   std::vector<size_t> awaited_by;  // readers that have asked for the table to be made again
   bool wanted = false;             // it was made again for a reader that hasn't begun yet
   size_t first_open = 0;           // in `readers`: all before have finished, unless they came back
@@ -138,8 +158,7 @@ class Board {
   int Frozen(Scope scope) const { return scope ? runs.at(*scope).frozen : frozen; }
   /// Whether memory will become free, or known to be needed or not, without anything being done.
   bool IsSettling(Scope scope) const;
-  /// The scopes that a run's tasks are in and that have limits.
-  std::vector<Scope> LimitedScopesOf(RunId run) const;
+  Scopes LimitedScopesOf(RunId run) const;
   bool unlimited() const { return !budget.limited() && limited_runs.empty(); }
   /// Of a task's inputs, each once.
   std::vector<SegmentId> InputSegments(TaskId task) const;

@@ -29,8 +29,14 @@ std::vector<Decision> Core::On(const Event& event, Time now) {
   lifecycle_.FinishAbandoned();
   evictor_.Refresh();
   pressure_.Relieve();
-  scheduler_.StartReady();
-  lifecycle_.FinishAbandoned();
+  size_t decided = 0;
+  do {
+    scheduler_.StartReady();
+    // What fails for want of memory may leave more of it to another run than that may have.
+    decided = board_.decisions.size();
+    lifecycle_.FinishAbandoned();
+    pressure_.Relieve();
+  } while (board_.decisions.size() != decided);
   EndFinishedRuns();
   return std::exchange(board_.decisions, {});
 }
@@ -49,6 +55,10 @@ size_t Core::ready_count() const {
 bool Core::Is(TaskId id, Task::State state) const {
   const Task* task = board_.Find(id);
   return task != nullptr && task->state == state;
+}
+
+bool Core::RunsAgain(TaskId id) const {
+  return IsStopping(id) && board_.At(id).stop_reason == Reason::kOverLimit;
 }
 
 bool Core::IsResident(TaskId id) const {
@@ -96,6 +106,8 @@ void Core::Handle(const TaskRunning& event) {
 
 void Core::Handle(const TaskPublished& event) {
   if (!MayPublish(event.task, event.attempt)) return;  // its end tells of the table once more
+  // It had answered before it was frozen, and has to end.
+  if (board_.At(event.task).frozen) pressure_.Thaw(event.task);
   lifecycle_.ClearDeadline(event.task);
   lifecycle_.Enter(event.task, kLeaving);
   lifecycle_.Publish(event.task, event.table);
@@ -131,7 +143,7 @@ bool Core::End(const TaskEnded& event) {
   if (task.state == kLeaving) return EndLeaving(id), true;
   lifecycle_.ClearDeadline(id);
   const bool stopped = task.state == kStopping;
-  if (stopped && task.stop_reason == Reason::kOverLimit) return pressure_.OnStopped(id), false;
+  if (RunsAgain(id)) return pressure_.OnStopped(id), false;
   if (event.lost && !stopped && ++task.losses < kMaxLosses) {
     lifecycle_.Retry(id, Reason::kLost);
     return false;
@@ -202,6 +214,7 @@ void Core::Handle(const BudgetChanged& event) {
   } else if (board_.FindRun(*event.run) != nullptr) {
     SetBudget(*event.run, event.budget);
   }
+  scheduler_.Unpark();
   // While there was no limit nobody cared for what could be evicted.
   if (!board_.unlimited()) evictor_.RefreshAll();
 }

@@ -70,7 +70,9 @@ class Core {
   /// Tasks that could start but for want of memory or slots.
   size_t ready_count() const;
   /// Nothing runs, and nothing is being written, read, or about to end.
-  bool IsIdle() const { return board_.attempts == 0 && !board_.IsSettling({}); }
+  bool IsIdle() const {
+    return board_.attempts == 0 && !board_.IsSettling({}) && board_.ledger.writing() == 0;
+  }
 
   /// The attempt's TaskEnded is still to come; of any other one it would be ignored.
   bool Awaits(TaskId task, int attempt) const;
@@ -78,6 +80,8 @@ class Core {
   bool MayPublish(TaskId task, int attempt) const;
   /// It was told to stop: whatever becomes of it counts as that.
   bool IsStopping(TaskId task) const { return Is(task, Task::State::kStopping); }
+  /// And will run again, as it was stopped for its memory: what it answers isn't wanted.
+  bool RunsAgain(TaskId task) const;
   /// It has published its table, and its process has yet to end.
   bool IsLeaving(TaskId task) const { return Is(task, Task::State::kLeaving); }
   /// The state of a task's table.

@@ -319,13 +319,5 @@ TEST_F(CoreTest, TasksThatAreAddedToACancelledRunAreCancelled) {
   EXPECT_EQ(Succeed(0), (Said{"finish 1:0 cancelled", "end 1"}));
 }
 
-TEST_F(CoreTest, EveryReasonCanBeRead) {
-  for (const Reason reason :
-       {Reason::kInputsThere, Reason::kLost, Reason::kEnded, Reason::kTimeUp, Reason::kCancelled,
-        Reason::kInputFailed, Reason::kUnread, Reason::kAllEnded}) {
-    EXPECT_NE(ToString(reason), "unknown");
-  }
-}
-
 }  // namespace
 }  // namespace zerrow::resource

@@ -162,6 +162,12 @@ enum class Reason {
 /// In words that follow on what was decided, without the figures.
 std::string_view ToString(Reason reason);
 
+/// Of an end: why no attempt was, or could be, made.
+inline bool IsAboutMemory(Reason reason) {
+  return reason == Reason::kTooLarge || reason == Reason::kInputNotRemade ||
+         reason == Reason::kInputUnreadable;
+}
+
 /// What a decision about memory was made by. Zeros where they don't matter.
 struct Figures {
   int64_t bytes = 0;         // that it is about: that go, come back or are had by the attempt

@@ -114,12 +114,8 @@ int64_t Evictor::MakeRoom(Scope scope, int64_t bytes, const Purpose& purpose) {
   while (bytes > 0 && !scope) {
     const auto cached = board_.ledger.OldestOnlyCached();
     if (!cached) break;
-    const int64_t freed = board_.ledger.BytesOf(*cached);
-    board_.ledger.MarkUncaching(*cached);
-    Decision& decision = board_.Decide(Decision::Kind::kUncache, *cached, TaskId{}, purpose.reason);
-    decision.why = purpose.why;
-    decision.why.bytes = freed;
-    bytes -= freed;
+    bytes -= board_.ledger.BytesOf(*cached);
+    Uncache(*cached, purpose);
   }
   bool refreshed = false;
   while (bytes > 0) {
@@ -143,11 +139,17 @@ void Evictor::Evict(const Eviction& eviction, const Purpose& purpose) {
   board_.moved.insert(id);
   Figures why = purpose.why;
   why.bytes = eviction.freed_bytes;
+  const std::vector<SegmentId> segments = board_.ledger.SegmentsOf(HolderOf(id));
+  // What is decoded goes before what is made of it: the cache is no reason to keep a segment.
+  for (const SegmentId segment : segments) {
+    if (board_.ledger.IsCached(segment) && !board_.ledger.IsPinned(segment)) {
+      Uncache(segment, purpose);
+    }
+  }
   if (eviction.how == Eviction::How::kRollback) {
     lineage_.RollBack(id, purpose.reason).why = why;
     return;
   }
-  const std::vector<SegmentId> segments = board_.ledger.SegmentsOf(HolderOf(id));
   for (const SegmentId segment : segments) {
     if (!board_.ledger.IsIdle(segment)) continue;
     if (board_.ledger.PlaceOf(segment) == Place::kCopied) {
@@ -159,6 +161,13 @@ void Evictor::Evict(const Eviction& eviction, const Purpose& purpose) {
       decision.why.bytes = board_.ledger.BytesOf(segment);
     }
   }
+}
+
+void Evictor::Uncache(SegmentId segment, const Purpose& purpose) {
+  board_.ledger.MarkUncaching(segment);
+  Decision& decision = board_.Decide(Decision::Kind::kUncache, segment, TaskId{}, purpose.reason);
+  decision.why = purpose.why;
+  decision.why.bytes = board_.ledger.BytesOf(segment);
 }
 
 void Evictor::Unload(SegmentId segment, TaskId table) {

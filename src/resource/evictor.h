@@ -43,6 +43,7 @@ class Evictor {
   std::optional<Eviction> Weigh(TaskId table);
   std::vector<Candidate> Gather(Scope scope, const Purpose& purpose);
   void Evict(const Eviction& eviction, const Purpose& purpose);
+  void Uncache(SegmentId segment, const Purpose& purpose);
   void Unload(SegmentId segment, TaskId table);
   bool DiskIsFull() const;
   void NoteHolders(SegmentId segment);

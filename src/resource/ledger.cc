@@ -63,8 +63,9 @@ void Ledger::Count(SegmentId id, const Segment& segment, int sign) {
     sum.leaving_bytes += sign * use.leaving_bytes;
   };
   add(use_);
-  for (const auto& [run, holds] : segment.runs) {
-    const auto sum = runs_.try_emplace(run).first;
+  // What several runs hold is none's: another one's doing would lead a run beyond its limit.
+  if (segment.runs.size() == 1 && use.memory_bytes > 0) {
+    const auto sum = runs_.try_emplace(segment.runs.begin()->first).first;
     add(sum->second);
     if (sum->second == SegmentUse{}) runs_.erase(sum);
   }
@@ -72,6 +73,7 @@ void Ledger::Count(SegmentId id, const Segment& segment, int sign) {
     disk_bytes_ += sign * segment.bytes;
   }
   reading_ += segment.place == Place::kReading ? sign : 0;
+  writing_ += segment.place == Place::kWriting ? sign : 0;
   if (sign < 0) {
     only_cached_.erase(id);
   } else if (segment.only_cached() && !segment.uncaching && segment.in_memory()) {
@@ -158,8 +160,10 @@ Idle Ledger::IdleOf(const Holder& holder) const {
   Idle idle;
   for (const SegmentId id : SegmentsOf(holder)) {
     const Segment& segment = segments_.at(id);
-    const bool there = segment.in_memory() && segment.place != Place::kReading;
-    if (there && segment.pins == 0 && segment.holders.size() == 1) {
+    // What is being written is on its way out already.
+    const bool there = segment.place == Place::kMemory || segment.place == Place::kCopied;
+    const size_t others = segment.holders.size() - (segment.cached() ? 2 : 1);
+    if (there && segment.pins == 0 && others == 0) {
       idle.exclusive_bytes += segment.bytes;
     }
     if (!segment.idle()) continue;

@@ -1,5 +1,5 @@
 // Who holds which segments, and where they are: each one's bytes are counted once, however many
-// hold it, for the engine and for each run that holds it.
+// hold it, for the engine, and for a run if that alone holds it.
 //
 // Pure: it owns no memory and makes no system calls, so that a simulator and the engine keep the
 // same book. A segment is known while somebody holds it; whoever releases the last hold is told
@@ -66,7 +66,7 @@ enum class Place {
   kDisk,
 };
 
-/// Of all segments, or those that a run holds.
+/// Of all segments, or those that one run holds, and perhaps the cache.
 struct SegmentUse {
   int64_t memory_bytes = 0;
   int64_t leaving_bytes = 0;  // of these: about to be on disk only, or to be forgotten by the cache
@@ -78,7 +78,7 @@ struct SegmentUse {
 struct Idle {
   int64_t unwritten_bytes = 0;  // on disk only, once they are written
   int64_t copied_bytes = 0;     // at once, as they are on disk already
-  int64_t exclusive_bytes = 0;  // if the holder released, as nobody else holds them
+  int64_t exclusive_bytes = 0;  // if the holder released, as nobody else but the cache holds them
 };
 
 class Ledger {
@@ -104,6 +104,10 @@ class Ledger {
   int64_t BytesOf(SegmentId id) const { return segments_.at(id).bytes; }
   /// It isn't idle any more, as it can't be written.
   void MarkUnwritable(SegmentId id) { segments_.at(id).unwritable = true; }
+  /// The cache holds it, and wasn't told to forget it.
+  bool IsCached(SegmentId id) const {
+    return segments_.at(id).cached() && !segments_.at(id).uncaching;
+  }
   /// The cache was told to forget it.
   void MarkUncaching(SegmentId id);
 
@@ -111,8 +115,9 @@ class Ledger {
   SegmentUse use(RunId run) const;
   /// Of the segments that are on disk, in memory or not.
   int64_t disk_bytes() const { return disk_bytes_; }
-  /// Segments that are being read.
+  /// Segments that are being read, or written.
   int reading() const { return reading_; }
+  int writing() const { return writing_; }
   Idle IdleOf(const Holder& holder) const;
   /// Oldest first; none if it holds nothing.
   const std::vector<SegmentId>& SegmentsOf(const Holder& holder) const;
@@ -145,7 +150,7 @@ class Ledger {
     /// Its memory could go while somebody holds it.
     bool idle() const {
       const bool settled = place == Place::kCopied || (place == Place::kMemory && !unwritable);
-      return settled && pins == 0 && !cached();
+      return settled && pins == 0;
     }
     bool only_cached() const { return holders.size() == 1 && cached(); }
     SegmentUse use() const;
@@ -166,6 +171,7 @@ class Ledger {
   int64_t bytes_ = 0;
   int64_t disk_bytes_ = 0;
   int reading_ = 0;
+  int writing_ = 0;
 };
 
 }  // namespace zerrow::resource

@@ -80,7 +80,7 @@ void Lifecycle::Dequeue(TaskId id) {
   Task& task = run.tasks[id.index];
   if (task.state != kReady) return;
   if (task.parked) {
-    run.parked.erase({*task.parked, id.index});
+    run.parked.erase({task.parked->bytes, id.index});
     task.parked.reset();
   } else {
     run.ready.erase(task.rank);

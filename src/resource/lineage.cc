@@ -1,6 +1,6 @@
 #include "resource/lineage.h"
 
-#include <algorithm>
+#include <array>
 #include <utility>
 #include <vector>
 
@@ -16,23 +16,26 @@ namespace {
 constexpr int kMaxRollbacks = 8;
 
 // Beyond so many tasks to be run again nobody looks any further: the table had better stay.
-constexpr size_t kMaxRemade = 64;
+constexpr size_t kMaxRemade = 32;
 
 }  // namespace
 
-double Lineage::RemakeSeconds(TaskId id) const {
-  const auto& tasks = board_.runs.at(id.run).tasks;
+double Lineage::RemakeSeconds(TaskId id) {
+  auto& tasks = board_.runs.at(id.run).tasks;
   const Task& table = tasks[id.index];
   if (!table.repeatable || table.rollbacks >= kMaxRollbacks || !table.succeeded) return kNever;
+  ++visits_;
   double seconds = 0;
-  std::vector<size_t> remade = {id.index};
-  for (size_t next = 0; next < remade.size(); ++next) {
+  std::array<size_t, kMaxRemade> remade = {id.index};
+  size_t count = 1;
+  for (size_t next = 0; next < count; ++next) {
     const Task& task = tasks[remade[next]];
     seconds += task.run_s;
     for (const size_t input : task.spec.inputs) {
-      if (tasks[input].resident || std::ranges::find(remade, input) != remade.end()) continue;
-      if (remade.size() == kMaxRemade || tasks[input].lost) return kNever;
-      remade.push_back(input);
+      Task& read = tasks[input];
+      if (read.resident || std::exchange(read.visit, visits_) == visits_) continue;
+      if (count == kMaxRemade || read.lost) return kNever;
+      remade[count++] = input;
     }
   }
   return seconds;

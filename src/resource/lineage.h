@@ -19,7 +19,7 @@ class Lineage {
 
   /// What it would take to make the table again, run one after another; kNever: it mustn't be
   /// dropped.
-  double RemakeSeconds(TaskId table) const;
+  double RemakeSeconds(TaskId table);
   /// Drops the table.
   Decision& RollBack(TaskId table, Reason reason);
   /// The table can't be used any more, nor kept. If it can't be made again its readers will fail.
@@ -37,6 +37,7 @@ class Lineage {
 
   Board& board_;
   Lifecycle& lifecycle_;
+  uint64_t visits_ = 0;  // walks, each with a number
 };
 
 }  // namespace zerrow::resource

@@ -113,10 +113,11 @@ void Pressure::StopOne(Scope scope) {
     const bool in_run = scope && task.alone != Task::Alone::kInEngine;
     task.next_alone = in_run ? Task::Alone::kInRun : Task::Alone::kInEngine;
   }
-  task.too_large_beside.reset();
+  task.too_large.reset();
   const int64_t inputs = board_.InputBytes(victim);
   if (was_alone) {
-    task.too_large_beside = board_.Charged(scope) - task.measured_bytes - inputs;
+    const int64_t others = board_.Charged(scope) - task.measured_bytes - inputs;
+    task.too_large = Beside{others, scope.has_value()};
   }
   Figures why;
   why.bytes = task.measured_bytes;
@@ -133,11 +134,12 @@ void Pressure::OnStopped(TaskId id) {
   const bool again_alone = task.next_alone != Task::Alone::kNo;
   lifecycle_.Retry(id, again_alone ? Reason::kAgainAlone : Reason::kMadeRoom);
   if (again_alone) task.alone = task.next_alone;
-  const auto others = std::exchange(task.too_large_beside, std::nullopt);
-  if (!others) return;
-  if (*others > 0) return scheduler_.Park(id, *others);
-  const bool in_run = task.alone == Task::Alone::kInRun;
-  scheduler_.Fail(id, in_run ? Scope(id.run) : std::nullopt, 0);
+  const auto beside = std::exchange(task.too_large, std::nullopt);
+  if (!beside) return;
+  // The limit may have been widened since.
+  const Scope scope = beside->of_run ? Scope(id.run) : std::nullopt;
+  const int64_t needed = task.peak_bytes + board_.InputBytes(id) + beside->bytes;
+  if (needed > board_.BudgetOf(scope).capacity()) scheduler_.ParkOrFail(id, *beside);
 }
 
 void Pressure::ThawSome() {

@@ -20,6 +20,8 @@ class Pressure {
 
   /// After each event.
   void Relieve();
+  /// A frozen attempt goes on.
+  void Thaw(TaskId task);
   /// An attempt that was stopped for its memory has ended.
   void OnStopped(TaskId task);
 
@@ -34,7 +36,6 @@ class Pressure {
   void ThawSome();
   bool MayThaw(TaskId task) const;
   void Freeze(TaskId task, Scope scope);
-  void Thaw(TaskId task);
 
   Board& board_;
   Lifecycle& lifecycle_;

@@ -30,12 +30,6 @@ Scheduler::Scheduler(Board& board, Lifecycle& lifecycle, Lineage& lineage, Evict
       evictor_(evictor),
       slots_(std::max(slots, 1)) {}
 
-bool Scheduler::HasSlot() const {
-  int slots = slots_;
-  for (const auto& [id, run] : board_.runs) slots = std::max(slots, run.jobs);
-  return board_.running < slots;
-}
-
 std::optional<TaskId> Scheduler::First(const Run& run, RunId id) const {
   if (run.ready.empty() || run.running >= run.jobs) return std::nullopt;
   return TaskId{id, std::get<2>(*run.ready.begin())};
@@ -58,6 +52,8 @@ std::optional<TaskId> Scheduler::First() const {
 
 void Scheduler::StartReady() {
   blocked_.reset();
+  slots_now_ = slots_;
+  for (const auto& [id, run] : board_.runs) slots_now_ = std::max(slots_now_, run.jobs);
   while (HasSlot()) {
     const auto first = First();
     if (!first) break;
@@ -162,6 +158,7 @@ std::vector<TaskId> Scheduler::Others(TaskId first) const {
 }
 
 void Scheduler::StartOthers(TaskId first) {
+  if (board_.At(first).passes >= kMaxPasses) return;
   // Room is being made for it, which would be taken away.
   bool awaited = MayRunBeside(first);
   const int64_t bytes = board_.At(first).peak_bytes + board_.MissingBytes(first);
@@ -203,8 +200,7 @@ bool Scheduler::TryAlone(Scope scope, TaskId id) {
   const bool of_run = FitsIn(std::nullopt, id, task.peak_bytes + board_.MissingBytes(id));
   // The engine's limit is the engine's matter.
   if (scope && !of_run) return false;
-  bool readable = true;
-  int64_t others = 0;
+  std::optional<Beside> unreadable;
   for (const Scope limited : board_.LimitedScopesOf(id.run)) {
     Evictor::Purpose purpose{Reason::kMakeRoom, FiguresOf(limited, id), id};
     purpose.last_resort = true;
@@ -212,61 +208,71 @@ bool Scheduler::TryAlone(Scope scope, TaskId id) {
     evictor_.MakeRoom(limited, board_.Shortfall(limited, bytes) - board_.Leaving(limited), purpose);
     if (board_.IsSettling(limited)) return false;
     const int64_t charged = board_.Charged(limited) + board_.MissingBytes(id);
-    readable = readable && charged <= board_.BudgetOf(limited).capacity();
-    others = std::max(others, charged - board_.InputBytes(id));
+    if (charged <= board_.BudgetOf(limited).capacity()) continue;
+    unreadable = Beside{charged - board_.InputBytes(id), limited.has_value()};
   }
   if (Fits(id)) return Begin(id), true;
-  if (readable && !MayRunBeside(id)) return false;
+  if (unreadable) return ParkOrFail(id, *unreadable), true;
+  if (!MayRunBeside(id)) return false;
   task.alone = of_run ? Task::Alone::kInRun : Task::Alone::kInEngine;
-  if (!readable) return Park(id, others), true;
   task.start_reason = Reason::kTriedAlone;
   Begin(id);
   return true;
 }
 
-void Scheduler::Park(TaskId id, int64_t others_bytes) {
+void Scheduler::ParkOrFail(TaskId id, const Beside& beside) {
+  if (beside.bytes <= 0) return Fail(id, beside);
   lifecycle_.Dequeue(id);
-  board_.At(id).parked = others_bytes;
-  board_.runs.at(id.run).parked.emplace(others_bytes, id.index);
+  board_.At(id).parked = beside;
+  board_.runs.at(id.run).parked.emplace(beside.bytes, id.index);
 }
 
+void Scheduler::Unpark() {
+  for (auto& [id, run] : board_.runs) {
+    const auto parked = run.parked;
+    for (const auto& [bytes, index] : parked) {
+      lifecycle_.Dequeue({id, index});
+      lifecycle_.MakeReady({id, index});
+    }
+  }
+}
+
+// Of those that were too large, the one that was so least.
 std::optional<TaskId> Scheduler::BestParked(Scope scope) const {
   std::optional<std::pair<int64_t, TaskId>> best;
-  const auto look = [&](RunId id, const Run& run) {
-    if (run.parked.empty()) return;
-    const auto& [others, index] = *run.parked.rbegin();
-    if (!best || others > best->first) best.emplace(others, TaskId{id, index});
-  };
-  if (scope) {
-    look(*scope, board_.runs.at(*scope));
-  } else {
-    for (const auto& [id, run] : board_.runs) look(id, run);
+  for (const auto& [id, run] : board_.runs) {
+    if (scope && id != *scope) continue;
+    for (auto parked = run.parked.rbegin(); parked != run.parked.rend(); ++parked) {
+      const auto& [bytes, index] = *parked;
+      // A run alone can't tell what has become of the engine's limit.
+      if (scope && !run.tasks[index].parked->of_run) continue;
+      if (!best || bytes > best->first) best.emplace(bytes, TaskId{id, index});
+      break;
+    }
   }
   return best ? std::optional(best->second) : std::nullopt;
 }
 
-// Of those that were too large, the one that was so least. Whether there is one.
+// Whether there is one.
 bool Scheduler::SettleParked(Scope scope) {
   const auto id = BestParked(scope);
   if (!id) return false;
-  const Task& task = board_.At(*id);
-  const bool in_run = task.alone == Task::Alone::kInRun;
-  if (scope && !in_run) return false;
-  const Scope limited = in_run ? Scope(id->run) : std::nullopt;
-  const int64_t missing = board_.MissingBytes(*id);
-  const int64_t others = board_.Charged(limited) + missing - board_.InputBytes(*id);
-  if (others < *task.parked) {
+  const Beside before = *board_.At(*id).parked;
+  const Scope limited = before.of_run ? Scope(id->run) : std::nullopt;
+  const int64_t others =
+      board_.Charged(limited) + board_.MissingBytes(*id) - board_.InputBytes(*id);
+  if (others >= before.bytes) {
+    Fail(*id, {others, before.of_run});
+  } else {
     lifecycle_.Dequeue(*id);
     lifecycle_.MakeReady(*id);
-  } else {
-    Fail(*id, limited, others);
   }
   return true;
 }
 
-void Scheduler::Fail(TaskId id, Scope scope, int64_t others_bytes) {
-  Figures why = FiguresOf(scope, id);
-  why.others_bytes = others_bytes;
+void Scheduler::Fail(TaskId id, const Beside& beside) {
+  Figures why = FiguresOf(beside.of_run ? Scope(id.run) : std::nullopt, id);
+  why.others_bytes = beside.bytes;
   if (Decision* told = lifecycle_.Finish(id, ModelStatus::kFailed, Reason::kTooLarge)) {
     told->why = why;
     lifecycle_.SkipFollowers(id);

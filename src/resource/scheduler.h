@@ -24,15 +24,16 @@ class Scheduler {
 
   void StartReady();
   void OnSwappedIn(const SegmentSwappedIn& event);
-  /// A ready task was too large beside others that held so much and couldn't go.
-  void Park(TaskId task, int64_t others_bytes);
-  void Fail(TaskId task, Scope scope, int64_t others_bytes);
+  /// A ready task was too large beside others' memory, which couldn't go.
+  void ParkOrFail(TaskId task, const Beside& beside);
+  /// A limit is another one.
+  void Unpark();
 
   /// What comes first and waits for memory, if something does.
   const std::optional<TaskId>& blocked() const { return blocked_; }
 
  private:
-  bool HasSlot() const;
+  bool HasSlot() const { return board_.running < slots_now_; }
   std::optional<TaskId> First(const Run& run, RunId id) const;
   std::optional<TaskId> First() const;
   /// Beyond the first: the next few of its run, and of the other runs.
@@ -49,6 +50,7 @@ class Scheduler {
   std::optional<TaskId> BestParked(Scope scope) const;
   bool SettleParked(Scope scope);
   bool TryAlone(Scope scope, TaskId task);
+  void Fail(TaskId task, const Beside& beside);
   void StartAloneInRuns();
   void Begin(TaskId task);
   Figures FiguresOf(Scope scope, TaskId task) const;
@@ -58,6 +60,7 @@ class Scheduler {
   Lineage& lineage_;
   Evictor& evictor_;
   const int slots_;
+  int slots_now_ = 1;  // with those that runs bring along
   std::optional<TaskId> blocked_;
 };
 

@@ -16,7 +16,8 @@ namespace zerrow::engine::testing {
 
 struct Story {
   RunRequest request;
-  double slowness = 0;  // how often it says that it has enough
+  double slowness = 0;   // how often it says that it has enough
+  bool limited = false;  // in memory: what can't fit fails before it starts
   bool cancelled = false;
   int done = 0;
   bool paused = false;

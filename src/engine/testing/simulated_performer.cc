@@ -14,6 +14,9 @@ namespace {
 
 constexpr int kMaxAttempts = 2;
 
+// A number that none ever has.
+constexpr int kNoAttempt = 1000;
+
 std::string Name(TaskId task) {
   return "task " + std::to_string(task.index) + " of run " + std::to_string(task.run);
 }
@@ -40,8 +43,16 @@ bool Covers(const std::vector<ByteRange>& whole, const std::vector<ByteRange>& r
 }  // namespace
 
 SimulatedPerformer::SimulatedPerformer(Agenda& agenda, Random& random, Verdict& verdict,
-                                       Rates rates, int slots)
-    : agenda_(agenda), random_(random), verdict_(verdict), rates_(rates), slots_(slots) {}
+                                       SimulatedStore& store, SimulatedMemory* memory, Rates rates,
+                                       int slots)
+    : agenda_(agenda),
+      random_(random),
+      verdict_(verdict),
+      store_(store),
+      segments_(store.segments),
+      memory_(memory),
+      rates_(rates),
+      slots_(slots) {}
 
 void SimulatedPerformer::Expect(RunId run, Description project, int jobs) {
   runs_[run] = {std::move(project), jobs};
@@ -59,7 +70,12 @@ void SimulatedPerformer::Start(TaskId task, int number, const Run& run) {
   attempt.uses = InputsOf(task, run);
   for (const auto& [segment, used] : attempt.uses) attempt.reads.insert(segment);
   attempt.lines = random_.Chance(0.3) ? random_.Below(6) : 0;
-  for (const SegmentId segment : attempt.reads) ++segments_[segment].readers;
+  int64_t input_bytes = 0;
+  for (const SegmentId segment : attempt.reads) {
+    ++segments_[segment].readers;
+    input_bytes += segments_[segment].bytes;
+  }
+  if (memory_ != nullptr) memory_->Begin(task, number, input_bytes);
   Later(task, attempt, &SimulatedPerformer::Begin);
 }
 
@@ -69,14 +85,22 @@ void SimulatedPerformer::CheckStart(TaskId task, int number, const Run& run) {
   if (active == runs_.end()) return verdict_.Expect(false, "its run is over", name);
   int slots = slots_;
   for (const auto& [id, other] : runs_) slots = std::max(slots, other.jobs);
+  // What waits for its inputs to be read back has its slot already.
+  most_slots_ = std::max(most_slots_, slots);
+  if (memory_ != nullptr) slots = most_slots_;
   verdict_.Expect(active->second.running < active->second.jobs, "more than its run's jobs", name);
   verdict_.Expect(running() < static_cast<size_t>(slots), "more than the slots", name);
   verdict_.Expect(!attempts_.contains(task), "it runs already", name);
   verdict_.Expect(task.index == 0 || read_.contains(task.run), "of a project not read", name);
-  verdict_.Expect(number == ++tried_[task] && number <= kMaxAttempts, "a wrong number", name);
-  verdict_.Expect(number == 1 || lost_.erase(task) == 1, "tried again but not lost", name);
+  verdict_.Expect(number == ++tried_[task], "a wrong number", name);
+  // For want of memory it may be stopped, and its table be dropped, several times.
+  const bool limited = memory_ != nullptr;
+  verdict_.Expect(limited || number <= kMaxAttempts, "tried too often", name);
+  verdict_.Expect(number == 1 || lost_.erase(task) == 1 || limited, "tried again but not lost",
+                  name);
   for (const auto& [segment, used] : InputsOf(task, run)) {
     verdict_.Expect(segments_.contains(segment), "a segment that it reads is gone", name);
+    verdict_.Expect(segments_[segment].readable, "what it reads isn't in memory", name);
     verdict_.Expect(Covers(segments_[segment].left, used), "a part that it reads is gone", name);
   }
   if (run.task(task.index).kind != RunTask::Kind::kExport || !run.request().options.strict) return;
@@ -125,9 +149,15 @@ void SimulatedPerformer::Later(TaskId task, const Attempt& attempt,
                                void (SimulatedPerformer::*what)(TaskId, Attempt&)) {
   agenda_.In(0.3 * random_.Unit(), [this, task, what, serial = attempt.serial] {
     const auto found = attempts_.find(task);
-    if (found != attempts_.end() && found->second.serial == serial) {
-      (this->*what)(task, found->second);
-    }
+    if (found == attempts_.end() || found->second.serial != serial) return;
+    const bool dies = what == &SimulatedPerformer::Die;
+    const auto again = [this, task, what, serial] {
+      const auto attempt = attempts_.find(task);
+      if (attempt == attempts_.end() || attempt->second.serial != serial) return;
+      Later(task, attempt->second, what);
+    };
+    if (!dies && memory_ != nullptr && memory_->Suspends(task, again)) return;
+    (this->*what)(task, found->second);
   });
 }
 
@@ -178,6 +208,7 @@ bool SimulatedPerformer::Publish(TaskId task, Attempt& attempt) {
   --runs_.at(task.run).running;
   Note(task, attempt, Fate::kAnswer);
   ++counts_["published early"];
+  if (memory_ != nullptr) memory_->Publish(task, *attempt.table);
   dispatcher_->OnPublished(task, attempt.number, attempt.table);
   verdict_.Expect(!dispatcher_->Wants(task, attempt.number), "published twice", Name(task));
   Later(task, attempt, &SimulatedPerformer::Leave);
@@ -215,6 +246,11 @@ void SimulatedPerformer::End(TaskId task, Fate fate) {
   Outcome outcome = OutcomeOf(task, attempt, fate);
   outcome.lost = fate == Fate::kLost;
   outcome.cpu_s = random_.Unit();
+  if (memory_ != nullptr) {
+    const auto* table = std::get_if<TablePtr>(&outcome.what);
+    if (table != nullptr && attempt.table == nullptr) memory_->Publish(task, **table);
+    memory_->End(task);
+  }
   Note(task, attempt, fate);
   if (random_.Chance(rates_.repeats)) Repeat(task, attempt.number, outcome);
   if (random_.Chance(rates_.repeats)) {
@@ -230,7 +266,7 @@ void SimulatedPerformer::Note(TaskId task, const Attempt& attempt, Fate fate) {
     set.erase(item);
     if (in) set.insert(item);
   };
-  put(well_, task, fate == Fate::kAnswer);
+  if (fate == Fate::kAnswer) well_.insert(task);
   put(lost_, task, fate == Fate::kLost);
   if (task.index > 0) return;
   // One that was stopped failed by being late.
@@ -246,7 +282,7 @@ void SimulatedPerformer::Repeat(TaskId task, int attempt, Outcome outcome) {
   }
   ++counts_["news again"];
   const bool another = random_.Chance(0.3);
-  const int number = random_.Chance(0.2) ? kMaxAttempts + 1 : attempt;
+  const int number = random_.Chance(0.2) ? kNoAttempt : attempt;
   agenda_.In(2 * random_.Unit(),
              [this, task, another, number, told = std::move(outcome)]() mutable {
                if (another) told.what = MakeTable({});
@@ -342,8 +378,8 @@ SegmentBytes SimulatedPerformer::NewSegment() {
     const int64_t half = segment.bytes / 2;
     segment.used = PartsOf({{0, half}, {half, segment.bytes - half}});
   }
-  segments_[segment.id].bytes = segment.bytes;
-  stored_bytes_ += segment.bytes;
+  store_.Add(segment.id, segment.bytes);
+  if (memory_ != nullptr) memory_->NoteGrowth(segment.bytes);
   return segment;
 }
 
@@ -380,10 +416,15 @@ void SimulatedPerformer::Cache(const SegmentBytes& segment) {
   in_hands_.emplace(segment.id, std::vector<ByteRange>{});
   dispatcher_->OnCached({segment.id, segment.bytes});
   agenda_.In(3 * random_.Unit(), [this, id = segment.id] {
-    cached_.erase(id);
-    in_hands_.erase(std::ranges::find(in_hands_, Uses::value_type(id, {})));
-    dispatcher_->OnUncached(id);
+    if (cached_.contains(id)) Uncache(id);
   });
+}
+
+void SimulatedPerformer::Uncache(SegmentId id) {
+  verdict_.Expect(cached_.contains(id) || memory_ != nullptr, "forgotten twice");
+  if (cached_.erase(id) == 0) return;
+  in_hands_.erase(std::ranges::find(in_hands_, Uses::value_type(id, {})));
+  agenda_.In(0, [this, id] { dispatcher_->OnUncached(id); });
 }
 
 void SimulatedPerformer::Free(SegmentId id) {
@@ -395,8 +436,7 @@ void SimulatedPerformer::Free(SegmentId id) {
   verdict_.Expect(segment->second.readers == 0, "a segment is freed while it is read");
   verdict_.Expect(segment->second.in_hands == 0, "a segment of a result is freed");
   ++counts_["segment freed"];
-  stored_bytes_ -= segment->second.bytes;
-  segments_.erase(segment);
+  store_.Remove(segment);
 }
 
 void SimulatedPerformer::Shrink(SegmentId id, std::vector<ByteRange> used) {
@@ -453,7 +493,7 @@ int64_t SimulatedPerformer::EndRun(RunId run) {
   const auto left = attempts_.lower_bound({run, 0});
   const bool gone = left == attempts_.end() || left->first.run != run;
   verdict_.Expect(!active.empty() && gone, "a run ends while it runs");
-  return stored_bytes_;
+  return store_.stored_bytes;
 }
 
 }  // namespace zerrow::engine::testing

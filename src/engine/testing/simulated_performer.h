@@ -6,6 +6,7 @@
 // any more: the end of an attempt twice, or of one that never was. One thread at a time.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -15,6 +16,8 @@
 
 #include "engine/dispatcher.h"
 #include "engine/testing/agenda.h"
+#include "engine/testing/simulated_memory.h"
+#include "engine/testing/simulated_store.h"
 
 namespace zerrow::engine::testing {
 
@@ -32,8 +35,9 @@ class SimulatedPerformer final : public Performer {
     double leaves = 0;   // publishes its table some time before its end, if it answers well
     double caches = 0;   // a cache keeps a segment of its table, for a while
   };
-  /// All outlive it. `slots` are the Core's.
-  SimulatedPerformer(Agenda& agenda, Random& random, Verdict& verdict, Rates rates, int slots);
+  /// All outlive it. `slots` are the Core's. `memory`: null if nothing is limited.
+  SimulatedPerformer(Agenda& agenda, Random& random, Verdict& verdict, SimulatedStore& store,
+                     SimulatedMemory* memory, Rates rates, int slots);
 
   void Attach(Dispatcher& dispatcher) { dispatcher_ = &dispatcher; }
   /// Before the run is added: what reading its project will give, and its jobs.
@@ -50,22 +54,25 @@ class SimulatedPerformer final : public Performer {
 
   /// Attempts, but for those that have published.
   size_t running() const;
-  int64_t stored_bytes() const { return stored_bytes_; }
+  /// Of the run, or of all: attempts that could use more memory at once.
+  bool HasGrowing(resource::Scope scope) const {
+    return std::ranges::any_of(attempts_, [&](const auto& entry) {
+      const auto& [task, attempt] = entry;
+      return (!scope || task.run == *scope) && attempt.table == nullptr && !attempt.stopped &&
+             !memory_->IsFrozen(task);
+    });
+  }
+  /// The cache has forgotten the segment, as it was told.
+  void Uncache(SegmentId segment);
   /// How often each kind of thing happened.
   const std::map<std::string, size_t>& counts() const { return counts_; }
-  /// Whether the last attempt of the task answered as it was asked to.
+  /// Whether an attempt of the task answered as it was asked to.
   bool AnsweredWell(resource::TaskId task) const { return well_.contains(task); }
   /// Whether the engine failed to read the project, in the last attempt.
   bool BrokeDown(resource::RunId run) const { return broken_.contains(run); }
 
  private:
   enum class Fate { kAnswer, kFail, kDie, kLost, kHang, kEngine, kWrong };
-  struct Segment {
-    int64_t bytes = 0;
-    int readers = 0;                   // running attempts
-    int in_hands = 0;                  // results
-    std::vector<ByteRange> left = {};  // of it; empty: all
-  };
   /// What somebody reads of segments; several times if several do.
   using Uses = std::multimap<SegmentId, std::vector<ByteRange>>;
   struct Attempt {
@@ -112,6 +119,9 @@ class SimulatedPerformer final : public Performer {
   Agenda& agenda_;
   Random& random_;
   Verdict& verdict_;
+  SimulatedStore& store_;
+  SimulatedStore::Segments& segments_;  // the store's
+  SimulatedMemory* const memory_;
   const Rates rates_;
   const int slots_;
   Dispatcher* dispatcher_ = nullptr;
@@ -119,17 +129,16 @@ class SimulatedPerformer final : public Performer {
   std::map<resource::TaskId, Attempt> attempts_;
   std::map<resource::TaskId, int> tried_;  // attempts so far
   std::set<resource::TaskId> lost_;        // whose last attempt was lost
-  std::set<resource::TaskId> well_;        // whose last attempt answered well
+  std::set<resource::TaskId> well_;        // of which an attempt answered well
   std::set<resource::RunId> read_;         // whose projects were, in time
   std::set<resource::RunId> broken_;       // BrokeDown
-  std::map<SegmentId, Segment> segments_;
-  Uses in_hands_;  // of results, and of the cache
+  Uses in_hands_;                          // of results, and of the cache
   std::set<SegmentId> cached_;
   std::set<SegmentId> repeated_;  // may be freed again
   std::map<std::string, size_t> counts_;
-  int64_t stored_bytes_ = 0;
   SegmentId last_segment_ = 0;
   uint64_t last_serial_ = 0;
+  int most_slots_ = 0;
 };
 
 }  // namespace zerrow::engine::testing

@@ -1,0 +1,64 @@
+#include <gtest/gtest.h>
+
+#include "resource/events.h"
+
+namespace zerrow::resource {
+namespace {
+
+std::string Explained(Reason reason, const Figures& why) {
+  Decision decision;
+  decision.reason = reason;
+  decision.why = why;
+  return Explain(decision, [](TaskId task) { return "m" + std::to_string(task.index); });
+}
+
+TEST(Reasons, EachCanBeRead) {
+  for (int reason = 0; reason <= static_cast<int>(Reason::kInputUnreadable); ++reason) {
+    EXPECT_NE(ToString(static_cast<Reason>(reason)), "unknown") << reason;
+    EXPECT_EQ(Explained(static_cast<Reason>(reason), {}).find("unknown"), std::string::npos);
+  }
+}
+
+TEST(Reasons, WhoRoomIsMadeForIsNamed) {
+  Figures why;
+  EXPECT_EQ(Explained(Reason::kMakeRoom, why), "to make room");
+  why.beneficiary = TaskId{1, 4};
+  why.needed_bytes = 1'500'000'000;
+  EXPECT_EQ(Explained(Reason::kMakeRoom, why), "to make room for 'm4', which needs 1.5 GB");
+  why.needed_bytes = 0;
+  EXPECT_EQ(Explained(Reason::kNeeded, why), "'m4' reads it");
+}
+
+TEST(Reasons, WhatIsTooLargeSaysHowMuchItNeedsAndWhoseLimitItIs) {
+  Figures why;
+  why.needed_bytes = 3'140'000'000;
+  why.limit_bytes = 1'000'000'000;
+  EXPECT_EQ(Explained(Reason::kTooLarge, why),
+            "it needs at least 3.14 GB with its inputs, which the engine's memory limit of 1 GB "
+            "doesn't allow");
+  why.of_run = true;
+  why.others_bytes = 999'900;
+  EXPECT_EQ(Explained(Reason::kTooLarge, why),
+            "it needs at least 3.14 GB with its inputs, which the run's memory limit of 1 GB "
+            "doesn't allow beside 1 MB that can't go");
+}
+
+TEST(Reasons, BytesAreReadable) {
+  const auto bytes = [](int64_t amount) {
+    Figures why;
+    why.limit_bytes = amount;
+    const std::string text = Explained(Reason::kOverLimit, why);
+    const size_t from = text.find("limit of ") + 9;
+    return text.substr(from, text.find(" allows") - from);
+  };
+  EXPECT_EQ(bytes(0), "0 B");
+  EXPECT_EQ(bytes(999), "999 B");
+  EXPECT_EQ(bytes(1234), "1.23 kB");
+  EXPECT_EQ(bytes(123'456), "123 kB");
+  EXPECT_EQ(bytes(999'999), "1 MB");
+  EXPECT_EQ(bytes(5'000'000'000'000), "5 TB");
+  EXPECT_EQ(bytes(5'000'000'000'000'000), "5000 TB");
+}
+
+}  // namespace
+}  // namespace zerrow::resource
