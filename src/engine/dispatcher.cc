@@ -165,7 +165,7 @@ void Dispatcher::Perform(const Decision& decision) {
   }
 }
 
-void Dispatcher::PerformForMemory(const Decision& decision) {
+void Dispatcher::PerformForMemory(const Decision& decision) const {
   using enum Decision::Kind;
   MemoryPerformer& memory = *options_.memory;
   switch (decision.kind) {

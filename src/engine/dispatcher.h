@@ -79,7 +79,7 @@ class Dispatcher {
   struct Entry;
   void Handle(const resource::Event& event);
   void Perform(const resource::Decision& decision);
-  void PerformForMemory(const resource::Decision& decision);
+  void PerformForMemory(const resource::Decision& decision) const;
   std::string Explain(const resource::Decision& decision) const;
   void Start(Entry& entry, resource::TaskId task, int attempt);
   void Finish(Entry& entry, const resource::Decision& decision);

@@ -72,7 +72,7 @@ void Scheduler::StartReady() {
   StartAloneInRuns();
 }
 
-// A task of which nothing is known fits: without that there could be no first one.
+// While attempts are frozen nothing is added to what they may come to need.
 bool Scheduler::FitsIn(Scope scope, TaskId task, int64_t bytes) const {
   if (board_.Frozen(scope) > 0 || board_.Shortfall(scope, bytes) > 0) return false;
   return scope || MayOpen(board_.runs.at(task.run), board_.At(task), bytes);
