@@ -187,7 +187,8 @@ class Board {
   std::set<TaskId> restoring;
   std::set<std::pair<Time, TaskId>> deadlines;  // of running tasks
   std::set<RunId> touched;                      // may have ended
-  std::set<TaskId> moved;                       // tables, since they were last weighed
+  std::set<TaskId> tables;                      // resident, or kept by runs that go on
+  std::set<TaskId> moved;                       // of these, since they were last weighed
   uint64_t served = 0;
   uint64_t started = 0;
   int running = 0;   // have a slot

@@ -234,6 +234,7 @@ void Core::EndFinishedRuns() {
     if (run == board_.runs.end() || run->second.unfinished > 0) continue;
     for (size_t i = 0; i < run->second.tasks.size(); ++i) {
       board_.SetScore({id, i}, std::nullopt);
+      board_.tables.erase({id, i});
       if (run->second.tasks[i].spec.kept) board_.ledger.Pin(Board::ResultOf({id, i}));
     }
     board_.limited_runs.erase(id);

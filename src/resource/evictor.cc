@@ -79,11 +79,7 @@ void Evictor::Refresh() {
 }
 
 void Evictor::RefreshAll() {
-  for (auto& [id, run] : board_.runs) {
-    for (size_t i = 0; i < run.tasks.size(); ++i) {
-      if (run.tasks[i].resident || run.tasks[i].spec.kept) board_.moved.insert({id, i});
-    }
-  }
+  board_.moved = board_.tables;
   Refresh();
 }
 

@@ -172,6 +172,7 @@ void Lifecycle::Publish(TaskId id, const std::vector<SegmentBytes>& segments) {
   task.measured_bytes = std::max<int64_t>(task.measured_bytes - published, 0);
   task.run_s = board_.now - task.began;
   board_.Recharge(id);
+  board_.tables.insert(id);
   board_.NoteMoved(id);
 }
 
@@ -288,6 +289,7 @@ void Lifecycle::ReleaseIfUnread(TaskId id) {
     board_.NoteMoved(id);
   } else {
     board_.SetScore(id, std::nullopt);
+    board_.tables.erase(id);
   }
   board_.Decide(Decision::Kind::kRelease, id, Reason::kUnread);
   Free(Board::TableOf(id));

@@ -48,6 +48,7 @@ Decision& Lineage::RollBack(TaskId id, Reason reason) {
   task.wanted = false;
   ++task.rollbacks;
   board_.SetScore(id, std::nullopt);
+  if (!task.spec.kept) board_.tables.erase(id);
   const size_t place = board_.decisions.size();
   board_.Decide(Decision::Kind::kRelease, id, reason);
   lifecycle_.Free(Board::TableOf(id));
