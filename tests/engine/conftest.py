@@ -182,6 +182,16 @@ class Resident:
     def wait_until_idle(self):
         self.wait_for(lambda status: status["workers"] == 0 and status["runs"] == [])
 
+    def descriptors(self):
+        """How many the engine has open."""
+        return len(os.listdir(f"/proc/{self.engine.pid}/fd"))
+
+    def wait_for_descriptors(self, most, timeout=30):
+        end = time.monotonic() + timeout
+        while self.descriptors() > most:
+            assert time.monotonic() < end, f"{self.descriptors()} descriptors, not {most}"
+            time.sleep(0.05)
+
     def end(self):
         if self.engine is not None and self.engine.poll() is None:
             self.engine.kill()
