@@ -26,6 +26,17 @@ arrow::Result<Chunk> ChunkPool::Take(int64_t size_bytes) {
   return std::move(*found);
 }
 
+arrow::Result<Chunk> ChunkPool::TakeExactly(int64_t size_bytes) {
+  std::optional<Chunk> found = TakeFree(size_bytes);
+  if (found && found->size_bytes != size_bytes && !source_->resizable()) {
+    Give(std::move(*found));
+    found.reset();
+  }
+  if (!found) return Make(size_bytes);
+  if (found->size_bytes != size_bytes) ARROW_RETURN_NOT_OK(source_->Resize(*found, size_bytes));
+  return std::move(*found);
+}
+
 std::optional<Chunk> ChunkPool::TakeFree(int64_t size_bytes) {
   std::lock_guard lock(mutex_);
   const auto key = policy_.Take(size_bytes);

@@ -44,6 +44,9 @@ class ChunkPool {
   /// IOError; CapacityError: no descriptors are left for it.
   arrow::Result<Chunk> Take(int64_t size_bytes);
 
+  /// The same, but exactly `size_bytes` long.
+  arrow::Result<Chunk> TakeExactly(int64_t size_bytes);
+
   /// Whether a frozen chunk will be able to come back. While descriptors are scarce it can't: then
   /// all that is kept of it is the way for readers.
   bool KeepWayBack(Chunk& chunk) const;

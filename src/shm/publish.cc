@@ -52,18 +52,24 @@ Segment::Disposal Recycle(Chunk& chunk, const std::shared_ptr<ChunkPool>& pool) 
 arrow::Status PublishOne(GrantedChunk& granted, std::span<const Reference> references,
                          const std::shared_ptr<ChunkPool>& pool, const base::TaskThread& reaper,
                          Publication& out) {
-  const ChunkSource& source = pool->source();
-  ARROW_RETURN_NOT_OK(TrimChunk(source, granted, references, out));
+  ARROW_RETURN_NOT_OK(TrimChunk(pool->source(), granted, references, out));
   const double start_s = ThreadCpuSeconds();
-  ARROW_RETURN_NOT_OK(source.Freeze(granted.chunk).status());
-  Segment::Disposal disposal = Recycle(granted.chunk, pool);
-  out.segments.push_back(Segment::Adopt(granted.id, std::move(granted.chunk), source.huge_pages(),
-                                        reaper, std::move(disposal)));
+  ARROW_ASSIGN_OR_RAISE(auto segment, FreezeChunk(granted.id, granted.chunk, pool, reaper));
+  out.segments.push_back(std::move(segment));
   out.freeze_cpu_s += ThreadCpuSeconds() - start_s;
   return arrow::Status::OK();
 }
 
 }  // namespace
+
+arrow::Result<std::shared_ptr<const Segment>> FreezeChunk(SegmentId id, Chunk& chunk,
+                                                          const std::shared_ptr<ChunkPool>& pool,
+                                                          const base::TaskThread& reaper) {
+  const ChunkSource& source = pool->source();
+  ARROW_RETURN_NOT_OK(source.Freeze(chunk).status());
+  Segment::Disposal disposal = Recycle(chunk, pool);
+  return Segment::Adopt(id, std::move(chunk), source.huge_pages(), reaper, std::move(disposal));
+}
 
 arrow::Result<Publication> Publish(std::vector<GrantedChunk> chunks,
                                    std::span<const Reference> references,

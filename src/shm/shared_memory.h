@@ -16,6 +16,7 @@
 #include "shm/chunk_pool.h"
 #include "shm/publish.h"
 #include "shm/segment.h"
+#include "shm/spill_file.h"
 
 namespace zerrow::shm {
 
@@ -45,6 +46,17 @@ class SharedMemory {
   /// shm/publish.h
   arrow::Result<Publication> Publish(std::vector<GrantedChunk> chunks,
                                      std::span<const Reference> references);
+
+  /// shm/publish.h: FreezeChunk, for a chunk of pool().
+  arrow::Result<std::shared_ptr<const Segment>> Freeze(SegmentId id, Chunk chunk) {
+    return FreezeChunk(id, chunk, pool_, *reaper_);
+  }
+
+  /// SpillFile::Load into memory of the pool.
+  arrow::Result<std::shared_ptr<const Segment>> Load(const SpillFile& copy,
+                                                     const std::stop_token& stop = {}) {
+    return copy.Load(pool_, *reaper_, stop);
+  }
 
   /// Gives `bytes` or more of what is kept for the next worker back to the kernel, or all of it;
   /// returns how much. Doesn't wait for that. For when memory runs short.
