@@ -21,6 +21,13 @@ std::string_view ToString(BackendKind kind);
 /// The backend that a user calls so; nullopt: there is none.
 std::optional<BackendKind> ParseBackend(std::string_view name);
 
+/// How tables' memory goes where a limit is short of it: written to disk and read back, dropped and
+/// made again, the cheaper of both for each table, or not at all.
+enum class EvictionPolicy { kNone, kSwap, kRollback, kAdaptive };
+std::string_view ToString(EvictionPolicy policy);
+/// As a user calls it; nullopt: there is none.
+std::optional<EvictionPolicy> ParseEvictionPolicy(std::string_view name);
+
 struct RunOptions {
   std::string project_dir = ".";
   std::map<std::string, std::string> parameters;  // name -> value as the user wrote it
@@ -31,10 +38,13 @@ struct RunOptions {
   bool account = false;         // compute duplicate_bytes and timings
   bool cache = true;            // take columns from the engine's cache, and keep them there
   bool content_reshare = true;  // refer to inputs for what a library copied unchanged
-  std::optional<std::string> output_dir;  // final models are written here as Parquet
-  int64_t preview_rows = 0;               // rows of each previewed model to report; 0: none
-  std::vector<std::string> preview;       // models to preview; empty: the final ones
-  std::vector<std::string> keep;          // models whose tables the result holds; "*": all
+  std::optional<int64_t> memory_limit_bytes;  // of its tables and functions together, at least 1
+  int priority = 0;                           // runs of a higher one go first
+  bool explain_memory = false;                // report each decision about memory
+  std::optional<std::string> output_dir;      // final models are written here as Parquet
+  int64_t preview_rows = 0;                   // rows of each previewed model to report; 0: none
+  std::vector<std::string> preview;           // models to preview; empty: the final ones
+  std::vector<std::string> keep;              // models whose tables the result holds; "*": all
 };
 
 enum class RunStatus { kSuccess, kFailed, kCancelled };
@@ -78,6 +88,26 @@ struct CacheUse {
   double saved_s = 0;  // what decoding the hits had taken
 };
 
+/// A table's memory that went so that a limit was kept.
+struct EvictionReport {
+  std::string model;   // whose table it was; of the cache: empty
+  std::string how;     // swap, rollback or cache
+  int64_t bytes = 0;   // that became free
+  std::string reason;  // in words
+};
+
+/// A decision about memory, in words.
+struct MemoryEvent {
+  double at_s = 0;  // since the run began
+  std::string what;
+};
+
+/// A model's task that could have started but for memory.
+struct MemoryWait {
+  double wait_s = 0;
+  std::string reason;  // why it waited last
+};
+
 struct ModelReport {
   std::string name;
   ModelKind kind = ModelKind::kPython;
@@ -89,6 +119,7 @@ struct ModelReport {
   int64_t peak_memory_bytes = 0;
   std::optional<ModelTimings> timings;  // with --account, of a model that gave a table
   std::optional<CacheUse> cache;        // of a source that was read
+  std::optional<MemoryWait> memory_wait;
   std::optional<RunError> error;
   std::optional<bool> expectation;  // what an expectation answered
   std::optional<RunError> warning;  // why an expectation isn't met, in a run that isn't strict
@@ -107,11 +138,17 @@ struct RunReport {
   RunStatus status = RunStatus::kFailed;
   double wall_s = 0;
   int64_t peak_memory_bytes = 0;
+  int64_t memory_limit_bytes = 0;            // the engine's or the run's, what is less; 0: unknown
   BackendKind backend = BackendKind::kAuto;  // the one that was used
   std::vector<ModelReport> models;           // in topological order
   std::vector<RunError> errors;              // of the project, before anything ran
   std::vector<Preview> previews;
-  std::vector<std::string> outputs;  // files written to output_dir
+  std::vector<std::string> outputs;       // files written to output_dir
+  std::vector<EvictionReport> evictions;  // the first thousands
+  int64_t evicted_bytes = 0;              // of all
+  /// With RunOptions::explain_memory: what was decided about memory, as long as that isn't too
+  /// much.
+  std::optional<std::vector<MemoryEvent>> memory_events;
   /// With RunOptions::account, if a model is Python's: why each of them imported the project
   /// itself. Empty: it was imported once.
   std::optional<std::string> import_again;

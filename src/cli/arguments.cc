@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/byte_size.h"
 #include "cli/version.h"
 #include "engine/near_names.h"
 #include "engine/options.h"
@@ -71,7 +72,8 @@ constexpr std::string_view kEngineFooter = R"(Examples:
 It listens in $XDG_RUNTIME_DIR/zerrow, or /tmp/zerrow-UID where that isn't set. Settings, in
 $XDG_CONFIG_HOME/zerrow/config.toml (else ~/.config): engine = "auto", "own" or "resident"; idle
 memory goes back after rest_after_s (60) and zygotes_end_after_s (600) seconds without a run;
-cache_size = "2GiB" is what decoded columns may take.)";
+cache_size = "2GiB" is what decoded columns may take. memory_limit, eviction, spill_dir and
+spill_limit are as the options of engine start, and hold for a command's own engine too.)";
 
 constexpr std::string_view kCacheFooter = R"(Examples:
   zerrow cache ls                            decoded columns by file and row group
@@ -137,6 +139,33 @@ void AddEngineChoice(CLI::App* app, Raw* raw) {
       ->check(CLI::IsMember({"auto", "own", "resident"}));
 }
 
+CLI::Option* AddSize(CLI::App* app, const std::string& name, std::optional<int64_t>* bytes,
+                     const std::string& description) {
+  const auto set = [bytes](const std::string& text) {
+    const auto parsed = base::ParseBytes(text);
+    if (!parsed.ok()) throw CLI::ValidationError(parsed.status().message());
+    *bytes = *parsed;
+  };
+  return app->add_option_function<std::string>(name, set, description)->option_text("SIZE");
+}
+
+// Of an engine, be it resident or a command's own.
+void AddEviction(CLI::App* app, Raw* raw) {
+  app->add_option_function<std::string>(
+         "--eviction",
+         [raw](const std::string& name) { raw->arguments.eviction = ParseEvictionPolicy(name); },
+         "What is done with tables when memory is short: adaptive (default), swap (write them to "
+         "disk), rollback (make them again), none")
+      ->option_text("POLICY")
+      ->check(CLI::IsMember({"adaptive", "swap", "rollback", "none"}));
+  app->add_option_function<std::string>(
+         "--spill-dir", [raw](const std::string& path) { raw->arguments.spill_dir = path; },
+         "Where swap writes (default: zerrow/spill in $XDG_CACHE_HOME or ~/.cache); not in memory")
+      ->option_text("DIR");
+  AddSize(app, "--spill-limit", &raw->arguments.spill_limit_bytes,
+          "How much may lie there at once (default: half of what the disk has free)");
+}
+
 void AddCacheSize(CLI::App* app, Raw* raw, const char* description) {
   app->add_option("--cache-size", raw->cache_bytes, description)
       ->option_text("SIZE")
@@ -183,6 +212,16 @@ void AddExecution(CLI::App* app, Raw* raw) {
       app, raw,
       "What an engine of the command's own keeps of decoded columns, such as 2GiB (default: "
       "a quarter of the memory); the resident one has its own");
+  AddSize(app, "--memory-limit", &run.memory_limit_bytes,
+          "What the run may use of memory, such as 1GB or 512MiB (default: the engine's limit, "
+          "see zerrow info)");
+  AddEviction(app, raw);
+  app->add_option("--priority", run.priority,
+                  "Among the runs of a resident engine those of a higher one go first (default: 0)")
+      ->option_text("N")
+      ->check(WholeFrom(-engine::kMaxPriority, engine::kMaxPriority));
+  app->add_flag("--explain-memory", run.explain_memory,
+                "Say what was decided about memory, when, and why");
   app->add_flag_callback(
       "--no-content-reshare", [&run] { run.content_reshare = false; },
       "Store again what a library copied without changing it, instead of finding it by content");
@@ -242,6 +281,10 @@ void AddEngine(CLI::App* app, Raw* raw) {
       start, raw,
       "How many bytes of decoded columns it keeps, such as 2GiB (default: a quarter of the "
       "memory, or the setting cache_size)");
+  AddSize(start, "--memory-limit", &raw->arguments.memory_limit_bytes,
+          "What it may use of memory with all that it starts, such as 8GB (default: see zerrow "
+          "info, or the setting memory_limit)");
+  AddEviction(start, raw);
   AddFormat(start, raw);
   AddLogLevel(start, raw);
   start->callback([raw] { raw->arguments.command = Command::kEngineStart; });

@@ -48,7 +48,12 @@ struct Arguments {
   std::string new_project_dir;              // init
   std::optional<EngineChoice> engine;       // of run, show and explain
   bool foreground = false;                  // engine start
-  std::optional<int64_t> cache_bytes;       // engine start, and of a command's own engine
+  // Of engine start, and of a command's own engine: engine::EngineOptions.
+  std::optional<int64_t> cache_bytes;
+  std::optional<int64_t> memory_limit_bytes;  // engine start only: of a run it is in `run`
+  std::optional<EvictionPolicy> eviction;
+  std::optional<std::string> spill_dir;
+  std::optional<int64_t> spill_limit_bytes;
 };
 
 /// There is nothing to do but to print: help, or a usage error.

@@ -40,6 +40,7 @@ arrow::Result<std::unique_ptr<server::Server>> MakeServer(const Arguments& argum
   options.rest_after = settings.rest_after;
   options.zygote_idle = settings.zygotes_end_after;
   options.cache_bytes = arguments.cache_bytes ? arguments.cache_bytes : settings.cache_bytes;
+  options.memory = MemoryOptionsOf(arguments, settings, arguments.memory_limit_bytes);
   auto made = server::Server::Make(address, ZERROW_VERSION, std::move(options));
   if (!made.status().IsAlreadyExists()) return made;
   const auto running = ConnectToEngine(server::Patience(kGlance));

@@ -176,8 +176,42 @@ std::string Verdict(const RunReport& report, const Style& style) {
   std::string text = style.Wrap(success ? style.green() : style.red(), ToString(report.status));
   const std::string exceptions = Exceptions(report);
   if (!exceptions.empty()) text += " (" + exceptions + ")";
-  return text + fmt::format(" in {}, peak memory {}, backend {}\n", FormatSeconds(report.wall_s),
-                            FormatBytes(report.peak_memory_bytes), ToString(report.backend));
+  const std::string limit =
+      report.memory_limit_bytes > 0 ? " of " + FormatBytes(report.memory_limit_bytes) : "";
+  return text + fmt::format(" in {}, peak memory {}{}, backend {}\n", FormatSeconds(report.wall_s),
+                            FormatBytes(report.peak_memory_bytes), limit, ToString(report.backend));
+}
+
+// "evicted: 1.2 GiB (3 by swap, 1 by rollback)".
+std::string Evicted(const RunReport& report) {
+  if (report.evictions.empty()) return "";
+  std::string ways;
+  for (const std::string_view how : {"swap", "rollback", "cache"}) {
+    const auto count = std::ranges::count(report.evictions, how, &EvictionReport::how);
+    if (count == 0) continue;
+    ways += fmt::format("{}{} by {}", ways.empty() ? "" : ", ", FormatCount(count), how);
+  }
+  return fmt::format("evicted: {} ({})\n", FormatBytes(report.evicted_bytes), ways);
+}
+
+std::string Waited(const RunReport& report) {
+  std::string text;
+  for (const ModelReport& model : report.models) {
+    if (!model.memory_wait) continue;
+    text += fmt::format("{} waited {} for memory: {}\n", OneLine(model.name, kMaxNameWidth),
+                        FormatSeconds(model.memory_wait->wait_s), model.memory_wait->reason);
+  }
+  return text;
+}
+
+std::string MemoryTimeline(const RunReport& report) {
+  if (!report.memory_events) return "";
+  if (report.memory_events->empty()) return "memory: nothing had to be decided\n";
+  std::string text = "memory:\n";
+  for (const MemoryEvent& event : *report.memory_events) {
+    text += fmt::format("  {:>9}  {}\n", FormatSeconds(event.at_s), event.what);
+  }
+  return text;
 }
 
 // What to do about an error of a model, if its message can't know.
@@ -266,7 +300,9 @@ std::string StatusWord(const ModelReport& model) {
 std::string RenderReport(const RunReport& report, const Style& style) {
   std::string text;
   if (!report.models.empty()) text = FittingTable(report, style).ToString(style.dim());
-  text += Verdict(report, style);
+  text += Verdict(report, style) + Evicted(report);
+  // The timeline has it, too.
+  text += report.memory_events ? MemoryTimeline(report) : Waited(report);
   if (report.import_again && report.import_again->empty()) {
     text += "the project was imported once\n";
   } else if (report.import_again) {

@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
 
 #include "cli/commands.h"
 #include "cli/console.h"
@@ -69,6 +71,21 @@ void PrintText(const Arguments& arguments, const RunReport& report) {
   if (!report.errors.empty() && report.models.empty()) PrintTo(stderr, "nothing was run\n");
 }
 
+// That the resident engine, which does this run, has its own of.
+void WarnOfEngineOptions(const Arguments& arguments) {
+  const std::pair<const char*, bool> options[] = {
+      {"--cache-size", arguments.cache_bytes.has_value()},
+      {"--eviction", arguments.eviction.has_value()},
+      {"--spill-dir", arguments.spill_dir.has_value()},
+      {"--spill-limit", arguments.spill_limit_bytes.has_value()}};
+  for (const auto& [name, given] : options) {
+    if (!given) continue;
+    PrintTo(stderr, fmt::format("warning: the resident engine does this run, and has a {} of its "
+                                "own\n",
+                                name));
+  }
+}
+
 arrow::Result<RunReport> RunEngine(const Arguments& arguments) {
   ARROW_ASSIGN_OR_RAISE(const auto token, engine::CancelToken::Make());
   const InterruptHandler interrupt(token);
@@ -76,19 +93,19 @@ arrow::Result<RunReport> RunEngine(const Arguments& arguments) {
   ARROW_ASSIGN_OR_RAISE(const auto resident,
                         BeginAtResident(arguments, /*plan_only=*/false, token));
   if (resident != nullptr) {
-    if (arguments.cache_bytes) {
-      PrintTo(stderr,
-              "warning: the resident engine does this run, and has a --cache-size of its "
-              "own\n");
-    }
+    WarnOfEngineOptions(arguments);
     ARROW_ASSIGN_OR_RAISE(auto result, resident->Wait(console, token));
     return std::move(result.report);
   }
   ARROW_ASSIGN_OR_RAISE(const Settings settings, ReadSettings(SettingsPath()));
   engine::EngineOptions options = EngineOptionsHere();
   options.cache_bytes = arguments.cache_bytes ? arguments.cache_bytes : settings.cache_bytes;
+  // Nothing else is there: the run's limit holds for processes and memory of the engine, too.
+  RunOptions run = arguments.run;
+  options.memory =
+      MemoryOptionsOf(arguments, settings, std::exchange(run.memory_limit_bytes, std::nullopt));
   ARROW_ASSIGN_OR_RAISE(const auto engine, engine::Engine::Make(std::move(options)));
-  ARROW_ASSIGN_OR_RAISE(auto result, engine->Run(arguments.run, console, token));
+  ARROW_ASSIGN_OR_RAISE(auto result, engine->Run(run, console, token));
   return std::move(result.report);
 }
 

@@ -12,6 +12,8 @@
 #include <system_error>
 #include <vector>
 
+#include "base/byte_size.h"
+
 namespace zerrow::cli {
 
 using arrow::Status;
@@ -33,19 +35,26 @@ Status SetSeconds(std::chrono::seconds& setting, std::string_view value) {
   return Status::OK();
 }
 
-Status SetSize(std::optional<int64_t>& setting, std::string value) {
-  const auto refused = [given = value] {
-    return Status::Invalid("is a size such as \"2GiB\", not '", given, "'");
-  };
-  try {
-    if (!CLI::AsSizeValue(/*kb_is_1000=*/true)(value).empty()) return refused();
-  } catch (const CLI::Error&) {
-    return refused();
+Status SetSize(std::optional<int64_t>& setting, const std::string& value) {
+  const auto bytes = base::ParseBytes(value);
+  if (!bytes.ok()) return Status::Invalid("is a size such as \"2GiB\", not '", value, "'");
+  setting = *bytes;
+  return Status::OK();
+}
+
+Status SetMemory(engine::MemoryOptions& memory, std::string_view name, const std::string& value) {
+  if (name == "memory_limit") return SetSize(memory.limit_bytes, value);
+  if (name == "spill_limit") return SetSize(memory.spill_limit_bytes, value);
+  if (name == "spill_dir") {
+    if (value.empty() || value[0] != '/') {
+      return Status::Invalid("is an absolute path, not '", value, "'");
+    }
+    memory.spill_dir = value;
+    return Status::OK();
   }
-  int64_t bytes = -1;
-  std::from_chars(value.data(), value.data() + value.size(), bytes);
-  if (bytes < 0) return refused();
-  setting = bytes;
+  const auto policy = ParseEvictionPolicy(value);
+  if (!policy) return Status::Invalid("is adaptive, swap, rollback or none, not '", value, "'");
+  memory.eviction = *policy;
   return Status::OK();
 }
 
@@ -53,9 +62,14 @@ Status Set(Settings& settings, std::string_view name, const std::string& value) 
   if (name == "rest_after_s") return SetSeconds(settings.rest_after, value);
   if (name == "zygotes_end_after_s") return SetSeconds(settings.zygotes_end_after, value);
   if (name == "cache_size") return SetSize(settings.cache_bytes, value);
+  if (name == "memory_limit" || name == "spill_limit" || name == "spill_dir" ||
+      name == "eviction") {
+    return SetMemory(settings.memory, name, value);
+  }
   if (name != "engine") {
     return Status::Invalid(
-        "isn't a setting: there are cache_size, engine, rest_after_s, zygotes_end_after_s");
+        "isn't a setting: there are cache_size, engine, eviction, memory_limit, rest_after_s, "
+        "spill_dir, spill_limit, zygotes_end_after_s");
   }
   settings.engine = ParseEngineChoice(value);
   return settings.engine ? Status::OK()
@@ -63,6 +77,24 @@ Status Set(Settings& settings, std::string_view name, const std::string& value) 
 }
 
 }  // namespace
+
+engine::MemoryOptions MemoryOptionsOf(const Arguments& arguments, const Settings& settings,
+                                      std::optional<int64_t> limit_bytes) {
+  engine::MemoryOptions memory = settings.memory;
+  if (memory.spill_dir.empty()) memory.spill_dir = DefaultSpillFolder();
+  if (limit_bytes) memory.limit_bytes = limit_bytes;
+  if (arguments.eviction) memory.eviction = *arguments.eviction;
+  if (arguments.spill_dir) memory.spill_dir = *arguments.spill_dir;
+  if (arguments.spill_limit_bytes) memory.spill_limit_bytes = arguments.spill_limit_bytes;
+  return memory;
+}
+
+std::string DefaultSpillFolder() {
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  if (cache != nullptr && cache[0] == '/') return std::string(cache) + "/zerrow/spill";
+  const char* home = std::getenv("HOME");
+  return home != nullptr && home[0] == '/' ? std::string(home) + "/.cache/zerrow/spill" : "";
+}
 
 std::string SettingsPath() {
   const char* config = std::getenv("XDG_CONFIG_HOME");

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "cli/arguments.h"
+#include "engine/engine.h"
 
 namespace zerrow::cli {
 
@@ -19,7 +20,16 @@ struct Settings {
   std::chrono::seconds rest_after{60};
   std::chrono::seconds zygotes_end_after{600};
   std::optional<int64_t> cache_bytes;
+  engine::MemoryOptions memory;
 };
+
+/// What an engine may use of memory, by the command line, else the settings. `limit_bytes`: what
+/// the command line says. Invalid: the same of settings.
+engine::MemoryOptions MemoryOptionsOf(const Arguments& arguments, const Settings& settings,
+                                      std::optional<int64_t> limit_bytes);
+
+/// Where tables are spilled unless it is said otherwise. Empty: there is no home folder.
+std::string DefaultSpillFolder();
 
 /// Empty: there is no home folder.
 std::string SettingsPath();

@@ -121,6 +121,7 @@ void Cache::Add(const EntryKey& key, Entry entry, const Rank& rank) {
       entries_.emplace(Key{file->second.number, key.first_group, key.column, key.options},
                        Stored{std::move(entry), rank});
   ranks_.emplace(rank, added);
+  by_segment_.insert_or_assign(added->second.entry.segment, added);
 }
 
 void Cache::Evict(std::vector<SegmentId>* dropped) {
@@ -136,6 +137,7 @@ SegmentId Cache::Drop(Entries::iterator entry) {
   const auto file = files_by_number_.find(entry->first.file);
   bytes_ -= entry->second.entry.bytes;
   ranks_.erase(entry->second.rank);
+  by_segment_.erase(segment);
   entries_.erase(entry);
   if (--file->second->second.num_entries == 0) {
     files_.erase(file->second);
@@ -150,6 +152,13 @@ std::vector<SegmentId> Cache::Resize(const Limits& limits) {
   std::vector<SegmentId> dropped;
   Evict(&dropped);
   return dropped;
+}
+
+bool Cache::Remove(SegmentId segment) {
+  const auto found = by_segment_.find(segment);
+  if (found == by_segment_.end()) return false;
+  Drop(found->second);
+  return true;
 }
 
 std::vector<SegmentId> Cache::Clear() {

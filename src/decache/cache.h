@@ -96,6 +96,9 @@ class Cache {
   /// Other limits from now on. The segments of what no longer fits.
   [[nodiscard]] std::vector<SegmentId> Resize(const Limits& limits);
 
+  /// Forgets the entry that is that segment; false: there is none.
+  bool Remove(SegmentId segment);
+
   /// Forgets entries, footers and filters. The entries' segments.
   [[nodiscard]] std::vector<SegmentId> Clear();
 
@@ -163,6 +166,7 @@ class Cache {
   std::map<uint64_t, Files::iterator> files_by_number_;
   uint64_t next_file_ = 1;
   Entries entries_;
+  std::map<SegmentId, Entries::iterator> by_segment_;
   std::map<Rank, Entries::iterator> ranks_;
   uint64_t next_rank_ = 0;
   double inflation_ = 0;  // L

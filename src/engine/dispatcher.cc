@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "engine/memory_log.h"
 #include "engine/run_name.h"
 
 namespace zerrow::engine {
@@ -13,6 +14,8 @@ using resource::TaskId;
 struct Dispatcher::Entry {
   Run run;
   std::unique_ptr<RunSink> sink;
+  MemoryLog memory;
+  int64_t limit_bytes = resource::Budget::kUnlimited;
 };
 
 Dispatcher::Dispatcher(Options options, Performer& performer)
@@ -25,8 +28,10 @@ Dispatcher::~Dispatcher() = default;
 void Dispatcher::Add(RunId id, RunRequest request, std::unique_ptr<RunSink> sink,
                      const resource::Budget& budget) {
   const int jobs = request.options.jobs;
-  auto entry = std::make_unique<Entry>(
-      Entry{Run(MakeRunName(), std::move(request), options_.now()), std::move(sink)});
+  MemoryLog memory(request.options.explain_memory, options_.now());
+  auto entry =
+      std::make_unique<Entry>(Entry{Run(MakeRunName(), std::move(request), options_.now()),
+                                    std::move(sink), std::move(memory), budget.limit_bytes});
   auto first = entry->run.FirstTasks();
   runs_.emplace(id, std::move(entry));
   if (options_.estimate) options_.estimate(id, runs_.at(id)->run, first);
@@ -135,7 +140,33 @@ const Run* Dispatcher::Find(RunId run) const {
 }
 
 void Dispatcher::Handle(const resource::Event& event) {
-  for (const Decision& decision : core_.On(event, options_.now())) Perform(decision);
+  for (const Decision& decision : core_.On(event, options_.now())) {
+    if (MemoryLog::Concerns(decision)) Log(decision);
+    Perform(decision);
+  }
+  LogWaiting();
+}
+
+// In the log of the run that it is about or is for, or of all.
+void Dispatcher::Log(const Decision& decision) {
+  const auto name_of = [this](TaskId task) { return NameOf(task); };
+  const resource::Time now = options_.now();
+  RunId of = decision.task.run;
+  if (decision.task == TaskId{} && decision.why.beneficiary) of = decision.why.beneficiary->run;
+  const auto found = runs_.find(of);
+  if (found != runs_.end()) return found->second->memory.Note(decision, name_of, now);
+  for (const auto& [id, entry] : runs_) entry->memory.Note(decision, name_of, now);
+}
+
+void Dispatcher::LogWaiting() {
+  const std::optional<TaskId> blocked = core_.blocked();
+  if (blocked == waiting_) return;
+  const resource::Time now = options_.now();
+  if (waiting_ && runs_.contains(waiting_->run)) runs_.at(waiting_->run)->memory.EndWait(now);
+  waiting_ = blocked;
+  if (!blocked || !runs_.contains(blocked->run)) return;
+  runs_.at(blocked->run)
+      ->memory.BeginWait(NameOf(*blocked), blocked->index, core_.ExplainWait(*blocked), now);
 }
 
 void Dispatcher::Perform(const Decision& decision) {
@@ -185,11 +216,9 @@ void Dispatcher::PerformForMemory(const Decision& decision) const {
   }
 }
 
-std::string Dispatcher::Explain(const Decision& decision) const {
-  return resource::Explain(decision, [this](TaskId task) {
-    const Run* run = Find(task.run);
-    return run == nullptr ? std::string() : run->NameOf(task.index);
-  });
+std::string Dispatcher::NameOf(TaskId task) const {
+  const Run* run = Find(task.run);
+  return run == nullptr ? std::string() : run->NameOf(task.index);
 }
 
 void Dispatcher::Start(Entry& entry, TaskId task, int attempt) {
@@ -203,7 +232,9 @@ void Dispatcher::Start(Entry& entry, TaskId task, int attempt) {
 
 void Dispatcher::Finish(Entry& entry, const Decision& decision) {
   // What failed for want of memory has no attempt that could say so.
-  const std::string why = resource::IsAboutMemory(decision.reason) ? Explain(decision) : "";
+  const auto name_of = [this](TaskId task) { return NameOf(task); };
+  const std::string why =
+      resource::IsAboutMemory(decision.reason) ? resource::Explain(decision, name_of) : "";
   const ModelReport* report = entry.run.OnFinished(decision.task.index, decision.status, why);
   if (report != nullptr) Offer(entry, decision.task.run, ModelFinished{*report});
 }
@@ -211,6 +242,8 @@ void Dispatcher::Finish(Entry& entry, const Decision& decision) {
 void Dispatcher::EndRun(RunId id) {
   const std::unique_ptr<Entry> entry = std::move(runs_.extract(id).mapped());
   Run& run = entry->run;
+  entry->memory.EndWait(options_.now());
+  run.NoteMemory(entry->memory.waits(), std::min(entry->limit_bytes, core_.budget().limit_bytes));
   const arrow::Status status = run.Finish(options_.now(), performer_.EndRun(id));
   RunResult result;
   for (const auto& [name, task] : run.kept()) {
@@ -222,6 +255,7 @@ void Dispatcher::EndRun(RunId id) {
   }
   if (!status.ok()) return entry->sink->Done(status);
   result.report = std::move(run.report());
+  std::move(entry->memory).Report(result.report);
   result.explanation = {std::move(run.plan()), result.report.errors};
   entry->sink->Done(std::move(result));
 }

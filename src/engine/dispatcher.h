@@ -80,7 +80,9 @@ class Dispatcher {
   void Handle(const resource::Event& event);
   void Perform(const resource::Decision& decision);
   void PerformForMemory(const resource::Decision& decision) const;
-  std::string Explain(const resource::Decision& decision) const;
+  std::string NameOf(resource::TaskId task) const;
+  void Log(const resource::Decision& decision);
+  void LogWaiting();
   void Start(Entry& entry, resource::TaskId task, int attempt);
   void Finish(Entry& entry, const resource::Decision& decision);
   void EndRun(resource::RunId run);
@@ -90,6 +92,7 @@ class Dispatcher {
   Performer& performer_;
   resource::Core core_;
   std::map<resource::RunId, std::unique_ptr<Entry>> runs_;
+  std::optional<resource::TaskId> waiting_;  // for memory, as the logs have it
 };
 
 }  // namespace zerrow::engine

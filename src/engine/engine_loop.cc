@@ -38,15 +38,27 @@ constexpr std::array kByPreference = {BackendKind::kKernelZero, BackendKind::kMe
 
 }  // namespace
 
+int64_t DefaultMemoryLimit() {
+  const int64_t usable_bytes = sandbox::UsableMemoryBytes();
+  return usable_bytes - usable_bytes / 5;
+}
+
 arrow::Result<std::unique_ptr<Engine::Loop>> Engine::Loop::Make(const EngineOptions& options) {
   ARROW_ASSIGN_OR_RAISE(auto events, EventLoop::Make());
-  std::unique_ptr<Loop> loop(new Loop(options, std::move(events)));
+  std::shared_ptr<shm::SpillFolder> spill;
+  if (!options.memory.spill_dir.empty()) {
+    shm::SpillOptions spilling;
+    if (options.memory.spill_limit_bytes) spilling.limit_bytes = *options.memory.spill_limit_bytes;
+    ARROW_ASSIGN_OR_RAISE(spill, shm::SpillFolder::Make(options.memory.spill_dir, spilling));
+  }
+  std::unique_ptr<Loop> loop(new Loop(options, std::move(spill), std::move(events)));
   loop->thread_ = std::thread([raw = loop.get()] { raw->Work(); });
   return loop;
 }
 
-Engine::Loop::Loop(const EngineOptions& options, std::unique_ptr<EventLoop> loop)
-    : options_(options), loop_(std::move(loop)) {}
+Engine::Loop::Loop(const EngineOptions& options, std::shared_ptr<shm::SpillFolder> spill,
+                   std::unique_ptr<EventLoop> loop)
+    : options_(options), spill_(std::move(spill)), loop_(std::move(loop)) {}
 
 Engine::Loop::~Loop() {
   stopping_ = true;
@@ -115,7 +127,7 @@ arrow::Result<int64_t> Engine::Loop::ClearCache() {
 
 decache::Cache::Limits Engine::Loop::CacheLimits() const {
   decache::Cache::Limits limits;
-  limits.bytes = options_.cache_bytes.value_or(usable_bytes_ / 4);
+  limits.bytes = options_.cache_bytes.value_or(memory_limit() / 4);
   rlimit files = {};
   ::getrlimit(RLIMIT_NOFILE, &files);
   limits.entries = std::clamp<size_t>(files.rlim_cur / 4, kFewestCached, kMostCached);
@@ -138,15 +150,29 @@ EngineStatus Engine::Loop::Describe() const {
   return status;
 }
 
-void Engine::Loop::Work() {
+int64_t Engine::Loop::memory_limit() const {
+  return options_.memory.limit_bytes.value_or(DefaultMemoryLimit());
+}
+
+void Engine::Loop::MakePerformers() {
   LivePerformer::Options performing;
   performing.idle = options_.zygote_idle;
   performing.now = [this] { return Now(); };
   performing.cache = CacheLimits();
   performing.backend = [this](BackendKind kind) { return FindBackend(kind); };
   performing.pooled_bytes = [this] { return memory_ ? memory_->pool().stats().free_bytes : 0; };
+  performing.on_free = [this](SegmentId segment) { live_memory_->Forget(segment); };
   performing.check_cancelled = [this] { CheckCancelled(); };
   performer_ = std::make_unique<LivePerformer>(*loop_, store_, std::move(performing));
+  LiveMemory::Options remembering;
+  remembering.limit_bytes = memory_limit();
+  remembering.spill = spill_;
+  remembering.memory = [this] { return memory_; };
+  remembering.now = [this] { return Now(); };
+  live_memory_ = std::make_unique<LiveMemory>(*loop_, store_, *performer_, std::move(remembering));
+}
+
+void Engine::Loop::MakeDispatcher() {
   Dispatcher::Options dispatching;
   dispatching.slots = options_.slots > 0 ? options_.slots : base::UsableCores();
   dispatching.now = [this] { return Now(); };
@@ -156,15 +182,25 @@ void Engine::Loop::Work() {
       loop->Call([this, task] { dispatcher_->DropResult(task); });
     }
   };
+  dispatching.budget = live_memory_->budget();
+  dispatching.policy = options_.memory.eviction;
+  dispatching.memory = live_memory_.get();
   dispatcher_ = std::make_unique<Dispatcher>(std::move(dispatching), *performer_);
   performer_->Attach(*dispatcher_);
+  live_memory_->Attach(*dispatcher_);
+}
 
+void Engine::Loop::Work() {
+  MakePerformers();
+  MakeDispatcher();
   const Status status = base::CatchExceptions([this] { return Serve(); });
+  live_memory_->StopTransfers();
   performer_.reset();
   loop_->Stop();  // what is being published needs the store
   dispatcher_->Abandon(status.ok() ? Status::IOError("the engine ended before the run did")
                                    : status.WithMessage("the engine failed: ", status.message()));
   dispatcher_.reset();
+  live_memory_.reset();
 }
 
 Status Engine::Loop::Serve() {
@@ -182,23 +218,13 @@ Status Engine::Loop::Tick() {
   if (Clock::now() - sampled_ < kTick) return Status::OK();
   sampled_ = Clock::now();
   performer_->OnTime();
-  ReleaseIdle();
+  live_memory_->OnTime();
   std::erase_if(cancellations_, [this](const auto& entry) {
     if (dispatcher_->Find(entry.first) != nullptr) return false;
     loop_->Unwatch(entry.second.watch);
     return true;
   });
   return Status::OK();
-}
-
-// What is kept for the next worker must not be what makes memory run short.
-void Engine::Loop::ReleaseIdle() {
-  const int64_t most = usable_bytes_ - usable_bytes_ / 10;
-  const int64_t excess = performer_->sampler().current_bytes() - most;
-  if (excess <= 0) return;
-  const int64_t released = memory_ ? memory_->ReleaseIdle(excess) : 0;
-  // What isn't free yet would be released twice.
-  if (released == 0 && performer_->scans().cached_bytes() > 0) performer_->scans().Shrink(excess);
 }
 
 // Nobody has wanted anything for a while: what is kept for the next run goes, but for a zygote.
@@ -250,7 +276,11 @@ void Engine::Loop::Begin(RunId id, RunRequest request, std::optional<CancelToken
   if (status.ok() && cancel) status = WatchCancel(id, *std::move(cancel));
   if (stopping_ && status.ok()) status = Status::Cancelled("the engine is stopping");
   if (!status.ok()) return sink->Done(status);
-  dispatcher_->Add(id, std::move(request), std::move(sink));
+  resource::Budget budget;
+  if (const auto limit = request.options.memory_limit_bytes) {
+    budget = {*limit, LiveMemory::ReserveOf(*limit)};
+  }
+  dispatcher_->Add(id, std::move(request), std::move(sink), budget);
 }
 
 Status Engine::Loop::WatchCancel(RunId id, CancelToken token) {
@@ -303,7 +333,7 @@ Status Engine::Loop::MakeBackend(BackendKind kind) {
   if (shares && !memory_) {
     shm::SharedMemoryOptions sharing;
     sharing.ids = store_.ids();
-    sharing.pool = shm::PoolOptions::ForMemory(usable_bytes_);
+    sharing.pool = shm::PoolOptions::ForMemory(std::min(usable_bytes_, memory_limit()));
     ARROW_ASSIGN_OR_RAISE(memory_, shm::SharedMemory::Make(std::move(sharing)));
   }
   switch (kind) {

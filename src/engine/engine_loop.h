@@ -17,6 +17,7 @@
 #include "engine/dispatcher.h"
 #include "engine/engine.h"
 #include "engine/event_loop.h"
+#include "engine/live_memory.h"
 #include "engine/live_performer.h"
 #include "sandbox/cgroup.h"
 
@@ -46,14 +47,17 @@ class Engine::Loop {
     EventLoop::WatchId watch = 0;
   };
 
-  Loop(const EngineOptions& options, std::unique_ptr<EventLoop> loop);
+  Loop(const EngineOptions& options, std::shared_ptr<shm::SpillFolder> spill,
+       std::unique_ptr<EventLoop> loop);
   void Work();
   arrow::Status Serve();
   arrow::Status Tick();
   template <typename T>
   arrow::Result<T> Ask(std::function<T()> question);
+  int64_t memory_limit() const;
   decache::Cache::Limits CacheLimits() const;
-  void ReleaseIdle();
+  void MakePerformers();
+  void MakeDispatcher();
   void Rest();
   EngineStatus Describe() const;
   std::chrono::milliseconds WaitingTime() const;
@@ -67,6 +71,7 @@ class Engine::Loop {
   Backend* FindBackend(BackendKind kind) const;
 
   const EngineOptions options_;
+  const std::shared_ptr<shm::SpillFolder> spill_;
   const Clock::time_point began_ = Clock::now();
   const int64_t usable_bytes_ = sandbox::UsableMemoryBytes();
   std::atomic<resource::RunId> next_id_{1};
@@ -79,6 +84,7 @@ class Engine::Loop {
   std::shared_ptr<shm::SharedMemory> memory_;  // once a run needed it
   std::map<BackendKind, std::unique_ptr<Backend>> backends_;
   std::map<resource::RunId, Cancellation> cancellations_;
+  std::unique_ptr<LiveMemory> live_memory_;
   std::unique_ptr<LivePerformer> performer_;
   std::unique_ptr<Dispatcher> dispatcher_;
   Clock::time_point sampled_{};

@@ -45,8 +45,9 @@ class EventLoop {
   /// Has `call` called from the loop, soon; not after Stop. From any thread.
   void Call(Callback call);
 
-  /// Two threads, so that nobody's output waits while somebody's long answer is parsed.
-  enum class Lane { kMemory, kText };
+  /// A thread each, so that nobody's output waits while somebody's long answer is parsed, and
+  /// nobody at all for a disk.
+  enum class Lane { kMemory, kText, kWriting, kReading };
 
   /// Does `work` on the lane's thread, in the order of posting, then calls `done` from the loop.
   /// If `work` throws, `done` isn't called and RunOnce fails.
@@ -82,7 +83,7 @@ class EventLoop {
   bool stopped_ = false;
   std::list<Job> finished_;  // a list, as moving a job here can't fail
 
-  std::array<base::TaskThread, 2> lanes_;
+  std::array<base::TaskThread, 4> lanes_;
 };
 
 }  // namespace zerrow::engine

@@ -165,8 +165,7 @@ WorkerHandlers LivePerformer::HandlersFor(TaskId task) {
   WorkerHandlers handlers;
   handlers.on_forked = [this, task](pid_t pid) {
     Attempt& attempt = attempts_.at(task);
-    attempt.pid = pid;
-    sampler_.AddProcess(pid);
+    NoteForked(attempt, pid);
     WarnWithoutShim(task);
     dispatcher_->OnRunning(task, attempt.number);
   };
@@ -215,6 +214,11 @@ void LivePerformer::Stop(TaskId task, int number) {
   if (!std::exchange(attempt->second.scanning, false)) return;
   scans_.End(task);
   TellLater(task, FailedOutcome("it was stopped"));
+}
+
+void LivePerformer::Free(SegmentId segment) {
+  options_.on_free(segment);
+  store_.Free(segment);
 }
 
 void LivePerformer::Shrink(SegmentId id, std::vector<ByteRange> used) {

@@ -35,6 +35,8 @@ class LivePerformer final : public Performer {
     decache::Cache::Limits cache;
     /// Memory that is kept for the next worker.
     std::function<int64_t()> pooled_bytes;
+    /// Nobody holds the segment any more.
+    std::function<void(SegmentId)> on_free;
     /// Cancels what its user has cancelled by now: a terminal's Ctrl-C also reaches a zygote that
     /// hasn't left the terminal's session yet, and that is then no failure.
     std::function<void()> check_cancelled;
@@ -48,12 +50,26 @@ class LivePerformer final : public Performer {
 
   void Start(resource::TaskId task, int attempt, const Run& run) override;
   void Stop(resource::TaskId task, int attempt) override;
-  void Free(SegmentId segment) override { store_.Free(segment); }
+  void Free(SegmentId segment) override;
   void Shrink(SegmentId segment, std::vector<ByteRange> used) override;
   std::shared_ptr<const ResultTable> Hand(const TablePtr& table,
                                           std::function<void()> on_drop) override;
   void Pause(resource::RunId run, bool paused) override;
   int64_t EndRun(resource::RunId run) override;
+
+  /// What an attempt has of memory besides its inputs: private heaps of its processes, what it has
+  /// been granted and hasn't published, columns that were decoded for it.
+  struct Measured {
+    resource::TaskId task;
+    int attempt = 1;
+    int64_t bytes = 0;
+  };
+  /// Of those for which that has changed since the last call.
+  std::vector<Measured> MeasureAttempts();
+  /// What the sampler counts in each of several processes though they share it.
+  int64_t CountedTwiceBytes() const;
+  /// The attempt's processes don't go on, or do again.
+  void Freeze(resource::TaskId task, int attempt, bool frozen);
 
   /// Ends what hangs, samples memory: every few milliseconds while there are runs.
   void OnTime();
@@ -84,6 +100,12 @@ class LivePerformer final : public Performer {
     TablePtr published;
     std::optional<Outcome> ended;  // it is gone, and that is known of it
     bool zygote_lost = false;      // or what it was forked from
+
+    bool frozen = false;
+    int64_t inherited_bytes = 0;   // anonymous memory that it was forked with
+    int64_t descendant_bytes = 0;  // of what it has started, when that was last looked at
+    int64_t told_bytes = 0;        // Measured
+    int64_t peak_bytes = 0;        // of these
   };
   struct Publishing;
   /// What an active run has here.
@@ -103,6 +125,8 @@ class LivePerformer final : public Performer {
   void LaunchOrFail(resource::TaskId task, const Scan* scan);
   arrow::Status Launch(resource::TaskId task, Attempt& attempt, ActiveRun& active,
                        const Scan* scan);
+  void NoteForked(Attempt& attempt, pid_t pid);
+  int64_t PrivateBytes(Attempt& attempt, bool look_at_tree);
   WorkerHandlers HandlersFor(resource::TaskId task);
   void WarnWithoutShim(resource::TaskId task);
   void ForkAhead(resource::TaskId started, const Attempt& attempt, ActiveRun& active);
@@ -125,6 +149,7 @@ class LivePerformer final : public Performer {
   const int64_t oom_kills_before_ = CountOomKills();
   std::map<resource::RunId, ActiveRun> runs_;
   std::map<resource::TaskId, Attempt> attempts_;
+  int samples_ = 0;
   Scans scans_;
   Zygotes zygotes_;  // first to go: then nobody is left who could write to what was granted
 };

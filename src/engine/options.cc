@@ -39,6 +39,14 @@ arrow::Result<RunOptions> CompleteOptions(RunOptions options) {
                            options.jobs);
   }
   if (options.jobs == 0) options.jobs = base::UsableCores();
+  if (options.memory_limit_bytes && *options.memory_limit_bytes < 1) {
+    return Status::Invalid("the memory limit must be at least one byte, not ",
+                           *options.memory_limit_bytes);
+  }
+  if (options.priority < -kMaxPriority || options.priority > kMaxPriority) {
+    return Status::Invalid("priority must be a whole number from ", -kMaxPriority, " to ",
+                           kMaxPriority, ", not ", options.priority);
+  }
   if (options.output_dir) {
     options.output_dir = fs::absolute(*options.output_dir, error).lexically_normal().string();
     ARROW_RETURN_NOT_OK(CheckPath("output folder", *options.output_dir));

@@ -8,10 +8,11 @@
 namespace zerrow::engine {
 
 inline constexpr int kMaxJobs = 4096;
+inline constexpr int kMaxPriority = 1000;
 
 /// Absolute paths, from this process's working folder, the output folder made, jobs > 0.
 /// Idempotent. May wait for a disk. Invalid: a folder that isn't there or can't be made, a path
-/// that isn't UTF-8, more jobs than that.
+/// that isn't UTF-8, more jobs or another priority than that, a memory limit below a byte.
 arrow::Result<RunOptions> CompleteOptions(RunOptions options);
 
 }  // namespace zerrow::engine

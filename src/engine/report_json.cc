@@ -97,6 +97,38 @@ void from_json(const json& document, CacheUse& cache) {
   document.at("saved_s").get_to(cache.saved_s);
 }
 
+void to_json(json& document, const EvictionReport& eviction) {
+  document = {{"model", eviction.model},
+              {"how", eviction.how},
+              {"bytes", eviction.bytes},
+              {"reason", eviction.reason}};
+}
+
+void from_json(const json& document, EvictionReport& eviction) {
+  document.at("model").get_to(eviction.model);
+  document.at("how").get_to(eviction.how);
+  eviction.bytes = Whole<int64_t>(document.at("bytes"));
+  document.at("reason").get_to(eviction.reason);
+}
+
+void to_json(json& document, const MemoryEvent& event) {
+  document = {{"at_s", event.at_s}, {"what", event.what}};
+}
+
+void from_json(const json& document, MemoryEvent& event) {
+  document.at("at_s").get_to(event.at_s);
+  document.at("what").get_to(event.what);
+}
+
+void to_json(json& document, const MemoryWait& wait) {
+  document = {{"wait_s", wait.wait_s}, {"reason", wait.reason}};
+}
+
+void from_json(const json& document, MemoryWait& wait) {
+  document.at("wait_s").get_to(wait.wait_s);
+  document.at("reason").get_to(wait.reason);
+}
+
 void to_json(json& document, const ModelReport& model) {
   document = {{"name", model.name},
               {"kind", ToString(model.kind)},
@@ -113,6 +145,7 @@ void to_json(json& document, const ModelReport& model) {
               {"peak_memory_bytes", model.peak_memory_bytes},
               {"error", OrNull(model.error)}};
   if (model.timings) document["timings"] = *model.timings;
+  if (model.memory_wait) document["memory_wait"] = *model.memory_wait;
   if (model.kind == ModelKind::kSource) document["cache"] = OrNull(model.cache);
   if (model.kind == ModelKind::kExpectation) {
     document["expectation"] = OrNull(model.expectation);
@@ -137,6 +170,7 @@ void from_json(const json& document, ModelReport& model) {
   model.timings = Optional<ModelTimings>(document, "timings");
   model.cache = Optional<CacheUse>(document, "cache");
   model.expectation = Optional<bool>(document, "expectation");
+  model.memory_wait = Optional<MemoryWait>(document, "memory_wait");
   model.warning = Optional<RunError>(document, "warning");
 }
 
@@ -165,13 +199,17 @@ json RunReport::ToJson() const {
                    {"status", ToString(status)},
                    {"wall_s", wall_s},
                    {"peak_memory_bytes", peak_memory_bytes},
+                   {"memory_limit_bytes", memory_limit_bytes},
                    {"backend", ToString(backend)},
+                   {"evictions", evictions},
+                   {"evicted_bytes", evicted_bytes},
                    {"models", models}};
   // What only some runs have is left out where there is none.
   if (!errors.empty()) document["errors"] = errors;
   if (!previews.empty()) document["previews"] = previews;
   if (!outputs.empty()) document["outputs"] = outputs;
   if (import_again) document["import_again"] = *import_again;
+  if (memory_events) document["memory_events"] = *memory_events;
   return document;
 }
 
@@ -180,11 +218,15 @@ void from_json(const json& document, RunReport& report) {
   report.status = Named(document.at("status"), RunStatus::kCancelled);
   document.at("wall_s").get_to(report.wall_s);
   report.peak_memory_bytes = Whole<int64_t>(document.at("peak_memory_bytes"));
+  report.memory_limit_bytes = Whole<int64_t>(document.at("memory_limit_bytes"));
   report.backend = BackendNamed(document.at("backend"));
+  report.evictions = List<EvictionReport>(document, "evictions");
+  report.evicted_bytes = Whole<int64_t>(document.at("evicted_bytes"));
   document.at("models").get_to(report.models);
   report.errors = List<RunError>(document, "errors");
   report.outputs = List<std::string>(document, "outputs");
   report.import_again = Optional<std::string>(document, "import_again");
+  report.memory_events = Optional<std::vector<MemoryEvent>>(document, "memory_events");
 }
 
 }  // namespace zerrow

@@ -336,6 +336,13 @@ RunError Run::ErrorOfCore(size_t task, const std::string& why) const {
 
 void Run::OnReleased(size_t task) { tables_[tasks_[task].node].reset(); }
 
+void Run::NoteMemory(const std::map<size_t, MemoryWait>& waits, int64_t limit_bytes) {
+  if (limit_bytes != resource::Budget::kUnlimited) report_.memory_limit_bytes = limit_bytes;
+  for (const auto& [task, wait] : waits) {
+    if (ModelReport* model = ReportOf(task)) model->memory_wait = wait;
+  }
+}
+
 Status Run::Finish(Time now, int64_t peak_memory_bytes) {
   report_.wall_s = now - began_;
   report_.peak_memory_bytes = peak_memory_bytes;

@@ -98,6 +98,8 @@ class Run {
   const std::map<std::string, size_t>& kept() const { return kept_; }
   const TablePtr& kept_table(size_t task) const { return kept_tables_.at(task); }
 
+  /// By task: how long it waited for memory. `limit_bytes`: what the run could have at most.
+  void NoteMemory(const std::map<size_t, MemoryWait>& waits, int64_t limit_bytes);
   /// The report, and with plan_only the plan. Non-OK: the engine couldn't even read the project.
   arrow::Status Finish(resource::Time now, int64_t peak_memory_bytes);
   RunReport& report() { return report_; }

@@ -184,6 +184,15 @@ int64_t Scans::DecodedBytes() const {
   return bytes;
 }
 
+int64_t Scans::DecodedBytes(TaskId task) const {
+  const auto found = active_.find(task);
+  return found == active_.end() ? 0 : found->second->scan->decoded_bytes();
+}
+
+void Scans::Uncache(SegmentId segment) {
+  if (cache_.Remove(segment)) Forget({segment});
+}
+
 void Scans::Clear() { Forget(cache_.Clear()); }
 
 void Scans::Shrink(int64_t bytes) {

@@ -51,8 +51,12 @@ class Scans {
 
   std::vector<decache::Listed> List() const { return cache_.List(); }
   int64_t cached_bytes() const { return cache_.bytes(); }
+  /// The cache forgets the segment, which is wanted elsewhere; on_uncached follows at once if it
+  /// had it.
+  void Uncache(SegmentId segment);
   /// Of columns that workers have decoded for tasks that aren't done yet.
   int64_t DecodedBytes() const;
+  int64_t DecodedBytes(resource::TaskId task) const;
   /// Forgets all; segments that are in use stay until they aren't.
   void Clear();
   /// Forgets what is worth least until `bytes` less are kept.

@@ -66,6 +66,22 @@ bool Core::IsResident(TaskId id) const {
   return task != nullptr && task->resident;
 }
 
+std::string Core::ExplainWait(TaskId id) const {
+  const Task* task = board_.Find(id);
+  if (task == nullptr) return "";
+  const int64_t needed = task->peak_bytes + board_.MissingBytes(id);
+  for (const Scope scope : board_.LimitedScopesOf(id.run)) {
+    if (board_.Shortfall(scope, needed) <= 0) continue;
+    const Budget& budget = board_.BudgetOf(scope);
+    return "it is expected to need " + ByteText(needed) + ", and of " +
+           (scope ? "the run's" : "the engine's") + " memory limit of " +
+           ByteText(budget.limit_bytes) + " only " +
+           ByteText(std::max<int64_t>(budget.capacity() - board_.Committed(scope), 0)) +
+           " are left";
+  }
+  return "others go first";
+}
+
 bool Core::Awaits(TaskId id, int attempt) const {
   const Task* task = board_.Find(id);
   return task != nullptr && task->attempt == attempt && task->has_attempt();

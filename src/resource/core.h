@@ -67,6 +67,8 @@ class Core {
   const Budget& budget(Scope scope = {}) const { return board_.BudgetOf(scope); }
   /// The task that comes next and waits for memory, if one does.
   const std::optional<TaskId>& blocked() const { return scheduler_.blocked(); }
+  /// Why it waits, in words.
+  std::string ExplainWait(TaskId task) const;
   /// Tasks that could start but for want of memory or slots.
   size_t ready_count() const;
   /// Nothing runs, and nothing is being written, read, or about to end.

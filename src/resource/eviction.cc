@@ -2,18 +2,7 @@
 
 #include <algorithm>
 
-namespace zerrow::resource {
-
-namespace {
-
-// Of each eviction, whatever its size: a seek, a fork. Among tables that cost next to nothing the
-// larger ones go.
-constexpr double kOverheadS = 1e-3;
-
-// Of what was believed, after one more measurement.
-constexpr double kKept = 0.7;
-
-}  // namespace
+namespace zerrow {
 
 std::string_view ToString(EvictionPolicy policy) {
   switch (policy) {
@@ -28,6 +17,29 @@ std::string_view ToString(EvictionPolicy policy) {
   }
   return "unknown";
 }
+
+std::optional<EvictionPolicy> ParseEvictionPolicy(std::string_view name) {
+  using enum EvictionPolicy;
+  for (const EvictionPolicy policy : {kNone, kSwap, kRollback, kAdaptive}) {
+    if (ToString(policy) == name) return policy;
+  }
+  return std::nullopt;
+}
+
+}  // namespace zerrow
+
+namespace zerrow::resource {
+
+namespace {
+
+// Of each eviction, whatever its size: a seek, a fork. Among tables that cost next to nothing the
+// larger ones go.
+constexpr double kOverheadS = 1e-3;
+
+// Of what was believed, after one more measurement.
+constexpr double kKept = 0.7;
+
+}  // namespace
 
 void DiskSpeed::Note(double& bytes_per_s, int64_t bytes, double took_s) {
   // What is small or took no time says nothing.

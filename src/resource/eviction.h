@@ -16,11 +16,11 @@
 #include <string_view>
 
 #include "resource/ledger.h"
+#include "zerrow/run.h"
 
 namespace zerrow::resource {
 
-enum class EvictionPolicy { kNone, kSwap, kRollback, kAdaptive };
-std::string_view ToString(EvictionPolicy policy);
+using zerrow::EvictionPolicy;
 
 inline constexpr double kNever = std::numeric_limits<double>::infinity();
 

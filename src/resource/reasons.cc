@@ -5,9 +5,7 @@
 
 namespace zerrow::resource {
 
-namespace {
-
-std::string Bytes(int64_t bytes) {
+std::string ByteText(int64_t bytes) {
   constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
   auto amount = static_cast<double>(bytes);
   size_t unit = 0;
@@ -21,9 +19,11 @@ std::string Bytes(int64_t bytes) {
   return text;
 }
 
+namespace {
+
 std::string Limit(const Figures& why) {
   return std::string(why.of_run ? "the run's" : "the engine's") + " memory limit of " +
-         Bytes(why.limit_bytes);
+         ByteText(why.limit_bytes);
 }
 
 }  // namespace
@@ -83,15 +83,15 @@ std::string Explain(const Decision& decision, const std::function<std::string(Ta
       if (!why.beneficiary) return text;
       text = decision.reason == Reason::kNeeded ? "'" + name_of(*why.beneficiary) + "' reads it"
                                                 : text + " for '" + name_of(*why.beneficiary) + "'";
-      if (why.needed_bytes > 0) text += ", which needs " + Bytes(why.needed_bytes);
+      if (why.needed_bytes > 0) text += ", which needs " + ByteText(why.needed_bytes);
       return text;
     case Reason::kOverLimit:
       return "more is used than " + Limit(why) + " allows" +
-             (why.needed_bytes > 0 ? "; it has " + Bytes(why.bytes) : "");
+             (why.needed_bytes > 0 ? "; it has " + ByteText(why.bytes) : "");
     case Reason::kTooLarge:
-      text = "it needs at least " + Bytes(why.needed_bytes) + " with its inputs, which " +
+      text = "it needs at least " + ByteText(why.needed_bytes) + " with its inputs, which " +
              Limit(why) + " doesn't allow";
-      if (why.others_bytes > 0) text += " beside " + Bytes(why.others_bytes) + " that can't go";
+      if (why.others_bytes > 0) text += " beside " + ByteText(why.others_bytes) + " that can't go";
       return text;
     default:
       return text;

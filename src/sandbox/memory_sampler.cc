@@ -29,6 +29,13 @@ base::UniqueFd OpenStatus(const std::string& process) {
 
 }  // namespace
 
+int64_t AnonBytes(pid_t pid) {
+  const base::UniqueFd status = OpenStatus(std::to_string(pid));
+  char buffer[4096];
+  const ssize_t got = status.valid() ? ::pread(status.get(), buffer, sizeof(buffer), 0) : 0;
+  return got <= 0 ? 0 : StatusBytes({buffer, static_cast<size_t>(got)}, "\nRssAnon:");
+}
+
 MemorySampler::MemorySampler(std::function<int64_t()> segment_bytes)
     : segment_bytes_(std::move(segment_bytes)) {
   own_.status = OpenStatus("self");
@@ -110,6 +117,11 @@ void MemorySampler::Sample() {
   SampleProcess(own_);  // it isn't in the cgroup
   current_bytes_ = own_.anon_bytes + anon_bytes + shmem_bytes;
   peak_bytes_ = std::max(peak_bytes_, current_bytes_);
+}
+
+int64_t MemorySampler::anon_bytes(pid_t pid) const {
+  const auto found = processes_.find(pid);
+  return found == processes_.end() ? 0 : found->second.anon_bytes;
 }
 
 int64_t MemorySampler::peak_bytes(pid_t pid) const {

@@ -21,6 +21,9 @@
 
 namespace zerrow::sandbox {
 
+/// Anonymous memory of a process that is resident; 0: it is gone.
+int64_t AnonBytes(pid_t pid);
+
 class MemorySampler {
  public:
   /// `segment_bytes`, which may be null: memory behind the run's segments and chunks now. Called
@@ -45,6 +48,9 @@ class MemorySampler {
   int64_t current_bytes() const { return current_bytes_; }
   int64_t peak_bytes() const { return peak_bytes_; }
   int64_t peak_bytes(pid_t pid) const;
+  /// Anonymous memory of one that was added, when it was last sampled.
+  int64_t anon_bytes(pid_t pid) const;
+  bool has_cgroup() const { return cgroup_ != nullptr; }
 
  private:
   struct Process {

@@ -60,10 +60,13 @@ json OptionsJson(const RunOptions& options) {
                    {"account", options.account},
                    {"cache", options.cache},
                    {"content_reshare", options.content_reshare},
+                   {"priority", options.priority},
+                   {"explain_memory", options.explain_memory},
                    {"preview_rows", options.preview_rows},
                    {"preview", ByteTexts(options.preview)},
                    {"keep", ByteTexts(options.keep)}};
   if (options.output_dir) document["output_dir"] = ToByteText(*options.output_dir);
+  if (options.memory_limit_bytes) document["memory_limit_bytes"] = *options.memory_limit_bytes;
   return document;
 }
 
@@ -78,10 +81,15 @@ RunOptions OptionsOf(const json& document) {
   document.at("account").get_to(options.account);
   document.at("cache").get_to(options.cache);
   document.at("content_reshare").get_to(options.content_reshare);
+  options.priority = Whole<int>(document.at("priority"));
+  document.at("explain_memory").get_to(options.explain_memory);
   options.preview_rows = Whole<int64_t>(document.at("preview_rows"));
   options.preview = BytesList(document.at("preview"));
   options.keep = BytesList(document.at("keep"));
   if (document.contains("output_dir")) options.output_dir = Bytes(document["output_dir"]);
+  if (document.contains("memory_limit_bytes")) {
+    options.memory_limit_bytes = Whole<int64_t>(document["memory_limit_bytes"]);
+  }
   return options;
 }
 

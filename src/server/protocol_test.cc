@@ -41,6 +41,9 @@ Wanted SomeRun() {
   wanted.options.account = true;
   wanted.options.content_reshare = false;
   wanted.options.output_dir = "/out";
+  wanted.options.memory_limit_bytes = int64_t{5} << 30;
+  wanted.options.priority = -3;
+  wanted.options.explain_memory = true;
   wanted.options.preview_rows = 7;
   wanted.options.preview = {"x"};
   wanted.options.keep = {"*"};

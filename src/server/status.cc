@@ -2,13 +2,12 @@
 
 #include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "sandbox/process_tree.h"
 #include "sandbox/process_view.h"
 
 namespace zerrow::server {
@@ -16,19 +15,6 @@ namespace zerrow::server {
 using nlohmann::json;
 
 namespace {
-
-// Of any of the process's threads.
-std::vector<pid_t> ChildrenOf(pid_t pid) {
-  std::vector<pid_t> children;
-  std::error_code error;
-  const std::string tasks = "/proc/" + std::to_string(pid) + "/task";
-  for (std::filesystem::directory_iterator task(tasks, error), end; !error && task != end;
-       task.increment(error)) {
-    std::ifstream list(task->path() / "children");
-    for (pid_t child = 0; list >> child;) children.push_back(child);
-  }
-  return children;
-}
 
 struct Memory {
   int64_t zygotes = 0;
@@ -39,7 +25,7 @@ struct Memory {
 void AddTree(pid_t pid, const std::set<pid_t>& workers, bool in_worker, Memory& memory) {
   in_worker = in_worker || workers.contains(pid);
   (in_worker ? memory.workers : memory.zygotes) += sandbox::ProportionalBytes(pid);
-  for (const pid_t child : ChildrenOf(pid)) AddTree(child, workers, in_worker, memory);
+  for (const pid_t child : sandbox::ChildrenOf(pid)) AddTree(child, workers, in_worker, memory);
 }
 
 }  // namespace
@@ -53,7 +39,7 @@ json StatusJson(const engine::Engine& engine) {
   }
   const std::set<pid_t> workers(status->workers.begin(), status->workers.end());
   Memory memory;
-  for (const pid_t child : ChildrenOf(::getpid())) AddTree(child, workers, false, memory);
+  for (const pid_t child : sandbox::ChildrenOf(::getpid())) AddTree(child, workers, false, memory);
   document["uptime_s"] = status->uptime_s;
   document["workers"] = workers.size();
   document["zygotes"] = json::array();

@@ -1,0 +1,74 @@
+// What attempts take of memory, and holding them up.
+#include <algorithm>
+#include <cstdlib>
+
+#include "engine/live_performer.h"
+#include "sandbox/process_tree.h"
+
+namespace zerrow::engine {
+
+using resource::TaskId;
+
+namespace {
+
+// Below that a change isn't worth a decision.
+constexpr int64_t kNoticeable = 256 << 10;
+
+// Finding a worker's descendants takes longer than reading what one process has.
+constexpr int kSamplesPerTree = 10;
+
+}  // namespace
+
+void LivePerformer::NoteForked(Attempt& attempt, pid_t pid) {
+  attempt.pid = pid;
+  sampler_.AddProcess(pid);
+  attempt.inherited_bytes = sandbox::AnonBytes(pid);
+  if (attempt.frozen) sandbox::PauseTree(pid, true);
+}
+
+void LivePerformer::Freeze(TaskId task, int number, bool frozen) {
+  const auto found = attempts_.find(task);
+  if (found == attempts_.end() || found->second.number != number) return;
+  Attempt& attempt = found->second;
+  attempt.frozen = frozen;
+  if (attempt.worker && attempt.pid > 0) sandbox::PauseTree(attempt.pid, frozen);
+}
+
+int64_t LivePerformer::PrivateBytes(Attempt& attempt, bool look_at_tree) {
+  if (!attempt.worker || attempt.pid <= 0) return 0;
+  const int64_t own = sampler_.anon_bytes(attempt.pid);
+  if (look_at_tree) {
+    const int64_t all = sandbox::TreeAnonBytes(attempt.pid);
+    attempt.descendant_bytes = std::max<int64_t>(all - own, 0);
+  }
+  return std::max<int64_t>(own - attempt.inherited_bytes, 0) + attempt.descendant_bytes;
+}
+
+std::vector<LivePerformer::Measured> LivePerformer::MeasureAttempts() {
+  std::vector<Measured> measured;
+  const bool look_at_trees = ++samples_ % kSamplesPerTree == 0;
+  for (auto& [task, attempt] : attempts_) {
+    // What was granted is neither the attempt's any more nor a table's yet.
+    if (attempt.publishing || (attempt.ended && !attempt.published)) continue;
+    int64_t bytes = PrivateBytes(attempt, look_at_trees);
+    if (attempt.grant) bytes += attempt.grant->BackedBytes();
+    if (attempt.scanning) bytes += scans_.DecodedBytes(task);
+    attempt.peak_bytes = std::max(attempt.peak_bytes, bytes);
+    if (std::abs(bytes - attempt.told_bytes) < kNoticeable) continue;
+    attempt.told_bytes = bytes;
+    measured.push_back({task, attempt.number, bytes});
+  }
+  return measured;
+}
+
+int64_t LivePerformer::CountedTwiceBytes() const {
+  if (sampler_.has_cgroup()) return 0;
+  int64_t bytes = 0;
+  for (const auto& [task, attempt] : attempts_) {
+    if (!attempt.worker || attempt.pid <= 0) continue;
+    bytes += std::min(sampler_.anon_bytes(attempt.pid), attempt.inherited_bytes);
+  }
+  return bytes;
+}
+
+}  // namespace zerrow::engine

@@ -1,0 +1,136 @@
+#include "engine/memory_log.h"
+
+#include <utility>
+
+namespace zerrow::engine {
+
+using resource::Decision;
+using resource::Reason;
+using resource::TaskId;
+using resource::Time;
+using enum Decision::Kind;
+
+namespace {
+
+bool IsForRoom(Reason reason) {
+  return reason == Reason::kMakeRoom || reason == Reason::kOverLimit;
+}
+
+// A segment whose copy is already on disk goes without being written; one that was written for it
+// has been told of.
+bool IsEviction(const Decision& decision) {
+  switch (decision.kind) {
+    case kSwapOut:
+    case kUncache:
+      return true;
+    case kUnload:
+      return decision.task != TaskId{};
+    case kRelease:
+      return IsForRoom(decision.reason);
+    default:
+      return false;
+  }
+}
+
+std::string HowOf(Decision::Kind kind) {
+  return kind == kUncache ? "cache" : kind == kRelease ? "rollback" : "swap";
+}
+
+// "'daily'", or what it is if it is no model's.
+std::string Quoted(const std::string& model) {
+  return model.empty() ? "reading the project" : "'" + model + "'";
+}
+
+std::string Sentence(const Decision& decision, const std::string& model) {
+  const std::string bytes = resource::ByteText(decision.why.bytes);
+  switch (decision.kind) {
+    case kStart:
+      return Quoted(model) + " starts";
+    case kStop:
+      return Quoted(model) + " is stopped";
+    case kFinish:
+      return Quoted(model) + " fails";
+    case kRelease:
+      return "the table of " + Quoted(model) + " is dropped (" + bytes + ")";
+    case kFreeze:
+      return Quoted(model) + " is paused";
+    case kThaw:
+      return Quoted(model) + " goes on";
+    case kSwapOut:
+      return bytes + " of the table of " + Quoted(model) + " are written to disk";
+    case kUnload:
+      return bytes + " leave memory";
+    case kSwapIn:
+      return bytes + " are read back from disk";
+    case kUncache:
+      return bytes + " of cached columns are dropped";
+    default:
+      return "";
+  }
+}
+
+}  // namespace
+
+bool MemoryLog::Concerns(const Decision& decision) {
+  switch (decision.kind) {
+    case kStart:
+      return decision.reason != Reason::kInputsThere && decision.reason != Reason::kLost;
+    case kStop:
+    case kRelease:
+      return IsForRoom(decision.reason);
+    case kFinish:
+      return IsAboutMemory(decision.reason);
+    case kFreeze:
+    case kThaw:
+    case kSwapOut:
+    case kUnload:
+    case kSwapIn:
+    case kUncache:
+      return true;
+    case kFree:
+    case kShrink:
+    case kEndRun:
+      return false;
+  }
+  return false;
+}
+
+void MemoryLog::Note(const Decision& decision, const NameOf& name_of, Time now) {
+  const std::string model = decision.task == TaskId{} ? "" : name_of(decision.task);
+  const bool evicts = IsEviction(decision);
+  if (!evicts && !explain_) return;
+  std::string reason = resource::Explain(decision, name_of);
+  if (explain_) Say(Sentence(decision, model) + ": " + reason, now);
+  if (!evicts) return;
+  evicted_bytes_ += decision.why.bytes;
+  if (evictions_.size() == kMaxEvictions) return;
+  evictions_.push_back({model, HowOf(decision.kind), decision.why.bytes, std::move(reason)});
+}
+
+void MemoryLog::BeginWait(const std::string& model, size_t task, std::string reason, Time now) {
+  EndWait(now);
+  waiting_ = Waiting{task, model, now};
+  if (explain_) Say(Quoted(model) + " waits: " + reason, now);
+  waits_[task].reason = std::move(reason);
+}
+
+void MemoryLog::EndWait(Time now) {
+  if (!waiting_) return;
+  waits_[waiting_->task].wait_s += now - waiting_->since;
+  if (explain_) Say(Quoted(waiting_->model) + " waits no more", now);
+  waiting_.reset();
+}
+
+void MemoryLog::Say(std::string what, Time now) {
+  if (events_.size() > kMaxEvents) return;
+  if (events_.size() == kMaxEvents) what = "and more, which isn't told";
+  events_.push_back({now - began_, std::move(what)});
+}
+
+void MemoryLog::Report(RunReport& report) && {
+  report.evictions = std::move(evictions_);
+  report.evicted_bytes = evicted_bytes_;
+  if (explain_) report.memory_events = std::move(events_);
+}
+
+}  // namespace zerrow::engine
