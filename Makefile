@@ -17,7 +17,7 @@ CC_HEADERS := $(shell find include src python/bindings -name '*.h')
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: all help demo test test-cc test-py test-hostile test-peers lint lint-cc lint-py format bench test-asan test-tsan test-kernel \
-        bench-kernel test-kernel-zerrow test-kernel-debug fuzz-kernel fuzz docs clean
+        bench-kernel simulate-seeds simulate-large FORCE test-kernel-zerrow test-kernel-debug fuzz-kernel fuzz docs clean
 .DELETE_ON_ERROR:
 all: $(INSTALLED)
 
@@ -66,6 +66,18 @@ test-py: $(INSTALLED)  ## the Python tests, against the installed command
 	$(BIN)/pytest --quiet
 	@echo "and what a command does, done by the resident engine:"
 	ZERROW_TEST_ENGINE=resident $(BIN)/pytest --quiet tests/cli $(addprefix tests/e2e/test_,$(addsuffix .py,$(RESIDENT_TESTS)))
+
+SEEDS ?= 1:1000000
+SIMULATION := build/dev/src/engine/engine_simulation_test
+
+$(SIMULATION): $(INSTALLED) FORCE
+	@cmake --build build/dev -j $(JOBS) --target engine_simulation_test
+
+simulate-seeds: $(SIMULATION)  ## the simulation with SEEDS (1:1000000), FROM:COUNT: hours
+	ZERROW_TEST_SEEDS=$(SEEDS) nice $(SIMULATION) --gtest_filter=Simulation.EveryPromise*
+
+simulate-large: $(SIMULATION)  ## the simulation with ten runs of 100,000 models at once, four times
+	ZERROW_TEST_SIZE=10:100000 ZERROW_TEST_LARGE_SEEDS=1:4 nice $(SIMULATION) --gtest_filter=Simulation.Large*
 
 test-hostile: $(INSTALLED)  ## ten thousand hostile functions in a row (slow)
 	ZERROW_TEST_HOSTILE=10000 $(BIN)/python -m pytest -q tests/engine/test_hostile.py -k many

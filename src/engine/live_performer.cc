@@ -151,6 +151,7 @@ void LivePerformer::ForkAhead(TaskId started, const Attempt& attempt, ActiveRun&
   if (attempt.kind == RunTask::Kind::kDiscover) return;
   if (!std::exchange(active.planned, true)) {
     for (size_t i = 1; i < run.task_count(); ++i) {
+      if (run.task(i).kind == RunTask::Kind::kChecks) continue;
       ++active.unstarted[NeedsProject(run.task(i), run) ? 1 : 0];
     }
   }

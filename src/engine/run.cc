@@ -85,6 +85,12 @@ void Run::AddTasks() {
   using enum RunTask::Kind;
   const RunOptions& options = request_.options;
   for (size_t i = 0; i < plan_.nodes.size(); ++i) tasks_.push_back({kNode, i, ""});
+  const bool checked = std::ranges::any_of(
+      plan_.nodes, [](const PlanNode& node) { return node.kind == ModelKind::kExpectation; });
+  if (options.strict && options.output_dir && checked) {
+    checks_ = tasks_.size();
+    tasks_.push_back({kChecks, 0, ""});
+  }
   for (size_t i = 0; i < plan_.nodes.size(); ++i) {
     const PlanNode& node = plan_.nodes[i];
     const bool listed = std::ranges::find(options.preview, node.name) != options.preview.end();
@@ -108,14 +114,15 @@ TaskSpec Run::SpecOf(const RunTask& task) const {
     spec.timeout_s = node.model.timeout_s;
     spec.has_table = node.has_table();
     spec.kept = spec.has_table && IsKept(node);
-  } else {
-    spec.inputs = {TaskOf(task.node)};
-  }
-  // A gate: nothing is written before each check has ended well.
-  if (task.kind == RunTask::Kind::kExport && request_.options.strict) {
+  } else if (task.kind == RunTask::Kind::kChecks) {
+    spec.gate = true;
     for (size_t i = 0; i < plan_.nodes.size(); ++i) {
       if (plan_.nodes[i].kind == ModelKind::kExpectation) spec.after.push_back(TaskOf(i));
     }
+  } else {
+    spec.inputs = {TaskOf(task.node)};
+    // Nothing is written before each check has ended well.
+    if (task.kind == RunTask::Kind::kExport && checks_) spec.after = {*checks_};
   }
   return spec;
 }

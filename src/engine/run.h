@@ -39,9 +39,10 @@ struct RunRequest {
 
 /// A task of a run: reading the project, a node of the plan, or something to do with its table.
 struct RunTask {
-  enum class Kind { kDiscover, kNode, kPreview, kExport };
+  /// kChecks is a gate: each expectation has ended well.
+  enum class Kind { kDiscover, kNode, kChecks, kPreview, kExport };
   Kind kind = Kind::kDiscover;
-  size_t node = 0;   // of the plan
+  size_t node = 0;   // of the plan; not of kDiscover and kChecks
   std::string path;  // of kExport
 };
 
@@ -124,6 +125,7 @@ class Run {
   const resource::Time began_;
   Plan plan_;
   std::vector<RunTask> tasks_;
+  std::optional<size_t> checks_;                  // the gate among these, if files wait for it
   std::vector<resource::Time> started_;           // by task
   std::vector<std::optional<Failure>> failures_;  // by task: its last attempt's, until it finishes
   std::vector<TablePtr> tables_;                  // by node

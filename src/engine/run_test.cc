@@ -92,7 +92,6 @@ class RunTest : public ::testing::Test {
 };
 
 TEST_F(RunTest, ItsTasksAreItsReadingItsNodesAndWhatIsDoneWithTheirTables) {
-  request_.options.strict = true;
   Plan();
   ASSERT_EQ(specs_.size(), 6);
   EXPECT_EQ(specs_[kDiscover].timeout_s, 30.0);
@@ -108,7 +107,6 @@ TEST_F(RunTest, ItsTasksAreItsReadingItsNodesAndWhatIsDoneWithTheirTables) {
   EXPECT_EQ(specs_[kPreview].inputs, std::vector<size_t>{kModel});
   EXPECT_TRUE(specs_[kPreview].after.empty());
   EXPECT_EQ(run_->task(kExport).path, "/out/delays.parquet");
-  EXPECT_EQ(specs_[kExport].after, std::vector<size_t>{kCheck});
   EXPECT_EQ(run_->NameOf(kExport), "delays");
   EXPECT_EQ(run_->NameOf(kDiscover), "");
 }
@@ -116,6 +114,20 @@ TEST_F(RunTest, ItsTasksAreItsReadingItsNodesAndWhatIsDoneWithTheirTables) {
 TEST_F(RunTest, WithoutStrictNothingWaitsForChecks) {
   Plan();
   EXPECT_TRUE(specs_[kExport].after.empty());
+}
+
+TEST_F(RunTest, WithStrictFilesWaitAtOneGateForAllChecks) {
+  request_.options.strict = true;
+  Plan();
+  ASSERT_EQ(specs_.size(), 7);
+  const size_t gate = kCheck + 1;
+  EXPECT_EQ(run_->task(gate).kind, RunTask::Kind::kChecks);
+  EXPECT_TRUE(specs_[gate].gate);
+  EXPECT_EQ(specs_[gate].after, std::vector<size_t>{kCheck});
+  EXPECT_TRUE(specs_[gate].inputs.empty());
+  EXPECT_TRUE(specs_[kPreview + 1].after.empty());
+  EXPECT_EQ(specs_[kExport + 1].after, std::vector<size_t>{gate});
+  EXPECT_EQ(run_->task(kExport + 1).path, "/out/delays.parquet");
 }
 
 TEST_F(RunTest, SucceedsOnlyIfEverythingDid) {

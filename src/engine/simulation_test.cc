@@ -37,8 +37,13 @@ constexpr int64_t kHugeDisk = int64_t{1} << 50;
 
 class Simulation {
  public:
-  /// `models`: one run of so many; 0: as the dice say.
-  Simulation(uint64_t seed, Counts& counts, size_t models = 0)
+  /// How many runs, of how many models each; zeros: as the dice say.
+  struct Size {
+    size_t runs = 0;
+    size_t models = 0;
+  };
+  Simulation(uint64_t seed, Counts& counts) : Simulation(seed, counts, {}) {}
+  Simulation(uint64_t seed, Counts& counts, Size size)
       : random_(seed),
         counts_(counts),
         slots_(1 + static_cast<int>(random_.Below(6))),
@@ -50,8 +55,8 @@ class Simulation {
       memory_->Attach(dispatcher_, [this](SegmentId segment) { performer_.Uncache(segment); });
       ShrinkLimits();
     }
-    if (models > 0) {
-      AddRun(1, models);
+    if (size.runs > 0) {
+      for (RunId run = 1; run <= size.runs; ++run) AddRun(run, size.models);
       return;
     }
     const bool large = random_.Chance(0.005);
@@ -315,29 +320,30 @@ constexpr uint64_t kSeeds = 1000;
 constexpr uint64_t kSeeds = 10000;
 #endif
 
-std::pair<uint64_t, uint64_t> Seeds() {
-  const char* wish = std::getenv("ZERROW_TEST_SEEDS");
-  if (wish == nullptr) return {1, kSeeds};
+// Of an environment variable "A:B".
+std::pair<uint64_t, uint64_t> Wish(const char* variable, std::pair<uint64_t, uint64_t> otherwise) {
+  const char* wish = std::getenv(variable);
+  if (wish == nullptr) return otherwise;
   char* colon = nullptr;
-  const uint64_t from = std::strtoull(wish, &colon, 10);
-  return {from, *colon == ':' ? std::strtoull(colon + 1, nullptr, 10) : 1};
+  const uint64_t first = std::strtoull(wish, &colon, 10);
+  return {first, *colon == ':' ? std::strtoull(colon + 1, nullptr, 10) : 1};
 }
 
 TEST(Simulation, EveryPromiseIsKeptWhateverHappens) {
   Counts counts;
-  const auto [from, count] = Seeds();
+  const auto [from, count] = Wish("ZERROW_TEST_SEEDS", {1, kSeeds});
   for (uint64_t seed = from; seed < from + count; ++seed) {
     ASSERT_EQ(Simulation(seed, counts).Run(), "") << "ZERROW_TEST_SEEDS=" << seed << ":1";
   }
 }
 
-// As many models as one run may have; ZERROW_TEST_MODELS says another number.
+// ZERROW_TEST_SIZE=RUNS:MODELS says how many runs at once, and of how many models each.
 TEST(Simulation, LargeRunsToo) {
-  const char* wish = std::getenv("ZERROW_TEST_MODELS");
-  const size_t models = wish == nullptr ? 2000 : std::strtoull(wish, nullptr, 10);
+  const auto [runs, models] = Wish("ZERROW_TEST_SIZE", {1, 2000});
+  const auto [from, count] = Wish("ZERROW_TEST_LARGE_SEEDS", {1, 10});
   Counts counts;
-  for (uint64_t seed = 1; seed <= 10; ++seed) {
-    ASSERT_EQ(Simulation(seed, counts, models).Run(), "") << "seed " << seed;
+  for (uint64_t seed = from; seed < from + count; ++seed) {
+    ASSERT_EQ(Simulation(seed, counts, {runs, models}).Run(), "") << "seed " << seed;
   }
   EXPECT_GT(counts["model success"], models);
 }

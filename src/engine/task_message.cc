@@ -41,6 +41,8 @@ class MessageMaker {
         ARROW_RETURN_NOT_OK(AddResult("export", task));
         message_.body["path"] = task.path;
         break;
+      case RunTask::Kind::kChecks:
+        return arrow::Status::UnknownError("nothing is to be done for a gate");
     }
     return std::move(message_);
   }

@@ -251,6 +251,34 @@ TEST_F(CoreTest, AfterIsWaitedForThoughNothingIsRead) {
   }
 }
 
+TEST_F(CoreTest, AGateOpensUntoldOnceAllThatItComesAfterHasSucceeded) {
+  TaskSpec gate = Value({}, {0, 1});
+  gate.gate = true;
+  EXPECT_EQ(Add({Value({}), Value({}), gate, Value({}, {2}), Value({}, {2})}),
+            (Said{"start 1:0#1", "start 1:1#1"}));
+  EXPECT_EQ(Succeed(0), (Said{"finish 1:0 success"}));
+  EXPECT_EQ(Succeed(1), (Said{"finish 1:1 success", "start 1:3#1", "start 1:4#1"}));
+  EXPECT_EQ(Succeed(3), (Said{"finish 1:3 success"}));
+  EXPECT_EQ(Succeed(4), (Said{"finish 1:4 success", "end 1"}));
+  ExpectNothingLeft();
+}
+
+TEST_F(CoreTest, AGateStaysShutOnceSomethingThatItComesAfterHasFailed) {
+  TaskSpec gate = Value({}, {0});
+  gate.gate = true;
+  Add({Value({}), gate, Value({}, {1})});
+  EXPECT_EQ(End(0, kFailed), (Said{"finish 1:0 failed", "finish 1:2 skipped", "end 1"}));
+  ExpectNothingLeft();
+}
+
+TEST_F(CoreTest, AGateOfACancelledRunIsNotTold) {
+  TaskSpec gate = Value({}, {0});
+  gate.gate = true;
+  Add({Value({}), gate, Value({}, {1})});
+  EXPECT_EQ(Cancel(), (Said{"stop 1:0#1", "finish 1:2 cancelled"}));
+  EXPECT_EQ(End(0, kKilled), (Said{"finish 1:0 cancelled", "end 1"}));
+}
+
 TEST_F(CoreTest, AfterHoldsNoTable) {
   Add({Reads({}), Reads({}), Value({1}, {0})}, 2);
   EXPECT_EQ(Succeed(0, {{7, 10}}), (Said{"finish 1:0 success", "release 1:0", "free 7"}));

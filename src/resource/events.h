@@ -48,6 +48,7 @@ struct TaskSpec {
   std::vector<size_t> inputs;  // tasks whose tables it reads; all come before it in the run
   std::vector<size_t> after;   // tasks that must have succeeded too; they come before it as well
   std::optional<double> timeout_s;
+  bool gate = false;          // nothing to do: it has succeeded, untold, once what it needs has
   bool has_table = true;      // publishes a table if it succeeds
   bool kept = false;          // that table outlives the run, in the hands of who asked for it
   bool deterministic = true;  // run again it makes the same table

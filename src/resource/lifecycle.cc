@@ -24,6 +24,7 @@ Task& Lifecycle::NewTask(RunId run, size_t index, const TaskSpec& spec) {
   task.peak_bytes = spec.expected.peak_bytes();
   task.run_s = spec.expected.run_s;
   task.repeatable = spec.deterministic;
+  task.told = spec.gate;
   for (const size_t input : task.spec.inputs) {
     Task& read = tasks[input];
     read.readers.push_back(index);
@@ -70,6 +71,7 @@ void Lifecycle::Append(RunId id, const std::vector<TaskSpec>& specs) {
 void Lifecycle::MakeReady(TaskId id) {
   Run& run = board_.runs.at(id.run);
   Task& task = run.tasks[id.index];
+  if (task.spec.gate) return void(Finish(id, ModelStatus::kSuccess, Reason::kInputsThere));
   Enter(id, kReady);
   task.rank = RankOf(id);
   run.ready.insert(task.rank);

@@ -104,6 +104,8 @@ void SimulatedPerformer::CheckStart(TaskId task, int number, const Run& run) {
     verdict_.Expect(Covers(segments_[segment].left, used), "a part that it reads is gone", name);
   }
   if (run.task(task.index).kind != RunTask::Kind::kExport || !run.request().options.strict) return;
+  // Ends are final.
+  if (std::exchange(active->second.checked, true)) return;
   for (const ModelReport& model : run.models()) {
     verdict_.Expect(model.kind != ModelKind::kExpectation || model.status == ModelStatus::kSuccess,
                     "written before a check has ended well", name);
@@ -340,6 +342,9 @@ Outcome SimulatedPerformer::Answer(TaskId task, const Attempt& attempt) {
     case RunTask::Kind::kExport:
       outcome.what = json::object();
       break;
+    case RunTask::Kind::kChecks:
+      verdict_.Expect(false, "a gate is started");
+      break;
     case RunTask::Kind::kNode:
       if (attempt.table != nullptr) {
         outcome.what = attempt.table;
@@ -420,10 +425,15 @@ void SimulatedPerformer::Cache(const SegmentBytes& segment) {
   });
 }
 
+void SimulatedPerformer::TakeOutOfHands(SegmentId id, const std::vector<ByteRange>& used) {
+  const auto [begin, end] = in_hands_.equal_range(id);
+  in_hands_.erase(std::find(begin, end, Uses::value_type(id, used)));
+}
+
 void SimulatedPerformer::Uncache(SegmentId id) {
   verdict_.Expect(cached_.contains(id) || memory_ != nullptr, "forgotten twice");
   if (cached_.erase(id) == 0) return;
-  in_hands_.erase(std::ranges::find(in_hands_, Uses::value_type(id, {})));
+  TakeOutOfHands(id, {});
   agenda_.In(0, [this, id] { dispatcher_->OnUncached(id); });
 }
 
@@ -466,7 +476,7 @@ std::shared_ptr<const ResultTable> SimulatedPerformer::Hand(const TablePtr& tabl
   const auto let_go = [this, table, on_drop = std::move(on_drop)] {
     for (const SegmentBytes& segment : table->AllSegments()) {
       --segments_[segment.id].in_hands;
-      in_hands_.erase(std::ranges::find(in_hands_, Uses::value_type(segment.id, segment.used)));
+      TakeOutOfHands(segment.id, segment.used);
     }
     on_drop();
   };

@@ -92,6 +92,7 @@ class SimulatedPerformer final : public Performer {
     int jobs = 1;
     int running = 0;
     bool paused = false;
+    bool checked = false;  // its expectations have ended well
   };
 
   Fate RandomFate(resource::TaskId task, const Run& run);
@@ -114,6 +115,7 @@ class SimulatedPerformer final : public Performer {
   std::vector<ByteRange> PartsOf(const std::vector<ByteRange>& ranges);
   resource::SegmentBytes NewSegment();
   void Cache(const resource::SegmentBytes& segment);
+  void TakeOutOfHands(SegmentId segment, const std::vector<ByteRange>& used);
   void Repeat(resource::TaskId task, int attempt, Outcome outcome);
 
   Agenda& agenda_;
