@@ -145,6 +145,8 @@ class Declaration:
     name: str = ""
     columns: list[str] | None = None
     timeout_s: float | None = None
+    memory_bytes: int | None = None
+    deterministic: bool = True
     said: set[str] = field(default_factory=set)  # the decorators that were there
     top_line: int = sys.maxsize  # of the topmost of these
 

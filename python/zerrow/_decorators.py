@@ -27,6 +27,7 @@ from zerrow._declarations import (
     registered,
 )
 from zerrow._errors import ProjectError
+from zerrow._sizes import parse_bytes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -137,6 +138,7 @@ def model(
     overwrite_filter: str | None = None,
     internet_access: bool | None = None,
     cache_strategy: str | None = None,
+    deterministic: bool = True,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def model(
     function: Callable[P, R] | None = None,
@@ -149,6 +151,7 @@ def model(
     overwrite_filter: str | None = None,
     internet_access: bool | None = None,
     cache_strategy: str | None = None,
+    deterministic: bool = True,
 ) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
     """The function makes a table out of its inputs; other models read it under its name.
 
@@ -162,8 +165,12 @@ def model(
         overwrite_filter: not supported yet.
         internet_access: not supported yet.
         cache_strategy: only "NONE": the function runs in each run.
+        deterministic: whether the same inputs always give the same table. Where memory is short, a
+            table of such a function may be dropped, and the function be called again for it.
     """
     place = _Place("model")
+    if not isinstance(deterministic, bool):
+        place.fail(f"deterministic must be True or False, not {deterministic!r}")
     if materialization_strategy not in (None, "NONE"):
         place.refuse(f"materialization_strategy={materialization_strategy!r}", _CATALOG)
     if partitioned_by is not None:
@@ -184,6 +191,7 @@ def model(
         wrapped, declaration = _declared(function, place)
         _set_kind(declaration, "python", name, place)
         declaration.columns = None if columns is None else list(columns)
+        declaration.deterministic = deterministic
         return wrapped
 
     return decorate if function is None else decorate(function)
@@ -242,20 +250,30 @@ def resources(
     memory_swap: int | str | None = None,
     timeout: float | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """What the function may use: after `timeout` seconds it is ended, and reported so.
+    """What the function uses, and may use.
 
-    `cpus`, `memory` and `memory_swap` are not supported yet.
+    Args:
+        cpus: not supported yet.
+        memory: what it needs at most with its output, its inputs aside: bytes, or a text such as
+            "2GB" or "512MiB". It is started when so much is free; it isn't stopped for more.
+        memory_swap: not supported yet.
+        timeout: seconds after which it is ended, and reported so.
     """
     place = _Place("resources")
-    for argument, value in {"cpus": cpus, "memory": memory, "memory_swap": memory_swap}.items():
+    for argument, value in {"cpus": cpus, "memory_swap": memory_swap}.items():
         if value is not None:
             place.refuse(argument, "functions are not limited one by one; leave it away")
     if timeout is not None and not _is_positive(timeout):
         place.fail(f"timeout must be a positive number of seconds, not {timeout!r}")
+    try:
+        memory_bytes = None if memory is None else parse_bytes(memory)
+    except ValueError as problem:
+        place.fail(f"memory {problem}")
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         wrapped, declaration = _declared(function, place)
         declaration.timeout_s = None if timeout is None else float(timeout)
+        declaration.memory_bytes = memory_bytes
         return wrapped
 
     return decorate

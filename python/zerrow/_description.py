@@ -43,6 +43,9 @@ class ModelEntry:
     parameters: list[dict[str, str]] = field(default_factory=list)
     columns: list[str] | None = None  # as declared
     timeout_s: float | None = None
+    memory_bytes: int | None = None
+    deterministic: bool = True
+    code: str | None = None  # python and expectation: tells one text of its files from another
     imports: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def _read(native: NativeEntry, project: Project) -> tuple[ModelEntry, Operator]:
         kind="native",
         file=FILE,
         line=native.line,
+        memory_bytes=operator.memory_bytes,
         operator=operator.settings,
         inputs=[
             Input(

@@ -19,6 +19,7 @@ from typing import Any
 
 from zerrow._errors import did_you_mean
 from zerrow._project_file import Mapping, NativeEntry, Value, error, plain
+from zerrow._sizes import parse_bytes
 
 OPERATORS = ("filter", "project", "sort", "aggregate", "slice", "concat", "dictionary")
 AGGREGATES = (
@@ -45,7 +46,7 @@ class Operator:
 
     `texts` are conditions and values, `names` plain columns, each with its line; `output` has the
     names of the columns that it makes, None if they are the first input's. `inputs` are the names
-    of sources and models, each with its line.
+    of sources and models, each with its line. `memory_bytes` is what it needs, where that is said.
     """
 
     settings: dict[str, Any]
@@ -53,6 +54,7 @@ class Operator:
     names: list[tuple[str, int]]
     output: list[str] | None
     inputs: list[tuple[str, int]] = field(default_factory=list)
+    memory_bytes: int | None = None
 
 
 def read_operator(entry: NativeEntry, fill: Callable[[str, int], str]) -> Operator:
@@ -65,9 +67,23 @@ def read_operator(entry: NativeEntry, fill: Callable[[str, int], str]) -> Operat
         hint = did_you_mean(entry.operator, OPERATORS)
         line = entry.settings.line_of("operator")
         raise error(f"{what}: there is no operator {entry.operator!r}{hint}", line)
+    operator = _read(entry, what, fill)
+    return replace(operator, memory_bytes=_memory(entry.settings, what))
+
+
+def _memory(settings: Mapping, what: str) -> int | None:
+    if "memory" not in settings:
+        return None
+    try:
+        return parse_bytes(settings.value("memory"))
+    except ValueError as problem:
+        raise error(f"{what}: memory {problem}", settings.line_of("memory")) from None
+
+
+def _read(entry: NativeEntry, what: str, fill: Callable[[str, int], str]) -> Operator:
     if entry.operator == "concat":
         return _concat(entry.settings, what)
-    entry.settings.only("name", "operator", "input", entry.operator)
+    entry.settings.only("name", "operator", "input", "memory", entry.operator)
     source = (entry.settings.text("input"), entry.settings.line_of("input"))
     settings = entry.settings.mapping(entry.operator, f"{what}: {entry.operator}")
     return replace(_with_settings(entry.operator, settings, fill), inputs=[source])
@@ -154,7 +170,7 @@ def _number(settings: Mapping, key: str, fill: Callable[[str, int], str]) -> int
 
 
 def _concat(settings: Mapping, what: str) -> Operator:
-    settings.only("name", "operator", "inputs")
+    settings.only("name", "operator", "inputs", "memory")
     inputs = _names(settings, "inputs")
     if not inputs:
         raise error(f"{what}: inputs must list the tables to join", settings.line_of("inputs"))

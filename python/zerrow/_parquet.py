@@ -91,13 +91,14 @@ class ParquetFile:
             raise ParquetError(f"{self.path} changed while it was read; run again")
 
     @property
-    def _footer(self) -> pq.FileMetaData:
+    def footer(self) -> pq.FileMetaData:
+        """As it was when the file was opened first."""
         assert self._metadata is not None
         return self._metadata
 
     def groups(self, columns: Iterable[str] = ()) -> list[Group]:
         """The row groups, with what is known of these columns."""
-        footer = self._footer
+        footer = self.footer
         leaves = self._leaves(columns)
         groups = []
         for number in range(footer.num_row_groups):
@@ -119,7 +120,7 @@ class ParquetFile:
         found = {}
         for name, (leaf, _) in self._leaves(texts).items():
             chunks = [
-                self._footer.row_group(group).column(leaf)
+                self.footer.row_group(group).column(leaf)
                 for group, rows in enumerate(self.group_rows)
                 if rows
             ]
@@ -154,7 +155,7 @@ class ParquetFile:
         """Columns that aren't nested: their place in the file and whether no null is allowed."""
         wanted = set(columns)
         places: dict[str, list[int]] = {}
-        leaves = self._footer.schema
+        leaves = self.footer.schema
         for place in range(len(leaves) if wanted else 0):
             path = leaves.column(place).path
             if path in wanted:

@@ -1,5 +1,7 @@
 """From decorated functions to entries of the project description."""
 
+import functools
+import importlib.util
 import inspect
 import os
 import sys
@@ -53,12 +55,17 @@ def read_python_models(project: Project, files: list[PythonFile], problems: list
             project.problems.append(problem)
     root = os.path.realpath(project.directory)
     imports = {file.path: file.imports for file in files}
+    hash_of = functools.cache(_text_hash)
     for declaration in once_each(registered):
         module = module_file(declaration, root)
         if module is None:
             continue
         try:
-            project.models.append(_entry(declaration, root, module, imports.get(module, [])))
+            entry = _entry(declaration, root, module, imports.get(module, []))
+            # Of these files alone: with those that they import, each change of a helper would lose
+            # what is known of all models, and it seldom matters to what they take.
+            entry.code = hash_of(os.path.join(root, module)) + hash_of(declaration.file)
+            project.models.append(entry)
         except ProjectError as mistake:
             project.report(mistake)
 
@@ -136,6 +143,8 @@ def _entry(declaration: Declaration, root: str, module: str, imports: list[str])
         module=module,
         columns=declaration.columns,
         timeout_s=declaration.timeout_s,
+        memory_bytes=declaration.memory_bytes,
+        deterministic=declaration.deterministic,
         imports=imports,
     )
     try:
@@ -151,6 +160,14 @@ def _entry(declaration: Declaration, root: str, module: str, imports: list[str])
         except AnnotationError as problem:
             raise entry.error(str(problem), given.line) from None
     return entry
+
+
+def _text_hash(path: str) -> str:
+    """Tells one text of a file from another."""
+    try:
+        return importlib.util.source_hash(Path(path).read_bytes()).hex()
+    except OSError:  # generated code has no file
+        return ""
 
 
 def _refuse_coroutines(function: Callable[..., Any], entry: ModelEntry) -> None:

@@ -36,10 +36,14 @@ class Source:
     files: list[SourceFile]
     schema: "pa.Schema"
     line: int
+    bytes: dict[str, int]  # by column: about what it takes decoded
 
     def to_json(self) -> dict[str, Any]:
         """The entry of the description's `sources`."""
-        columns = [{"name": field.name, "type": str(field.type)} for field in self.schema]
+        columns = [
+            {"name": field.name, "type": str(field.type), "bytes": self.bytes[field.name]}
+            for field in self.schema
+        ]
         return {
             "table": self.table,
             "files": [file.to_json() for file in self.files],
@@ -72,7 +76,8 @@ def resolve_source(entry: SourceEntry, project_dir: Path) -> Source:
         _refuse_other_encodings(entry, file)
     partitions = _partitions(entry, root, files)
     found = [SourceFile(file, partitions[file]) for file in files]
-    return Source(entry.table, found, _common_schema(entry, found), entry.line)
+    schema, sizes = _schema_and_sizes(entry, found)
+    return Source(entry.table, found, schema, entry.line, sizes)
 
 
 def _error(entry: SourceEntry, message: str) -> ProjectError:
@@ -179,16 +184,22 @@ def _partitions(entry: SourceEntry, root: str, files: list[str]) -> "dict[str, d
         raise _error(entry, str(problem)) from None
 
 
-def _common_schema(entry: SourceEntry, files: "list[SourceFile]") -> "pa.Schema":
+def _schema_and_sizes(
+    entry: SourceEntry, files: "list[SourceFile]"
+) -> "tuple[pa.Schema, dict[str, int]]":
+    from zerrow._column_sizes import ColumnSizes
     from zerrow._common_schema import FileColumns, SchemaError, common_schema
     from zerrow._parquet import ParquetError, ParquetFile
 
     found = []
+    sizes = ColumnSizes(len(files))
     try:
         for file in files:
             opened = ParquetFile(file.path)
             opened.close()
+            sizes.add(opened.footer)
             found.append(FileColumns(file.path, opened.schema, file.partition))
-        return common_schema(found)
+        schema = common_schema(found)
+        return schema, sizes.of(schema)
     except (ParquetError, SchemaError) as problem:
         raise _error(entry, str(problem)) from None

@@ -8,10 +8,12 @@ from pathlib import Path
 from zerrow import _sql_analysis
 from zerrow._description import Input, ModelEntry, Project
 from zerrow._errors import ProjectError, SqlError, did_you_mean
+from zerrow._sizes import parse_bytes
 from zerrow._sources import Source
 from zerrow._sql_text import parameters_of, substitute, tokenize
 
 ENGINES = ("datafusion", "duckdb")
+_SETTINGS = ("name", "engine", "memory", "deterministic")
 
 
 def read_sql_models(project: Project, files: Iterable[str]) -> list[ModelEntry]:
@@ -38,6 +40,8 @@ def _read(project: Project, file: str) -> ModelEntry:
     entry.name = settings.get("name", entry.name)
     entry.engine = settings.get("engine", "datafusion")
     entry.imports = [entry.engine]
+    entry.deterministic = settings.get("deterministic") != "false"
+    entry.memory_bytes = parse_bytes(settings["memory"]) if "memory" in settings else None
     dialect = _sql_analysis.dialect_of(entry.engine)
     try:
         entry.line = _first_line(text, dialect)
@@ -75,13 +79,20 @@ def _check_setting(key: str, value: str, file: str, line: int) -> None:
                 file,
                 line,
             )
-    elif key not in ("name", "engine"):
-        hint = did_you_mean(key, ("name", "engine"))
+    elif key not in _SETTINGS:
+        hint = did_you_mean(key, _SETTINGS)
         raise ProjectError(f"a SQL model has no setting {key!r}{hint}", file, line)
     if not value:
         raise ProjectError(f"`-- zerrow:` takes name=value, not {key!r}", file, line)
     if key == "engine" and value not in ENGINES:
         raise ProjectError(f"engine must be {' or '.join(ENGINES)}, not {value!r}", file, line)
+    if key == "deterministic" and value not in ("true", "false"):
+        raise ProjectError(f"deterministic must be true or false, not {value!r}", file, line)
+    if key == "memory":
+        try:
+            parse_bytes(value)
+        except ValueError as problem:
+            raise ProjectError(f"memory {problem}", file, line) from None
 
 
 def _first_line(text: str, dialect: str) -> int:

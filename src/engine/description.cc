@@ -18,6 +18,7 @@ constexpr size_t kMaxItems = 100'000;
 constexpr size_t kMaxTextBytes = 16 << 20;
 constexpr int kMaxOperatorDepth = 32;
 constexpr double kMaxTimeoutSeconds = 1e9;
+constexpr int64_t kMaxBytes = int64_t{1} << 50;  // so that sums of them don't overflow
 
 // A place in the document, so that an error can name it.
 class Field {
@@ -86,6 +87,25 @@ class Field {
     return static_cast<int>(line);
   }
 
+  Result<int64_t> Bytes() const {
+    if (!value_->is_number_integer()) return Malformed("not an integer");
+    // Larger ones are unsigned in JSON, and would become negative.
+    const auto bytes = value_->get<int64_t>();
+    if (bytes < 0 || bytes > kMaxBytes) return Malformed("not a number of bytes");
+    return bytes;
+  }
+
+  Result<std::optional<int64_t>> OptionalBytes() const {
+    if (is_null()) return std::nullopt;
+    ARROW_ASSIGN_OR_RAISE(const int64_t bytes, Bytes());
+    return bytes;
+  }
+
+  Result<bool> Flag() const {
+    if (!value_->is_boolean()) return Malformed("not true or false");
+    return value_->get<bool>();
+  }
+
   template <typename T, typename Parse>
   Result<std::vector<T>> List(Parse parse) const {
     if (!value_->is_array()) return Malformed("not a list");
@@ -115,10 +135,11 @@ class Field {
 };
 
 Result<ColumnDescription> ParseColumn(const Field& field) {
-  ARROW_RETURN_NOT_OK(field.CheckObject({"name", "type"}));
+  ARROW_RETURN_NOT_OK(field.CheckObject({"name", "type", "bytes"}));
   ColumnDescription column;
   ARROW_ASSIGN_OR_RAISE(column.name, field["name"].Text());
   ARROW_ASSIGN_OR_RAISE(column.type, field["type"].Text());
+  ARROW_ASSIGN_OR_RAISE(column.bytes, field["bytes"].Bytes());
   return column;
 }
 
@@ -257,9 +278,9 @@ Status CheckModelBody(const Field& field, const ModelDescription& model) {
 }
 
 Result<ModelDescription> ParseModel(const Field& field) {
-  ARROW_RETURN_NOT_OK(
-      field.CheckObject({"name", "kind", "file", "line", "function", "module", "sql", "engine",
-                         "operator", "inputs", "parameters", "columns", "timeout_s", "imports"}));
+  ARROW_RETURN_NOT_OK(field.CheckObject(
+      {"name", "kind", "file", "line", "function", "module", "sql", "engine", "operator", "inputs",
+       "parameters", "columns", "timeout_s", "memory_bytes", "deterministic", "code", "imports"}));
   ModelDescription model;
   ARROW_ASSIGN_OR_RAISE(model.name, field["name"].Name());
   ARROW_ASSIGN_OR_RAISE(model.kind, ParseKind(field["kind"]));
@@ -279,6 +300,10 @@ Result<ModelDescription> ParseModel(const Field& field) {
                         field["parameters"].List<ParameterUse>(ParseParameterUse));
   ARROW_ASSIGN_OR_RAISE(model.columns, field["columns"].OptionalTexts());
   ARROW_ASSIGN_OR_RAISE(model.timeout_s, ParseTimeout(field["timeout_s"]));
+  ARROW_ASSIGN_OR_RAISE(model.memory_bytes, field["memory_bytes"].OptionalBytes());
+  if (model.memory_bytes == 0) return field["memory_bytes"].Malformed("zero");
+  ARROW_ASSIGN_OR_RAISE(model.deterministic, field["deterministic"].Flag());
+  ARROW_ASSIGN_OR_RAISE(model.code, field["code"].TextOrEmpty());
   ARROW_ASSIGN_OR_RAISE(model.imports, field["imports"].Texts());
   ARROW_RETURN_NOT_OK(CheckModelBody(field, model));
   return model;

@@ -7,6 +7,7 @@
 
 #include <arrow/result.h>
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -18,7 +19,8 @@ namespace zerrow::engine {
 
 struct ColumnDescription {
   std::string name;
-  std::string type;  // Arrow's spelling; only shown
+  std::string type;   // Arrow's spelling; only shown
+  int64_t bytes = 0;  // about what it takes decoded, as the files' footers say
 };
 
 struct SourceFile {
@@ -78,6 +80,9 @@ struct ModelDescription {
   std::vector<ParameterUse> parameters;
   std::optional<std::vector<std::string>> columns;  // declared output columns
   std::optional<double> timeout_s;
+  std::optional<int64_t> memory_bytes = {};  // it needs at most, as declared: inputs not counted
+  bool deterministic = true;                 // the same inputs give the same table
+  std::string code = {};  // python and expectation: tells one text of its files from another
   std::vector<std::string> imports;  // libraries that the model's file imports
 };
 

@@ -25,6 +25,13 @@ std::string Restrictions(const SourceRead& read) {
   return text;
 }
 
+std::string Declared(const ModelDescription& model) {
+  std::string text;
+  if (!model.deterministic) text += " not deterministic";
+  if (model.memory_bytes) text += " memory: " + std::to_string(*model.memory_bytes) + " bytes";
+  return text;
+}
+
 json OrNull(const auto& value) { return value ? json(*value) : json(nullptr); }
 
 }  // namespace
@@ -34,7 +41,8 @@ std::string Explanation::ToText() const {
   for (const PlanNode& node : plan.nodes) {
     const std::string where = Where(node);
     text += node.name + "  [" + std::string(ToString(node.kind)) +
-            (where.empty() ? "" : ", " + where) + "]" + (node.final_model ? " final" : "") + "\n";
+            (where.empty() ? "" : ", " + where) + "]" + (node.final_model ? " final" : "") +
+            Declared(node.model) + "\n";
     if (node.kind == ModelKind::kSource) {
       const size_t files = node.source.files.size();
       text += "    reads " + std::to_string(files) + (files == 1 ? " file\n" : " files\n");
@@ -71,6 +79,8 @@ json Explanation::ToJson() const {
                      {"file", node.file()},
                      {"line", node.line()},
                      {"final", node.final_model},
+                     {"deterministic", node.model.deterministic},
+                     {"memory_bytes", OrNull(node.model.memory_bytes)},
                      {"inputs", std::move(inputs)}});
     if (node.of_source()) nodes.back()["table"] = node.source.table;
     if (node.kind != ModelKind::kSource) continue;

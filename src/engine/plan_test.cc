@@ -209,6 +209,22 @@ TEST(Plan, SelectTakesAncestorsOnly) {
   EXPECT_EQ(Names(MakePlan(project, options).plan), Texts{"flights"});
 }
 
+TEST(Plan, ExplainsWhatAModelDeclares) {
+  Description project = Project({Model("m", {Input("flights")})});
+  project.models[0].deterministic = false;
+  project.models[0].memory_bytes = 2'000'000'000;
+  Explanation explanation;
+  explanation.plan = MakePlan(project, {}).plan;
+  EXPECT_NE(explanation.ToText().find("final not deterministic memory: 2000000000 bytes\n"),
+            std::string::npos)
+      << explanation.ToText();
+  const json nodes = explanation.ToJson()["nodes"];
+  EXPECT_EQ(nodes[1]["deterministic"], false);
+  EXPECT_EQ(nodes[1]["memory_bytes"], 2'000'000'000);
+  EXPECT_EQ(nodes[0]["deterministic"], true);
+  EXPECT_EQ(nodes[0]["memory_bytes"], nullptr);
+}
+
 TEST(Plan, ExplainsItself) {
   Explanation explanation;
   explanation.plan =
@@ -228,7 +244,7 @@ TEST(Plan, ExplainsItself) {
 json ValidDocument() {
   return json::parse(R"({"name": "p",
     "parameters": [{"name": "n", "type": "int", "value": 3, "file": "p.yml", "line": 1}],
-    "sources": [{"table": "t", "files": [{"path": "/a", "partition": null}], "columns": [{"name": "a", "type": "int64"}],
+    "sources": [{"table": "t", "files": [{"path": "/a", "partition": null}], "columns": [{"name": "a", "type": "int64", "bytes": 80}],
                  "file": "p.yml", "line": 2}],
     "models": [{"name": "m", "kind": "python", "file": "m.py", "line": 4, "function": "m",
       "module": "m.py",
@@ -236,7 +252,7 @@ json ValidDocument() {
       "inputs": [{"parameter": "t", "model": "t", "columns": ["a"], "filter": null,
         "filter_columns": [], "dictionary": "never", "line": 5}],
       "parameters": [{"argument": "n", "name": "n"}], "columns": null, "timeout_s": 1.5,
-      "imports": ["polars"]}],
+      "memory_bytes": 2000000000, "deterministic": false, "code": "f00d", "imports": ["polars"]}],
     "errors": [], "import_again": ""})");
 }
 
@@ -244,6 +260,10 @@ TEST(Description, ParsesWhatADiscoveryWorkerSends) {
   const auto description = ParseDescription(ValidDocument()).ValueOrDie();
   ASSERT_EQ(description.models.size(), 1u);
   EXPECT_EQ(description.models[0].timeout_s, 1.5);
+  EXPECT_EQ(description.models[0].memory_bytes, 2'000'000'000);
+  EXPECT_FALSE(description.models[0].deterministic);
+  EXPECT_EQ(description.models[0].code, "f00d");
+  EXPECT_EQ(description.sources[0].columns[0].bytes, 80);
   EXPECT_EQ(description.models[0].inputs[0].columns, Texts{"a"});
   EXPECT_EQ(description.parameters[0].value, 3);
   EXPECT_TRUE(MakePlan(description, {}).errors.empty());
@@ -258,6 +278,15 @@ TEST(Description, NamesTheMalformedField) {
       {"/models/0/line", 1.5},
       {"/models/0/function", nullptr},
       {"/models/0/timeout_s", 0},
+      {"/models/0/memory_bytes", 0},
+      {"/models/0/memory_bytes", -5},
+      {"/models/0/memory_bytes", 1.5},
+      {"/models/0/memory_bytes", uint64_t{1} << 63},
+      {"/models/0/memory_bytes", (int64_t{1} << 50) + 1},
+      {"/models/0/deterministic", nullptr},
+      {"/models/0/code", 7},
+      {"/sources/0/columns/0/bytes", nullptr},
+      {"/sources/0/columns/0/bytes", -1},
       {"/models/0/inputs", json::object()},
       {"/models/0/inputs/0/columns/0", nullptr},
       {"/models/0/inputs/0/surplus", 1},

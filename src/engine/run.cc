@@ -112,6 +112,8 @@ TaskSpec Run::SpecOf(const RunTask& task) const {
     const PlanNode& node = plan_.nodes[task.node];
     for (const PlanInput& input : node.inputs) spec.inputs.push_back(TaskOf(input.node));
     spec.timeout_s = node.model.timeout_s;
+    spec.deterministic = node.model.deterministic;
+    spec.expected.private_bytes = node.model.memory_bytes.value_or(0);
     spec.has_table = node.has_table();
     spec.kept = spec.has_table && IsKept(node);
   } else if (task.kind == RunTask::Kind::kChecks) {

@@ -111,6 +111,17 @@ TEST_F(RunTest, ItsTasksAreItsReadingItsNodesAndWhatIsDoneWithTheirTables) {
   EXPECT_EQ(run_->NameOf(kDiscover), "");
 }
 
+TEST_F(RunTest, WhatAModelDeclaresIsExpectedOfItsTask) {
+  project_.models[0].memory_bytes = 5000;
+  project_.models[0].deterministic = false;
+  Plan();
+  EXPECT_EQ(specs_[kModel].expected.peak_bytes(), 5000);
+  EXPECT_FALSE(specs_[kModel].deterministic);
+  EXPECT_EQ(specs_[kSource].expected.peak_bytes(), 0);
+  EXPECT_TRUE(specs_[kSource].deterministic);
+  EXPECT_TRUE(specs_[kCheck].deterministic);
+}
+
 TEST_F(RunTest, WithoutStrictNothingWaitsForChecks) {
   Plan();
   EXPECT_TRUE(specs_[kExport].after.empty());

@@ -42,12 +42,21 @@ def test_a_sql_file_is_a_model(project):
         GROUP BY 1;
         """,
     )
-    project.write("other.sql", "-- zerrow: name=Busy engine=duckdb\nSELECT * FROM LATE")
+    project.write(
+        "other.sql",
+        """
+        -- zerrow: name=Busy engine=duckdb
+        -- zerrow: memory=2GiB deterministic=false
+        SELECT * FROM LATE""",
+    )
+    busy = model(project, "Busy")
+    assert (busy["memory_bytes"], busy["deterministic"]) == (2 << 30, False)
     late = model(project, "late")
     assert (late["kind"], late["file"], late["line"]) == ("sql", "models/late.sql", 3)
     assert late["engine"] == "datafusion"
     assert late["imports"] == ["datafusion"]
     assert late["sql"].startswith("-- Which are late?\n")
+    assert (late["memory_bytes"], late["deterministic"]) == (None, True)
     assert late["sql"].endswith("WHERE dep_delay > 3\nGROUP BY 1")
     assert late["parameters"] == [{"argument": "limit", "name": "limit"}]
     assert late["inputs"] == [
@@ -88,6 +97,8 @@ SQL_MISTAKES = {
     "-- zerrow: name=x engine=spark\nSELECT 1": (1, "engine must be datafusion or duckdb"),
     "-- zerrow: nmae=x\nSELECT 1": (1, "no setting 'nmae'; did you mean 'name'?"),
     "-- zerrow: name\nSELECT 1": (1, "takes name=value"),
+    "-- more\n-- zerrow: memory=much\nSELECT 1": (2, "memory must be a size such as"),
+    "-- zerrow: deterministic=no\nSELECT 1": (1, "must be true or false, not 'no'"),
     "-- zerrow: materialization_strategy=REPLACE\nSELECT 1": (1, "is not supported yet"),
     "-- bauplan: name=x\nSELECT 1": (1, "starts with `-- zerrow:`"),
     "SELECT f.carrier,\n f.dep_dely FROM flights f": (2, "did you mean 'dep_delay'?"),
@@ -127,6 +138,7 @@ def test_native_models(project):
   - name: sorted
     operator: sort
     input: renamed
+    memory: 3MB
     sort: {by: [twice desc, who]}
   - name: counted
     operator: aggregate
@@ -156,6 +168,8 @@ def test_native_models(project):
         ["one", "1"],
     ]
     assert ordered["operator"] == {"kind": "sort", "by": ["twice desc", "who"]}
+    assert ordered["memory_bytes"] == 3_000_000
+    assert few["memory_bytes"] is None
     assert counted["operator"] == {
         "kind": "aggregate",
         "by": ["carrier"],
@@ -169,6 +183,10 @@ NATIVE_MISTAKES = {
     "operator: filter": "input is missing",
     "input: flights": "operator is missing",
     "operator: filter\n    input: flights": "condition is missing",
+    "operator: filter\n    input: flights\n    filter: {condition: a > 1}\n    memory: all": (
+        "memory must be a size such as"
+    ),
+    "operator: concat\n    inputs: [flights, flights]\n    memory: 0": "memory must be a size",
     "operator: filter\n    input: flights\n    sort: {by: [a]}": "no setting 'sort'",
 }
 SETTING_MISTAKES = {

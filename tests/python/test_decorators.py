@@ -44,6 +44,23 @@ def test_a_model_stays_the_function_that_it_is():
     assert inspect.getsource(is_late).splitlines()[3].strip().startswith("def is_late")
 
 
+def test_what_a_function_needs_and_whether_it_repeats_itself_is_noted():
+    @zerrow.model(deterministic=False)
+    @zerrow.resources(memory="2GB")
+    def drawn():
+        return None
+
+    @zerrow.expectation
+    @zerrow.resources(memory=5000)
+    def fine():
+        return True
+
+    assert declaration(drawn).memory_bytes == 2_000_000_000
+    assert declaration(drawn).deterministic is False
+    assert declaration(fine).memory_bytes == 5000
+    assert declaration(fine).deterministic is True
+
+
 def test_decorators_work_without_parentheses():
     @zerrow.expectation
     def fine(table=zerrow.Model("t")):
@@ -93,7 +110,6 @@ REFUSED = {
     "pip": lambda: zerrow.python("3.11", pip={"pandas": "2.0"}),
     "Python 3.9": lambda: zerrow.python("3.9"),
     "cpus": lambda: zerrow.resources(cpus=2),
-    "memory": lambda: zerrow.resources(memory="1G"),
     "memory_swap": lambda: zerrow.resources(memory_swap="1G"),
     "ref=": lambda: zerrow.Model("t", ref="main"),
 }
@@ -125,6 +141,9 @@ WRONG = {
     "needs a name": lambda: zerrow.Model(""),
     "Parameter\\(\\) needs a name": lambda: zerrow.Parameter(3),
     "timeout must be": lambda: zerrow.resources(timeout=0),
+    "memory must be a size": lambda: zerrow.resources(memory="much"),
+    "not True": lambda: zerrow.resources(memory=True),
+    "deterministic must be": lambda: zerrow.model(deterministic="no"),
     "version is a text": lambda: zerrow.python(3.11),
     "decorates functions": lambda: zerrow.model()(3),
     "name must be a text": lambda: zerrow.model(name=" ")(lambda: None),

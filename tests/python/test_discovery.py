@@ -16,8 +16,8 @@ def test_python_models_sources_and_parameters(project):
         import zerrow
         from helper import nothing
 
-        @zerrow.model(columns=["carrier"])
-        @zerrow.resources(timeout=5)
+        @zerrow.model(columns=["carrier"], deterministic=False)
+        @zerrow.resources(timeout=5, memory="512MiB")
         def late(
             flights=zerrow.Model("flights", columns=["carrier"], filter="dep_delay > 3"),
             limit=zerrow.Parameter("limit"),
@@ -41,9 +41,10 @@ def test_python_models_sources_and_parameters(project):
     assert source["files"] == [
         {"path": str(project.path / "data/flights.parquet"), "partition": None}
     ]
-    assert source["columns"][1] == {"name": "dep_delay", "type": "double"}
+    assert source["columns"][1] == {"name": "dep_delay", "type": "double", "bytes": 16}
     assert (source["table"], source["line"]) == ("flights", 5)
     late, fine = found["models"]
+    assert len(late.pop("code")) == 32
     assert late == {
         "name": "late",
         "kind": "python",
@@ -68,9 +69,48 @@ def test_python_models_sources_and_parameters(project):
         "parameters": [{"argument": "limit", "name": "limit"}],
         "columns": ["carrier"],
         "timeout_s": 5.0,
+        "memory_bytes": 512 << 20,
+        "deterministic": False,
         "imports": ["polars"],
     }
     assert (fine["name"], fine["kind"], fine["function"]) == ("fine", "expectation", "is_fine")
+    assert (fine["memory_bytes"], fine["deterministic"]) == (None, True)
+
+
+def test_a_models_code_is_that_of_its_files(project):
+    def codes():
+        return {model["name"]: model["code"] for model in project.describe()["models"]}
+
+    model = "import zerrow\nimport {}\n@zerrow.model()\ndef {}(): ...\n"
+    project.write("a.py", model.format("helper", "a"))
+    project.write("b.py", model.format("helper", "b"))
+    project.write("helper.py", "x = 1\n")
+    before = codes()
+    assert before["a"] != before["b"]
+    assert codes() == before
+    project.write("helper.py", "x = 2\n")
+    assert codes() == before
+    project.write("a.py", model.format("helper", "a") + "# more\n")
+    after = codes()
+    assert after["a"] != before["a"]
+    assert after["b"] == before["b"]
+
+
+def test_a_sources_columns_have_the_size_that_they_take_decoded(project):
+    rows = 30_000
+    table = pa.table(
+        {
+            "number": pa.array(range(rows), pa.int32()),
+            "text": [f"{i:020}" for i in range(rows)],
+            "nested": pa.array([[i] for i in range(rows)], pa.list_(pa.int64())),
+        }
+    )
+    pq.write_table(table, project.path / "data/flights.parquet", row_group_size=100)
+    (source,) = project.describe()["sources"]
+    sizes = {column["name"]: column["bytes"] for column in source["columns"]}
+    assert sizes["number"] == 4 * rows
+    for name in ("text", "nested"):
+        assert sizes[name] == pytest.approx(table[name].nbytes, rel=0.3), name
 
 
 def test_only_files_that_declare_models_are_imported(project):
