@@ -159,8 +159,11 @@ void Engine::Loop::MakePerformers() {
   performing.idle = options_.zygote_idle;
   performing.now = [this] { return Now(); };
   performing.cache = CacheLimits();
+  performing.memory_limit_bytes = memory_limit();
   performing.backend = [this](BackendKind kind) { return FindBackend(kind); };
-  performing.pooled_bytes = [this] { return memory_ ? memory_->pool().stats().free_bytes : 0; };
+  performing.spare_bytes = [this] {
+    return (memory_ ? memory_->pool().stats().free_bytes : 0) + live_memory_->reading_bytes();
+  };
   performing.on_free = [this](SegmentId segment) { live_memory_->Forget(segment); };
   performing.check_cancelled = [this] { CheckCancelled(); };
   performer_ = std::make_unique<LivePerformer>(*loop_, store_, std::move(performing));

@@ -26,6 +26,7 @@ constexpr int64_t kSlack = 64 * kMiB;
 
 struct LiveMemory::Transfer {
   SegmentId id = 0;
+  int64_t bytes = 0;  // that are read
   resource::Time began = 0;
   std::stop_token stop;
   std::shared_ptr<const shm::Segment> segment;  // to be written, so that its bytes stay
@@ -102,6 +103,8 @@ void LiveMemory::OnWritten(Transfer& transfer) {
 void LiveMemory::SwapIn(SegmentId id) {
   auto transfer = Begin(id);
   transfer->copy = store_.Copy(id);
+  if (transfer->copy != nullptr) transfer->bytes = transfer->copy->bytes();
+  reading_bytes_ += transfer->bytes;
   loop_.Post(
       EventLoop::Lane::kReading,
       [transfer, memory = options_.memory(), &reaper = store_.reaper()] {
@@ -118,6 +121,7 @@ void LiveMemory::SwapIn(SegmentId id) {
 
 void LiveMemory::OnRead(Transfer& transfer) {
   const double took_s = End(transfer);
+  reading_bytes_ -= transfer.bytes;
   const bool ok = transfer.read->ok();
   if (ok) store_.Load(**std::move(transfer.read));
   dispatcher_->OnSwappedIn({transfer.id, ok, took_s});
@@ -139,7 +143,10 @@ int64_t LiveMemory::PooledBytes() const {
 }
 
 int64_t LiveMemory::OtherBytes() const {
-  const int64_t all = performer_.sampler().current_bytes() - performer_.CountedTwiceBytes();
+  const sandbox::MemorySampler& sampler = performer_.sampler();
+  int64_t all = sampler.current_bytes() - performer_.CountedTwiceBytes();
+  // By what isn't sampled, such as the kernel's own for these processes.
+  if (sampler.is_full()) all = std::max(all, options_.limit_bytes);
   return std::max<int64_t>(all - PooledBytes() - dispatcher_->core().charged_bytes(), 0);
 }
 

@@ -49,6 +49,9 @@ class LiveMemory final : public MemoryPerformer {
   void Forget(SegmentId segment);
   void StopTransfers();
 
+  /// Memory that is being filled from disk.
+  int64_t reading_bytes() const { return reading_bytes_; }
+
   /// Every few milliseconds while there are runs, once the sampler has sampled.
   void OnTime();
 
@@ -70,6 +73,7 @@ class LiveMemory final : public MemoryPerformer {
   Dispatcher* dispatcher_ = nullptr;
   std::map<SegmentId, std::stop_source> transfers_;
   int64_t other_bytes_ = 0;  // as the budget has it
+  int64_t reading_bytes_ = 0;
 };
 
 }  // namespace zerrow::engine

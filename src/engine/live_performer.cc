@@ -57,13 +57,15 @@ LivePerformer::LivePerformer(EventLoop& loop, shm::SegmentStore& store, Options 
       store_(store),
       options_(std::move(options)),
       sampler_(
-          sandbox::MemorySampler::Make([this] { return TableBytes() + options_.pooled_bytes(); })),
+          sandbox::MemorySampler::Make([this] { return TableBytes() + options_.spare_bytes(); })),
       scans_(loop, store,
              {options_.cache,
               [this](const resource::SegmentBytes& segment) { dispatcher_->OnCached(segment); },
               [this](SegmentId segment) { dispatcher_->OnUncached(segment); }}),
       zygotes_(loop,
-               {options_.idle, options_.now, [this](pid_t pid) { sampler_.AddProcess(pid); }}) {}
+               {options_.idle, options_.now, [this](pid_t pid) { sampler_.AddProcess(pid); }}) {
+  sampler_.LimitTo(options_.memory_limit_bytes);
+}
 
 LivePerformer::~LivePerformer() = default;
 

@@ -33,8 +33,9 @@ class LivePerformer final : public Performer {
     /// Null: there is no such backend here.
     std::function<Backend*(BackendKind)> backend;
     decache::Cache::Limits cache;
-    /// Memory that is kept for the next worker.
-    std::function<int64_t()> pooled_bytes;
+    int64_t memory_limit_bytes = 0;  // of all that the sampler counts
+    /// Shared memory that is no table's: kept for the next worker, or being read back.
+    std::function<int64_t()> spare_bytes;
     /// Nobody holds the segment any more.
     std::function<void(SegmentId)> on_free;
     /// Cancels what its user has cancelled by now: a terminal's Ctrl-C also reaches a zygote that

@@ -105,6 +105,9 @@ std::vector<Hierarchy> FindParents(const CgroupFiles& files) {
   return parents;
 }
 
+// Of v2's limit: within the last of so many parts of it processes are slowed down.
+constexpr int64_t kThrottledShare = 32;
+
 // Those of engines that were killed.
 void RemoveAbandoned(const std::string& parent) {
   std::error_code ignored;
@@ -265,6 +268,32 @@ arrow::Status MemoryCgroup::AddProcess(pid_t pid) {
   const base::UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (!fd.valid()) return base::ErrnoStatus(errno, path);
   return base::WriteAll(fd.get(), std::to_string(pid));
+}
+
+arrow::Status MemoryCgroup::Limit(int64_t bytes) {
+  const auto set = [this](const char* file, int64_t value) {
+    const std::string path = path_ + "/" + file;
+    const base::UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    return fd.valid() ? base::WriteAll(fd.get(), std::to_string(value))
+                      : base::ErrnoStatus(errno, path);
+  };
+  if (version_ == 2) {
+    ARROW_RETURN_NOT_OK(set("memory.high", bytes - bytes / kThrottledShare));
+    return set("memory.max", bytes);
+  }
+  ARROW_RETURN_NOT_OK(set("memory.oom_control", 1));
+  return set("memory.limit_in_bytes", bytes);
+}
+
+bool MemoryCgroup::IsFull() const {
+  if (version_ == 1) {
+    const auto text = ReadFile(path_ + "/memory.oom_control");
+    const auto waits = text.ok() ? Field(*text, "under_oom") : text.status();
+    return waits.ok() && *waits != 0;
+  }
+  const auto used = Number(path_ + "/memory.current");
+  const auto high = Number(path_ + "/memory.high");
+  return used && high && *used >= *high;
 }
 
 arrow::Result<MemoryUsage> MemoryCgroup::Usage() const {

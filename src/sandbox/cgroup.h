@@ -65,6 +65,14 @@ class MemoryCgroup {
   /// What is charged here now. IOError.
   arrow::Result<MemoryUsage> Usage() const;
 
+  /// From now on the kernel lets no more than `bytes` be used here, file cache included, which it
+  /// gives up for that. Who would need more waits: v1 until there is room, as nobody is killed for
+  /// want of it; v2 for a while from a thirty-second below on, and is killed at `bytes`. Takes as
+  /// long as the kernel needs to give cache up. IOError: it can't be that low now; no permission.
+  arrow::Status Limit(int64_t bytes);
+  /// Somebody waits for room.
+  bool IsFull() const;
+
  private:
   MemoryCgroup(int version, std::string path) : version_(version), path_(std::move(path)) {}
   bool Holds(pid_t pid) const;

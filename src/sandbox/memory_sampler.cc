@@ -5,12 +5,16 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <string_view>
 #include <utility>
 
 namespace zerrow::sandbox {
 
 namespace {
+
+constexpr int64_t kLimitStep = 32 << 20;
+constexpr int64_t kLimitNoise = 4 << 20;
 
 // A line such as "RssAnon:      1234 kB"; 0 if it isn't there, as in a zombie's.
 int64_t StatusBytes(std::string_view text, std::string_view name) {
@@ -97,6 +101,22 @@ void MemorySampler::SampleProcess(Process& process) {
   process.peak_bytes = std::max(process.peak_bytes, all_bytes);
 }
 
+void MemorySampler::LimitTo(int64_t bytes) {
+  limit_bytes_ = bytes;
+  if (cgroup_ != nullptr) method_ += " with a hard limit";
+}
+
+// Lowered in steps, each of which the kernel can do at once by giving cache up.
+void MemorySampler::AdjustLimit(const MemoryUsage& usage, int64_t outside_bytes) {
+  if (!limit_bytes_) return;
+  is_full_ = cgroup_->IsFull();
+  int64_t wanted = std::max(*limit_bytes_ - outside_bytes, usage.anon_bytes + usage.shmem_bytes);
+  if (cgroup_limit_bytes_ > 0) wanted = std::max(wanted, cgroup_limit_bytes_ - kLimitStep);
+  if (std::abs(wanted - cgroup_limit_bytes_) < kLimitNoise) return;
+  const arrow::Status set = cgroup_->Limit(wanted);
+  if (set.ok()) cgroup_limit_bytes_ = wanted;
+}
+
 void MemorySampler::Sample() {
   int64_t anon_bytes = 0;
   for (auto& [pid, process] : processes_) {
@@ -104,9 +124,12 @@ void MemorySampler::Sample() {
     anon_bytes += process.anon_bytes;
   }
   int64_t shmem_bytes = segment_bytes_ ? segment_bytes_() : 0;
+  SampleProcess(own_);  // it isn't in the cgroup
   if (cgroup_ != nullptr) {
     const auto usage = cgroup_->Usage();
     if (usage.ok()) {
+      const int64_t elsewhere = std::max<int64_t>(shmem_bytes - usage->shmem_bytes, 0);
+      AdjustLimit(*usage, own_.anon_bytes + elsewhere);
       anon_bytes = usage->anon_bytes;
       // Memory that an earlier run touched first is charged to that one's cgroup, or its parent.
       shmem_bytes = std::max(shmem_bytes, usage->shmem_bytes);
@@ -114,7 +137,6 @@ void MemorySampler::Sample() {
       LoseCgroup(usage.status());
     }
   }
-  SampleProcess(own_);  // it isn't in the cgroup
   current_bytes_ = own_.anon_bytes + anon_bytes + shmem_bytes;
   peak_bytes_ = std::max(peak_bytes_, current_bytes_);
 }

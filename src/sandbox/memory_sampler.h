@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/fd.h"
@@ -43,7 +44,14 @@ class MemorySampler {
   /// Forgets the process; returns its own peak.
   int64_t RemoveProcess(pid_t pid);
 
+  /// The kernel is to see to it that no more than that is used, as far as the cgroup reaches: less
+  /// what is charged elsewhere, which Sample() looks at again. Nothing happens without a cgroup.
+  void LimitTo(int64_t bytes);
+
   void Sample();
+
+  /// Processes have to wait since the limit is reached.
+  bool is_full() const { return is_full_; }
 
   int64_t current_bytes() const { return current_bytes_; }
   int64_t peak_bytes() const { return peak_bytes_; }
@@ -62,6 +70,7 @@ class MemorySampler {
   void LoseCgroup(const arrow::Status& reason);
 
   explicit MemorySampler(std::function<int64_t()> segment_bytes);
+  void AdjustLimit(const MemoryUsage& usage, int64_t outside_bytes);
 
   std::function<int64_t()> segment_bytes_;
   std::unique_ptr<MemoryCgroup> cgroup_;
@@ -69,6 +78,9 @@ class MemorySampler {
   std::string method_;
   Process own_;
   std::map<pid_t, Process> processes_;
+  std::optional<int64_t> limit_bytes_;
+  int64_t cgroup_limit_bytes_ = 0;  // as it was last set; 0: not yet
+  bool is_full_ = false;
   int64_t current_bytes_ = 0;
   int64_t peak_bytes_ = 0;
 };
