@@ -49,6 +49,7 @@ using Rank = std::tuple<int64_t, int, size_t>;
 struct Beside {
   int64_t bytes = 0;
   bool of_run = false;
+  int64_t own_bytes = 0;  // that its attempt had; 0: its inputs alone were too much
 };
 
 struct Task {

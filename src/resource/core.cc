@@ -82,6 +82,11 @@ std::string Core::ExplainWait(TaskId id) const {
   return "others go first";
 }
 
+int Core::RollbacksOf(TaskId id) const {
+  const Task* task = board_.Find(id);
+  return task == nullptr ? 0 : task->rollbacks;
+}
+
 bool Core::Awaits(TaskId id, int attempt) const {
   const Task* task = board_.Find(id);
   return task != nullptr && task->attempt == attempt && task->has_attempt();

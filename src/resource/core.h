@@ -88,6 +88,8 @@ class Core {
   bool IsLeaving(TaskId task) const { return Is(task, Task::State::kLeaving); }
   /// The state of a task's table.
   bool IsResident(TaskId task) const;
+  /// How often it was dropped to be made again.
+  int RollbacksOf(TaskId task) const;
 
  private:
   void Handle(const RunAdded& event);

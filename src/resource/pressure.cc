@@ -117,7 +117,7 @@ void Pressure::StopOne(Scope scope) {
   const int64_t inputs = board_.InputBytes(victim);
   if (was_alone) {
     const int64_t others = board_.Charged(scope) - task.measured_bytes - inputs;
-    task.too_large = Beside{others, scope.has_value()};
+    task.too_large = Beside{others, scope.has_value(), task.measured_bytes};
   }
   Figures why;
   why.bytes = task.measured_bytes;
@@ -138,7 +138,7 @@ void Pressure::OnStopped(TaskId id) {
   if (!beside) return;
   // The limit may have been widened since.
   const Scope scope = beside->of_run ? Scope(id.run) : std::nullopt;
-  const int64_t needed = task.peak_bytes + board_.InputBytes(id) + beside->bytes;
+  const int64_t needed = beside->own_bytes + board_.InputBytes(id) + beside->bytes;
   if (needed > board_.BudgetOf(scope).capacity()) scheduler_.ParkOrFail(id, *beside);
 }
 

@@ -66,6 +66,13 @@ TEST_F(PressureTest, AParkedTaskFailsOnlyOnceNothingElseCanRun) {
   EXPECT_EQ(Say(decisions.back()), "start 1:1#2") << "which has gone by now";
 }
 
+TEST_F(PressureTest, WhatWasExpectedIsNoReasonToFail) {
+  Add({Needs(5000, Value({}))});
+  EXPECT_EQ(Measure(0, 1200), (Said{"freeze 1:0#1", "stop 1:0#1"}));
+  EXPECT_EQ(Limit(2000), Said{});
+  EXPECT_EQ(End(0), Said{"start 1:0#2"}) << "what it had would fit by now";
+}
+
 TEST_F(PressureTest, AShrinkingLimitStopsTheYoungest) {
   Add({Needs(400, Value({})), Needs(400, Value({}))});
   Measure(0, 400);

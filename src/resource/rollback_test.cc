@@ -111,6 +111,25 @@ TEST_F(Rollback, ATaskThatIsAddedLaterMayReadIt) {
   EXPECT_EQ(Succeed(2), (Said{"finish 1:2 success", "start 1:3#1"}));
 }
 
+TEST_F(Rollback, WhatIsWantedStaysUnlessNothingElseCouldRun) {
+  Add({Needs(700, Reads({})), Needs(700, Reads({})), Needs(10, Value({0, 1}))});
+  Succeed(0, {{10, 450}});
+  EXPECT_EQ(Succeed(1, {{11, 450}}),
+            (Said{"finish 1:1 success", "release 1:1", "free 11", "start 1:0#2"}));
+  // The table of 0 was made for 2, which waits for that of 1, too.
+  EXPECT_EQ(Succeed(0, {{12, 450}}, 2), (Said{"release 1:0", "free 12", "start 1:1#2"}));
+  EXPECT_EQ(decisions_.back().reason, Reason::kRemake) << "not tried alone";
+}
+
+TEST_F(Rollback, WhatIsWantedGoesBeforeAnAttemptIsStopped) {
+  Add({Needs(700, Reads({})), Needs(500, Reads({})), Needs(10, Value({0, 1}))});
+  EXPECT_EQ(Succeed(0, {{10, 450}}), (Said{"finish 1:0 success", "start 1:1#1"}));
+  EXPECT_EQ(Measure(1, 700), (Said{"release 1:0", "free 10"}));
+  Succeed(1, {{11, 450}});
+  EXPECT_EQ(Succeed(0, {{12, 450}}, 2), Said{"start 1:1#2"});
+  EXPECT_EQ(Measure(1, 700, 2), (Said{"freeze 1:1#2", "release 1:0", "free 12", "thaw 1:1#2"}));
+}
+
 TEST_F(Rollback, ItEndsThoughTablesAreNeededInTurns) {
   // Both tables are read together, but making one needs the memory of the other.
   Add({Needs(700, Reads({})), Needs(700, Reads({})), Needs(10, Value({0, 1}))});

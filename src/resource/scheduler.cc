@@ -259,10 +259,12 @@ bool Scheduler::SettleParked(Scope scope) {
   if (!id) return false;
   const Beside before = *board_.At(*id).parked;
   const Scope limited = before.of_run ? Scope(id->run) : std::nullopt;
-  const int64_t others =
-      board_.Charged(limited) + board_.MissingBytes(*id) - board_.InputBytes(*id);
-  if (others >= before.bytes) {
-    Fail(*id, {others, before.of_run});
+  const int64_t with_inputs = board_.Charged(limited) + board_.MissingBytes(*id);
+  const int64_t others = with_inputs - board_.InputBytes(*id);
+  // Its inputs may have been made again, smaller.
+  const bool fits = with_inputs + before.own_bytes <= board_.BudgetOf(limited).capacity();
+  if (others >= before.bytes && !fits) {
+    Fail(*id, {others, before.of_run, before.own_bytes});
   } else {
     lifecycle_.Dequeue(*id);
     lifecycle_.MakeReady(*id);
@@ -272,6 +274,7 @@ bool Scheduler::SettleParked(Scope scope) {
 
 void Scheduler::Fail(TaskId id, const Beside& beside) {
   Figures why = FiguresOf(beside.of_run ? Scope(id.run) : std::nullopt, id);
+  why.needed_bytes = beside.own_bytes + board_.InputBytes(id);
   why.others_bytes = beside.bytes;
   if (Decision* told = lifecycle_.Finish(id, ModelStatus::kFailed, Reason::kTooLarge)) {
     told->why = why;

@@ -152,7 +152,7 @@ TEST_F(Swap, AResultInSomebodysHandsStays) {
   EXPECT_EQ(Tell(TaskMeasured{{2, 0}, 1, 650}), (Said{"freeze 2:0#1", "stop 2:0#1"}));
   EXPECT_EQ(Tell(TaskEnded{{2, 0}, 1, kKilled, false, {}}), (Said{"finish 2:0 failed", "end 2"}));
   EXPECT_EQ(Why(Reason::kTooLarge),
-            "it needs at least 700 B with its inputs, which the engine's memory limit of 1 kB "
+            "it needs at least 650 B with its inputs, which the engine's memory limit of 1 kB "
             "doesn't allow beside 400 B that can't go");
 }
 

@@ -51,6 +51,7 @@ void CheckingSink::On(const ModelFinished& event) {
                   "a model ends that hasn't started");
   verdict_.Expect(report.status != ModelStatus::kSkipped || !story_->started[report.name],
                   "a model is skipped after it has started");
+  calls_.finished(report);
 }
 
 void CheckingSink::On(const OutputLine&) {

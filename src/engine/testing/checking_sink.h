@@ -33,6 +33,7 @@ class CheckingSink final : public RunSink {
   struct Calls {
     std::function<void()> resume;
     std::function<bool()> broke_down;  // the engine couldn't read the project
+    std::function<void(const ModelReport&)> finished;
     std::function<void(const RunResult&)> done;
   };
   CheckingSink(Agenda& agenda, Random& random, Verdict& verdict, std::shared_ptr<Story> story,

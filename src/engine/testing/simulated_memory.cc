@@ -62,6 +62,7 @@ void SimulatedMemory::Grow(TaskId task, uint64_t serial) {
   heap.bytes += more;
   growth_ += std::max<int64_t>(more, 0);
   needs_[task] = std::max(needs_[task], heap.input_bytes + heap.bytes);
+  largest_[task] = std::max(largest_[task], heap.bytes);
   ++counts_["heap grown"];
   dispatcher_->OnMeasured(task, heap.attempt, heap.bytes);
 }
@@ -186,6 +187,11 @@ bool SimulatedMemory::IsFrozen(TaskId task) const {
 int64_t SimulatedMemory::NeedOf(TaskId task) const {
   const auto found = needs_.find(task);
   return found == needs_.end() ? 0 : found->second;
+}
+
+int64_t SimulatedMemory::LargestHeapOf(TaskId task) const {
+  const auto found = largest_.find(task);
+  return found == largest_.end() ? 0 : found->second;
 }
 
 }  // namespace zerrow::engine::testing

@@ -61,11 +61,17 @@ class SimulatedMemory final : public MemoryPerformer {
   bool IsFrozen(resource::TaskId task) const;
   /// The most that an attempt of it has needed so far, inputs included.
   int64_t NeedOf(resource::TaskId task) const;
+  /// The largest heap that it has had.
+  int64_t LargestHeapOf(resource::TaskId task) const;
   /// What has come into memory by no decision, since the last call.
   int64_t TakeGrowth() { return std::exchange(growth_, 0); }
   /// As above, for whoever makes segments.
   void NoteGrowth(int64_t bytes) { growth_ += bytes; }
   const std::map<std::string, size_t>& counts() const { return counts_; }
+  size_t CountOf(const std::string& what) const {
+    const auto count = counts_.find(what);
+    return count == counts_.end() ? 0 : count->second;
+  }
 
  private:
   struct Heap {
@@ -92,6 +98,7 @@ class SimulatedMemory final : public MemoryPerformer {
   std::map<resource::TaskId, Heap> heaps_;
   std::map<resource::TaskId, int64_t> peaks_;
   std::map<resource::TaskId, int64_t> needs_;
+  std::map<resource::TaskId, int64_t> largest_;
   std::map<std::string, size_t> counts_;
   int64_t growth_ = 0;
   uint64_t last_serial_ = 0;

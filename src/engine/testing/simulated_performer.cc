@@ -14,6 +14,9 @@ namespace {
 
 constexpr int kMaxAttempts = 2;
 
+// For want of memory; what can't be read back is made again however often.
+constexpr size_t kMaxRollbacks = 8;
+
 // A number that none ever has.
 constexpr int kNoAttempt = 1000;
 
@@ -98,6 +101,12 @@ void SimulatedPerformer::CheckStart(TaskId task, int number, const Run& run) {
   verdict_.Expect(limited || number <= kMaxAttempts, "tried too often", name);
   verdict_.Expect(number == 1 || lost_.erase(task) == 1 || limited, "tried again but not lost",
                   name);
+  if (limited) {
+    const auto rollbacks = static_cast<size_t>(dispatcher_->core().RollbacksOf(task));
+    verdict_.Expect(rollbacks <= kMaxRollbacks + memory_->CountOf("read failed"),
+                    "rolled back too often", name);
+    if (rollbacks == kMaxRollbacks) ++counts_["rolled back as often as may be"];
+  }
   for (const auto& [segment, used] : InputsOf(task, run)) {
     verdict_.Expect(segments_.contains(segment), "a segment that it reads is gone", name);
     verdict_.Expect(segments_[segment].readable, "what it reads isn't in memory", name);
