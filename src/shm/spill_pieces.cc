@@ -24,6 +24,11 @@ namespace {
 
 // A piece that consists of very small ranges is shorter.
 constexpr size_t kMaxRanges = 512;
+// A piece's checksum is the same whether its ranges lie apart or side by side.
+uint64_t Extend(uint64_t sum, const uint8_t* bytes, const ByteRange& range) {
+  return XXH3_64bits_withSeed(bytes, static_cast<size_t>(range.length), sum);
+}
+
 // What is left after `bytes` of the parts.
 std::span<iovec> Advance(std::span<iovec> parts, size_t bytes) {
   while (!parts.empty() && bytes >= parts.front().iov_len) {
@@ -151,9 +156,7 @@ arrow::Result<uint64_t> MoveMapped(int fd, uint8_t* segment, const SpillPiece& p
   }
   ARROW_RETURN_NOT_OK(Transfer(fd, parts, piece.file_offset, direction));
   uint64_t sum = 0;
-  for (const ByteRange& range : piece.ranges) {
-    sum = XXH3_64bits_withSeed(segment + range.offset, static_cast<size_t>(range.length), sum);
-  }
+  for (const ByteRange& range : piece.ranges) sum = Extend(sum, segment + range.offset, range);
   return sum;
 }
 
@@ -167,7 +170,12 @@ arrow::Result<uint64_t> MoveCopied(int fd, int segment, uint8_t* buffer, const S
     ARROW_ASSIGN_OR_RAISE(const int64_t size_bytes, base::FileSize(segment));
     ARROW_RETURN_NOT_OK(WriteSegment(segment, buffer, piece, size_bytes));
   }
-  return XXH3_64bits(buffer, static_cast<size_t>(piece.bytes));
+  uint64_t sum = 0;
+  for (const ByteRange& range : piece.ranges) {
+    sum = Extend(sum, buffer, range);
+    buffer += range.length;
+  }
+  return sum;
 }
 
 SpillBuffer MakeSpillBuffer() {
