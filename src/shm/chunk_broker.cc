@@ -217,8 +217,7 @@ void ChunkBroker::ServeOne(uint64_t worker_id) {
 
 bool ChunkBroker::Reserve(Worker& worker, uint64_t asked_bytes, int64_t* size_bytes) const {
   if (asked_bytes > static_cast<uint64_t>(largest_bytes_)) return false;
-  *size_bytes =
-      (static_cast<int64_t>(asked_bytes) + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+  *size_bytes = WholeHugePages(static_cast<int64_t>(asked_bytes));
   const auto within = [](int64_t limit, int64_t value) { return limit == 0 || value <= limit; };
   if (!within(options_.worker_limit_chunks, worker.granted_chunks + 1) ||
       !within(options_.worker_limit_bytes, worker.granted_bytes + *size_bytes)) {

@@ -45,6 +45,7 @@ arrow::Status TrimChunk(const ChunkSource& source, GrantedChunk& granted,
 Segment::Disposal Recycle(Chunk& chunk, const std::shared_ptr<ChunkPool>& pool) {
   if (!pool->source().recycles_published() || !pool->KeepWayBack(chunk)) return nullptr;
   return [weak = std::weak_ptr(pool)](Chunk chunk) {
+    chunk.size_bytes = WholeHugePages(chunk.size_bytes);
     if (const auto pool = weak.lock()) pool->Give(std::move(chunk));
   };
 }
@@ -54,21 +55,20 @@ arrow::Status PublishOne(GrantedChunk& granted, std::span<const Reference> refer
                          Publication& out) {
   ARROW_RETURN_NOT_OK(TrimChunk(pool->source(), granted, references, out));
   const double start_s = ThreadCpuSeconds();
-  ARROW_ASSIGN_OR_RAISE(auto segment, FreezeChunk(granted.id, granted.chunk, pool, reaper));
-  out.segments.push_back(std::move(segment));
+  ARROW_RETURN_NOT_OK(pool->source().Freeze(granted.chunk).status());
+  out.segments.push_back(AdoptChunk(granted.id, std::move(granted.chunk), pool, reaper));
   out.freeze_cpu_s += ThreadCpuSeconds() - start_s;
   return arrow::Status::OK();
 }
 
 }  // namespace
 
-arrow::Result<std::shared_ptr<const Segment>> FreezeChunk(SegmentId id, Chunk& chunk,
-                                                          const std::shared_ptr<ChunkPool>& pool,
-                                                          const base::TaskThread& reaper) {
-  const ChunkSource& source = pool->source();
-  ARROW_RETURN_NOT_OK(source.Freeze(chunk).status());
+std::shared_ptr<const Segment> AdoptChunk(SegmentId id, Chunk chunk,
+                                          const std::shared_ptr<ChunkPool>& pool,
+                                          const base::TaskThread& reaper) {
   Segment::Disposal disposal = Recycle(chunk, pool);
-  return Segment::Adopt(id, std::move(chunk), source.huge_pages(), reaper, std::move(disposal));
+  return Segment::Adopt(id, std::move(chunk), pool->source().huge_pages(), reaper,
+                        std::move(disposal));
 }
 
 arrow::Result<Publication> Publish(std::vector<GrantedChunk> chunks,

@@ -38,11 +38,10 @@ arrow::Result<Publication> Publish(std::vector<GrantedChunk> chunks,
                                    const std::shared_ptr<ChunkPool>& pool,
                                    const base::TaskThread& reaper);
 
-/// Makes a segment of a chunk that nobody writes to any more. It comes back to the pool after the
-/// last lease if its source can do that. IOError: some process can still write to it; then the
-/// chunk stays with the caller.
-arrow::Result<std::shared_ptr<const Segment>> FreezeChunk(SegmentId id, Chunk& chunk,
-                                                          const std::shared_ptr<ChunkPool>& pool,
-                                                          const base::TaskThread& reaper);
+/// Makes a segment of a frozen chunk, which comes back to the pool after the last lease, as long as
+/// whole huge pages are, if its source can do that.
+std::shared_ptr<const Segment> AdoptChunk(SegmentId id, Chunk chunk,
+                                          const std::shared_ptr<ChunkPool>& pool,
+                                          const base::TaskThread& reaper);
 
 }  // namespace zerrow::shm

@@ -47,11 +47,6 @@ class SharedMemory {
   arrow::Result<Publication> Publish(std::vector<GrantedChunk> chunks,
                                      std::span<const Reference> references);
 
-  /// shm/publish.h: FreezeChunk, for a chunk of pool().
-  arrow::Result<std::shared_ptr<const Segment>> Freeze(SegmentId id, Chunk chunk) {
-    return FreezeChunk(id, chunk, pool_, *reaper_);
-  }
-
   /// SpillFile::Load into memory of the pool.
   arrow::Result<std::shared_ptr<const Segment>> Load(const SpillFile& copy,
                                                      const std::stop_token& stop = {}) {

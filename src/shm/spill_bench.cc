@@ -16,15 +16,16 @@
 #include <random>
 
 #include "base/mapping.h"
-#include "shm/publish.h"
 #include "shm/shared_memory.h"
 #include "shm/spill_file.h"
+#include "shm/test_worker.h"
 
 namespace zerrow::shm {
 namespace {
 
 constexpr int64_t kMiB = 1 << 20;
 constexpr int64_t kBytes = 512 * kMiB;
+constexpr int64_t kOddBytes = kBytes - 4096;  // no whole number of huge pages
 constexpr int kRounds = 9;
 constexpr double kGiBs = static_cast<double>(kBytes) / (1 << 30);
 
@@ -72,6 +73,13 @@ void FillRandom(uint8_t* data, int64_t size_bytes) {
   }
 }
 
+arrow::Status FillFile(int fd, int64_t size_bytes) {
+  ARROW_ASSIGN_OR_RAISE(const auto mapping,
+                        base::Mapping::Map(fd, size_bytes, base::Mapping::Access::kReadWrite));
+  FillRandom(mapping.data(), size_bytes);
+  return arrow::Status::OK();
+}
+
 // What the disk can do with nothing around it: the same threads and calls, from memory that is
 // there, without checksums.
 class RawFile {
@@ -99,16 +107,26 @@ class RawFile {
   std::vector<SpillBuffer> buffers_;
 };
 
-std::shared_ptr<const Segment> MakeSegment(SharedMemory& memory) {
-  Chunk chunk = memory.pool().TakeExactly(kBytes).ValueOrDie();
-  {
-    const auto fd = memory.pool().source().OpenForWriting(chunk).ValueOrDie();
-    const auto mapping =
-        base::Mapping::Map(fd.get(), kBytes, base::Mapping::Access::kReadWrite).ValueOrDie();
-    ::madvise(mapping.data(), kBytes, MADV_HUGEPAGE);
-    FillRandom(mapping.data(), kBytes);
+// As a worker would have made it: of a chunk, or, where there is no pool of them, in a file of its
+// own.
+arrow::Result<std::shared_ptr<const Segment>> MakeSegment(SharedMemory& memory, bool chunk) {
+  const SegmentId id = memory.ids().Next();
+  if (!chunk) {
+    ARROW_ASSIGN_OR_RAISE(auto fd, base::MakeMemfd("bench", kOddBytes));
+    ARROW_RETURN_NOT_OK(FillFile(fd.get(), kOddBytes));
+    return memory.PublishMemfd(id, std::move(fd), kOddBytes);
   }
-  return memory.Freeze(memory.ids().Next(), std::move(chunk)).ValueOrDie();
+  Reference reference;
+  {
+    TestWorker worker(memory.broker().AddWorker(1).ValueOrDie());
+    TestWorker::Area* area = worker.Grant(kBytes);
+    if (area == nullptr) return arrow::Status::OutOfMemory("a chunk was refused");
+    ::madvise(area->data(), kBytes, MADV_HUGEPAGE);
+    FillRandom(area->data(), kBytes);
+    reference = {area->id, 0, kBytes};
+  }
+  ARROW_ASSIGN_OR_RAISE(auto out, memory.Publish(memory.broker().TakeWorker(1), {&reference, 1}));
+  return out.segments.at(0);
 }
 
 void Report(benchmark::State& state, const std::string& name, const Times& ours, const Times& raw) {
@@ -121,18 +139,19 @@ void Report(benchmark::State& state, const std::string& name, const Times& ours,
   state.counters[name + "_raw_cpu_s_per_GiB"] = Median(raw.cpu_s) / kGiBs;
 }
 
-enum class Memory { kPooled, kFresh, kMemfd };
-constexpr const char* kMemoryNames[] = {"tmpfs, pooled", "tmpfs, fresh", "memfd"};
+enum class Memory { kPooled, kFresh, kFile, kMemfd };
+constexpr const char* kMemoryNames[] = {
+    "chunk, read into one of the pool", "chunk, read into fresh memory",
+    "memfd, read into a chunk of the pool", "memfd, read into a memfd"};
 
-// A segment is written, its memory goes, and it is read back: into memory that came back to the
-// pool, into fresh huge pages, or into a memfd.
+// A segment is written, its memory goes, and it is read back.
 void Spill(benchmark::State& state) {
   const auto kind = static_cast<Memory>(state.range(0));
   const bool direct = state.range(1) == 0;
   SharedMemoryOptions options;
   options.source = kind == Memory::kMemfd ? SharedMemoryOptions::Source::kMemfd
                                           : SharedMemoryOptions::Source::kTmpfs;
-  options.pool.limit_bytes = kind == Memory::kPooled ? 4 * kBytes : 0;
+  options.pool.limit_bytes = kind != Memory::kFresh ? 4 * kBytes : 0;
   options.pool.idle = std::chrono::hours(1);
   auto memory = SharedMemory::Make(options);
   if (!memory.ok()) return state.SkipWithError(memory.status().message().c_str());
@@ -141,7 +160,7 @@ void Spill(benchmark::State& state) {
   Times write, read, raw_write, raw_read;
   for (auto _ : state) {
     RawFile raw(*raw_folder);
-    auto segment = MakeSegment(**memory);
+    auto segment = MakeSegment(**memory, kind <= Memory::kFresh).ValueOrDie();
     const auto check = [](const arrow::Status& status) {
       if (!status.ok()) status.Abort();
     };
@@ -159,7 +178,7 @@ void Spill(benchmark::State& state) {
 }
 
 BENCHMARK(Spill)
-    ->ArgsProduct({{0, 1, 2}, {0, 1}})
+    ->ArgsProduct({{0, 1, 2, 3}, {0, 1}})
     ->Iterations(kRounds)
     ->Unit(benchmark::kMillisecond);
 

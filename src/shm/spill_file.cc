@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 #include <utility>
@@ -21,7 +22,7 @@ using base::Mapping;
 // take its whole size.
 void AskForHugePages(const Mapping& mapping, const std::vector<ByteRange>& ranges) {
   for (const ByteRange& range : ranges) {
-    const int64_t begin = (range.offset + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+    const int64_t begin = WholeHugePages(range.offset);
     const int64_t end = (range.offset + range.length) / kHugePageBytes * kHugePageBytes;
     if (begin >= end) continue;
     ::madvise(mapping.data() + begin, static_cast<size_t>(end - begin), MADV_HUGEPAGE);
@@ -51,16 +52,14 @@ arrow::Result<Mapping> MapFresh(int fd, int64_t size_bytes) {
 }
 
 // A process that was being spawned while the chunk was open for writing has it until its exec.
-arrow::Result<std::shared_ptr<const Segment>> FreezeWhenClosed(
-    SegmentId id, Chunk& chunk, const std::shared_ptr<ChunkPool>& pool,
-    const base::TaskThread& reaper) {
+arrow::Status FreezeWhenClosed(const ChunkSource& source, Chunk& chunk) {
   constexpr int kTries = 1000;
-  auto segment = FreezeChunk(id, chunk, pool, reaper);
-  for (int i = 1; i < kTries && segment.status().IsIOError(); ++i) {
+  arrow::Status status = source.Freeze(chunk).status();
+  for (int i = 1; i < kTries && status.IsIOError(); ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    segment = FreezeChunk(id, chunk, pool, reaper);
+    status = source.Freeze(chunk).status();
   }
-  return segment;
+  return status;
 }
 
 }  // namespace
@@ -128,15 +127,21 @@ arrow::Result<std::shared_ptr<const Segment>> SpillFile::Load(
                                     bytes());
     }
   }
-  // Workers are granted whole huge pages, so a chunk of another size must not come to the pool.
-  if (pool == nullptr || size_bytes_ == 0 || size_bytes_ % kHugePageBytes != 0) {
-    return LoadMemfd(reaper, stop);
-  }
+  const bool fits = size_bytes_ % kHugePageBytes == 0 || (pool && pool->source().resizable());
+  if (pool == nullptr || size_bytes_ < kHugePageBytes || !fits) return LoadMemfd(reaper, stop);
+  return LoadChunk(pool, reaper, stop);
+}
+
+arrow::Result<std::shared_ptr<const Segment>> SpillFile::LoadChunk(
+    const std::shared_ptr<ChunkPool>& pool, const base::TaskThread& reaper,
+    const std::stop_token& stop) const {
   ARROW_ASSIGN_OR_RAISE(Chunk chunk, pool->TakeExactly(size_bytes_));
-  const arrow::Status filled = FillChunk(chunk, pool->source(), stop);
-  auto segment = filled.ok() ? FreezeWhenClosed(id_, chunk, pool, reaper) : filled;
-  if (!segment.ok()) pool->Give(std::move(chunk));
-  return segment;
+  arrow::Status status = FillChunk(chunk, pool->source(), stop);
+  if (status.ok()) status = FreezeWhenClosed(pool->source(), chunk);
+  if (status.ok()) return AdoptChunk(id_, std::move(chunk), pool, reaper);
+  chunk.size_bytes = WholeHugePages(chunk.size_bytes);
+  pool->Give(std::move(chunk));
+  return status;
 }
 
 arrow::Status SpillFile::FillChunk(Chunk& chunk, const ChunkSource& source,
@@ -145,7 +150,9 @@ arrow::Status SpillFile::FillChunk(Chunk& chunk, const ChunkSource& source,
   ARROW_ASSIGN_OR_RAISE(memory.fd, source.OpenForWriting(chunk));
   if (chunk.dirty) {
     std::vector<Reference> references;
-    for (const ByteRange& range : ranges_) references.push_back({id_, range.offset, range.length});
+    for (const auto& [offset, length] : ranges_) {
+      references.push_back({id_, offset, std::min(length, size_bytes_ - offset)});
+    }
     ARROW_ASSIGN_OR_RAISE(const auto holes, UncoveredRanges(references, size_bytes_));
     ARROW_RETURN_NOT_OK(Punch(memory.fd.get(), holes));
   }

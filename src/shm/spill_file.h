@@ -31,9 +31,10 @@ class SpillFile {
   static arrow::Result<SpillFile> Write(const std::shared_ptr<SpillFolder>& folder,
                                         const Segment& segment, const std::stop_token& stop = {});
 
-  /// Blocks until all is in memory. What was made of a chunk takes one of the pool, with the memory
-  /// behind it if there is a free one, and goes back there; anything else, or with no pool, becomes
-  /// a memfd. OutOfMemory: memory ran out; CapacityError: the descriptors did; Cancelled; IOError:
+  /// Blocks until all is in memory. What is as large as a huge page takes a chunk of the pool, with
+  /// the memory behind it if there is a free one, and goes back there. Where chunks can't be
+  /// resized that holds for what was one; anything else, or with no pool, becomes a memfd.
+  /// OutOfMemory: memory ran out; CapacityError: the descriptors did; Cancelled; IOError:
   /// the copy can't be read, or isn't what was written.
   arrow::Result<std::shared_ptr<const Segment>> Load(const std::shared_ptr<ChunkPool>& pool,
                                                      const base::TaskThread& reaper,
@@ -56,6 +57,9 @@ class SpillFile {
   arrow::Result<std::vector<uint64_t>> Move(const Memory& memory, SpillDirection direction,
                                             const std::stop_token& stop) const;
   arrow::Status Fill(const Memory& memory, const std::stop_token& stop) const;
+  arrow::Result<std::shared_ptr<const Segment>> LoadChunk(const std::shared_ptr<ChunkPool>& pool,
+                                                          const base::TaskThread& reaper,
+                                                          const std::stop_token& stop) const;
   arrow::Result<std::shared_ptr<const Segment>> LoadMemfd(const base::TaskThread& reaper,
                                                           const std::stop_token& stop) const;
   arrow::Status FillChunk(Chunk& chunk, const ChunkSource& source,

@@ -21,7 +21,7 @@
 namespace zerrow::shm {
 
 constexpr int64_t kSpillPageBytes = 4096;
-constexpr int64_t kSpillPieceBytes = 4 << 20;
+constexpr int64_t kSpillPieceBytes = 1 << 22;
 /// One waits for the disk while another copies or computes a checksum.
 constexpr size_t kSpillThreads = 4;
 

@@ -221,6 +221,26 @@ TEST_P(Spill, ReadingBackTakesTheMemoryThatCameToThePool) {
   EXPECT_EQ(memory_->ReleaseIdle(8 * kMiB), 8 * kMiB) << "and can go";
 }
 
+// A file of any size goes through the pool where chunks can be resized; the next worker gets whole
+// huge pages all the same.
+TEST_P(Spill, AFileOfAnOddSizeLeavesAWholeChunk) {
+  if (!recycles()) GTEST_SKIP();
+  const int64_t size = 5 * kMiB + 77;
+  const auto segment = SealedSegment(memory_->reaper(), size, {{0, size}});
+  const SpillFile file = SpillFile::Write(MakeFolder(), *segment).ValueOrDie();
+  auto back = memory_->Load(file).ValueOrDie();
+  EXPECT_TRUE(ReadWhole(*back) == ReadWhole(*segment));
+  back.reset();
+  memory_->reaper().Flush();
+  ASSERT_EQ(memory_->pool().stats().free_chunks, 1);
+  TestWorker worker = AddWorker(1);
+  TestWorker::Area* area = worker.Grant(5 * kMiB);
+  ASSERT_NE(area, nullptr);
+  EXPECT_TRUE(area->dirty);
+  EXPECT_EQ(area->mapping.size(), 6 * kMiB);
+  std::memset(area->data(), 'y', 6 * kMiB);
+}
+
 TEST_P(Spill, FilesHaveNoNameAndAreNotInherited) {
   const auto segment = MakeSegment(2 * kMiB, 'x');
   ASSERT_NE(segment, nullptr);

@@ -27,6 +27,11 @@ struct TrimPlan {
 
 constexpr int64_t kHugePageBytes = 2 << 20;
 
+/// As many bytes as the huge pages have that hold `size_bytes`: what chunks are granted in.
+constexpr int64_t WholeHugePages(int64_t size_bytes) {
+  return (size_bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+}
+
 /// What to do with uncovered ranges of a segment that is made of huge pages, or not.
 TrimPlan PlanTrim(std::span<const ByteRange> uncovered, int64_t size_bytes, bool huge);
 
