@@ -75,8 +75,9 @@ struct Asked {
 Asked Ask(std::vector<std::string> python_path, const nb::dict& environment,
           const nb::bytes& project_dir, std::map<std::string, std::string> parameters,
           std::vector<std::string> select, int jobs, const std::string& backend, bool strict,
-          bool account, bool cache, bool content_reshare,
-          const std::optional<nb::bytes>& output_dir, std::vector<std::string> keep) {
+          bool account, bool cache, bool content_reshare, std::optional<int64_t> memory_limit_bytes,
+          int priority, bool explain_memory, const std::optional<nb::bytes>& output_dir,
+          std::vector<std::string> keep) {
   Asked asked;
   asked.python_path = std::move(python_path);
   for (const auto& [name, value] : environment) asked.environment.emplace(Text(name), Text(value));
@@ -92,6 +93,9 @@ Asked Ask(std::vector<std::string> python_path, const nb::dict& environment,
   options.account = account;
   options.cache = cache;
   options.content_reshare = content_reshare;
+  options.memory_limit_bytes = memory_limit_bytes;
+  options.priority = priority;
+  options.explain_memory = explain_memory;
   if (output_dir) options.output_dir = Text(*output_dir);
   options.keep = std::move(keep);
   return asked;
@@ -162,7 +166,8 @@ void BindEngine(nb::module_& module) {
       .def(nb::new_(&Ask), nb::kw_only(), nb::arg("python_path"), nb::arg("environment"),
            nb::arg("project_dir"), nb::arg("parameters"), nb::arg("select"), nb::arg("jobs"),
            nb::arg("backend"), nb::arg("strict"), nb::arg("account"), nb::arg("cache"),
-           nb::arg("content_reshare"), nb::arg("output_dir").none(), nb::arg("keep"));
+           nb::arg("content_reshare"), nb::arg("memory_limit_bytes").none(), nb::arg("priority"),
+           nb::arg("explain_memory"), nb::arg("output_dir").none(), nb::arg("keep"));
   nb::class_<HostedEngine>(module, "Engine", "An engine of this process, with its own thread.")
       .def_static("make", &MakeEngine, nb::kw_only(), nb::arg("python"), nb::arg("shim_path"),
                   nb::arg("zygote_idle_s"))
@@ -182,6 +187,7 @@ void BindEngine(nb::module_& module) {
 NB_MODULE(_engine, module) {
   module.doc() = "The engine inside a Python process.";
   module.attr("MAX_JOBS") = engine::kMaxJobs;
+  module.attr("MAX_PRIORITY") = engine::kMaxPriority;
   if (arrow::py::import_pyarrow() != 0) throw nb::python_error();
 
   nb::class_<TableHandle>(module, "TableHandle", "Holds a published table.").def("open", &Open);

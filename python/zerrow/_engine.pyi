@@ -1,6 +1,7 @@
 import pyarrow as pa
 
 MAX_JOBS: int
+MAX_PRIORITY: int
 
 class TableHandle:
     def open(self) -> pa.Table: ...
@@ -27,6 +28,9 @@ class Asked:
         account: bool,
         cache: bool,
         content_reshare: bool,
+        memory_limit_bytes: int | None,
+        priority: int,
+        explain_memory: bool,
         output_dir: bytes | None,
         keep: list[str],
     ) -> None: ...

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypedDict, Unpack
 
+from zerrow._sizes import parse_bytes
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from zerrow._engine import Asked, Run, TableHandle
@@ -105,6 +107,9 @@ def run(
     account: bool = False,
     cache: bool = True,
     content_reshare: bool = True,
+    memory_limit: int | str | None = None,
+    priority: int = 0,
+    explain_memory: bool = False,
     output: str | os.PathLike[str] | None = None,
     check: bool = True,
     on_line: Line | None = None,
@@ -123,6 +128,11 @@ def run(
         account: compute duplicate_bytes and timings.
         cache: take columns of sources that were decoded before, and keep what is decoded now.
         content_reshare: refer to inputs for what a library copied without changing it.
+        memory_limit: what the run may use of memory at once, such as "1GB", "512MiB" or a number
+            of bytes: functions wait for each other, and tables go to disk or are made again, so
+            that it is kept. By default only the engine's limit holds, which `zerrow info` tells.
+        priority: of runs at the same time those of a higher one go first.
+        explain_memory: have the report say what was decided about memory, when, and why.
         output: a folder for the final models as Parquet files.
         check: raise if the run fails; otherwise look at the result's status.
         on_line: called with model, stream (1 or 2) and text of each line that a function prints;
@@ -149,6 +159,9 @@ def run(
                 "account": account,
                 "cache": cache,
                 "content_reshare": content_reshare,
+                "memory_limit": memory_limit,
+                "priority": priority,
+                "explain_memory": explain_memory,
                 "output": output,
             },
         )
@@ -168,6 +181,9 @@ class Options(TypedDict, total=False):
     account: bool
     cache: bool
     content_reshare: bool
+    memory_limit: int | str | None
+    priority: int
+    explain_memory: bool
     output: str | os.PathLike[str] | None
     check: bool
     on_line: Line | None
@@ -218,6 +234,11 @@ def _ask(project: str | os.PathLike[str], options: Options) -> "Asked":
         account=_flag(options.get("account", False), "account"),
         cache=_flag(options.get("cache", True), "cache"),
         content_reshare=_flag(options.get("content_reshare", True), "content_reshare"),
+        memory_limit_bytes=_bytes(options.get("memory_limit")),
+        priority=_whole(
+            options.get("priority", 0), "priority", -_engine.MAX_PRIORITY, _engine.MAX_PRIORITY
+        ),
+        explain_memory=_flag(options.get("explain_memory", False), "explain_memory"),
         output_dir=None if output is None else _path(output, "output"),
         keep=_names(options.get("keep", ("*",)), "keep"),
         python_path=_python_path(),
@@ -310,14 +331,27 @@ def _names(names: object, argument: str) -> list[str]:
 
 
 def _jobs(jobs: object, most: int) -> int:
-    if jobs is None:
-        return 0
+    return 0 if jobs is None else _whole(jobs, "jobs", 1, most)
+
+
+def _whole(number: object, argument: str, least: int, most: int) -> int:
     # Those of numpy are whole numbers, too.
-    if isinstance(jobs, SupportsIndex) and not isinstance(jobs, bool):
-        number = operator.index(jobs)
-        if 1 <= number <= most:
-            return number
-    raise InvalidOptionsError(f"jobs must be a whole number from 1 to {most}, not {jobs!r}")
+    if isinstance(number, SupportsIndex) and not isinstance(number, bool):
+        whole = operator.index(number)
+        if least <= whole <= most:
+            return whole
+    raise InvalidOptionsError(
+        f"{argument} must be a whole number from {least} to {most}, not {number!r}"
+    )
+
+
+def _bytes(size: object) -> int | None:
+    if size is None:
+        return None
+    try:
+        return parse_bytes(size)
+    except ValueError as problem:
+        raise InvalidOptionsError(f"memory_limit {problem}") from None
 
 
 def _backend(backend: object) -> str:

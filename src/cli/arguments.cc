@@ -163,7 +163,7 @@ void AddEviction(CLI::App* app, Raw* raw) {
          "Where swap writes (default: zerrow/spill in $XDG_CACHE_HOME or ~/.cache); not in memory")
       ->option_text("DIR");
   AddSize(app, "--spill-limit", &raw->arguments.spill_limit_bytes,
-          "How much may lie there at once (default: half of what the disk has free)");
+          "How much may lie there at once (default: what the disk has free)");
 }
 
 void AddCacheSize(CLI::App* app, Raw* raw, const char* description) {

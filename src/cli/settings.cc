@@ -81,19 +81,11 @@ Status Set(Settings& settings, std::string_view name, const std::string& value) 
 engine::MemoryOptions MemoryOptionsOf(const Arguments& arguments, const Settings& settings,
                                       std::optional<int64_t> limit_bytes) {
   engine::MemoryOptions memory = settings.memory;
-  if (memory.spill_dir.empty()) memory.spill_dir = DefaultSpillFolder();
   if (limit_bytes) memory.limit_bytes = limit_bytes;
   if (arguments.eviction) memory.eviction = *arguments.eviction;
   if (arguments.spill_dir) memory.spill_dir = *arguments.spill_dir;
   if (arguments.spill_limit_bytes) memory.spill_limit_bytes = arguments.spill_limit_bytes;
   return memory;
-}
-
-std::string DefaultSpillFolder() {
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  if (cache != nullptr && cache[0] == '/') return std::string(cache) + "/zerrow/spill";
-  const char* home = std::getenv("HOME");
-  return home != nullptr && home[0] == '/' ? std::string(home) + "/.cache/zerrow/spill" : "";
 }
 
 std::string SettingsPath() {

@@ -28,9 +28,6 @@ struct Settings {
 engine::MemoryOptions MemoryOptionsOf(const Arguments& arguments, const Settings& settings,
                                       std::optional<int64_t> limit_bytes);
 
-/// Where tables are spilled unless it is said otherwise. Empty: there is no home folder.
-std::string DefaultSpillFolder();
-
 /// Empty: there is no home folder.
 std::string SettingsPath();
 

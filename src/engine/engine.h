@@ -31,20 +31,24 @@ class RunQueue;
 struct MemoryOptions {
   std::optional<int64_t> limit_bytes;  // DefaultMemoryLimit() if unset
   EvictionPolicy eviction = EvictionPolicy::kAdaptive;
-  std::string spill_dir;                     // where tables are written; empty: nowhere
-  std::optional<int64_t> spill_limit_bytes;  // of what is there at once; unset: as the disk has room
+  std::string
+      spill_dir;  // where tables are written; empty: DefaultSpillFolder(), if it can be used
+  std::optional<int64_t>
+      spill_limit_bytes;  // of what is there at once; unset: as the disk has room
 };
 
 /// The share of the machine's memory, or of what a cgroup leaves of it, that an engine takes unless
 /// it is told otherwise.
 int64_t DefaultMemoryLimit();
+/// zerrow/spill in $XDG_CACHE_HOME or ~/.cache; empty: there is no home folder.
+std::string DefaultSpillFolder();
 
 struct EngineOptions {
   std::string python;     // interpreter of the workers; empty: $ZERROW_PYTHON, else python3
   std::string shim_path;  // libzerrow_shim.so; empty: the memfd backend isn't offered
   std::vector<std::string> python_path;  // put before the workers' PYTHONPATH
   int slots = 0;                         // functions at once, of all runs; 0: the number of cores
-  std::optional<int64_t> cache_bytes;    // of decoded columns; a quarter of the memory limit if unset
+  std::optional<int64_t> cache_bytes;  // of decoded columns; a quarter of the memory limit if unset
   MemoryOptions memory;
   // After so long without a run all recycled pages and all zygotes but one are given back. Zero:
   // never.

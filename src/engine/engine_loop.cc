@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <future>
 #include <limits>
 #include <utility>
@@ -36,7 +37,29 @@ constexpr int64_t kMostFooterBytes = 64 << 20;
 constexpr std::array kByPreference = {BackendKind::kKernelZero, BackendKind::kMemfd,
                                       BackendKind::kCopy};
 
+// Null: tables stay in memory, or are made again.
+arrow::Result<std::shared_ptr<shm::SpillFolder>> MakeSpillFolder(const MemoryOptions& memory) {
+  using enum EvictionPolicy;
+  if (memory.eviction == kNone || memory.eviction == kRollback) return nullptr;
+  const bool is_default = memory.spill_dir.empty();
+  const std::string path = is_default ? DefaultSpillFolder() : memory.spill_dir;
+  if (path.empty()) return nullptr;
+  shm::SpillOptions options;
+  if (memory.spill_limit_bytes) options.limit_bytes = *memory.spill_limit_bytes;
+  auto folder = shm::SpillFolder::Make(path, options);
+  // A home folder in memory, or that can't be written to, is no reason to run nothing.
+  if (!folder.ok() && is_default) return nullptr;
+  return folder;
+}
+
 }  // namespace
+
+std::string DefaultSpillFolder() {
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  if (cache != nullptr && cache[0] == '/') return std::string(cache) + "/zerrow/spill";
+  const char* home = std::getenv("HOME");
+  return home != nullptr && home[0] == '/' ? std::string(home) + "/.cache/zerrow/spill" : "";
+}
 
 int64_t DefaultMemoryLimit() {
   const int64_t usable_bytes = sandbox::UsableMemoryBytes();
@@ -45,12 +68,7 @@ int64_t DefaultMemoryLimit() {
 
 arrow::Result<std::unique_ptr<Engine::Loop>> Engine::Loop::Make(const EngineOptions& options) {
   ARROW_ASSIGN_OR_RAISE(auto events, EventLoop::Make());
-  std::shared_ptr<shm::SpillFolder> spill;
-  if (!options.memory.spill_dir.empty()) {
-    shm::SpillOptions spilling;
-    if (options.memory.spill_limit_bytes) spilling.limit_bytes = *options.memory.spill_limit_bytes;
-    ARROW_ASSIGN_OR_RAISE(spill, shm::SpillFolder::Make(options.memory.spill_dir, spilling));
-  }
+  ARROW_ASSIGN_OR_RAISE(auto spill, MakeSpillFolder(options.memory));
   std::unique_ptr<Loop> loop(new Loop(options, std::move(spill), std::move(events)));
   loop->thread_ = std::thread([raw = loop.get()] { raw->Work(); });
   return loop;

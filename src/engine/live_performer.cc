@@ -242,7 +242,9 @@ std::shared_ptr<const ResultTable> LivePerformer::Hand(const TablePtr& table,
                                                        std::function<void()> on_drop) {
   ResultTable::Segments segments;
   for (const auto& segment : table->AllSegments()) {
-    segments.emplace(segment.id, store_.Find(segment.id));
+    auto in_memory = store_.Find(segment.id);
+    auto copy = in_memory == nullptr ? store_.Copy(segment.id) : nullptr;
+    segments.emplace(segment.id, ResultTable::Held{std::move(in_memory), std::move(copy)});
   }
   return std::make_shared<const ResultTable>(table, std::move(segments), std::move(on_drop));
 }

@@ -95,20 +95,39 @@ bool MemoryLog::Concerns(const Decision& decision) {
   return false;
 }
 
+// Segments of a table are decided about one by one, but nobody thinks in these.
+bool MemoryLog::Extends(const Decision& decision, Time now) const {
+  return last_ && last_->kind == decision.kind && last_->task == decision.task &&
+         last_->reason == decision.reason && last_->why.beneficiary == decision.why.beneficiary &&
+         last_at_ == now && decision.segment != 0;
+}
+
 void MemoryLog::Note(const Decision& decision, const NameOf& name_of, Time now) {
-  const std::string model = decision.task == TaskId{} ? "" : name_of(decision.task);
   const bool evicts = IsEviction(decision);
   if (!evicts && !explain_) return;
+  const bool extends = Extends(decision, now);
+  Decision noted = decision;
+  if (extends) noted.why.bytes += last_->why.bytes;
+  const std::string model = decision.task == TaskId{} ? "" : name_of(decision.task);
   std::string reason = resource::Explain(decision, name_of);
-  if (explain_) Say(Sentence(decision, model) + ": " + reason, now);
-  if (!evicts) return;
-  evicted_bytes_ += decision.why.bytes;
-  if (evictions_.size() == kMaxEvictions) return;
-  evictions_.push_back({model, HowOf(decision.kind), decision.why.bytes, std::move(reason)});
+  if (explain_) {
+    if (extends && events_.size() <= kMaxEvents) events_.pop_back();
+    Say(Sentence(noted, model) + ": " + reason, now);
+  }
+  if (evicts) {
+    evicted_bytes_ += decision.why.bytes;
+    if (extends && evictions_.size() < kMaxEvictions) evictions_.pop_back();
+    if (evictions_.size() < kMaxEvictions) {
+      evictions_.push_back({model, HowOf(decision.kind), noted.why.bytes, std::move(reason)});
+    }
+  }
+  last_ = std::move(noted);
+  last_at_ = now;
 }
 
 void MemoryLog::BeginWait(const std::string& model, size_t task, std::string reason, Time now) {
   EndWait(now);
+  last_.reset();
   waiting_ = Waiting{task, model, now};
   if (explain_) Say(Quoted(model) + " waits: " + reason, now);
   waits_[task].reason = std::move(reason);
@@ -116,6 +135,7 @@ void MemoryLog::BeginWait(const std::string& model, size_t task, std::string rea
 
 void MemoryLog::EndWait(Time now) {
   if (!waiting_) return;
+  last_.reset();
   waits_[waiting_->task].wait_s += now - waiting_->since;
   if (explain_) Say(Quoted(waiting_->model) + " waits no more", now);
   waiting_.reset();

@@ -43,6 +43,8 @@ class MemoryLog {
     std::string model;
     resource::Time since = 0;
   };
+  /// One more of the same decision about another segment of the same table.
+  bool Extends(const resource::Decision& decision, resource::Time now) const;
   void Say(std::string what, resource::Time now);
 
   bool explain_;
@@ -52,6 +54,8 @@ class MemoryLog {
   std::vector<MemoryEvent> events_;
   std::map<size_t, MemoryWait> waits_;
   std::optional<Waiting> waiting_;
+  std::optional<resource::Decision> last_;  // that was noted, with the bytes of those it extends
+  resource::Time last_at_ = 0;
 };
 
 }  // namespace zerrow::engine

@@ -28,7 +28,9 @@ arrow::Result<ResultPtr> PublishOutput(OutputAnswer output, const std::vector<Re
   static shm::SegmentIds ids_of_copies;
   Granted granted;
   for (const ResultPtr& input : inputs) {
-    granted.inputs.insert(input->segments().begin(), input->segments().end());
+    for (const auto& held : input->table().AllSegments()) {
+      ARROW_ASSIGN_OR_RAISE(granted.inputs[held.id], input->Find(held.id));
+    }
   }
   Segments known = granted.inputs;
   granted.chunks = std::move(chunks);
@@ -42,13 +44,13 @@ arrow::Result<ResultPtr> PublishOutput(OutputAnswer output, const std::vector<Re
   for (auto& segment : publication.segments) known.emplace(segment->id(), std::move(segment));
   ResultTable::Segments needed;
   for (const auto& segment : publication.table->AllSegments()) {
-    needed.emplace(segment.id, known.at(segment.id));
+    needed.emplace(segment.id, ResultTable::Held{known.at(segment.id), nullptr});
   }
   return std::make_shared<const ResultTable>(publication.table, std::move(needed), nullptr);
 }
 
 const shm::Segment& FirstSegment(const ResultTable& table) {
-  return *table.segments().at(table.table().segments.at(0).id);
+  return **table.Find(table.table().segments.at(0).id);
 }
 
 // A worker in this process: its memory comes from the broker, as the shim's does.
@@ -345,7 +347,7 @@ TEST(PublishFile, SealsTheMessageOfTheCopyBackends) {
   output.rows = 3;
   output.bytes.copied_bytes = INT64_MAX;  // a lie: the file has 16
   const ResultPtr table = PublishOutput(std::move(output), {}, {}, 0, nullptr).ValueOrDie();
-  const auto message = table->segments().at(table->table().message.id)->Open().ValueOrDie();
+  const auto message = (*table->Find(table->table().message.id))->Open().ValueOrDie();
   EXPECT_TRUE(base::IsSealed(message.get()));
   EXPECT_EQ(table->table().bytes.copied_bytes, 16);
   EXPECT_FALSE(OpenTable(table).ok());

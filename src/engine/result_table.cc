@@ -47,12 +47,9 @@ arrow::Result<std::shared_ptr<arrow::Table>> ReadStream(std::shared_ptr<arrow::B
 
 arrow::Result<std::shared_ptr<arrow::Buffer>> MapSegment(
     const std::shared_ptr<const ResultTable>& table, SegmentId id) {
-  const auto segment = table->segments().find(id);
-  if (segment == table->segments().end() || segment->second == nullptr) {
-    return arrow::Status::SerializationError("a segment that the table doesn't hold");
-  }
-  ARROW_ASSIGN_OR_RAISE(const base::UniqueFd fd, segment->second->Open());
-  return Map(fd.get(), segment->second->size_bytes(), table);
+  ARROW_ASSIGN_OR_RAISE(const auto segment, table->Find(id));
+  ARROW_ASSIGN_OR_RAISE(const base::UniqueFd fd, segment->Open());
+  return Map(fd.get(), segment->size_bytes(), table);
 }
 
 arrow::Result<std::shared_ptr<arrow::Table>> ReadReferences(
@@ -72,6 +69,21 @@ arrow::Result<std::shared_ptr<arrow::Table>> Open(const std::shared_ptr<const Re
 }
 
 }  // namespace
+
+arrow::Result<std::shared_ptr<const shm::Segment>> ResultTable::Find(SegmentId id) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = segments_.find(id);
+  if (found == segments_.end()) {
+    return arrow::Status::SerializationError("a segment that the table doesn't hold");
+  }
+  Held& held = found->second;
+  if (held.segment == nullptr && held.copy != nullptr) {
+    ARROW_ASSIGN_OR_RAISE(base::UniqueFd file, held.copy->LoadFile());
+    ARROW_ASSIGN_OR_RAISE(held.segment, shm::Segment::FromElsewhere(id, std::move(file)));
+  }
+  if (held.segment == nullptr) return arrow::Status::IOError("a segment of the table is gone");
+  return held.segment;
+}
 
 arrow::Result<std::shared_ptr<arrow::Table>> OpenTable(
     const std::shared_ptr<const ResultTable>& table) {

@@ -204,7 +204,7 @@ arrow::Status Connection::AddTable(ResultTablePart part, std::vector<base::Uniqu
   engine::ResultTable::Segments segments;
   for (size_t i = 0; i < fds.size(); ++i) {
     ARROW_ASSIGN_OR_RAISE(auto segment, shm::Segment::FromElsewhere(ids[i].id, std::move(fds[i])));
-    segments.emplace(ids[i].id, std::move(segment));
+    segments.emplace(ids[i].id, engine::ResultTable::Held{std::move(segment), nullptr});
   }
   tables_[part.model] = {std::move(part.table), std::move(segments)};
   return arrow::Status::OK();

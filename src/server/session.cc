@@ -303,9 +303,8 @@ bool Session::TellTable(const std::string& model, const engine::ResultTable& tab
   std::vector<base::UniqueFd> opened;
   std::vector<int> fds;
   for (const auto& held : table.table().AllSegments()) {
-    const auto segment = table.segments().find(held.id);
-    if (segment == table.segments().end() || segment->second == nullptr) return false;
-    auto fd = segment->second->Open();
+    const auto segment = table.Find(held.id);
+    auto fd = segment.ok() ? (*segment)->Open() : segment.status();
     if (!fd.ok()) {
       Fail(fd.status());
       return false;

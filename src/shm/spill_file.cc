@@ -167,13 +167,17 @@ arrow::Status SpillFile::FillChunk(Chunk& chunk, const ChunkSource& source,
 
 arrow::Result<std::shared_ptr<const Segment>> SpillFile::LoadMemfd(
     const base::TaskThread& reaper, const std::stop_token& stop) const {
+  ARROW_ASSIGN_OR_RAISE(base::UniqueFd file, LoadFile(stop));
+  return Segment::FromMemfd(id_, std::move(file), size_bytes_, reaper);
+}
+
+arrow::Result<base::UniqueFd> SpillFile::LoadFile(const std::stop_token& stop) const {
   Memory memory;
   ARROW_ASSIGN_OR_RAISE(memory.fd, base::MakeMemfd("zerrow-loaded", size_bytes_));
   ARROW_RETURN_NOT_OK(Fill(memory, stop));
   ARROW_RETURN_NOT_OK(base::SealMemfd(memory.fd.get()));
   // By a descriptor for writing a reader could still put memory behind the holes.
-  ARROW_ASSIGN_OR_RAISE(base::UniqueFd readable, Reopen(memory.fd.get(), O_RDONLY));
-  return Segment::FromMemfd(id_, std::move(readable), size_bytes_, reaper);
+  return Reopen(memory.fd.get(), O_RDONLY);
 }
 
 }  // namespace zerrow::shm

@@ -40,6 +40,9 @@ class SpillFile {
                                                      const base::TaskThread& reaper,
                                                      const std::stop_token& stop = {}) const;
 
+  /// As Load, but for a reader of its own: a sealed memfd, by a descriptor for reading.
+  arrow::Result<base::UniqueFd> LoadFile(const std::stop_token& stop = {}) const;
+
   SegmentId id() const { return id_; }
   /// Of the segment.
   int64_t size_bytes() const { return size_bytes_; }
