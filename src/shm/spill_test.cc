@@ -1,13 +1,10 @@
 // What goes to disk and comes back: the same bytes, holes and immutability, or an error.
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
-#include <sys/statfs.h>
 #include <unistd.h>
 
-#include <csignal>
-#include <cstdlib>
+#include <algorithm>
 #include <filesystem>
 #include <random>
 #include <thread>
@@ -15,31 +12,14 @@
 #include "shm/conformance.h"
 #include "shm/hostile_reader.h"
 #include "shm/spill_file.h"
+#include "shm/test_folder.h"
 
 namespace zerrow::shm {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kSkip = 77;  // a child's exit code: it couldn't be tried here
-
-// A folder on a disk, which goes with its owner: where the tests run, as /tmp may be memory.
-class TestFolder {
- public:
-  TestFolder() : path_(fs::current_path() / "spill-XXXXXX") {
-    std::string name = path_.string();
-    EXPECT_NE(::mkdtemp(name.data()), nullptr);
-    path_ = name;
-  }
-  ~TestFolder() { fs::remove_all(path_); }
-  TestFolder(const TestFolder&) = delete;
-
-  std::string path() const { return path_.string(); }
-  bool empty() const { return fs::is_empty(path_); }
-
- private:
-  fs::path path_;
-};
+int64_t Below(std::mt19937& random, int64_t end) { return static_cast<int64_t>(random()) % end; }
 
 // This process's descriptors of files in a folder.
 std::vector<int> DescriptorsIn(const std::string& path) {
@@ -101,10 +81,10 @@ class Spill : public Conformance {
         std::memcpy(area->data() + at, &value, 4);
       }
       const int64_t step = 1 + static_cast<int64_t>(random() % (3 * kMiB));
-      for (int64_t at = random() % step; at < size;) {
-        const int64_t length = std::min<int64_t>(1 + random() % step, size - at);
+      for (int64_t at = Below(random, step); at < size;) {
+        const int64_t length = std::min<int64_t>(1 + Below(random, step), size - at);
         references.push_back({area->id, at, length});
-        at += length + static_cast<int64_t>(random() % step);
+        at += length + Below(random, step);
       }
       if (references.empty()) references.push_back({area->id, 0, 1});
     }
@@ -268,7 +248,8 @@ TEST_P(Spill, NothingOfItStaysInThePageCache) {
                                .ValueOrDie();
       std::vector<unsigned char> pages(static_cast<size_t>(file.bytes() / 4096));
       EXPECT_EQ(::mincore(mapping.data(), static_cast<size_t>(file.bytes()), pages.data()), 0);
-      return std::ranges::count_if(pages, [](unsigned char page) { return (page & 1) != 0; });
+      return std::count_if(pages.begin(), pages.end(),
+                           [](unsigned char page) { return (page & 1) != 0; });
     };
     EXPECT_EQ(cached(), 0) << "written, direct: " << direct;
     ASSERT_TRUE(memory_->Load(file).ok());
@@ -405,43 +386,37 @@ TEST_P(Spill, AFileSizeLimitIsAnError) {
   EXPECT_EQ(process.Wait(), 0);
 }
 
-// A file system of 16 MiB, seen by the child alone.
-int OnSmallDisk(const std::string& path, const std::function<int(const std::string&)>& body) {
-  const std::string image = path + "/image";
-  const std::string mount = path + "/mount";
-  if (::unshare(CLONE_NEWNS) != 0) return kSkip;
-  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return kSkip;
-  fs::create_directory(mount);
-  const std::string make = "truncate -s 16M " + image + " && mkfs.ext4 -q " + image +
-                           " && mount -o loop " + image + " " + mount;
-  if (std::system(("( " + make + " ) >/dev/null 2>&1").c_str()) != 0) return kSkip;
-  const int code = body(mount);
-  return ::umount2(mount.c_str(), MNT_DETACH) == 0 ? code : 1;
+// 0: as many are written as fit, the next one is refused, and there is place again when one goes.
+int FillDisk(const std::string& path, const Segment& segment) {
+  const auto folder = SpillFolder::Make(path + "/spill").ValueOrDie();
+  std::vector<SpillFile> files;
+  for (int i = 0; i < 3; ++i) {
+    auto file = SpillFile::Write(folder, segment);
+    if (file.ok()) {
+      files.push_back(std::move(*file));
+      continue;
+    }
+    if (!file.status().IsCapacityError() || files.empty()) return 2;
+    if (folder->used_bytes() != static_cast<int64_t>(files.size()) * files[0].bytes()) return 3;
+    files.pop_back();
+    return SpillFile::Write(folder, segment).ok() ? 0 : 4;
+  }
+  return 5;
 }
 
+// The second has no preallocation.
 TEST_P(Spill, AFullDiskIsToldApartAndIsThereAgainLater) {
   const auto segment = MakeSegment(6 * kMiB, 'x');
   ASSERT_NE(segment, nullptr);
-  TestProcess process([&] {
-    return OnSmallDisk(directory_.path(), [&](const std::string& mount) {
-      const auto folder = SpillFolder::Make(mount + "/spill").ValueOrDie();
-      std::vector<SpillFile> files;
-      for (int i = 0; i < 3; ++i) {
-        auto file = SpillFile::Write(folder, *segment);
-        if (!file.ok()) {
-          if (!file.status().IsCapacityError() || files.empty()) return 2;
-          if (folder->used_bytes() != static_cast<int64_t>(files.size()) * 6 * kMiB) return 3;
-          files.pop_back();
-          return SpillFile::Write(folder, *segment).ok() ? 0 : 4;
-        }
-        files.push_back(std::move(*file));
-      }
-      return 5;
+  for (const char* make : {"mkfs.ext4 -q", "mkfs.ext2 -q"}) {
+    TestProcess process([&] {
+      return OnSmallDisk(directory_.path(), make,
+                         [&](const std::string& mount) { return FillDisk(mount, *segment); });
     });
-  });
-  const int code = process.Wait();
-  if (code == kSkip) GTEST_SKIP() << "no file system may be mounted here";
-  EXPECT_EQ(code, 0);
+    const int code = process.Wait();
+    if (code == kSkip) GTEST_SKIP() << "no file system may be mounted here";
+    EXPECT_EQ(code, 0) << make;
+  }
 }
 
 TEST_P(Spill, NothingStaysOfAKilledProcess) {
@@ -466,59 +441,6 @@ INSTANTIATE_TEST_SUITE_P(Sources, Spill,
                          ::testing::Values(SharedMemoryOptions::Source::kTmpfs,
                                            SharedMemoryOptions::Source::kMemfd),
                          SourceName);
-
-TEST(SpillFolder, IsMadeForThisUserAlone) {
-  const TestFolder directory;
-  const std::string path = directory.path() + "/a/b";
-  ASSERT_TRUE(SpillFolder::Make(path).ok());
-  EXPECT_EQ(fs::status(path).permissions(), fs::perms::owner_all);
-  ASSERT_TRUE(SpillFolder::Make(path).ok()) << "it may be there";
-}
-
-TEST(SpillFolder, WhatCannotBeUsedIsRefused) {
-  const TestFolder directory;
-  const std::string file = directory.path() + "/file";
-  ASSERT_TRUE(base::UniqueFd(::open(file.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600)).valid());
-  const auto refused = SpillFolder::Make(file).status();
-  EXPECT_TRUE(refused.IsIOError()) << refused;
-  EXPECT_NE(refused.message().find(file), std::string::npos) << refused;
-  SpillOptions options;
-  options.limit_bytes = -1;
-  EXPECT_TRUE(SpillFolder::Make(directory.path(), options).status().IsInvalid());
-}
-
-// Mounts it in a namespace of its own, and returns what came of making the folder there.
-int TryMounted(const std::string& path, const std::function<bool()>& mount) {
-  TestProcess process([&] {
-    if (::unshare(CLONE_NEWNS) != 0) return kSkip;
-    if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 || !mount()) return kSkip;
-    const auto status = SpillFolder::Make(path + "/spill").status();
-    if (status.ok()) return 1;
-    return status.IsInvalid() && status.message().find("memory") != std::string::npos ? 0 : 2;
-  });
-  return process.Wait();
-}
-
-TEST(SpillFolder, MemoryIsRefused) {
-  const TestFolder directory;
-  const std::string path = directory.path();
-  for (const char* type : {"tmpfs", "ramfs"}) {
-    const int code =
-        TryMounted(path, [&] { return ::mount(type, path.c_str(), type, 0, nullptr) == 0; });
-    if (code == kSkip) GTEST_SKIP() << "nothing may be mounted here";
-    EXPECT_EQ(code, 0) << type;
-  }
-  const int code = TryMounted(path, [&] {
-    if (::mount("tmpfs", path.c_str(), "tmpfs", 0, nullptr) != 0) return false;
-    for (const char* part : {"/lower", "/upper", "/work"}) fs::create_directory(path + part);
-    const std::string options =
-        "lowerdir=" + path + "/lower,upperdir=" + path + "/upper,workdir=" + path + "/work";
-    fs::create_directory(path + "/spill");
-    return ::mount("overlay", (path + "/spill").c_str(), "overlay", 0, options.c_str()) == 0;
-  });
-  if (code == kSkip) GTEST_SKIP() << "no overlay may be mounted here";
-  EXPECT_EQ(code, 0) << "an overlay on it";
-}
 
 }  // namespace
 }  // namespace zerrow::shm
