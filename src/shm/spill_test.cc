@@ -205,7 +205,7 @@ TEST_P(Spill, ReadingBackTakesTheMemoryThatCameToThePool) {
 // huge pages all the same.
 TEST_P(Spill, AFileOfAnOddSizeLeavesAWholeChunk) {
   if (!recycles()) GTEST_SKIP();
-  const int64_t size = 5 * kMiB + 77;
+  const int64_t size = 9 * kMiB + 77;
   const auto segment = SealedSegment(memory_->reaper(), size, {{0, size}});
   const SpillFile file = SpillFile::Write(MakeFolder(), *segment).ValueOrDie();
   auto back = memory_->Load(file).ValueOrDie();
@@ -214,11 +214,11 @@ TEST_P(Spill, AFileOfAnOddSizeLeavesAWholeChunk) {
   memory_->reaper().Flush();
   ASSERT_EQ(memory_->pool().stats().free_chunks, 1);
   TestWorker worker = AddWorker(1);
-  TestWorker::Area* area = worker.Grant(5 * kMiB);
+  TestWorker::Area* area = worker.Grant(8 * kMiB);
   ASSERT_NE(area, nullptr);
   EXPECT_TRUE(area->dirty);
-  EXPECT_EQ(area->mapping.size(), 6 * kMiB);
-  std::memset(area->data(), 'y', 6 * kMiB);
+  EXPECT_EQ(area->mapping.size(), 10 * kMiB);
+  std::memset(area->data(), 'y', 10 * kMiB);
 }
 
 TEST_P(Spill, FilesHaveNoNameAndAreNotInherited) {
