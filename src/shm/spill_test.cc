@@ -217,7 +217,7 @@ TEST_P(Spill, AFileOfAnOddSizeLeavesAWholeChunk) {
   TestWorker::Area* area = worker.Grant(8 * kMiB);
   ASSERT_NE(area, nullptr);
   EXPECT_TRUE(area->dirty);
-  EXPECT_EQ(area->mapping.size(), 10 * kMiB);
+  ASSERT_EQ(area->mapping.size(), 10 * kMiB);
   std::memset(area->data(), 'y', 10 * kMiB);
 }
 
