@@ -106,6 +106,7 @@ void Dispatcher::OnEnded(TaskId task, int attempt, Outcome outcome) {
   Entry& entry = *found->second;
   if (core_.IsLeaving(task)) {
     entry.run.OnLeft(task.index, outcome, options_.now());
+    if (options_.on_taken) options_.on_taken(entry.run, task.index, outcome.charged_peak_bytes);
     return Handle(ended);
   }
   if (core_.RunsAgain(task)) {
@@ -124,7 +125,11 @@ void Dispatcher::OnEnded(TaskId task, int attempt, Outcome outcome) {
       Handle(resource::TasksAdded{task.run, std::move(tasks)});
     }
   }
+  const std::optional<int64_t> charged_peak_bytes = outcome.charged_peak_bytes;
   ended.status = entry.run.OnEnded(task.index, std::move(outcome), options_.now());
+  if (options_.on_taken && ended.status == ModelStatus::kSuccess && !core_.IsStopping(task)) {
+    options_.on_taken(entry.run, task.index, charged_peak_bytes);
+  }
   Handle(ended);
 }
 

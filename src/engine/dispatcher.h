@@ -34,6 +34,10 @@ class Dispatcher {
     MemoryPerformer* memory = nullptr;  // outlives it
     /// Fills in what is expected of tasks that a run adds; null: nothing is.
     std::function<void(resource::RunId, const Run&, std::vector<resource::TaskSpec>&)> estimate;
+    /// The task has succeeded, and nothing of its process is left. What it was charged with at
+    /// most: Outcome's. Null: nobody wants to know.
+    std::function<void(const Run&, size_t task, std::optional<int64_t> charged_peak_bytes)>
+        on_taken;
   };
   /// `performer` outlives it.
   Dispatcher(Options options, Performer& performer);

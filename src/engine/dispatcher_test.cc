@@ -128,6 +128,55 @@ TEST_F(DispatcherTest, TellsTheStoryOfARun) {
   EXPECT_TRUE(dispatcher_.idle());
 }
 
+/// The same, and what is told of what its tasks took.
+class TakingDispatcherTest : public DispatcherTest {
+ protected:
+  TakingDispatcherTest() {
+    Dispatcher::Options options;
+    options.slots = 1;
+    options.now = [this] { return now_; };
+    options.on_result_dropped = [](TaskId) {};
+    options.on_taken = [this](const engine::Run& run, size_t task, std::optional<int64_t> peak) {
+      taken_.push_back(run.NameOf(task) + " " + std::to_string(peak.value_or(-1)));
+    };
+    taking_ = std::make_unique<Dispatcher>(std::move(options), performer_);
+    RunRequest request;
+    request.options = options_;
+    taking_->Add(1, request, std::make_unique<NotingSink>(taking_heard_));
+    EndHere(kDiscover, MakePlan(project_, options_));
+    taken_.clear();
+  }
+  void EndHere(size_t task, decltype(Outcome::what) what, int attempt = 1, bool lost = false) {
+    Outcome outcome;
+    outcome.what = std::move(what);
+    outcome.charged_peak_bytes = 5;
+    outcome.lost = lost;
+    taking_->OnEnded({1, task}, attempt, std::move(outcome));
+  }
+
+  Texts taken_;
+  Heard taking_heard_;
+  std::unique_ptr<Dispatcher> taking_;
+};
+
+TEST_F(TakingDispatcherTest, WhatSucceededTellsWhatItTook) {
+  taking_->OnPublished({1, kModel}, 1, Table(7));
+  EXPECT_EQ(taken_, Texts{}) << "not before all of it has ended";
+  EndHere(kModel, Table(7));
+  EXPECT_EQ(taken_, Texts{"m 5"});
+  EndHere(kReader, Table(8));
+  EXPECT_EQ(taken_, (Texts{"m 5", "r 5"}));
+}
+
+TEST_F(TakingDispatcherTest, WhatFailedWasLostOrWasStoppedTellsNothing) {
+  EndHere(kModel, arrow::Status::IOError("lost"), 1, /*lost=*/true);
+  EndHere(kModel, Table(7), 2);
+  EXPECT_EQ(taken_, Texts{"m 5"});
+  taking_->Cancel(1);
+  EndHere(kReader, Table(8));
+  EXPECT_EQ(taken_, Texts{"m 5"});
+}
+
 TEST_F(DispatcherTest, AResultIsHeldUntilItIsDropped) {
   Plan();
   End(kModel, Table(7));

@@ -261,7 +261,28 @@ class Planner {
     for (const size_t index : order) {
       if (selected.contains(description_.models[index].name)) AddModel(description_.models[index]);
     }
-    for (auto& node : plan_.nodes) node.final_model = IsFinal(node);
+    for (auto& node : plan_.nodes) {
+      node.final_model = IsFinal(node);
+      SizeReads(node);
+    }
+  }
+
+  static void SizeReads(PlanNode& node) {
+    std::map<std::string_view, int64_t> sizes;
+    for (const auto& column : node.source.columns) sizes[column.name] = column.bytes;
+    std::set<std::pair<std::string_view, bool>> counted;
+    for (const SourceRead& read : node.reads) {
+      int64_t& bytes = node.read_bytes.emplace_back();
+      const auto count = [&](std::string_view column) {
+        bytes += sizes[column];
+        if (counted.emplace(column, read.dictionary).second) node.source_bytes += sizes[column];
+      };
+      if (read.columns) {
+        std::ranges::for_each(*read.columns, count);
+      } else {
+        for (const auto& column : node.source.columns) count(column.name);
+      }
+    }
   }
 
   bool IsFinal(const PlanNode& node) const {

@@ -46,6 +46,9 @@ struct PlanNode {
 
   SourceDescription source;       // of sources and filters
   std::vector<SourceRead> reads;  // of sources; if all of it is asked for, that is the first
+  // About what each read takes decoded whole, and all of them together, which share columns.
+  std::vector<int64_t> read_bytes;
+  int64_t source_bytes = 0;
 
   ModelDescription model;  // of the other kinds
 

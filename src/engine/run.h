@@ -55,6 +55,8 @@ struct Outcome {
   double exit_s = 0;      // from the answer until the last of its processes is gone
   double exit_cpu_s = 0;  // of that, in the worker
   int64_t peak_memory_bytes = 0;
+  // Of what it was charged with: its private memory, and output that wasn't published yet.
+  std::optional<int64_t> charged_peak_bytes = {};
   bool lost = false;  // through no doing of the task: resource::TaskEnded
 };
 

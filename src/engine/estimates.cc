@@ -1,0 +1,181 @@
+#include "engine/estimates.h"
+
+// The hash that Arrow itself uses, from its headers.
+#define XXH_INLINE_ALL
+#include <arrow/vendored/xxhash.h>
+
+#include <algorithm>
+#include <string_view>
+
+namespace zerrow::engine {
+
+using resource::Expectation;
+using resource::TaskSpec;
+
+namespace {
+
+// Of tasks whose memory doesn't grow with their inputs.
+constexpr int64_t kSmallBytes = int64_t{16} << 20;
+// An exported table is encoded by row groups.
+constexpr int64_t kMostOfExport = int64_t{64} << 20;
+
+int64_t Sum(int64_t a, int64_t b) { return std::min(a + b, Observation::kMostBytes); }
+
+// Fields one after the other, each with its length, so that no two lists of them are the same text.
+class Hasher {
+ public:
+  Hasher() { XXH3_128bits_reset(&state_); }
+
+  Hasher& operator<<(std::string_view text) {
+    *this << static_cast<int64_t>(text.size());
+    XXH3_128bits_update(&state_, text.data(), text.size());
+    return *this;
+  }
+  Hasher& operator<<(int64_t number) {
+    XXH3_128bits_update(&state_, &number, sizeof(number));
+    return *this;
+  }
+  Hasher& operator<<(const std::vector<std::string>& texts) {
+    *this << static_cast<int64_t>(texts.size());
+    for (const std::string& text : texts) *this << text;
+    return *this;
+  }
+  template <typename T>
+  Hasher& operator<<(const std::optional<T>& value) {
+    *this << int64_t{value.has_value()};
+    return value ? *this << *value : *this;
+  }
+
+  CodeKey Finish() const {
+    const XXH128_hash_t hash = XXH3_128bits_digest(&state_);
+    return {hash.low64, hash.high64};
+  }
+
+ private:
+  XXH3_state_t state_;
+};
+
+void HashModel(Hasher& hasher, const Plan& plan, const ModelDescription& model) {
+  hasher << model.name << model.code << model.function << model.sql << model.engine;
+  hasher << (model.operator_.is_null() ? "" : model.operator_.dump()) << model.columns;
+  for (const ParameterUse& use : model.parameters) {
+    hasher << use.argument;
+    for (const ParameterDescription& parameter : plan.parameters) {
+      if (parameter.name == use.name) hasher << parameter.value.dump();
+    }
+  }
+}
+
+void HashReads(Hasher& hasher, const PlanNode& source) {
+  for (const SourceRead& read : source.reads) {
+    hasher << read.columns << read.filter << int64_t{read.dictionary};
+  }
+}
+
+// Of a source's table, which has so many bytes, the part that the input is.
+int64_t PartOf(const PlanInput& input, const PlanNode& producer, int64_t table_bytes) {
+  if (producer.reads.size() < 2 || producer.source_bytes == 0) return table_bytes;
+  const double part = static_cast<double>(producer.read_bytes[input.read]) /
+                      static_cast<double>(producer.source_bytes);
+  return static_cast<int64_t>(static_cast<double>(table_bytes) * part);
+}
+
+// What the node reads; of a source, as its files' footers tell. `table_bytes` of a node before it.
+template <typename TableBytes>
+int64_t InputBytes(const Plan& plan, const PlanNode& node, TableBytes table_bytes) {
+  if (node.kind == ModelKind::kSource) return std::min(node.source_bytes, Observation::kMostBytes);
+  int64_t bytes = 0;
+  for (const PlanInput& input : node.inputs) {
+    bytes = Sum(bytes, PartOf(input, plan.nodes[input.node], table_bytes(input.node)));
+  }
+  return bytes;
+}
+
+// Of code that was never seen.
+Observation Guess(const PlanNode& node, int64_t input_bytes) {
+  Observation guess;
+  guess.input_bytes = input_bytes;
+  if (node.has_table()) guess.table_bytes = guess.new_bytes = input_bytes;
+  const bool has_private = node.imports() || node.kind == ModelKind::kSql;
+  guess.peak_bytes = Sum(guess.new_bytes, has_private ? input_bytes : kSmallBytes);
+  return guess;
+}
+
+Expectation ExpectationOf(const PlanNode& node, const Observation& taken) {
+  Expectation expected;
+  const int64_t peak =
+      node.model.memory_bytes.value_or(std::max(taken.peak_bytes, taken.new_bytes));
+  expected.output_bytes = std::min(taken.new_bytes, peak);
+  expected.private_bytes = peak - expected.output_bytes;
+  expected.run_s = taken.run_s;
+  return expected;
+}
+
+// Previews and exports.
+Expectation ExpectationOf(RunTask::Kind kind, int64_t table_bytes) {
+  Expectation expected;
+  expected.private_bytes =
+      kind == RunTask::Kind::kExport ? std::min(table_bytes, kMostOfExport) : kSmallBytes;
+  return expected;
+}
+
+}  // namespace
+
+CodeKey KeyOf(const Run& run, size_t node_index) {
+  const Plan& plan = run.plan();
+  const PlanNode& node = plan.nodes[node_index];
+  Hasher hasher;
+  hasher << ToString(node.kind) << ToString(run.request().backend);
+  if (node.of_source()) hasher << run.request().options.project_dir << node.source.table;
+  if (node.kind == ModelKind::kSource) HashReads(hasher, node);
+  for (const PlanInput& input : node.inputs) {
+    const PlanNode& producer = plan.nodes[input.node];
+    hasher << input.parameter << (producer.of_source() ? producer.source.table : producer.name);
+    hasher << input.columns << input.filter << static_cast<int64_t>(input.dictionary);
+    if (producer.kind == ModelKind::kSource) {
+      const SourceRead& read = producer.reads[input.read];
+      hasher << read.columns << read.filter << int64_t{read.dictionary};
+    }
+  }
+  if (!node.of_source()) HashModel(hasher, plan, node.model);
+  return hasher.Finish();
+}
+
+void Estimates::Fill(const Run& run, std::vector<TaskSpec>& tasks) const {
+  const Plan& plan = run.plan();
+  std::vector<int64_t> table_bytes(plan.nodes.size());
+  const size_t first = run.task_count() - tasks.size();
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    const RunTask& task = run.task(first + i);
+    // The nodes' tasks come first, and in the plan's order.
+    if (task.kind != RunTask::Kind::kNode) {
+      tasks[i].expected = ExpectationOf(task.kind, table_bytes[task.node]);
+      continue;
+    }
+    const PlanNode& node = plan.nodes[task.node];
+    const int64_t input_bytes =
+        InputBytes(plan, node, [&](size_t producer) { return table_bytes[producer]; });
+    std::optional<Observation> taken;
+    if (history_ != nullptr) taken = history_->Lookup(KeyOf(run, task.node), input_bytes);
+    if (!taken) taken = Guess(node, input_bytes);
+    table_bytes[task.node] = taken->table_bytes;
+    tasks[i].expected = ExpectationOf(node, *taken);
+  }
+}
+
+void Estimates::Note(const Run& run, size_t task, std::optional<int64_t> charged_peak_bytes) const {
+  const RunTask& what = run.task(task);
+  if (history_ == nullptr || what.kind != RunTask::Kind::kNode) return;
+  const ModelReport& report = run.models()[what.node];
+  Observation taken;
+  taken.input_bytes = InputBytes(run.plan(), run.plan().nodes[what.node], [&](size_t producer) {
+    return run.models()[producer].bytes.total();
+  });
+  taken.table_bytes = report.bytes.total();
+  taken.new_bytes = report.bytes.new_bytes + report.bytes.copied_bytes;
+  taken.peak_bytes = charged_peak_bytes.value_or(report.peak_memory_bytes);
+  taken.run_s = report.wall_s;
+  history_->Note(KeyOf(run, what.node), taken);
+}
+
+}  // namespace zerrow::engine

@@ -1,0 +1,40 @@
+// What a run's tasks will probably take: by what the same code took before, else by the sizes of
+// its inputs.
+//
+// Sizes go through the plan in its order: of sources from the footers of their files, of models
+// from what they made of inputs before. Of unknown code: its output is as large as its inputs, and
+// Python and SQL need as much besides. A model's declared memory is its peak whatever is known.
+// Only touches memory; on the loop's thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "engine/history.h"
+#include "engine/run.h"
+#include "resource/events.h"
+
+namespace zerrow::engine {
+
+class Estimates {
+ public:
+  /// `history` outlives it; null: nothing is known of before.
+  explicit Estimates(History* history) : history_(history) {}
+
+  /// Fills in what is expected of tasks that the run has just added: Dispatcher::Options::estimate.
+  void Fill(const Run& run, std::vector<resource::TaskSpec>& tasks) const;
+
+  /// Remembers what a task that has succeeded took: Dispatcher::Options::on_taken. Without a peak
+  /// the process's own, which counts what it has read of its inputs, too.
+  void Note(const Run& run, size_t task, std::optional<int64_t> charged_peak_bytes) const;
+
+ private:
+  History* const history_;
+};
+
+/// What stands for the code of the plan's node and all that it is run with, but for its inputs'
+/// data. Other names of models that it reads are other code.
+CodeKey KeyOf(const Run& run, size_t node);
+
+}  // namespace zerrow::engine

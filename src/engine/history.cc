@@ -1,0 +1,201 @@
+#include "engine/history.h"
+
+#include <cstdlib>
+#include <iterator>
+#include <string_view>
+
+#include "base/exceptions.h"
+
+namespace zerrow::engine {
+
+using arrow::Status;
+
+namespace {
+
+// Where the file can't be written for a while.
+constexpr size_t kMostUnwritten = 1 << 14;
+
+}  // namespace
+
+void History::Known::Add(const HistoryStore::Row& row) {
+  const auto found = by_key_.find(row.key);
+  if (found != by_key_.end()) {
+    order_.splice(order_.end(), order_, found->second);
+  } else {
+    if (order_.size() >= kMostKeys) {
+      by_key_.erase(order_.front().first);
+      order_.pop_front();
+    }
+    order_.emplace_back(row.key, Observations());
+    by_key_.emplace(row.key, std::prev(order_.end()));
+  }
+  order_.back().second.Add(row.seen);
+}
+
+const Observations* History::Known::Find(const CodeKey& key) const {
+  const auto found = by_key_.find(key);
+  return found == by_key_.end() ? nullptr : &found->second->second;
+}
+
+std::string History::DefaultPath() {
+  const char* state = std::getenv("XDG_STATE_HOME");
+  if (state != nullptr && state[0] == '/') return std::string(state) + "/zerrow/history.db";
+  const char* home = std::getenv("HOME");
+  if (home == nullptr || home[0] != '/') return "";
+  return std::string(home) + "/.local/state/zerrow/history.db";
+}
+
+bool History::IsWanted() {
+  const char* set = std::getenv("ZERROW_HISTORY");
+  const std::string_view value = set == nullptr ? "" : set;
+  return value != "0" && value != "off";
+}
+
+History::History(std::string path) : path_(std::move(path)) { Refresh(); }
+
+History::~History() {
+  stopping_ = true;
+  bool is_written = false;
+  {
+    std::lock_guard lock(mutex_);
+    is_written = unwritten_.empty();
+  }
+  if (!is_written) Refresh();
+  thread_.Stop();
+}
+
+std::optional<Observation> History::Lookup(const CodeKey& key, int64_t input_bytes) const {
+  std::lock_guard lock(mutex_);
+  const Observations* known = known_.Find(key);
+  return known == nullptr ? std::nullopt : known->Predict(input_bytes);
+}
+
+void History::Note(const CodeKey& key, const Observation& observation) {
+  if (!observation.IsSane()) return;
+  {
+    std::lock_guard lock(mutex_);
+    known_.Add({key, observation});
+    if (path_.empty()) return;
+    if (unwritten_.size() < kMostUnwritten) unwritten_.push_back({key, observation});
+  }
+  Refresh();
+}
+
+void History::Refresh() {
+  if (path_.empty()) return;
+  {
+    std::lock_guard lock(mutex_);
+    if (std::exchange(is_queued_, true)) return;
+  }
+  thread_.Post([this] { Sync(); });
+}
+
+void History::Flush() const {
+  bool is_done = false;
+  while (!is_done) {
+    thread_.Flush();
+    std::lock_guard lock(mutex_);
+    is_done = !is_queued_ && !is_running_;  // one may queue the next
+  }
+}
+
+std::string History::problem() const {
+  std::lock_guard lock(mutex_);
+  return problem_;
+}
+
+void History::Sync() {
+  {
+    std::lock_guard lock(mutex_);
+    is_queued_ = false;
+    is_running_ = true;
+  }
+  const Status done = base::CatchExceptions([this] {
+    Exchange();
+    return Status::OK();
+  });
+  if (!done.ok()) GiveUp(done);
+  std::lock_guard lock(mutex_);
+  is_running_ = false;
+}
+
+void History::Exchange() {
+  // What can't be written is only in memory, where reading would put the file's in its place.
+  if (given_up_ || !writes_) {
+    std::lock_guard lock(mutex_);
+    unwritten_.clear();
+  } else if (Open() && Read()) {
+    Write();
+  }
+}
+
+bool History::Open() {
+  if (store_ != nullptr) return true;
+  auto opened = HistoryStore::Open(path_, stopping_);
+  if (opened.ok()) {
+    store_ = *std::move(opened);
+  } else if (opened.status().IsCancelled()) {
+    NoteProblem(opened.status());  // for now
+  } else {
+    GiveUp(opened.status());
+  }
+  return store_ != nullptr;
+}
+
+bool History::Read() {
+  if (!store_->HasChanged()) return true;
+  const auto rows = store_->Load();
+  if (rows.status().IsCancelled()) {
+    NoteProblem(rows.status());  // for now
+    return false;
+  }
+  if (!rows.ok()) {
+    GiveUp(rows.status());
+    return false;
+  }
+  Known known;  // what was known before goes without the lock
+  for (const HistoryStore::Row& row : *rows) known.Add(row);
+  std::lock_guard lock(mutex_);
+  for (const HistoryStore::Row& row : unwritten_) known.Add(row);
+  std::swap(known_, known);
+  return true;
+}
+
+void History::Write() {
+  std::vector<HistoryStore::Row> rows;
+  {
+    std::lock_guard lock(mutex_);
+    rows = unwritten_;
+  }
+  if (rows.empty()) return;
+  const Status written = store_->Write(rows);
+  if (written.IsSerializationError()) return GiveUp(written);
+  std::lock_guard lock(mutex_);
+  if (!written.ok() && problem_.empty()) problem_ = path_ + ": " + written.message();
+  if (written.IsCancelled()) return;  // with the next ones
+  writes_ = written.ok();
+  unwritten_.erase(unwritten_.begin(),
+                   unwritten_.begin() + static_cast<std::ptrdiff_t>(rows.size()));
+}
+
+// A broken file is begun anew, once; what else is wrong doesn't mend itself.
+void History::GiveUp(const Status& why) {
+  store_.reset();
+  // Another engine may have begun it anew meanwhile: that one is looked at first.
+  if (why.IsSerializationError() && ++found_broken_ <= 2) {
+    if (found_broken_ == 2) {
+      NoteProblem(why.WithMessage("it was broken and was set aside: ", why.message()));
+      HistoryStore::SetAside(path_);
+    }
+    return Refresh();
+  }
+  given_up_ = true;
+  NoteProblem(why);
+}
+
+void History::NoteProblem(const Status& why) {
+  std::lock_guard lock(mutex_);
+  if (problem_.empty()) problem_ = path_ + ": " + why.message();
+}
+
+}  // namespace zerrow::engine
