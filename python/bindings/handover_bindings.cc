@@ -11,6 +11,7 @@
 #include "errors.h"
 #include "sipc/address_map.h"
 #include "sipc/writer.h"
+#include "worker/content_hash.h"
 #include "worker/handover.h"
 #include "worker/leaving.h"
 #include "worker/shim_client.h"
@@ -49,11 +50,17 @@ arrow::Result<worker::Published> PublishBy(Handover& handover, const std::string
 // (fields of the "output" message, descriptors of the message and of a segment, if one was made):
 // the caller owns the descriptors.
 nb::object Publish(Handover& handover, nb::handle py_table, const std::string& backend,
-                   uint64_t segment, bool content_reshare, bool split, bool account) {
+                   uint64_t segment, bool content_reshare, bool split, bool account, bool hash) {
   const auto table = UnwrapTable(py_table);
+  std::string content_hash;
   const bool copies = backend != "memfd" && backend != "kernelzero";
   auto result = [&]() -> arrow::Result<worker::Published> {
     nb::gil_scoped_release released;
+    // Of what can't be hashed there is none: that is no reason to fail.
+    if (hash) {
+      const auto hashed = worker::HashContent(*table);
+      if (hashed.ok()) content_hash = worker::ToString(*hashed);
+    }
     worker::Reshared reshared = {table};
     if (content_reshare && !copies) reshared = handover.ReshareContent(table, split);
     ARROW_ASSIGN_OR_RAISE(auto published, PublishBy(handover, backend, segment, *reshared.table));
@@ -72,6 +79,7 @@ nb::object Publish(Handover& handover, nb::handle py_table, const std::string& b
   fields["copied_bytes"] = counts.copied_bytes;
   fields["duplicate_bytes"] =
       counts.duplicate_bytes ? nb::cast(*counts.duplicate_bytes) : nb::none();
+  fields["hash"] = content_hash.empty() ? nb::object(nb::none()) : nb::cast(content_hash);
   fields["not_moved"] = published.not_moved.message();
   std::vector<int> fds = {published.message.release()};
   if (published.moved.valid()) fds.push_back(published.moved.release());
@@ -100,11 +108,13 @@ void BindHandover(nb::module_& module) {
            "it has an id. Borrows the descriptors.")
       .def("publish", &Publish, nb::arg("table"), nb::arg("backend"), nb::arg("segment") = 0,
            nb::arg("content_reshare") = false, nb::arg("split") = false, nb::arg("account") = false,
+           nb::arg("hash") = false,
            "(fields, fds): what the engine is told, and descriptors that the caller owns: a sealed "
            "memfd, and with kernelzero the file that became `segment`, if anything was moved. "
            "With `content_reshare` what equals an opened table's buffers refers to those, with "
            "`split` also where that needs chunks as that table has them; with "
-           "`account` duplicate_bytes are counted; not_moved is why kernelzero copied everything, "
+           "`account` duplicate_bytes are counted, with `hash` the table's content is hashed; "
+           "not_moved is why kernelzero copied everything, "
            "empty if it didn't.")
       .def("leave", &worker::Leave, nb::arg("channel"),
            "Ends the process: lets go of all that the engine granted, says so over the channel, "

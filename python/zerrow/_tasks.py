@@ -108,6 +108,7 @@ class Task:
             content_reshare=self.body.get("content_reshare", False),
             split=split,
             account=self.body.get("account", False),
+            hash=self.body.get("hash", False),
         )
         if reason := fields.pop("not_moved"):
             say(f"the output was copied, not moved: {reason}")

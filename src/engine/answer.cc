@@ -58,6 +58,15 @@ void ReadTimings(const json& body, OutputAnswer& output) {
   output.answered_cpu_s = Seconds(*told, "cpu_s");
 }
 
+// Empty if it isn't one.
+std::string ReadHash(const json& body) {
+  constexpr size_t kDigits = 32;
+  std::string hash = Text(body, "hash", kDigits);
+  const bool is_hash =
+      hash.size() == kDigits && hash.find_first_not_of("0123456789abcdef") == std::string::npos;
+  return is_hash ? hash : "";
+}
+
 Answer ReadOutput(WorkerEnd end) {
   base::Message& message = *end.message;
   const json& body = message.body;
@@ -73,6 +82,7 @@ Answer ReadOutput(WorkerEnd end) {
   output.bytes.copied_bytes = Count(body, "copied_bytes").value_or(0);
   output.bytes.content_reshared_bytes = Count(body, "content_reshared_bytes").value_or(0);
   output.bytes.duplicate_bytes = Count(body, "duplicate_bytes");
+  output.content_hash = ReadHash(body);
   ReadTimings(body, output);
   output.message = std::move(message.fds.front());
   if (message.fds.size() > 1) output.moved = std::move(message.fds[1]);

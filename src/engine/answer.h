@@ -23,6 +23,7 @@ struct OutputAnswer {
   ByteCounts bytes;
   ModelTimings timings;  // without what happens after the answer
   double answered_cpu_s = 0;
+  std::string content_hash;  // empty: none was told
 };
 
 /// Anything but a table.

@@ -43,6 +43,22 @@ TEST(Answer, ReadsTablesValuesAndFailures) {
   EXPECT_EQ(failure.status, ModelStatus::kFailed);
 }
 
+TEST(Answer, TakesAHashThatIsOne) {
+  const auto hash_of = [](json hash) {
+    json body = {{"op", "output"}, {"format", "sipc"}, {"rows", 3}, {"hash", std::move(hash)}};
+    const auto answer = ReadAnswer(End(std::move(body), 0, true));
+    EXPECT_TRUE(std::holds_alternative<OutputAnswer>(answer));
+    return std::get<OutputAnswer>(answer).content_hash;
+  };
+  const std::string hash(32, 'a');
+  EXPECT_EQ(hash_of(hash), hash);
+  EXPECT_EQ(hash_of(nullptr), "");
+  EXPECT_EQ(hash_of(7), "");
+  EXPECT_EQ(hash_of(hash + "a"), "");
+  EXPECT_EQ(hash_of(std::string(32, 'g')), "");
+  EXPECT_EQ(hash_of(std::string(5'000'000, 'a')), "");
+}
+
 TEST(Answer, SaysHowAWorkerDied) {
   WorkerEnd silent;
   silent.wait_status = kKilledBySegv;

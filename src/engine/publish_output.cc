@@ -117,6 +117,7 @@ arrow::Result<Publication> PublishReferences(OutputAnswer output, Granted grante
   table->bytes = CountBytes(summary, granted.inputs, granted.moved, output.bytes);
   table->timings = output.timings;
   table->answered_cpu_s = output.answered_cpu_s;
+  table->content_hash = std::move(output.content_hash);
   table->timings.trim_cpu_s = published.trim_cpu_s;
   table->timings.freeze_cpu_s = published.freeze_cpu_s;
   // A file of which nothing is used isn't the table's.
@@ -152,6 +153,7 @@ arrow::Result<Publication> PublishFile(OutputAnswer output, shm::SegmentIds& ids
   table->bytes.duplicate_bytes = output.bytes.duplicate_bytes;
   table->timings = output.timings;
   table->answered_cpu_s = output.answered_cpu_s;
+  table->content_hash = std::move(output.content_hash);
   return Publication{std::move(table), {message}};
 }
 

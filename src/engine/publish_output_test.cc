@@ -78,6 +78,7 @@ class Worker {
     output.message = std::move(file.fd);
     output.rows = 42;  // lies: the message says better
     output.bytes.content_reshared_bytes = INT64_MAX;
+    output.content_hash = "f00d";
     return output;
   }
 
@@ -122,6 +123,7 @@ int64_t First(const arrow::Table& table) {
 TEST_F(PublishOutputTest, TakesTheNumbersFromTheMessage) {
   const ResultPtr table = Published(1, 7);
   EXPECT_EQ(table->table().rows, kRows);
+  EXPECT_EQ(table->table().content_hash, "f00d");
   EXPECT_EQ(table->table().bytes.new_bytes, kBytes);
   EXPECT_EQ(table->table().bytes.reshared_bytes, 0);
   EXPECT_EQ(table->table().bytes.content_reshared_bytes, 0);

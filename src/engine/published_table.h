@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "resource/ledger.h"
@@ -24,8 +25,11 @@ struct PublishedTable {
   std::vector<resource::SegmentBytes> segments;  // that the message refers to, ascending
   int64_t rows = 0;
   ByteCounts bytes;
-  ModelTimings timings;           // without what happens once it is published
-  double answered_cpu_s = 0;      // the worker's CPU until it answered, as it says
+  ModelTimings timings;       // without what happens once it is published
+  double answered_cpu_s = 0;  // the worker's CPU until it answered, as it says
+  /// Tells what the table says from anything else, as the worker says; empty if nobody has asked,
+  /// if it couldn't tell, or of a source. worker/content_hash.h.
+  std::string content_hash;
   std::optional<CacheUse> cache;  // of a source
   /// Of a source: a table for each of its reads. What stands above is then the first one's, but for
   /// `segments`, which are all of theirs, messages included.

@@ -30,7 +30,8 @@ struct RunRequest {
   RunOptions options;                        // absolute paths, jobs > 0
   BackendKind backend = BackendKind::kCopy;  // not kAuto
   bool plan_only = false;
-  double import_timeout_s = 60;                     // of reading the project
+  bool hash_outputs = false;     // workers say what PublishedTable::content_hash is
+  double import_timeout_s = 60;  // of reading the project
   std::chrono::milliseconds start_timeout{60'000};  // ZygoteOptions, as the next
   std::chrono::milliseconds exit_timeout{10'000};
   std::set<std::string> libraries;  // worth importing before its workers are forked

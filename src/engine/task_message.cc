@@ -54,6 +54,7 @@ class MessageMaker {
                      {"backend", ToString(run_.request().backend)},
                      {"account", run_.request().options.account},
                      {"content_reshare", run_.request().options.content_reshare},
+                     {"hash", run_.request().hash_outputs},
                      {"parameters", json::object()},
                      {"environment", run_.request().surroundings.late_environment},
                      {"columns", nullptr},

@@ -347,10 +347,10 @@ class DictionaryNode final : public FlatNode {
   Status AddValid(const ArrayData& data, int64_t start, int64_t length) override {
     ARROW_RETURN_NOT_OK(HashValues(data.dictionary));
     for (int64_t i = 0; i < length; ++i) {
-      const auto index =
-          static_cast<uint64_t>(At<Index>(*data.buffers[1], data.offset + start + i));
-      if (index >= hashes_.size()) return OutOfBounds(data);
-      values_.AddValue(hashes_[index]);
+      // NOLINTNEXTLINE(bugprone-signed-char-misuse): a number, no character
+      const int64_t index = At<Index>(*data.buffers[1], data.offset + start + i);
+      if (index < 0 || index >= static_cast<int64_t>(hashes_.size())) return OutOfBounds(data);
+      values_.AddValue(hashes_[static_cast<size_t>(index)]);
     }
     return Status::OK();
   }

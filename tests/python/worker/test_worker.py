@@ -331,6 +331,21 @@ def test_export_writes_parquet_or_nothing(plain_zygote, tmp_path):
     assert "No such file or directory" in failed.error["message"]
 
 
+def test_the_outputs_content_is_hashed_if_that_is_asked_for(plain_zygote, tmp_path):
+    tables = [("a", pa.table({"x": [1, 2, 3]}))]
+
+    def hash_of(source, **fields):
+        return plain_zygote.call(tmp_path, source, tables, **fields).answer["hash"]
+
+    same = "def f(a): return a"
+    assert hash_of(same) is None
+    first = hash_of(same, hash=True)
+    assert len(first) == 32
+    cut = "import pyarrow as pa\ndef f(a): return pa.concat_tables([a.slice(0, 2), a.slice(2)])"
+    assert hash_of(cut, hash=True) == first
+    assert hash_of("def f(a): return a.slice(1)", hash=True) != first
+
+
 def test_accounting_finds_what_was_copied_for_nothing(plain_zygote, tmp_path):
     source = (
         "import pyarrow as pa, numpy as np\ndef f(a):\n"
