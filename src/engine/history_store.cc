@@ -159,21 +159,34 @@ Status HistoryStore::Connect(const std::string& path) {
 
 Status HistoryStore::Prepare() {
   BeginCall();
+  ARROW_ASSIGN_OR_RAISE(const bool was_prepared, IsPrepared());
+  if (was_prepared) return Status::OK();
+  return InTransaction([this] {
+    // Another engine may have done so meanwhile.
+    ARROW_ASSIGN_OR_RAISE(const bool is_prepared, IsPrepared());
+    if (is_prepared) return Status::OK();
+    return Execute(fmt::format("{} PRAGMA application_id = {}; PRAGMA user_version = {}", kSchema,
+                               kApplicationId, kVersion));
+  });
+}
+
+Result<bool> HistoryStore::IsPrepared() {
   ARROW_ASSIGN_OR_RAISE(const int64_t id, Ask("PRAGMA application_id"));
   ARROW_ASSIGN_OR_RAISE(const int64_t version, Ask("PRAGMA user_version"));
   ARROW_ASSIGN_OR_RAISE(const int64_t tables, Ask("SELECT count(*) FROM sqlite_schema"));
-  if (id == kApplicationId && version == kVersion) return Status::OK();
   if (id != kApplicationId && (id != 0 || version != 0 || tables != 0)) {
     return Status::Invalid("it is another program's database");
   }
   if (version > kVersion) return Status::Invalid("a later version of Zerrow has made it");
-  // Two engines may do so at once: the second one drops an empty table.
-  const std::string make = fmt::format(
-      "BEGIN IMMEDIATE; {} PRAGMA application_id = {}; PRAGMA user_version = {}; COMMIT", kSchema,
-      kApplicationId, kVersion);
-  Status made = Execute(make.c_str());
-  if (!made.ok()) sqlite3_exec(database_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
-  return made;
+  return id == kApplicationId && version == kVersion;
+}
+
+Status HistoryStore::InTransaction(const std::function<Status()>& change) {
+  ARROW_RETURN_NOT_OK(Execute("BEGIN IMMEDIATE"));
+  Status done = change();
+  if (done.ok()) done = Execute("COMMIT");
+  if (!done.ok()) sqlite3_exec(database_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
+  return done;
 }
 
 Result<std::vector<HistoryStore::Row>> HistoryStore::Load() {
@@ -198,11 +211,7 @@ Result<std::vector<HistoryStore::Row>> HistoryStore::Load() {
 
 Status HistoryStore::Write(const std::vector<Row>& rows) {
   BeginCall();
-  ARROW_RETURN_NOT_OK(Execute("BEGIN IMMEDIATE"));
-  Status written = WriteRows(rows);
-  if (written.ok()) written = Execute("COMMIT");
-  if (!written.ok()) sqlite3_exec(database_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
-  return written;
+  return InTransaction([&] { return WriteRows(rows); });
 }
 
 Status HistoryStore::WriteRows(const std::vector<Row>& rows) {
@@ -255,8 +264,8 @@ bool HistoryStore::HasChanged() {
   return version < 0 || version != loaded_version_;
 }
 
-Status HistoryStore::Execute(const char* sql) {
-  const int code = sqlite3_exec(database_.get(), sql, nullptr, nullptr, nullptr);
+Status HistoryStore::Execute(const std::string& sql) {
+  const int code = sqlite3_exec(database_.get(), sql.c_str(), nullptr, nullptr, nullptr);
   return code == SQLITE_OK ? Status::OK() : ErrorOf(code);
 }
 

@@ -16,6 +16,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -61,8 +62,11 @@ class HistoryStore {
   explicit HistoryStore(const std::atomic<bool>& stopping) : stopping_(stopping) {}
   arrow::Status Connect(const std::string& path);
   arrow::Status Prepare();
+  /// Invalid: it is none of ours.
+  arrow::Result<bool> IsPrepared();
+  arrow::Status InTransaction(const std::function<arrow::Status()>& change);
   arrow::Status WriteRows(const std::vector<Row>& rows);
-  arrow::Status Execute(const char* sql);
+  arrow::Status Execute(const std::string& sql);
   arrow::Result<int64_t> Ask(const char* sql);
   arrow::Result<Statement> Compile(const char* sql);
   arrow::Status ErrorOf(int code) const;
