@@ -10,6 +10,7 @@
 #include <arrow/array/data.h>
 #include <arrow/result.h>
 #include <arrow/type.h>
+#include <arrow/type_traits.h>
 
 #include <cstdint>
 #include <memory>
