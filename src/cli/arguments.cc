@@ -35,6 +35,7 @@ Environment:
   ZERROW_START_TIMEOUT_S                     how long importing libraries may take (default: 60)
   ZERROW_IMPORT_TIMEOUT_S                    how long importing the project may take (default: 60)
   ZERROW_IMPORT_ONCE=0                       each model imports the project, not the run once
+  ZERROW_HISTORY=0                           forget what functions took of memory and time
   ZERROW_EXIT_TIMEOUT_S                      how long a function's process may take to end (default: 10)
 
 Exit codes: 0 success, 1 failed, 2 wrong usage, 130 interrupted.)";

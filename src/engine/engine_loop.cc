@@ -194,6 +194,8 @@ void Engine::Loop::MakePerformers() {
 }
 
 void Engine::Loop::MakeDispatcher() {
+  if (History::IsWanted()) history_ = std::make_unique<History>(History::DefaultPath());
+  estimates_ = std::make_unique<Estimates>(history_.get());
   Dispatcher::Options dispatching;
   dispatching.slots = options_.slots > 0 ? options_.slots : base::UsableCores();
   dispatching.now = [this] { return Now(); };
@@ -206,6 +208,13 @@ void Engine::Loop::MakeDispatcher() {
   dispatching.budget = live_memory_->budget();
   dispatching.policy = options_.memory.eviction;
   dispatching.memory = live_memory_.get();
+  dispatching.estimate = [this](RunId /*id*/, const engine::Run& run, auto& tasks) {
+    estimates_->Fill(run, tasks);
+  };
+  dispatching.on_taken = [this](const engine::Run& run, size_t task,
+                                std::optional<int64_t> charged_peak_bytes) {
+    estimates_->Note(run, task, charged_peak_bytes);
+  };
   dispatcher_ = std::make_unique<Dispatcher>(std::move(dispatching), *performer_);
   performer_->Attach(*dispatcher_);
   live_memory_->Attach(*dispatcher_);
@@ -222,6 +231,8 @@ void Engine::Loop::Work() {
                                    : status.WithMessage("the engine failed: ", status.message()));
   dispatcher_.reset();
   live_memory_.reset();
+  estimates_.reset();
+  history_.reset();
 }
 
 Status Engine::Loop::Serve() {
@@ -297,6 +308,7 @@ void Engine::Loop::Begin(RunId id, RunRequest request, std::optional<CancelToken
   if (status.ok() && cancel) status = WatchCancel(id, *std::move(cancel));
   if (stopping_ && status.ok()) status = Status::Cancelled("the engine is stopping");
   if (!status.ok()) return sink->Done(status);
+  if (history_) history_->Refresh();
   resource::Budget budget;
   if (const auto limit = request.options.memory_limit_bytes) {
     budget = {*limit, LiveMemory::ReserveOf(*limit)};

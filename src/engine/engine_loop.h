@@ -16,7 +16,9 @@
 #include "engine/backend.h"
 #include "engine/dispatcher.h"
 #include "engine/engine.h"
+#include "engine/estimates.h"
 #include "engine/event_loop.h"
+#include "engine/history.h"
 #include "engine/live_memory.h"
 #include "engine/live_performer.h"
 #include "sandbox/cgroup.h"
@@ -84,6 +86,8 @@ class Engine::Loop {
   std::shared_ptr<shm::SharedMemory> memory_;  // once a run needed it
   std::map<BackendKind, std::unique_ptr<Backend>> backends_;
   std::map<resource::RunId, Cancellation> cancellations_;
+  std::unique_ptr<History> history_;  // null: nothing is to be remembered
+  std::unique_ptr<Estimates> estimates_;
   std::unique_ptr<LiveMemory> live_memory_;
   std::unique_ptr<LivePerformer> performer_;
   std::unique_ptr<Dispatcher> dispatcher_;

@@ -111,9 +111,10 @@ Expectation ExpectationOf(const PlanNode& node, const Observation& taken) {
   return expected;
 }
 
-// Previews and exports.
+// Of what isn't a node's. Of reading the project and of gates nothing is expected.
 Expectation ExpectationOf(RunTask::Kind kind, int64_t table_bytes) {
   Expectation expected;
+  if (kind != RunTask::Kind::kExport && kind != RunTask::Kind::kPreview) return expected;
   expected.private_bytes =
       kind == RunTask::Kind::kExport ? std::min(table_bytes, kMostOfExport) : kSmallBytes;
   return expected;
@@ -149,7 +150,8 @@ void Estimates::Fill(const Run& run, std::vector<TaskSpec>& tasks) const {
     const RunTask& task = run.task(first + i);
     // The nodes' tasks come first, and in the plan's order.
     if (task.kind != RunTask::Kind::kNode) {
-      tasks[i].expected = ExpectationOf(task.kind, table_bytes[task.node]);
+      const bool reads_table = task.node < table_bytes.size();
+      tasks[i].expected = ExpectationOf(task.kind, reads_table ? table_bytes[task.node] : 0);
       continue;
     }
     const PlanNode& node = plan.nodes[task.node];

@@ -167,6 +167,13 @@ TEST_F(EstimatesTest, ADeclaredMemoryIsThePeak) {
   EXPECT_EQ(Expect("m").expected.peak_bytes(), 700 * kMB);
 }
 
+TEST_F(EstimatesTest, OfReadingTheProjectNothingIsExpected) {
+  Run run("name", request_, 0);
+  std::vector<TaskSpec> first = run.FirstTasks();
+  Estimates(nullptr).Fill(run, first);
+  EXPECT_EQ(first.at(0).expected.peak_bytes(), 0);
+}
+
 TEST_F(EstimatesTest, WhatIsDoneWithATableNeedsLittle) {
   Add(Model("m", ModelKind::kPython, {"t"}));
   request_.options.preview_rows = 3;

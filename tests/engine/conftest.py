@@ -72,7 +72,7 @@ class Project:
                 "json",
                 "--backend",
                 self.backend,
-                *arguments,
+                *map(str, arguments),
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -143,8 +143,8 @@ class Resident:
         }
         self.engine = None
 
-    def start(self):
-        self.engine = self.popen("engine", "start", "--foreground")
+    def start(self, *words):
+        self.engine = self.popen("engine", "start", "--foreground", *words)
         assert "engine started" in self.engine.stdout.readline()
 
     def popen(self, *words, **options):
