@@ -26,7 +26,7 @@ Dispatcher::Dispatcher(Options options, Performer& performer)
 Dispatcher::~Dispatcher() = default;
 
 void Dispatcher::Add(RunId id, RunRequest request, std::unique_ptr<RunSink> sink,
-                     const resource::Budget& budget) {
+                     const resource::Budget& budget, int priority) {
   const int jobs = request.options.jobs;
   MemoryLog memory(request.options.explain_memory, options_.now());
   auto entry =
@@ -35,7 +35,7 @@ void Dispatcher::Add(RunId id, RunRequest request, std::unique_ptr<RunSink> sink
   auto first = entry->run.FirstTasks();
   runs_.emplace(id, std::move(entry));
   if (options_.estimate) options_.estimate(id, runs_.at(id)->run, first);
-  Handle(resource::RunAdded{id, jobs, std::move(first), budget});
+  Handle(resource::RunAdded{id, jobs, std::move(first), budget, priority});
 }
 
 void Dispatcher::Cancel(RunId run) {

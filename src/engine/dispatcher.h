@@ -45,7 +45,7 @@ class Dispatcher {
 
   /// Begins a run; `sink` hears of it until Done.
   void Add(resource::RunId id, RunRequest request, std::unique_ptr<RunSink> sink,
-           const resource::Budget& budget = {});
+           const resource::Budget& budget = {}, int priority = 0);
   void Cancel(resource::RunId run);
   void CancelAll();
   /// Nothing goes on any more: all runs are done, with this.

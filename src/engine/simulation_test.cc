@@ -159,12 +159,15 @@ class Simulation {
     if (memory_ && random_.Chance(0.3)) NoteBudget(run, budget = RandomBudget());
     // Results in somebody's hands can't go.
     if (!story->request.options.keep.empty()) fair_ = false;
-    agenda_.In(arrival, [this, run, story, budget, project = std::move(project)]() mutable {
-      performer_.Expect(run, std::move(project), story->request.options.jobs);
-      dispatcher_.Add(
-          run, story->request,
-          std::make_unique<CheckingSink>(agenda_, random_, verdict_, story, CallsOf(run)), budget);
-    });
+    const int priority = random_.Chance(0.6) ? 0 : static_cast<int>(random_.Below(4)) - 1;
+    agenda_.In(
+        arrival, [this, run, story, budget, priority, project = std::move(project)]() mutable {
+          performer_.Expect(run, std::move(project), story->request.options.jobs);
+          dispatcher_.Add(
+              run, story->request,
+              std::make_unique<CheckingSink>(agenda_, random_, verdict_, story, CallsOf(run)),
+              budget, priority);
+        });
     if (!random_.Chance(0.25)) return;
     const double patience = random_.Chance(0.4) ? 0.3 : 4;
     for (size_t times = 1 + random_.Below(2); times > 0; --times) {

@@ -104,5 +104,11 @@ TEST_F(Admission, AWiderLimitStartsWhatWaits) {
   EXPECT_EQ(Limit(Budget::kUnlimited), Said{});
 }
 
+TEST_F(Admission, MemoryGoesToTheRunOfHigherPriorityFirst) {
+  Add({Needs(600, Value({})), Needs(600, Value({}))}, 1);
+  EXPECT_EQ(Tell(RunAdded{2, 4, {Needs(700, Reads({})), Value({0})}, {}, 1}), Said{});
+  EXPECT_EQ(Succeed(0), (Said{"finish 1:0 success", "start 2:0#1"}));
+}
+
 }  // namespace
 }  // namespace zerrow::resource

@@ -133,6 +133,16 @@ int64_t Board::MissingBytes(TaskId id) const {
   return bytes;
 }
 
+void Board::Requeue(RunId id, Run& run) {
+  std::optional<Turn> turn;
+  if (!run.ready.empty() && run.running < run.jobs) turn = Turn(run.running, run.served, id);
+  if (turn == run.turn) return;
+  auto& turns = levels.at(run.priority).turns;
+  if (run.turn) turns.erase(*run.turn);
+  if (turn) turns.insert(*turn);
+  run.turn = turn;
+}
+
 void Board::SetScore(TaskId id, std::optional<double> score) {
   Run& run = runs.at(id.run);
   Task& task = run.tasks[id.index];

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -112,8 +113,19 @@ struct Task {
 
 using Candidates = std::set<std::pair<double, TaskId>>;
 
+/// A run that could start something: by its running tasks, and when it last got a slot.
+using Turn = std::tuple<int, uint64_t, RunId>;
+
+/// The runs of one priority.
+struct Level {
+  int runs = 0;
+  std::set<Turn> turns;
+  int passed = 0;  // by runs of higher priority, since one of it last got a slot
+};
+
 struct Run {
   int jobs = 1;
+  int priority = 0;
   std::vector<Task> tasks;
   std::set<Rank> ready;
   size_t unfinished = 0;
@@ -121,8 +133,9 @@ struct Run {
   int attempts = 0;  // and those that are leaving
   int ending = 0;    // stopping or leaving
   int frozen = 0;
-  int alone = 0;        // tasks with a slot beside which none of it may run
-  uint64_t served = 0;  // when it last got a slot; smaller is longer ago
+  int alone = 0;             // tasks with a slot beside which none of it may run
+  uint64_t served = 0;       // when it last got a slot; smaller is longer ago
+  std::optional<Turn> turn;  // among those of its level
   bool cancelled = false;
   bool opened = false;  // a task that makes a table has begun
   Budget budget;
@@ -131,6 +144,10 @@ struct Run {
   std::set<std::pair<int64_t, size_t>> parked;
   /// Tables in memory, by the score that they had when they were last looked at.
   Candidates candidates;
+  /// Others that have idle memory, but neither way is open to them: no room on disk, or too much
+  /// to be made again.
+  std::set<size_t> stuck;
+  bool stale = false;  // these: a table was made again since, or the disk has room again
 };
 
 class Board {
@@ -167,6 +184,9 @@ class Board {
   /// Of these: what isn't in memory, nor being read.
   int64_t MissingBytes(TaskId task) const;
 
+  /// Brings the run's turn up to date: after each change of what it is made of.
+  void Requeue(RunId id, Run& run);
+
   /// How good a candidate to be evicted the table is; nullopt: none.
   void SetScore(TaskId table, std::optional<double> score);
   /// Something has changed about how well the table could be evicted.
@@ -179,6 +199,8 @@ class Board {
   static Holder CacheOf(SegmentId segment) { return {Holder::Kind::kCache, {0, segment}}; }
 
   std::map<RunId, Run> runs;
+  std::map<int, Level, std::greater<>> levels;  // by priority, the highest first
+  std::multiset<int> jobs;                      // of all runs
   Ledger ledger;
   Budget budget;
   std::set<RunId> limited_runs;

@@ -101,8 +101,12 @@ bool Core::MayPublish(TaskId id, int attempt) const {
 void Core::Handle(const RunAdded& event) {
   const auto [added, is_new] = board_.runs.try_emplace(event.run);
   if (!is_new) return;
-  added->second.jobs = std::max(event.jobs, 1);
-  added->second.served = board_.served;
+  Run& run = added->second;
+  run.jobs = std::max(event.jobs, 1);
+  run.priority = event.priority;
+  run.served = board_.served;
+  board_.jobs.insert(run.jobs);
+  ++board_.levels[run.priority].runs;
   SetBudget(event.run, event.budget);
   lifecycle_.Append(event.run, event.tasks);
 }
@@ -259,6 +263,9 @@ void Core::EndFinishedRuns() {
       if (run->second.tasks[i].spec.kept) board_.ledger.Pin(Board::ResultOf({id, i}));
     }
     board_.limited_runs.erase(id);
+    board_.jobs.erase(board_.jobs.find(run->second.jobs));
+    const auto level = board_.levels.find(run->second.priority);
+    if (--level->second.runs == 0) board_.levels.erase(level);
     board_.runs.erase(run);
     board_.Decide(Decision::Kind::kEndRun, TaskId{id, 0}, Reason::kAllEnded);
   }

@@ -223,6 +223,41 @@ TEST_F(CoreTest, OfEqualsTheRunThatHasWaitedLongestComesFirst) {
   EXPECT_EQ(order, (Said{"1:0", "2:0", "3:1", "1:1", "2:1", "3:2", "1:2", "2:2"}));
 }
 
+TEST_F(CoreTest, SlotsGoToTheRunOfHigherPriorityFirst) {
+  Add({Value({}), Value({})}, 2, 1);
+  Tell(RunAdded{2, 2, {Value({}), Value({})}, {}, -1});
+  EXPECT_EQ(Tell(RunAdded{3, 2, {Value({}), Value({}), Value({})}, {}, 5}), Said{});
+  EXPECT_EQ(Add({Value({})}, 2, 4), Said{});
+  EXPECT_EQ(Succeed(TaskId{1, 0}), (Said{"finish 1:0 success", "start 3:0#1"}));
+  EXPECT_EQ(Succeed(TaskId{1, 1}), (Said{"finish 1:1 success", "start 3:1#1", "end 1"}));
+  EXPECT_EQ(Succeed(TaskId{3, 0}), (Said{"finish 3:0 success", "start 3:2#1"}));
+  EXPECT_EQ(Succeed(TaskId{3, 1}), (Said{"finish 3:1 success", "start 4:0#1"}));
+  EXPECT_EQ(Succeed(TaskId{3, 2}), (Said{"finish 3:2 success", "start 2:0#1", "end 3"}));
+}
+
+TEST_F(CoreTest, ARunOfLowerPriorityGetsASlotAfterSixteenOthers) {
+  Tell(RunAdded{1, 1, std::vector<TaskSpec>(40, Value({})), {}, 1});
+  Tell(RunAdded{2, 1, std::vector<TaskSpec>(40, Value({})), {}, 1});
+  EXPECT_EQ(Tell(RunAdded{3, 2, std::vector<TaskSpec>(4, Value({}))}), Said{});
+  std::vector<size_t> passed;  // by how many, until each start of run 3
+  size_t others = 0;
+  for (size_t i = 0; i < 20; ++i) {
+    for (const RunId run : {1, 2}) {
+      Succeed(TaskId{run, i});
+      for (const Decision& decision : decisions_) {
+        if (decision.kind != Decision::Kind::kStart) continue;
+        ++others;
+        if (decision.task.run != 3) continue;
+        passed.push_back(others - 1);
+        others = 0;
+        Succeed(decision.task);
+        ++others;
+      }
+    }
+  }
+  EXPECT_EQ(passed, (std::vector<size_t>{16, 16}));
+}
+
 TEST_F(CoreTest, OnlyWhatHasATableIsReleased) {
   Add({Reads({}), Value({0}), Value({0})});
   Succeed(0);

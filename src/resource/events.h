@@ -55,12 +55,13 @@ struct TaskSpec {
   Expectation expected = {};
 };
 
-/// At most `jobs` of its tasks run at once.
+/// At most `jobs` of its tasks run at once. A run of higher priority gets slots and memory first.
 struct RunAdded {
   RunId run = 0;
   int jobs = 1;
   std::vector<TaskSpec> tasks;
   Budget budget = {};
+  int priority = 0;
 };
 /// More tasks, known only now; their indexes go on where the run's tasks end. Before the end of
 /// the run's last task.

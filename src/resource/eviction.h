@@ -47,6 +47,8 @@ struct Candidate {
   Idle idle;
   double remake_s = kNever;  // of its task, and of those that must run again before
   int steps = 1;             // tasks that end before its next reader starts, at least 1
+
+  friend bool operator==(const Candidate&, const Candidate&) = default;
 };
 
 struct Eviction {

@@ -64,22 +64,44 @@ Candidate Evictor::CandidateOf(TaskId id) {
   return candidate;
 }
 
-std::optional<Eviction> Evictor::Weigh(TaskId id) {
-  const Task& task = board_.At(id);
-  if (policy_ == EvictionPolicy::kNone || !(task.resident || task.spec.kept)) return std::nullopt;
-  return resource::Weigh(policy_, CandidateOf(id), disk_);
+void Evictor::Weigh(TaskId id) {
+  Run& run = board_.runs.at(id.run);
+  const Task& task = run.tasks[id.index];
+  std::optional<Eviction> eviction;
+  bool stuck = false;
+  if (policy_ != EvictionPolicy::kNone && (task.resident || task.spec.kept)) {
+    eviction = resource::Weigh(policy_, CandidateOf(id), disk_);
+    stuck = !eviction && board_.ledger.IdleOf(HolderOf(id)) != Idle{};
+  }
+  board_.SetScore(id, eviction ? std::optional(eviction->score) : std::nullopt);
+  if (stuck) {
+    run.stuck.insert(id.index);
+  } else {
+    run.stuck.erase(id.index);
+  }
 }
 
 void Evictor::Refresh() {
   for (const TaskId id : std::exchange(board_.moved, {})) {
-    if (board_.Find(id) == nullptr) continue;
-    const auto eviction = Weigh(id);
-    board_.SetScore(id, eviction ? std::optional(eviction->score) : std::nullopt);
+    if (board_.Find(id) != nullptr) Weigh(id);
   }
 }
 
 void Evictor::RefreshAll() {
   board_.moved = board_.tables;
+  Refresh();
+}
+
+// What was no candidate may have become one by what happened to others.
+void Evictor::RefreshStuck(Scope scope) {
+  if (was_full_ && !DiskIsFull()) {
+    was_full_ = false;
+    for (auto& [id, run] : board_.runs) run.stale = true;
+  }
+  for (auto& [id, run] : board_.runs) {
+    if ((scope && *scope != id) || !std::exchange(run.stale, false)) continue;
+    for (const size_t index : run.stuck) board_.moved.insert({id, index});
+  }
   Refresh();
 }
 
@@ -101,8 +123,25 @@ std::vector<Candidate> Evictor::Gather(Scope scope, const Purpose& purpose) {
     scores.emplace_back(id, eviction ? std::optional(eviction->score) : std::nullopt);
     if (eviction) gathered.push_back(candidate);
   }
-  for (const auto& [id, score] : scores) board_.SetScore(id, score);
+  for (const auto& [id, score] : scores) {
+    board_.SetScore(id, score);
+    if (!score) board_.moved.insert(id);
+  }
   return gathered;
+}
+
+// What was evicted since they were gathered may have changed them.
+std::optional<Eviction> Evictor::TakeBest(std::vector<Candidate>& gathered, double max_restore_s) {
+  while (const auto best = Choose(policy_, gathered, disk_, max_restore_s)) {
+    const auto chosen = std::ranges::find(gathered, best->table, &Candidate::table);
+    const Candidate now = CandidateOf(best->table);
+    if (*chosen == now) {
+      gathered.erase(chosen);
+      return best;
+    }
+    *chosen = now;
+  }
+  return std::nullopt;
 }
 
 int64_t Evictor::MakeRoom(Scope scope, int64_t bytes, const Purpose& purpose) {
@@ -113,16 +152,20 @@ int64_t Evictor::MakeRoom(Scope scope, int64_t bytes, const Purpose& purpose) {
     bytes -= board_.ledger.BytesOf(*cached);
     Uncache(*cached, purpose);
   }
+  std::vector<Candidate> gathered;
   bool refreshed = false;
   while (bytes > 0) {
-    Refresh();
-    const auto eviction = Choose(policy_, Gather(scope, purpose), disk_, purpose.max_restore_s);
+    if (gathered.size() <= kWeighed / 2) {
+      Refresh();
+      gathered = Gather(scope, purpose);
+    }
+    const auto eviction = TakeBest(gathered, purpose.max_restore_s);
     if (eviction) {
       bytes -= eviction->freed_bytes;
       Evict(*eviction, purpose);
     } else if (purpose.last_resort && !std::exchange(refreshed, true)) {
-      // What was no candidate may have become one by what happened to others.
-      RefreshAll();
+      RefreshStuck(scope);
+      gathered.clear();
     } else {
       break;
     }
@@ -190,6 +233,7 @@ void Evictor::OnSwappedOut(const SegmentSwappedOut& event) {
     ledger.Move(event.segment, Place::kMemory);
     if (event.result == SegmentSwappedOut::Result::kDiskFull) {
       full_at_bytes_ = ledger.disk_bytes();
+      was_full_ = true;
     } else {
       ledger.MarkUnwritable(event.segment);
     }

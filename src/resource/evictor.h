@@ -1,8 +1,8 @@
 // Carries evictions out: knows which tables are candidates, and what is written and read.
 //
 // The candidates are kept by the score that they had when something about them changed, and the
-// first few are weighed anew for each choice: a choice costs about the same whatever their number,
-// and is the best of those. Pure, one thread at a time.
+// first few are weighed anew before one is chosen: a choice costs about the same whatever their
+// number, and is the best of those. Pure, one thread at a time.
 #pragma once
 
 #include "resource/board.h"
@@ -40,8 +40,10 @@ class Evictor {
   Holder HolderOf(TaskId table) const;
   Candidate CandidateOf(TaskId table);
   int StepsToNextUse(TaskId table);
-  std::optional<Eviction> Weigh(TaskId table);
+  void Weigh(TaskId table);
+  void RefreshStuck(Scope scope);
   std::vector<Candidate> Gather(Scope scope, const Purpose& purpose);
+  std::optional<Eviction> TakeBest(std::vector<Candidate>& gathered, double max_restore_s);
   void Evict(const Eviction& eviction, const Purpose& purpose);
   void Uncache(SegmentId segment, const Purpose& purpose);
   void Unload(SegmentId segment, TaskId table);
@@ -54,6 +56,7 @@ class Evictor {
   const EvictionPolicy policy_;
   DiskSpeed disk_;
   std::optional<int64_t> full_at_bytes_;  // what was on disk when it was full
+  bool was_full_ = false;                 // since stuck tables were last looked at
 };
 
 }  // namespace zerrow::resource

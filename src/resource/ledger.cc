@@ -45,6 +45,17 @@ std::string Holder::ToString() const {
   return what + " of task " + std::to_string(task.index) + " of run " + std::to_string(task.run);
 }
 
+size_t Ledger::HashOf::operator()(const Holder& holder) const {
+  // Few kinds, runs that count up, tasks of a run that do: spread over the whole word.
+  constexpr uint64_t kOdd = 0x9E3779B97F4A7C15;
+  uint64_t hash = static_cast<uint64_t>(holder.kind);
+  for (const uint64_t part : {holder.task.run, uint64_t{holder.task.index}}) {
+    hash = (hash ^ part) * kOdd;
+    hash ^= hash >> 32;
+  }
+  return hash;
+}
+
 bool Ledger::Segment::cached() const {
   // The last in their order.
   return !holders.empty() && holders.rbegin()->first.kind == Holder::Kind::kCache;

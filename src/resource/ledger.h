@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "zerrow/reference.h"
@@ -79,6 +80,8 @@ struct Idle {
   int64_t unwritten_bytes = 0;  // on disk only, once they are written
   int64_t copied_bytes = 0;     // at once, as they are on disk already
   int64_t exclusive_bytes = 0;  // if the holder released, as nobody else but the cache holds them
+
+  friend bool operator==(const Idle&, const Idle&) = default;
 };
 
 class Ledger {
@@ -131,6 +134,8 @@ class Ledger {
   bool empty() const { return segments_.empty(); }
   /// What would be freed if `holder` released; 0 for one that holds nothing.
   int64_t Exclusive(const Holder& holder) const;
+  /// Several hold it.
+  bool IsShared(SegmentId id) const { return segments_.at(id).holders.size() > 1; }
   /// Those of a segment, in their order; none if it isn't known.
   std::vector<Holder> HoldersOf(SegmentId id) const;
 
@@ -155,15 +160,18 @@ class Ledger {
     bool only_cached() const { return holders.size() == 1 && cached(); }
     SegmentUse use() const;
   };
-  using SegmentMap = std::map<SegmentId, Segment>;
+  struct HashOf {
+    size_t operator()(const Holder& holder) const;
+  };
 
   void ChangePins(const Holder& holder, int by);
   /// Adds the segment to all sums, or takes it off: around each change of it.
   void Count(SegmentId id, const Segment& segment, int sign);
   static std::optional<Remainder> RemainderOf(SegmentId id, const Segment& segment);
 
-  SegmentMap segments_;
-  std::map<Holder, std::vector<SegmentId>> held_;
+  // Asked for far more often than anything else.
+  std::unordered_map<SegmentId, Segment> segments_;
+  std::unordered_map<Holder, std::vector<SegmentId>, HashOf> held_;
   std::set<SegmentId> released_;     // by one of their holders, since TakeRemainders
   std::set<SegmentId> only_cached_;  // and the cache wasn't told to forget them
   std::map<RunId, SegmentUse> runs_;

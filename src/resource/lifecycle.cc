@@ -75,6 +75,7 @@ void Lifecycle::MakeReady(TaskId id) {
   Enter(id, kReady);
   task.rank = RankOf(id);
   run.ready.insert(task.rank);
+  board_.Requeue(id.run, run);
 }
 
 void Lifecycle::Dequeue(TaskId id) {
@@ -86,6 +87,7 @@ void Lifecycle::Dequeue(TaskId id) {
     task.parked.reset();
   } else {
     run.ready.erase(task.rank);
+    board_.Requeue(id.run, run);
   }
 }
 
@@ -136,6 +138,7 @@ void Lifecycle::Enter(TaskId id, Task::State state) {
   if (state != kRunning) task.frozen = false;
   if (!task.has_attempt()) task.measured_bytes = 0;
   count(1);
+  board_.Requeue(id.run, run);
   board_.Recharge(id);
 }
 
@@ -150,6 +153,8 @@ void Lifecycle::Start(TaskId id) {
   Enter(id, kRunning);
   ++task.attempt;
   run.served = ++board_.served;
+  board_.Requeue(id.run, run);
+  NotePassed(run.priority);
   run.opened = run.opened || task.spec.has_table;
   Decision& decision = board_.Decide(Decision::Kind::kStart, id, task.start_reason);
   decision.attempt = task.attempt;
@@ -157,11 +162,19 @@ void Lifecycle::Start(TaskId id) {
   task.start_reason = Reason::kInputsThere;
 }
 
+void Lifecycle::NotePassed(int priority) {
+  board_.levels.at(priority).passed = 0;
+  for (auto level = board_.levels.upper_bound(priority); level != board_.levels.end(); ++level) {
+    if (!level->second.turns.empty()) ++level->second.passed;
+  }
+}
+
 void Lifecycle::Publish(TaskId id, const std::vector<SegmentBytes>& segments) {
   Task& task = board_.At(id);
   const int64_t before = board_.ledger.bytes();
   task.resident = true;
   task.dropped = false;
+  if (task.succeeded) board_.runs.at(id.run).stale = true;
   task.wanted = !task.awaited_by.empty();
   for (const SegmentBytes& segment : segments) board_.ledger.Hold(Board::TableOf(id), segment);
   // What was made again has been handed over before, or will be.
@@ -298,6 +311,15 @@ void Lifecycle::ReleaseIfUnread(TaskId id) {
 }
 
 void Lifecycle::Free(const Holder& holder) {
+  // What others hold alone from now on could go with their tables.
+  if (!board_.unlimited()) {
+    for (const SegmentId segment : board_.ledger.SegmentsOf(holder)) {
+      if (!board_.ledger.IsShared(segment)) continue;
+      for (const Holder& other : board_.ledger.HoldersOf(segment)) {
+        if (other.kind != Holder::Kind::kCache && other != holder) board_.NoteMoved(other.task);
+      }
+    }
+  }
   for (const SegmentId segment : board_.ledger.Release(holder)) {
     board_.Decide(Decision::Kind::kFree, segment, holder.task, Reason::kUnread);
   }

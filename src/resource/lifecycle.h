@@ -46,6 +46,8 @@ class Lifecycle {
   Task& NewTask(RunId run, size_t index, const TaskSpec& spec);
   Rank RankOf(TaskId task) const;
   void Rerank(TaskId input);
+  /// A task of that priority got a slot.
+  void NotePassed(int priority);
 
   Board& board_;
   std::vector<TaskId> abandoned_;

@@ -12,6 +12,9 @@ namespace {
 // How often others may pass who comes first.
 constexpr int kMaxPasses = 8;
 
+// How many slots may go to runs of higher priority while one of lower priority waits.
+constexpr int kMaxPassed = 16;
+
 // Others that are looked at in one go: of each run, and in all.
 constexpr size_t kLookedAtOfRun = 8;
 constexpr size_t kLookedAt = 64;
@@ -36,24 +39,24 @@ std::optional<TaskId> Scheduler::First(const Run& run, RunId id) const {
 }
 
 std::optional<TaskId> Scheduler::First() const {
-  const Run* best = nullptr;
-  RunId best_id = 0;
-  for (const auto& [id, run] : board_.runs) {
-    if (run.ready.empty() || run.running >= run.jobs) continue;
-    if (best != nullptr &&
-        std::pair(run.running, run.served) >= std::pair(best->running, best->served)) {
-      continue;
+  const Level* first = nullptr;
+  for (const auto& [priority, level] : board_.levels) {
+    if (level.turns.empty()) continue;
+    if (first == nullptr) {
+      first = &level;
+    } else if (level.passed >= kMaxPassed) {
+      first = &level;
+      break;
     }
-    best = &run;
-    best_id = id;
   }
-  return best == nullptr ? std::nullopt : First(*best, best_id);
+  if (first == nullptr) return std::nullopt;
+  const RunId run = std::get<2>(*first->turns.begin());
+  return First(board_.runs.at(run), run);
 }
 
 void Scheduler::StartReady() {
   blocked_.reset();
-  slots_now_ = slots_;
-  for (const auto& [id, run] : board_.runs) slots_now_ = std::max(slots_now_, run.jobs);
+  slots_now_ = board_.jobs.empty() ? slots_ : std::max(slots_, *board_.jobs.rbegin());
   while (HasSlot()) {
     const auto first = First();
     if (!first) break;
@@ -100,6 +103,8 @@ bool Scheduler::MayRunBeside(TaskId id) const {
 
 bool Scheduler::MayOpen(const Run& run, const Task& task, int64_t bytes) const {
   if (run.opened || !task.spec.has_table || board_.attempts == 0) return true;
+  // What is less urgent doesn't hold it up.
+  if (board_.levels.rbegin()->first < run.priority) return true;
   const int64_t capacity = board_.budget.capacity();
   return task.passes >= kMaxPasses || bytes <= capacity / kLittleDivisor ||
          board_.Shortfall(std::nullopt, bytes) <= -capacity / kOpenDivisor;
@@ -138,20 +143,20 @@ bool Scheduler::MakeRoomFor(TaskId id) {
 }
 
 std::vector<TaskId> Scheduler::Others(TaskId first) const {
-  std::vector<std::tuple<int, uint64_t, RunId>> runs;
-  for (const auto& [id, run] : board_.runs) {
-    if (!run.ready.empty() && run.running < run.jobs) {
-      runs.emplace_back(run.running, run.served, id);
-    }
-  }
-  std::ranges::sort(runs);
   std::vector<TaskId> others;
-  for (const auto& [running, served, id] : runs) {
-    size_t of_run = 0;
-    for (const Rank& rank : board_.runs.at(id).ready) {
-      if (++of_run > kLookedAtOfRun || others.size() == kLookedAt) break;
-      const TaskId task = {id, std::get<2>(rank)};
-      if (task != first) others.push_back(task);
+  // What is too large by itself isn't worth a closer look.
+  const int64_t room = -board_.Shortfall(std::nullopt, 0);
+  size_t looked_at = 0;
+  for (const auto& [priority, level] : board_.levels) {
+    for (const auto& [running, served, id] : level.turns) {
+      const Run& run = board_.runs.at(id);
+      size_t of_run = 0;
+      for (const Rank& rank : run.ready) {
+        if (++of_run > kLookedAtOfRun) break;
+        if (++looked_at > kLookedAt) return others;
+        const TaskId task = {id, std::get<2>(rank)};
+        if (task != first && run.tasks[task.index].peak_bytes <= room) others.push_back(task);
+      }
     }
   }
   return others;
