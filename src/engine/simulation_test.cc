@@ -216,7 +216,9 @@ class Simulation {
     for (const PlanInput& input : of.plan().nodes[node].inputs) {
       // It may be gone, if what waits for it was too large before.
       if (of.table(input.node) == nullptr) continue;
-      for (const auto& segment : of.table(input.node)->AllSegments()) inputs.insert(segment.id);
+      for (const auto& segment : of.table(input.node)->AllSegments()) {
+        if (store_.segments.contains(segment.id)) inputs.insert(segment.id);
+      }
     }
     int64_t input_bytes = 0;
     int64_t others_bytes = store_.memory_bytes + memory_->heap_bytes();
