@@ -60,6 +60,8 @@ class Core {
   size_t run_count() const { return board_.runs.size(); }
   /// Attempts, but for those that have published.
   int running() const { return board_.running - static_cast<int>(board_.restoring.size()); }
+  /// By attempts, and by tasks whose inputs are being read back.
+  int slots_taken() const { return board_.running; }
   /// What is there of the scope's memory, or may come to be without asking again.
   int64_t charged_bytes(Scope scope = {}) const { return board_.Charged(scope); }
   int64_t committed_bytes(Scope scope = {}) const { return board_.Committed(scope); }
