@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/byte_size.h"
+#include "cli/simulate_options.h"
 #include "cli/version.h"
 #include "engine/near_names.h"
 #include "engine/options.h"
@@ -312,6 +313,23 @@ void AddCache(CLI::App* app, Raw* raw) {
   for (CLI::App* command : cache->get_subcommands({})) command->group("Commands");
 }
 
+void AddSimulate(CLI::App* app, Raw* raw) {
+  CLI::App* simulate = app->add_subcommand(
+      "simulate", "Tell what a memory limit would mean for a trace or a project");
+  SimulateOptions& options = raw->arguments.simulate;
+  AddSimulateOptions(simulate, &options);
+  simulate->add_option("--slots", options.slots, "Tasks at once (default: the number of cores)")
+      ->option_text("N")
+      ->check(WholeFrom(1, engine::kMaxJobs));
+  Repeatable(simulate->add_option("--param", raw->parameters,
+                                  "Set a parameter of the project; may be repeated"))
+      ->option_text("NAME=VALUE")
+      ->check(CheckParameter);
+  AddFormat(simulate, raw);
+  AddLogLevel(simulate, raw);
+  simulate->callback([raw] { raw->arguments.command = Command::kSimulate; });
+}
+
 void AddOthers(CLI::App* app, Raw* raw) {
   CLI::App* explain =
       app->add_subcommand("explain", "Print the pipeline: order, columns and filters read");
@@ -426,6 +444,7 @@ std::variant<Arguments, Message> ParseArguments(int argc, const char* const* arg
   AddShow(&app, &raw);
   AddEngine(&app, &raw);
   AddCache(&app, &raw);
+  AddSimulate(&app, &raw);
   AddOthers(&app, &raw);
   for (CLI::App* command : app.get_subcommands({})) command->group("Commands");
   app.footer(std::string(kMainFooter));

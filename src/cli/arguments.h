@@ -1,7 +1,7 @@
 // What the user asked for on the command line.
 //
-// Parsing has no effects: what would be printed is returned. Any thread. This is the only file
-// that knows CLI11.
+// Parsing has no effects: what would be printed is returned. Any thread. Only this file
+// and simulate_options.h know CLI11.
 #pragma once
 
 #include <optional>
@@ -9,6 +9,7 @@
 #include <string_view>
 #include <variant>
 
+#include "resource/eviction.h"
 #include "zerrow/run.h"
 
 namespace zerrow::cli {
@@ -18,6 +19,7 @@ enum class Command {
   kRun,
   kShow,
   kExplain,
+  kSimulate,
   kInfo,
   kVersion,
   kEngineStart,
@@ -39,6 +41,18 @@ inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitInterrupted = 130;
 
+/// Of `zerrow simulate`.
+struct SimulateOptions {
+  std::string workload;    // a trace, or a project's folder
+  std::string needs_file;  // "": none
+  std::optional<int64_t> memory_limit_bytes;
+  resource::EvictionPolicy policy = resource::EvictionPolicy::kAdaptive;
+  int slots = 0;  // 0: the number of cores
+  int64_t disk_write_bytes_per_s = 500'000'000;
+  int64_t disk_read_bytes_per_s = 1'000'000'000;
+  double table_share = 0.5;  // of an operator's memory
+};
+
 struct Arguments {
   Command command = Command::kVersion;
   RunOptions run;  // of run, show and explain
@@ -46,6 +60,7 @@ struct Arguments {
   std::string log_level = "warning";
   std::optional<std::string> inline_model;  // run: in a process where a debugger works
   std::string new_project_dir;              // init
+  SimulateOptions simulate;                 // simulate
   std::optional<EngineChoice> engine;       // of run, show and explain
   bool foreground = false;                  // engine start
   // Of engine start, and of a command's own engine: engine::EngineOptions.

@@ -13,6 +13,7 @@ namespace zerrow::cli {
 int RunPipeline(const Arguments& arguments);  // run and show
 int Explain(const Arguments& arguments);
 int Info(const Arguments& arguments);
+int Simulate(const Arguments& arguments);
 int Version(const Arguments& arguments);
 int InitProject(const Arguments& arguments);
 int StartEngine(const Arguments& arguments);

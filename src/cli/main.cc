@@ -44,6 +44,8 @@ int Execute(const Arguments& arguments) {
       return RunPipeline(arguments);
     case Command::kExplain:
       return Explain(arguments);
+    case Command::kSimulate:
+      return Simulate(arguments);
     case Command::kInfo:
       return Info(arguments);
     case Command::kVersion:
