@@ -120,7 +120,8 @@ TEST(ArgumentsTest, UnknownCommandsNameTheLikelyOne) {
       unknown.text,
       "zerrow: there is no command 'explian'; did you mean \"explain\"?\nTry: zerrow --help\n");
   EXPECT_EQ(Refused({}).text,
-            "zerrow: a command is missing: run, show, engine, cache, simulate, explain, init, info, version\n"
+            "zerrow: a command is missing: run, show, engine, cache, simulate, explain, init, "
+            "info, version\n"
             "Try: zerrow --help\n");
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include "cli/format.h"
+#include "resource/reasons.h"
 #include "zerrow/run.h"
 
 namespace zerrow::cli {
@@ -58,7 +59,7 @@ std::string RenderForecast(const Forecast& forecast, const ForecastOptions& opti
   std::string text =
       fmt::format("{} at once, {}, eviction {}\n{}\n\n", FormatPlural(options.core.slots, "task"),
                   options.core.budget.limited()
-                      ? "a memory limit of " + FormatBytes(options.core.budget.limit_bytes)
+                      ? "a memory limit of " + resource::InDecimal(options.core.budget.limit_bytes)
                       : "no memory limit",
                   ToString(options.core.policy), note);
   text += TaskTable(forecast);
@@ -70,13 +71,14 @@ std::string RenderForecast(const Forecast& forecast, const ForecastOptions& opti
   if (!forecast.evictions.empty()) text += "\n";
   for (const ForecastEviction& eviction : forecast.evictions) {
     text += fmt::format("{}: {} of {} ({}) {}\n", Seconds(eviction.at), eviction.how,
-                        OneLine(eviction.table, 60), FormatBytes(eviction.bytes), eviction.reason);
+                        OneLine(eviction.table, 60), resource::InDecimal(eviction.bytes),
+                        eviction.reason);
   }
   text += fmt::format(
       "\n{} until the end; at most {} in memory; {} written, {} read back; {} of tasks run again; "
       "{} stopped for memory; {} would fail\n",
-      FormatSeconds(forecast.makespan_s), FormatBytes(forecast.peak_bytes),
-      FormatBytes(forecast.written_bytes), FormatBytes(forecast.read_bytes),
+      FormatSeconds(forecast.makespan_s), resource::InDecimal(forecast.peak_bytes),
+      resource::InDecimal(forecast.written_bytes), resource::InDecimal(forecast.read_bytes),
       FormatSeconds(forecast.remade_s),
       FormatPlural(static_cast<int64_t>(forecast.stops), "attempt"),
       FormatPlural(static_cast<int64_t>(forecast.failed), "task"));

@@ -42,7 +42,7 @@ std::string Quoted(const std::string& model) {
 }
 
 std::string Sentence(const Decision& decision, const std::string& model) {
-  const std::string bytes = resource::ByteText(decision.why.bytes);
+  const std::string bytes = resource::InDecimal(decision.why.bytes);
   switch (decision.kind) {
     case kStart:
       return Quoted(model) + " starts";

@@ -73,10 +73,10 @@ std::string Core::ExplainWait(TaskId id) const {
   for (const Scope scope : board_.LimitedScopesOf(id.run)) {
     if (board_.Shortfall(scope, needed) <= 0) continue;
     const Budget& budget = board_.BudgetOf(scope);
-    return "it is expected to need " + ByteText(needed) + ", and of " +
+    return "it is expected to need " + InDecimal(needed) + ", and of " +
            (scope ? "the run's" : "the engine's") + " memory limit of " +
-           ByteText(budget.limit_bytes) + " only " +
-           ByteText(std::max<int64_t>(budget.capacity() - board_.Committed(scope), 0)) +
+           InDecimal(budget.limit_bytes) + " only " +
+           InDecimal(std::max<int64_t>(budget.capacity() - board_.Committed(scope), 0)) +
            " are left";
   }
   return "others go first";

@@ -211,9 +211,6 @@ struct Decision {
   friend bool operator==(const Decision&, const Decision&) = default;
 };
 
-/// As reasons say it: "512 B", "1.5 GB", units of 1000.
-std::string ByteText(int64_t bytes);
-
 /// The decision's reason in words, figures included: "... to make room for ...". Tasks are named by
 /// `name_of`.
 std::string Explain(const Decision& decision, const std::function<std::string(TaskId)>& name_of);

@@ -1,11 +1,13 @@
 // Reasons in words.
+#include "resource/reasons.h"
+
 #include <cstdio>
 
 #include "resource/events.h"
 
 namespace zerrow::resource {
 
-std::string ByteText(int64_t bytes) {
+std::string InDecimal(int64_t bytes) {
   constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
   auto amount = static_cast<double>(bytes);
   size_t unit = 0;
@@ -23,7 +25,7 @@ namespace {
 
 std::string Limit(const Figures& why) {
   return std::string(why.of_run ? "the run's" : "the engine's") + " memory limit of " +
-         ByteText(why.limit_bytes);
+         InDecimal(why.limit_bytes);
 }
 
 }  // namespace
@@ -83,15 +85,15 @@ std::string Explain(const Decision& decision, const std::function<std::string(Ta
       if (!why.beneficiary) return text;
       text = decision.reason == Reason::kNeeded ? "'" + name_of(*why.beneficiary) + "' reads it"
                                                 : text + " for '" + name_of(*why.beneficiary) + "'";
-      if (why.needed_bytes > 0) text += ", which needs " + ByteText(why.needed_bytes);
+      if (why.needed_bytes > 0) text += ", which needs " + InDecimal(why.needed_bytes);
       return text;
     case Reason::kOverLimit:
       return "more is used than " + Limit(why) + " allows" +
-             (why.needed_bytes > 0 ? "; it has " + ByteText(why.bytes) : "");
+             (why.needed_bytes > 0 ? "; it has " + InDecimal(why.bytes) : "");
     case Reason::kTooLarge:
-      text = "it needs at least " + ByteText(why.needed_bytes) + " with its inputs, which " +
+      text = "it needs at least " + InDecimal(why.needed_bytes) + " with its inputs, which " +
              Limit(why) + " doesn't allow";
-      if (why.others_bytes > 0) text += " beside " + ByteText(why.others_bytes) + " that can't go";
+      if (why.others_bytes > 0) text += " beside " + InDecimal(why.others_bytes) + " that can't go";
       return text;
     default:
       return text;
