@@ -34,6 +34,9 @@ def engine_of_commands(tmp_path_factory):
     folder.chmod(0o700)
     os.environ["XDG_RUNTIME_DIR"] = str(folder)
     os.environ["XDG_CONFIG_HOME"] = str(folder / "config")
+    # What runs are remembered by, and where tables go when memory is short.
+    os.environ["XDG_STATE_HOME"] = str(folder / "state")
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     os.environ["ZERROW_ENGINE"] = "resident" if RESIDENT else "own"
     if not RESIDENT:
         yield

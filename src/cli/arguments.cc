@@ -143,9 +143,10 @@ void AddEngineChoice(CLI::App* app, Raw* raw) {
 
 CLI::Option* AddSize(CLI::App* app, const std::string& name, std::optional<int64_t>* bytes,
                      const std::string& description) {
-  const auto set = [bytes](const std::string& text) {
+  const auto set = [bytes, name](const std::string& text) {
     const auto parsed = base::ParseBytes(text);
-    if (!parsed.ok()) throw CLI::ValidationError(parsed.status().message());
+    if (!parsed.ok()) throw CLI::ValidationError(name, parsed.status().message());
+    if (*parsed == 0) throw CLI::ValidationError(name, "must be at least one byte");
     *bytes = *parsed;
   };
   return app->add_option_function<std::string>(name, set, description)->option_text("SIZE");

@@ -13,8 +13,10 @@
 #include "cli/output.h"
 #include "cli/render.h"
 #include "cli/resident.h"
+#include "cli/settings.h"
 #include "cli/surroundings.h"
 #include "cli/version.h"
+#include "sandbox/cgroup.h"
 
 namespace zerrow::cli {
 
@@ -51,9 +53,14 @@ arrow::Result<Explained> ExplainProject(const Arguments& arguments) {
 }
 
 arrow::Result<MachineInfo> CollectInfo() {
-  const engine::EngineOptions options = EngineOptionsHere();
+  engine::EngineOptions options = EngineOptionsHere();
+  ARROW_ASSIGN_OR_RAISE(const Settings settings, ReadSettings(SettingsPath()));
+  options.memory = settings.memory;
   ARROW_ASSIGN_OR_RAISE(const auto engine, engine::Engine::Make(options));
   MachineInfo info;
+  ARROW_ASSIGN_OR_RAISE(const engine::EngineStatus status, engine->Inspect());
+  info.memory = status.memory;
+  info.usable_memory_bytes = sandbox::UsableMemoryBytes();
   info.backends = engine->DescribeBackends();
   info.shim_path = options.shim_path;
   info.cores = static_cast<int>(std::thread::hardware_concurrency());

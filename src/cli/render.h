@@ -37,6 +37,8 @@ struct MachineInfo {
   engine::ZygoteInfo zygote;
   std::string shim_path;  // empty: not found
   int cores = 0;
+  engine::EngineStatus::Memory memory;  // of an engine with the user's settings
+  int64_t usable_memory_bytes = 0;
 };
 
 /// Of the resident engine: server::Connection::Status.

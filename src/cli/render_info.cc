@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "cli/format.h"
 #include "cli/render.h"
 #include "cli/version.h"
 
@@ -42,6 +43,13 @@ std::string RenderInfo(const MachineInfo& info, const Style& style) {
   text += fmt::format("  allocator shim: {}{}\n\n",
                       info.shim_path.empty() ? "not found" : info.shim_path,
                       info.zygote.shim ? ", loaded in workers" : "");
+  text += heading("Memory");
+  text += fmt::format("  limit            {} of {}\n", FormatBytes(info.memory.limit_bytes),
+                      FormatBytes(info.usable_memory_bytes));
+  text += fmt::format("  measured by      {}\n", info.memory.method);
+  text += fmt::format("  eviction         {}{}\n\n", ToString(info.memory.eviction),
+                      info.memory.spill_dir.empty() ? ", nothing can be written to disk"
+                                                    : ", spills to " + info.memory.spill_dir);
   text += heading("Isolation of functions");
   text += fmt::format("  user namespace   {}\n", YesNo(info.zygote.user_namespace, style));
   text += fmt::format("  PID namespace    {}\n", YesNo(info.zygote.pid_namespace, style));
@@ -55,6 +63,13 @@ nlohmann::json InfoJson(const MachineInfo& info) {
                              {"backends", nlohmann::json::array()},
                              {"auto_backend", AutoBackend(info.backends)},
                              {"shim", {{"path", info.shim_path}, {"loaded", info.zygote.shim}}},
+                             {"memory",
+                              {{"limit", info.memory.limit_bytes},
+                               {"usable", info.usable_memory_bytes},
+                               {"method", info.memory.method},
+                               {"hard_limit", info.memory.hard_limit},
+                               {"eviction", ToString(info.memory.eviction)},
+                               {"spill_dir", info.memory.spill_dir}}},
                              {"isolation",
                               {{"user_namespace", info.zygote.user_namespace},
                                {"pid_namespace", info.zygote.pid_namespace},

@@ -30,6 +30,23 @@ std::string RunLine(const json& run) {
                      running.empty() ? "" : ": ", running);
 }
 
+std::string RenderLimits(const json& limits, const Style& style) {
+  const auto bytes = [&](const char* key) { return FormatBytes(limits.at(key)); };
+  std::string text = fmt::format("{}  {} of {} used; {} for tables and functions, {} on disk\n",
+                                 style.Wrap(style.bold(), "limit"), bytes("used"), bytes("limit"),
+                                 bytes("charged"), bytes("spilled"));
+  for (const json& table : limits.at("largest_tables")) {
+    const int64_t disk_bytes = table.at("disk_bytes");
+    text += fmt::format("  {}  {}{}\n", table.at("model").get<std::string>(),
+                        FormatBytes(table.at("bytes")),
+                        disk_bytes > 0 ? ", on disk " + FormatBytes(disk_bytes) : "");
+  }
+  const json& waiting = limits.at("waiting");
+  if (waiting.is_null()) return text;
+  return text + fmt::format("  {} waits for memory: {}\n", waiting.at("model").get<std::string>(),
+                            waiting.at("reason").get<std::string>());
+}
+
 }  // namespace
 
 std::string RenderStatus(const json& status, const Style& style) {
@@ -52,7 +69,7 @@ std::string RenderStatus(const json& status, const Style& style) {
   for (const auto& [kind, bytes] : status.at("memory").items()) {
     text += fmt::format("  {:<8} {}\n", kind, FormatBytes(bytes));
   }
-  return text;
+  return text + RenderLimits(status.at("limits"), style);
 }
 
 }  // namespace zerrow::cli

@@ -32,6 +32,10 @@ class Grant {
   /// Memory behind what is granted now.
   virtual int64_t BackedBytes() const { return 0; }
 
+  /// The worker was killed, and nothing of it is wanted: the memory goes back at once, whenever the
+  /// worker itself does. Once, instead of Publish, on whatever thread.
+  virtual void Discard() {}
+
   /// The worker says that it has let go of what it was granted: whether the kernel confirms that
   /// nobody can write to its output any more. Nothing more is granted from then on. Any thread.
   virtual bool IsSettled(const OutputAnswer& output);

@@ -40,6 +40,17 @@ class MemfdGrant final : public Grant {
            });
   }
 
+  void Discard() override {
+    TakeChunks();
+    for (const auto& [id, chunk] : chunks_) {
+      const auto fd = memory_->pool().source().OpenForWriting(chunk);
+      const ByteRange all = {0, chunk.size_bytes};
+      // What can't be given back now is when the worker is gone.
+      if (fd.ok()) [[maybe_unused]]
+        const auto punched = shm::Punch(fd->get(), {&all, 1});
+    }
+  }
+
   arrow::Result<Publication> Publish(OutputAnswer output, Segments inputs) override {
     // What the allocator doesn't reach is copied, as a whole file if the worker chose so.
     if (output.format == PublishedTable::Format::kArrowFile) {

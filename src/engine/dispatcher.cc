@@ -1,5 +1,7 @@
 #include "engine/dispatcher.h"
 
+#include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "engine/memory_log.h"
@@ -142,6 +144,28 @@ void Dispatcher::OnUncached(SegmentId segment) { Handle(resource::SegmentUncache
 const Run* Dispatcher::Find(RunId run) const {
   const auto found = runs_.find(run);
   return found == runs_.end() ? nullptr : &found->second->run;
+}
+
+std::vector<Dispatcher::HeldTable> Dispatcher::LargestTables(size_t count) const {
+  std::vector<HeldTable> tables;
+  const resource::Ledger& ledger = core_.ledger();
+  for (const auto& [id, entry] : runs_) {
+    for (size_t task = 0; task < entry->run.task_count(); ++task) {
+      const TaskId table = {id, task};
+      if (!core_.IsResident(table)) continue;
+      HeldTable held = {entry->run.name(), entry->run.NameOf(task)};
+      for (const SegmentId segment : ledger.SegmentsOf({resource::Holder::Kind::kTable, table})) {
+        held.bytes += ledger.BytesOf(segment);
+        const bool on_disk = ledger.PlaceOf(segment) == resource::Place::kDisk;
+        held.disk_bytes += on_disk ? ledger.BytesOf(segment) : 0;
+      }
+      tables.push_back(std::move(held));
+    }
+  }
+  const auto last = tables.begin() + static_cast<ptrdiff_t>(std::min(count, tables.size()));
+  std::ranges::partial_sort(tables, last, std::greater(), &HeldTable::bytes);
+  tables.erase(last, tables.end());
+  return tables;
 }
 
 void Dispatcher::Handle(const resource::Event& event) {

@@ -77,6 +77,16 @@ class Dispatcher {
 
   const resource::Core& core() const { return core_; }
   const Run* Find(resource::RunId run) const;
+  /// A table that is there, with the bytes of its segments, shared ones included.
+  struct HeldTable {
+    std::string run;
+    std::string model;
+    int64_t bytes = 0;
+    int64_t disk_bytes = 0;
+  };
+  /// The largest ones, at most `count`.
+  std::vector<HeldTable> LargestTables(size_t count) const;
+  std::string NameOf(resource::TaskId task) const;
   bool idle() const { return runs_.empty(); }
 
  private:
@@ -84,7 +94,6 @@ class Dispatcher {
   void Handle(const resource::Event& event);
   void Perform(const resource::Decision& decision);
   void PerformForMemory(const resource::Decision& decision) const;
-  std::string NameOf(resource::TaskId task) const;
   void Log(const resource::Decision& decision);
   void LogWaiting();
   void Start(Entry& entry, resource::TaskId task, int attempt);

@@ -123,7 +123,7 @@ TEST_F(DispatcherMemoryTest, WhatIsTooLargeFailsWithItsNumbers) {
   EXPECT_EQ(model(0).status, ModelStatus::kFailed);
   EXPECT_EQ(model(0).error->message,
             "it needs at least 1.5 kB with its inputs, which the engine's memory limit of 1 kB "
-            "doesn't allow");
+            "doesn't allow; raise --memory-limit, or give it less to do");
   EXPECT_EQ(model(0).error->model, "m");
   EXPECT_EQ(model(0).error->file, "models.py");
   EXPECT_EQ(model(2).status, ModelStatus::kSkipped);

@@ -65,7 +65,35 @@ struct EngineStatus {
     std::string python;
     std::vector<std::string> libraries;
   };
+  /// A table that a run goes on with, or its segments.
+  struct Table {
+    std::string run;
+    std::string model;
+    int64_t bytes = 0;
+    int64_t disk_bytes = 0;  // of these: not in memory
+  };
+  struct Memory {
+    int64_t limit_bytes = 0;
+    int64_t reserve_bytes = 0;    // of that: for Zerrow's own processes, and kept free
+    int64_t used_bytes = 0;       // by all processes and tables
+    int64_t charged_bytes = 0;    // of tables and functions
+    int64_t committed_bytes = 0;  // and what these may come to need
+    int64_t segment_bytes = 0;    // of charged_bytes: tables and cache, as the ledger has them
+    int64_t backed_bytes = 0;     // memory that the kernel says is behind these now
+    int64_t spilled_bytes = 0;    // of tables, on disk
+    int64_t anon_bytes = 0;       // by the cgroup, where there is one, as the next
+    int64_t shmem_bytes = 0;
+    std::string method;  // how it is measured
+    bool hard_limit = false;
+    EvictionPolicy eviction = EvictionPolicy::kAdaptive;
+    std::string spill_dir;      // empty: nothing can be written to disk
+    std::string history;        // why nothing is known of earlier runs; empty: all is well
+    std::vector<Table> tables;  // the largest
+    std::string waiting_model;  // that comes first and waits for memory; empty: none
+    std::string waiting_reason;
+  };
   double uptime_s = 0;
+  Memory memory;
   std::vector<Zygote> zygotes;
   std::vector<pid_t> workers;
   int64_t table_bytes = 0;  // shared memory of tables, and of those that are being made

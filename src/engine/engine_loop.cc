@@ -31,6 +31,7 @@ constexpr std::chrono::seconds kInspectPatience{5};
 // Cached columns, each of which costs a descriptor.
 constexpr size_t kFewestCached = 64;
 constexpr size_t kMostCached = 1 << 16;
+constexpr size_t kTablesTold = 20;
 constexpr int64_t kMostFooterBytes = 64 << 20;
 
 // As `auto` tries them.
@@ -153,6 +154,35 @@ decache::Cache::Limits Engine::Loop::CacheLimits() const {
   return limits;
 }
 
+EngineStatus::Memory Engine::Loop::DescribeMemory() const {
+  const resource::Core& core = dispatcher_->core();
+  const sandbox::MemorySampler& sampler = performer_->sampler();
+  EngineStatus::Memory memory;
+  memory.limit_bytes = core.budget().limit_bytes;
+  memory.reserve_bytes = core.budget().reserve_bytes;
+  memory.used_bytes = sampler.current_bytes();
+  memory.charged_bytes = core.charged_bytes();
+  memory.committed_bytes = core.committed_bytes();
+  memory.segment_bytes = core.ledger().use().memory_bytes;
+  memory.backed_bytes = store_.BackedBytes() + live_memory_->reading_bytes();
+  memory.spilled_bytes = store_.spilled_bytes();
+  memory.anon_bytes = sampler.usage().anon_bytes;
+  memory.shmem_bytes = sampler.usage().shmem_bytes;
+  memory.method = sampler.method();
+  memory.hard_limit = sampler.has_cgroup();
+  memory.eviction = options_.memory.eviction;
+  if (spill_) memory.spill_dir = spill_->path();
+  if (history_) memory.history = history_->problem();
+  for (auto& [run, model, bytes, disk_bytes] : dispatcher_->LargestTables(kTablesTold)) {
+    memory.tables.push_back({std::move(run), std::move(model), bytes, disk_bytes});
+  }
+  if (const auto& blocked = core.blocked()) {
+    memory.waiting_model = dispatcher_->NameOf(*blocked);
+    memory.waiting_reason = core.ExplainWait(*blocked);
+  }
+  return memory;
+}
+
 EngineStatus Engine::Loop::Describe() const {
   EngineStatus status;
   status.uptime_s = Now();
@@ -161,6 +191,7 @@ EngineStatus Engine::Loop::Describe() const {
     status.zygotes.push_back(
         {entry.pool->zygote_pid(), entry.options.python, {preload.begin(), preload.end()}});
   }
+  status.memory = DescribeMemory();
   status.workers = performer_->WorkerPids();
   status.table_bytes = performer_->TableBytes();
   status.cache_bytes = performer_->scans().cached_bytes();
@@ -178,6 +209,7 @@ void Engine::Loop::MakePerformers() {
   performing.now = [this] { return Now(); };
   performing.cache = CacheLimits();
   performing.memory_limit_bytes = memory_limit();
+  performing.headroom_bytes = LiveMemory::ReserveOf(memory_limit()) / 2;
   performing.backend = [this](BackendKind kind) { return FindBackend(kind); };
   performing.spare_bytes = [this] {
     return (memory_ ? memory_->pool().stats().free_bytes : 0) + live_memory_->reading_bytes();

@@ -62,6 +62,7 @@ class Engine::Loop {
   void MakeDispatcher();
   void Rest();
   EngineStatus Describe() const;
+  EngineStatus::Memory DescribeMemory() const;
   std::chrono::milliseconds WaitingTime() const;
   resource::Time Now() const;
   void Begin(resource::RunId id, RunRequest request, std::optional<CancelToken> cancel,

@@ -64,7 +64,7 @@ LivePerformer::LivePerformer(EventLoop& loop, shm::SegmentStore& store, Options 
               [this](SegmentId segment) { dispatcher_->OnUncached(segment); }}),
       zygotes_(loop,
                {options_.idle, options_.now, [this](pid_t pid) { sampler_.AddProcess(pid); }}) {
-  sampler_.LimitTo(options_.memory_limit_bytes);
+  sampler_.LimitTo(options_.memory_limit_bytes, options_.headroom_bytes);
 }
 
 LivePerformer::~LivePerformer() = default;
@@ -213,7 +213,10 @@ void LivePerformer::Stop(TaskId task, int number) {
   const auto attempt = attempts_.find(task);
   // One that is gone already is having its output published; that ends it.
   if (attempt == attempts_.end() || attempt->second.number != number) return;
-  if (attempt->second.worker) return attempt->second.pool->Kill(*attempt->second.worker);
+  if (attempt->second.worker) {
+    attempt->second.pool->Kill(*attempt->second.worker);
+    return Discard(task, attempt->second);
+  }
   if (!std::exchange(attempt->second.scanning, false)) return;
   scans_.End(task);
   TellLater(task, FailedOutcome("it was stopped"));
@@ -404,8 +407,11 @@ void LivePerformer::OnDescribed(TaskId task, Outcome outcome, json value) {
 
 void LivePerformer::OnOutput(TaskId task, Outcome outcome, OutputAnswer output) {
   Attempt& attempt = attempts_.at(task);
-  if (!attempt.grant) {
-    outcome.what = FailedOutcome("its worker answered with a table where none was asked for").what;
+  if (!attempt.grant || attempt.discarding) {
+    outcome.what = FailedOutcome(attempt.discarding
+                                     ? "it was stopped"
+                                     : "its worker answered with a table where none was asked for")
+                       .what;
     return Tell(task, std::move(outcome));
   }
   auto job = std::make_shared<Publishing>();

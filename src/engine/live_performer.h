@@ -33,7 +33,9 @@ class LivePerformer final : public Performer {
     /// Null: there is no such backend here.
     std::function<Backend*(BackendKind)> backend;
     decache::Cache::Limits cache;
-    int64_t memory_limit_bytes = 0;  // of all that the sampler counts
+    // sandbox::MemorySampler::LimitTo.
+    int64_t memory_limit_bytes = 0;
+    int64_t headroom_bytes = 0;
     /// Shared memory that is no table's: kept for the next worker, or being read back.
     std::function<int64_t()> spare_bytes;
     /// Nobody holds the segment any more.
@@ -102,6 +104,7 @@ class LivePerformer final : public Performer {
     std::optional<Outcome> ended;  // it is gone, and that is known of it
     bool zygote_lost = false;      // or what it was forked from
 
+    bool discarding = false;  // it was stopped, and what it was granted is given back
     bool frozen = false;
     int64_t inherited_bytes = 0;   // anonymous memory that it was forked with
     int64_t descendant_bytes = 0;  // of what it has started, when that was last looked at
@@ -127,6 +130,7 @@ class LivePerformer final : public Performer {
   arrow::Status Launch(resource::TaskId task, Attempt& attempt, ActiveRun& active,
                        const Scan* scan);
   void NoteForked(Attempt& attempt, pid_t pid);
+  void Discard(resource::TaskId task, Attempt& attempt);
   int64_t PrivateBytes(Attempt& attempt, bool look_at_tree);
   WorkerHandlers HandlersFor(resource::TaskId task);
   void WarnWithoutShim(resource::TaskId task);

@@ -1,6 +1,7 @@
 // What attempts take of memory, and holding them up.
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include "engine/live_performer.h"
 #include "sandbox/process_tree.h"
@@ -34,6 +35,17 @@ void LivePerformer::Freeze(TaskId task, int number, bool frozen) {
   if (attempt.worker && attempt.pid > 0) sandbox::PauseTree(attempt.pid, frozen);
 }
 
+// Its process may take long to be reaped, as who does that may wait for this very memory.
+void LivePerformer::Discard(TaskId task, Attempt& attempt) {
+  if (!attempt.grant || attempt.publishing || std::exchange(attempt.discarding, true)) return;
+  loop_.Post(
+      EventLoop::Lane::kMemory, [grant = attempt.grant] { grant->Discard(); },
+      [this, task, number = attempt.number] {
+        const auto found = attempts_.find(task);
+        if (found != attempts_.end() && found->second.number == number) found->second.grant.reset();
+      });
+}
+
 int64_t LivePerformer::PrivateBytes(Attempt& attempt, bool look_at_tree) {
   if (!attempt.worker || attempt.pid <= 0) return 0;
   const int64_t own = sampler_.anon_bytes(attempt.pid);
@@ -50,6 +62,7 @@ std::vector<LivePerformer::Measured> LivePerformer::MeasureAttempts() {
   for (auto& [task, attempt] : attempts_) {
     // What was granted is neither the attempt's any more nor a table's yet.
     if (attempt.publishing || (attempt.ended && !attempt.published)) continue;
+    if (attempt.discarding && attempt.grant) continue;
     int64_t bytes = PrivateBytes(attempt, look_at_trees);
     if (attempt.grant) bytes += attempt.grant->BackedBytes();
     if (attempt.scanning) bytes += scans_.DecodedBytes(task);

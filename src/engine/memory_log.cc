@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "resource/reasons.h"
+
 namespace zerrow::engine {
 
 using resource::Decision;

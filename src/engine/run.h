@@ -65,6 +65,7 @@ class Run {
  public:
   Run(std::string name, RunRequest request, resource::Time began);
 
+  const std::string& name() const { return report_.run_id; }
   const RunRequest& request() const { return request_; }
   const Plan& plan() const { return plan_; }
   Plan& plan() { return plan_; }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "resource/reasons.h"
+
 namespace zerrow::resource {
 
 using enum Task::State;

@@ -172,11 +172,12 @@ inline bool IsAboutMemory(Reason reason) {
 
 /// What a decision about memory was made by. Zeros where they don't matter.
 struct Figures {
-  int64_t bytes = 0;         // that it is about: that go, come back or are had by the attempt
-  int64_t needed_bytes = 0;  // by the beneficiary, its inputs included
-  int64_t others_bytes = 0;  // that others hold and that can't go
-  int64_t limit_bytes = 0;   // of the engine or run whose limit it is
-  bool of_run = false;       // it is the run's
+  int64_t bytes = 0;          // that it is about: that go, come back or are had by the attempt
+  int64_t needed_bytes = 0;   // by the beneficiary, its inputs included
+  int64_t others_bytes = 0;   // that others hold and that can't go
+  int64_t limit_bytes = 0;    // of the engine or run whose limit it is
+  int64_t reserve_bytes = 0;  // of that: what isn't for tables and functions
+  bool of_run = false;        // it is the run's
   std::optional<TaskId> beneficiary;
 
   friend bool operator==(const Figures&, const Figures&) = default;

@@ -13,6 +13,9 @@ namespace {
 // That are weighed anew for each choice.
 constexpr size_t kWeighed = 16;
 
+// That are let go for one purpose: what frees less than its part of what is wanted only costs.
+constexpr int64_t kMostTables = 1 << 16;
+
 // Of a table's readers, to find the next one.
 constexpr size_t kReadersLookedAt = 8;
 
@@ -106,7 +109,7 @@ void Evictor::RefreshStuck(Scope scope) {
 }
 
 // The first few by their old scores, with new ones. What has come to be no candidate is forgotten.
-std::vector<Candidate> Evictor::Gather(Scope scope, const Purpose& purpose) {
+std::vector<Candidate> Evictor::Gather(Scope scope, int64_t wanted_bytes, const Purpose& purpose) {
   const Candidates& known = scope ? board_.runs.at(*scope).candidates : board_.candidates;
   std::vector<std::pair<TaskId, std::optional<double>>> scores;
   std::vector<Candidate> gathered;
@@ -121,7 +124,9 @@ std::vector<Candidate> Evictor::Gather(Scope scope, const Purpose& purpose) {
     Candidate candidate = CandidateOf(id);
     const auto eviction = resource::Weigh(policy_, candidate, disk_);
     scores.emplace_back(id, eviction ? std::optional(eviction->score) : std::nullopt);
-    if (eviction) gathered.push_back(candidate);
+    if (eviction && eviction->freed_bytes >= wanted_bytes / kMostTables) {
+      gathered.push_back(candidate);
+    }
   }
   for (const auto& [id, score] : scores) {
     board_.SetScore(id, score);
@@ -157,7 +162,7 @@ int64_t Evictor::MakeRoom(Scope scope, int64_t bytes, const Purpose& purpose) {
   while (bytes > 0) {
     if (gathered.size() <= kWeighed / 2) {
       Refresh();
-      gathered = Gather(scope, purpose);
+      gathered = Gather(scope, bytes, purpose);
     }
     const auto eviction = TakeBest(gathered, purpose.max_restore_s);
     if (eviction) {

@@ -42,7 +42,7 @@ class Evictor {
   int StepsToNextUse(TaskId table);
   void Weigh(TaskId table);
   void RefreshStuck(Scope scope);
-  std::vector<Candidate> Gather(Scope scope, const Purpose& purpose);
+  std::vector<Candidate> Gather(Scope scope, int64_t wanted_bytes, const Purpose& purpose);
   std::optional<Eviction> TakeBest(std::vector<Candidate>& gathered, double max_restore_s);
   void Evict(const Eviction& eviction, const Purpose& purpose);
   void Uncache(SegmentId segment, const Purpose& purpose);

@@ -28,7 +28,7 @@ TEST_F(PressureTest, WhatDoesntFitAloneFailsAndSaysWhy) {
   EXPECT_EQ(End(0), (Said{"finish 1:0 failed", "finish 1:1 skipped", "end 1"}));
   EXPECT_EQ(Why(Reason::kTooLarge),
             "it needs at least 1.2 kB with its inputs, which the engine's memory limit of 1 kB "
-            "doesn't allow");
+            "doesn't allow; raise --memory-limit, or give it less to do");
 }
 
 TEST_F(PressureTest, ItsInputsCount) {

@@ -94,7 +94,11 @@ std::string Explain(const Decision& decision, const std::function<std::string(Ta
       text = "it needs at least " + InDecimal(why.needed_bytes) + " with its inputs, which " +
              Limit(why) + " doesn't allow";
       if (why.others_bytes > 0) text += " beside " + InDecimal(why.others_bytes) + " that can't go";
-      return text;
+      if (why.reserve_bytes > 0) {
+        text += std::string(why.others_bytes > 0 ? " and " : " beside ") +
+                InDecimal(why.reserve_bytes) + " that Zerrow itself needs";
+      }
+      return text + "; raise --memory-limit, or give it less to do";
     default:
       return text;
   }

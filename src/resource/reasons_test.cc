@@ -35,12 +35,16 @@ TEST(Reasons, WhatIsTooLargeSaysHowMuchItNeedsAndWhoseLimitItIs) {
   why.limit_bytes = 1'000'000'000;
   EXPECT_EQ(Explained(Reason::kTooLarge, why),
             "it needs at least 3.14 GB with its inputs, which the engine's memory limit of 1 GB "
-            "doesn't allow");
+            "doesn't allow; raise --memory-limit, or give it less to do");
   why.of_run = true;
   why.others_bytes = 999'900;
   EXPECT_EQ(Explained(Reason::kTooLarge, why),
             "it needs at least 3.14 GB with its inputs, which the run's memory limit of 1 GB "
-            "doesn't allow beside 1 MB that can't go");
+            "doesn't allow beside 1 MB that can't go; raise --memory-limit, or give it less to do");
+  why.reserve_bytes = 120'000'000;
+  EXPECT_NE(Explained(Reason::kTooLarge, why)
+                .find("beside 1 MB that can't go and 120 MB that Zerrow itself needs;"),
+            std::string::npos);
 }
 
 TEST(Reasons, BytesAreReadable) {

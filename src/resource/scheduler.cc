@@ -114,6 +114,7 @@ Figures Scheduler::FiguresOf(Scope scope, TaskId id) const {
   Figures why;
   why.needed_bytes = board_.At(id).peak_bytes + board_.InputBytes(id);
   why.limit_bytes = board_.BudgetOf(scope).limit_bytes;
+  why.reserve_bytes = board_.BudgetOf(scope).reserve_bytes;
   why.of_run = scope.has_value();
   why.beneficiary = id;
   return why;

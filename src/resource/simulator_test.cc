@@ -72,7 +72,7 @@ TEST(Simulator, WhatCantFitFailsAndSaysWhy) {
   EXPECT_EQ(forecast.tasks[0].status, ModelStatus::kFailed);
   EXPECT_EQ(forecast.tasks[0].error,
             "it needs at least 2 kB with its inputs, which the engine's memory limit of 1 kB "
-            "doesn't allow");
+            "doesn't allow; raise --memory-limit, or give it less to do");
   EXPECT_EQ(forecast.tasks[1].name, "p1.b");
   EXPECT_EQ(forecast.tasks[1].status, ModelStatus::kSkipped);
 }

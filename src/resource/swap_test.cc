@@ -151,9 +151,10 @@ TEST_F(Swap, AResultInSomebodysHandsStays) {
   EXPECT_EQ(Add({Needs(700, Value({}))}, 2), Said{"start 2:0#1"}) << "there is nothing else";
   EXPECT_EQ(Tell(TaskMeasured{{2, 0}, 1, 650}), (Said{"freeze 2:0#1", "stop 2:0#1"}));
   EXPECT_EQ(Tell(TaskEnded{{2, 0}, 1, kKilled, false, {}}), (Said{"finish 2:0 failed", "end 2"}));
-  EXPECT_EQ(Why(Reason::kTooLarge),
-            "it needs at least 650 B with its inputs, which the engine's memory limit of 1 kB "
-            "doesn't allow beside 400 B that can't go");
+  EXPECT_EQ(
+      Why(Reason::kTooLarge),
+      "it needs at least 650 B with its inputs, which the engine's memory limit of 1 kB "
+      "doesn't allow beside 400 B that can't go; raise --memory-limit, or give it less to do");
 }
 
 TEST_F(Swap, WhatOnlyTheCacheHoldsGoesFirst) {

@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kLimitStep = 32 << 20;
 constexpr int64_t kLimitNoise = 4 << 20;
+constexpr int kPatienceSamples = 25;  // a fifth of a second
 
 // A line such as "RssAnon:      1234 kB"; 0 if it isn't there, as in a zombie's.
 int64_t StatusBytes(std::string_view text, std::string_view name) {
@@ -101,8 +102,9 @@ void MemorySampler::SampleProcess(Process& process) {
   process.peak_bytes = std::max(process.peak_bytes, all_bytes);
 }
 
-void MemorySampler::LimitTo(int64_t bytes) {
+void MemorySampler::LimitTo(int64_t bytes, int64_t headroom_bytes) {
   limit_bytes_ = bytes;
+  headroom_bytes_ = headroom_bytes;
   if (cgroup_ != nullptr) method_ += " with a hard limit";
 }
 
@@ -110,7 +112,10 @@ void MemorySampler::LimitTo(int64_t bytes) {
 void MemorySampler::AdjustLimit(const MemoryUsage& usage, int64_t outside_bytes) {
   if (!limit_bytes_) return;
   is_full_ = cgroup_->IsFull();
-  int64_t wanted = std::max(*limit_bytes_ - outside_bytes, usage.anon_bytes + usage.shmem_bytes);
+  full_samples_ = std::clamp(full_samples_ + (is_full_ ? 1 : -1), 0, 2 * kPatienceSamples);
+  const int64_t headroom = full_samples_ < kPatienceSamples ? headroom_bytes_ : 0;
+  int64_t wanted =
+      std::max(*limit_bytes_ - headroom - outside_bytes, usage.anon_bytes + usage.shmem_bytes);
   if (cgroup_limit_bytes_ > 0) wanted = std::max(wanted, cgroup_limit_bytes_ - kLimitStep);
   if (std::abs(wanted - cgroup_limit_bytes_) < kLimitNoise) return;
   const arrow::Status set = cgroup_->Limit(wanted);
@@ -128,6 +133,7 @@ void MemorySampler::Sample() {
   if (cgroup_ != nullptr) {
     const auto usage = cgroup_->Usage();
     if (usage.ok()) {
+      usage_ = *usage;
       const int64_t elsewhere = std::max<int64_t>(shmem_bytes - usage->shmem_bytes, 0);
       AdjustLimit(*usage, own_.anon_bytes + elsewhere);
       anon_bytes = usage->anon_bytes;

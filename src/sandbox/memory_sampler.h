@@ -46,7 +46,9 @@ class MemorySampler {
 
   /// The kernel is to see to it that no more than that is used, as far as the cgroup reaches: less
   /// what is charged elsewhere, which Sample() looks at again. Nothing happens without a cgroup.
-  void LimitTo(int64_t bytes);
+  /// The last `headroom_bytes` are given only while processes have waited for some time: so that
+  /// somebody whom others wait for isn't held up for ever.
+  void LimitTo(int64_t bytes, int64_t headroom_bytes);
 
   void Sample();
 
@@ -59,6 +61,8 @@ class MemorySampler {
   /// Anonymous memory of one that was added, when it was last sampled.
   int64_t anon_bytes(pid_t pid) const;
   bool has_cgroup() const { return cgroup_ != nullptr; }
+  /// What the cgroup said last; zeros without one.
+  const MemoryUsage& usage() const { return usage_; }
 
  private:
   struct Process {
@@ -80,7 +84,10 @@ class MemorySampler {
   std::map<pid_t, Process> processes_;
   std::optional<int64_t> limit_bytes_;
   int64_t cgroup_limit_bytes_ = 0;  // as it was last set; 0: not yet
+  int64_t headroom_bytes_ = 0;
+  MemoryUsage usage_;
   bool is_full_ = false;
+  int full_samples_ = 0;  // more than others, up to twice the patience
   int64_t current_bytes_ = 0;
   int64_t peak_bytes_ = 0;
 };

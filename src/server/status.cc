@@ -28,6 +28,35 @@ void AddTree(pid_t pid, const std::set<pid_t>& workers, bool in_worker, Memory& 
   for (const pid_t child : sandbox::ChildrenOf(pid)) AddTree(child, workers, in_worker, memory);
 }
 
+json LimitsJson(const engine::EngineStatus::Memory& memory) {
+  json tables = json::array();
+  for (const auto& [run, model, bytes, disk_bytes] : memory.tables) {
+    tables.push_back(
+        {{"run", run}, {"model", model}, {"bytes", bytes}, {"disk_bytes", disk_bytes}});
+  }
+  json document = {{"limit", memory.limit_bytes},
+                   {"reserve", memory.reserve_bytes},
+                   {"used", memory.used_bytes},
+                   {"charged", memory.charged_bytes},
+                   {"committed", memory.committed_bytes},
+                   {"segments", memory.segment_bytes},
+                   {"backed", memory.backed_bytes},
+                   {"spilled", memory.spilled_bytes},
+                   {"anon", memory.anon_bytes},
+                   {"shmem", memory.shmem_bytes},
+                   {"method", memory.method},
+                   {"hard_limit", memory.hard_limit},
+                   {"eviction", ToString(memory.eviction)},
+                   {"spill_dir", memory.spill_dir},
+                   {"largest_tables", std::move(tables)},
+                   {"waiting", nullptr}};
+  if (!memory.waiting_model.empty()) {
+    document["waiting"] = {{"model", memory.waiting_model}, {"reason", memory.waiting_reason}};
+  }
+  if (!memory.history.empty()) document["history"] = memory.history;
+  return document;
+}
+
 }  // namespace
 
 json StatusJson(const engine::Engine& engine) {
@@ -51,6 +80,7 @@ json StatusJson(const engine::Engine& engine) {
       {"tables", status->table_bytes}, {"pool", status->pool_bytes},
       {"cache", status->cache_bytes},  {"zygotes", memory.zygotes},
       {"workers", memory.workers},     {"engine", sandbox::ProportionalBytes(::getpid())}};
+  document["limits"] = LimitsJson(status->memory);
   return document;
 }
 

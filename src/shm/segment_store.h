@@ -90,6 +90,15 @@ class SegmentStore {
     found->second.bytes = now_bytes;
   }
 
+  /// Memory behind all of them now, by the kernel. As many system calls as there are segments.
+  int64_t BackedBytes() const {
+    int64_t bytes = 0;
+    for (const auto& [id, entry] : segments_) {
+      if (entry.segment) bytes += entry.segment->backed_bytes();
+    }
+    return bytes;
+  }
+
   /// Memory behind all of them, as it was when they came or were measured.
   int64_t bytes() const { return bytes_; }
   /// Of all copies, on disk.
