@@ -119,6 +119,7 @@ using Turn = std::tuple<int, uint64_t, RunId>;
 /// The runs of one priority.
 struct Level {
   int runs = 0;
+  int opened = 0;  // of these
   std::set<Turn> turns;
   int passed = 0;  // by runs of higher priority, since one of it last got a slot
 };

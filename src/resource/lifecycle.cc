@@ -155,7 +155,9 @@ void Lifecycle::Start(TaskId id) {
   run.served = ++board_.served;
   board_.Requeue(id.run, run);
   NotePassed(run.priority);
-  run.opened = run.opened || task.spec.has_table;
+  if (task.spec.has_table && !std::exchange(run.opened, true)) {
+    ++board_.levels.at(run.priority).opened;
+  }
   Decision& decision = board_.Decide(Decision::Kind::kStart, id, task.start_reason);
   decision.attempt = task.attempt;
   decision.why.bytes = task.peak_bytes;

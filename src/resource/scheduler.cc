@@ -103,8 +103,12 @@ bool Scheduler::MayRunBeside(TaskId id) const {
 
 bool Scheduler::MayOpen(const Run& run, const Task& task, int64_t bytes) const {
   if (run.opened || !task.spec.has_table || board_.attempts == 0) return true;
-  // What is less urgent doesn't hold it up.
-  if (board_.levels.rbegin()->first < run.priority) return true;
+  // What is less urgent doesn't hold up the first that is more.
+  const auto below = board_.levels.upper_bound(run.priority);
+  const auto is_open = [](const auto& level) { return level.second.opened > 0; };
+  if (below != board_.levels.end() && std::none_of(board_.levels.begin(), below, is_open)) {
+    return true;
+  }
   const int64_t capacity = board_.budget.capacity();
   return task.passes >= kMaxPasses || bytes <= capacity / kLittleDivisor ||
          board_.Shortfall(std::nullopt, bytes) <= -capacity / kOpenDivisor;
