@@ -206,12 +206,19 @@ class Simulation {
     CheckTooLarge(run, model.name);
   }
 
+  size_t NodeOf(RunId run, const Plan& plan, const std::string& model) {
+    auto& nodes = nodes_[run];
+    if (nodes.empty()) {
+      for (size_t i = 0; i < plan.nodes.size(); ++i) nodes[plan.nodes[i].name] = i;
+    }
+    return nodes.at(model);
+  }
+
   /// What fails as too large is: by itself where all else can be written out, and where it can't,
   /// beside what is there.
   void CheckTooLarge(RunId run, const std::string& model) {
     const engine::Run& of = *dispatcher_.Find(run);
-    size_t node = 0;
-    while (of.plan().nodes[node].name != model) ++node;
+    const size_t node = NodeOf(run, of.plan(), model);
     std::set<SegmentId> inputs;
     for (const PlanInput& input : of.plan().nodes[node].inputs) {
       // It may be gone, if what waits for it was too large before.
@@ -330,6 +337,7 @@ class Simulation {
   const int slots_;
   bool fair_ = false;  // all but what attempts need can be written out
   std::map<resource::Scope, int64_t> least_capacity_;
+  std::map<RunId, std::map<std::string, size_t>> nodes_;  // by name
   testing::SimulatedStore store_;
   const std::unique_ptr<SimulatedMemory> memory_;  // null: nothing is limited
   int64_t charged_bytes_ = 0;
