@@ -110,7 +110,7 @@ Result<resource::ScenarioRun> EstimateRun(const engine::Plan& plan,
     std::vector<size_t> inputs;
     for (const engine::PlanInput& input : node.inputs) inputs.push_back(input.node);
     std::ranges::sort(inputs);
-    inputs.erase(std::ranges::unique(inputs).begin(), inputs.end());
+    inputs.erase(std::unique(inputs.begin(), inputs.end()), inputs.end());
     double input_bytes = 0;
     for (const size_t input : inputs) {
       input_bytes += static_cast<double>(run.tasks[input].table_bytes);

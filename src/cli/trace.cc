@@ -174,13 +174,13 @@ class TraceReader {
 
   Status BeginPipeline(const std::string& pipeline, std::optional<double> arrival,
                        std::string_view priority) {
-    static const std::map<std::string_view, int> kPriorities = {
+    static const std::map<std::string_view, int> priorities = {
         {"BATCH_PIPELINE", 0}, {"INTERACTIVE", 1}, {"QUERY", 2}};
     if (!arrival) {
       return Wrong(fmt::format("the first row of pipeline {} needs arrival_seconds", pipeline));
     }
-    const auto known = kPriorities.find(priority);
-    if (known == kPriorities.end()) {
+    const auto known = priorities.find(priority);
+    if (known == priorities.end()) {
       return Wrong(
           fmt::format("priority must be QUERY, INTERACTIVE or BATCH_PIPELINE, not '{}'", priority));
     }
