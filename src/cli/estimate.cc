@@ -26,7 +26,7 @@ constexpr double kMaxSeconds = 1e12;
 constexpr double kMaxBytes = 1e15;
 
 // As tables in memory, of what compressed columns take in a file.
-constexpr int64_t kDecoded = 4;
+constexpr double kDecoded = 4;
 
 int64_t FileBytes(const engine::PlanNode& node) {
   double bytes = 0;
