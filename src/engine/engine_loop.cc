@@ -38,6 +38,13 @@ constexpr int64_t kMostFooterBytes = 64 << 20;
 constexpr std::array kByPreference = {BackendKind::kKernelZero, BackendKind::kMemfd,
                                       BackendKind::kCopy};
 
+// Without a folder to write to nothing is gained by trying.
+EvictionPolicy PolicyOf(EvictionPolicy wanted, bool can_spill) {
+  if (can_spill) return wanted;
+  if (wanted == EvictionPolicy::kAdaptive) return EvictionPolicy::kRollback;
+  return wanted == EvictionPolicy::kSwap ? EvictionPolicy::kNone : wanted;
+}
+
 // Null: tables stay in memory, or are made again.
 arrow::Result<std::shared_ptr<shm::SpillFolder>> MakeSpillFolder(const MemoryOptions& memory) {
   using enum EvictionPolicy;
@@ -170,7 +177,7 @@ EngineStatus::Memory Engine::Loop::DescribeMemory() const {
   memory.shmem_bytes = sampler.usage().shmem_bytes;
   memory.method = sampler.method();
   memory.hard_limit = sampler.has_cgroup();
-  memory.eviction = options_.memory.eviction;
+  memory.eviction = PolicyOf(options_.memory.eviction, spill_ != nullptr);
   if (spill_) memory.spill_dir = spill_->path();
   if (history_) memory.history = history_->problem();
   for (auto& [run, model, bytes, disk_bytes] : dispatcher_->LargestTables(kTablesTold)) {
@@ -238,7 +245,7 @@ void Engine::Loop::MakeDispatcher() {
     }
   };
   dispatching.budget = live_memory_->budget();
-  dispatching.policy = options_.memory.eviction;
+  dispatching.policy = PolicyOf(options_.memory.eviction, spill_ != nullptr);
   dispatching.memory = live_memory_.get();
   dispatching.estimate = [this](RunId /*id*/, const engine::Run& run, auto& tasks) {
     estimates_->Fill(run, tasks);
@@ -345,7 +352,8 @@ void Engine::Loop::Begin(RunId id, RunRequest request, std::optional<CancelToken
   if (const auto limit = request.options.memory_limit_bytes) {
     budget = {*limit, LiveMemory::ReserveOf(*limit)};
   }
-  dispatcher_->Add(id, std::move(request), std::move(sink), budget);
+  const int priority = request.options.priority;
+  dispatcher_->Add(id, std::move(request), std::move(sink), budget, priority);
 }
 
 Status Engine::Loop::WatchCancel(RunId id, CancelToken token) {

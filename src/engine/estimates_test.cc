@@ -168,7 +168,7 @@ TEST_F(EstimatesTest, ADeclaredMemoryIsThePeak) {
 }
 
 TEST_F(EstimatesTest, OfReadingTheProjectNothingIsExpected) {
-  Run run("name", request_, 0);
+  engine::Run run("name", request_, 0);
   std::vector<TaskSpec> first = run.FirstTasks();
   Estimates(nullptr).Fill(run, first);
   EXPECT_EQ(first.at(0).expected.peak_bytes(), 0);

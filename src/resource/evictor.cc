@@ -16,6 +16,9 @@ constexpr size_t kWeighed = 16;
 // That are let go for one purpose: what frees less than its part of what is wanted only costs.
 constexpr int64_t kMostTables = 1 << 16;
 
+// Of a table, before it goes to disk for good if it can.
+constexpr int kRollbacksBesideDisk = 2;
+
 // Of a table's readers, to find the next one.
 constexpr size_t kReadersLookedAt = 8;
 
@@ -54,6 +57,18 @@ bool Evictor::DiskIsFull() const {
   return full_at_bytes_ && board_.ledger.disk_bytes() >= *full_at_bytes_;
 }
 
+// The room that its ancestors' tables would need first has others pay as much for each byte. Where
+// the table could go to disk instead, which nobody else pays for, that isn't asked of them.
+double Evictor::RemakeSeconds(TaskId id, const Idle& idle) {
+  const auto [run_s, bytes] = lineage_.RemakeOf(id);
+  if (idle.exclusive_bytes <= 0) return run_s;
+  const bool has_disk =
+      policy_ == EvictionPolicy::kAdaptive && idle.unwritten_bytes + idle.copied_bytes > 0;
+  const bool often = board_.At(id).rollbacks >= kRollbacksBesideDisk;
+  if (has_disk && (bytes > 0 || often)) return kNever;
+  return run_s * (1 + static_cast<double>(bytes) / static_cast<double>(idle.exclusive_bytes));
+}
+
 Candidate Evictor::CandidateOf(TaskId id) {
   Candidate candidate;
   candidate.table = id;
@@ -61,7 +76,7 @@ Candidate Evictor::CandidateOf(TaskId id) {
   if (DiskIsFull()) candidate.idle.unwritten_bytes = 0;
   // What nobody holds but a result can't be made again.
   if (policy_ != EvictionPolicy::kSwap && board_.At(id).resident) {
-    candidate.remake_s = lineage_.RemakeSeconds(id);
+    candidate.remake_s = RemakeSeconds(id, candidate.idle);
   }
   candidate.steps = StepsToNextUse(id);
   return candidate;

@@ -38,6 +38,7 @@ class Evictor {
 
  private:
   Holder HolderOf(TaskId table) const;
+  double RemakeSeconds(TaskId table, const Idle& idle);
   Candidate CandidateOf(TaskId table);
   int StepsToNextUse(TaskId table);
   void Weigh(TaskId table);

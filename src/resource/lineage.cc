@@ -4,8 +4,6 @@
 #include <utility>
 #include <vector>
 
-#include "resource/eviction.h"
-
 namespace zerrow::resource {
 
 using enum Task::State;
@@ -20,25 +18,26 @@ constexpr size_t kMaxRemade = 32;
 
 }  // namespace
 
-double Lineage::RemakeSeconds(TaskId id) {
+Lineage::Remake Lineage::RemakeOf(TaskId id) {
   auto& tasks = board_.runs.at(id.run).tasks;
   const Task& table = tasks[id.index];
-  if (!table.repeatable || table.rollbacks >= kMaxRollbacks || !table.succeeded) return kNever;
+  if (!table.repeatable || table.rollbacks >= kMaxRollbacks || !table.succeeded) return {};
   ++visits_;
-  double seconds = 0;
+  Remake remake = {0, 0};
   std::array<size_t, kMaxRemade> remade = {id.index};
   size_t count = 1;
   for (size_t next = 0; next < count; ++next) {
     const Task& task = tasks[remade[next]];
-    seconds += task.run_s;
+    remake.run_s += task.run_s;
+    if (next > 0) remake.bytes += task.table_bytes;
     for (const size_t input : task.spec.inputs) {
       Task& read = tasks[input];
       if (read.resident || std::exchange(read.visit, visits_) == visits_) continue;
-      if (count == kMaxRemade || read.lost) return kNever;
+      if (count == kMaxRemade || read.lost) return {};
       remade[count++] = input;
     }
   }
-  return seconds;
+  return remake;
 }
 
 Decision& Lineage::RollBack(TaskId id, Reason reason) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "resource/board.h"
+#include "resource/eviction.h"
 #include "resource/lifecycle.h"
 
 namespace zerrow::resource {
@@ -17,9 +18,12 @@ class Lineage {
   /// Both outlive it.
   Lineage(Board& board, Lifecycle& lifecycle) : board_(board), lifecycle_(lifecycle) {}
 
-  /// What it would take to make the table again, run one after another; kNever: it mustn't be
-  /// dropped.
-  double RemakeSeconds(TaskId table);
+  /// What it would take to make a table again.
+  struct Remake {
+    double run_s = kNever;  // its task and others, one after another; kNever: it mustn't be dropped
+    int64_t bytes = 0;      // of tables that would have to be there again before
+  };
+  Remake RemakeOf(TaskId table);
   /// Drops the table.
   Decision& RollBack(TaskId table, Reason reason);
   /// The table can't be used any more, nor kept. If it can't be made again its readers will fail.

@@ -77,7 +77,8 @@ def test_what_cannot_fit_fails_with_code_1(trace):
     assert failed["status"] == "failed"
     assert failed["error"] == (
         "it needs at least 6 GB with its inputs, "
-        "which the engine's memory limit of 5 GB doesn't allow"
+        "which the engine's memory limit of 5 GB doesn't allow; "
+        "raise --memory-limit, or give it less to do"
     )
     text = trace.run("simulate", "trace.csv", "--memory-limit", "5GB")
     assert text.returncode == 1
