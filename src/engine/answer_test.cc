@@ -4,6 +4,7 @@
 
 #include "engine/line_splitter.h"
 #include "engine/near_names.h"
+#include "engine/oom_kills.h"
 
 namespace zerrow::engine {
 namespace {
@@ -153,6 +154,17 @@ TEST(NearNames, SuggestsOrLists) {
   EXPECT_EQ(DidYouMean("flihgts", {"flights", "planes"}), "; did you mean \"flights\"?");
   EXPECT_EQ(DidYouMean("xyz", {"flights", "planes"}), "; there is flights and planes");
   EXPECT_EQ(DidYouMean("xyz", {}), "");
+}
+
+TEST(OomKills, TheSystemsRefusalOfMemoryIsKnownByItsWords) {
+  RunError error;
+  for (const char* message : {"OSError: [Errno 12] Cannot allocate memory", "MemoryError: ",
+                              "ArrowMemoryError: malloc of size 64 failed", "std::bad_alloc"}) {
+    error.message = message;
+    EXPECT_TRUE(IsForWantOfMemory(error)) << message;
+  }
+  error.message = "ValueError: memory";
+  EXPECT_FALSE(IsForWantOfMemory(error));
 }
 
 }  // namespace

@@ -207,7 +207,9 @@ EngineStatus Engine::Loop::Describe() const {
 }
 
 int64_t Engine::Loop::memory_limit() const {
-  return options_.memory.limit_bytes.value_or(DefaultMemoryLimit());
+  // Beyond that the kernel, or whoever limits this engine, would end it first.
+  const int64_t most = usable_bytes_ - usable_bytes_ / 20;
+  return std::min(options_.memory.limit_bytes.value_or(DefaultMemoryLimit()), most);
 }
 
 void Engine::Loop::MakePerformers() {

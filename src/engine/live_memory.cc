@@ -14,9 +14,11 @@ using resource::TaskId;
 namespace {
 
 constexpr int64_t kMiB = 1 << 20;
-// A sixteenth of the limit, within these.
+// An eighth of the limit, within these. On a busy machine the loop may come to measure late, and in
+// a cgroup that is full a fork or a write fails where a page fault only waits.
+constexpr int64_t kReservedShare = 8;
 constexpr int64_t kLeastReserve = 16 * kMiB;
-constexpr int64_t kMostReserve = 256 * kMiB;
+constexpr int64_t kMostReserve = 512 * kMiB;
 // The budget follows in steps: each new one has all be weighed anew.
 constexpr int64_t kStep = 16 * kMiB;
 // How far below the budget's figure it must be before more is offered.
@@ -44,7 +46,7 @@ void LiveMemory::StopTransfers() {
 }
 
 int64_t LiveMemory::ReserveOf(int64_t limit_bytes) {
-  return std::clamp(limit_bytes / 16, kLeastReserve, kMostReserve);
+  return std::clamp(limit_bytes / kReservedShare, kLeastReserve, kMostReserve);
 }
 
 Budget LiveMemory::budget() const {

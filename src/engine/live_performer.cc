@@ -377,6 +377,8 @@ void LivePerformer::Conclude(TaskId task) {
     if (failure.status == ModelStatus::kKilled && CountOomKills() > oom_kills_before_) {
       failure.error.message += "; meanwhile the kernel killed a process because memory ran out";
     }
+    // Where the limit is reached a page fault waits, but what else needs memory is refused it.
+    if (sampler_.was_full() && IsForWantOfMemory(failure.error)) outcome.lost = true;
     outcome.what = std::move(failure);
   }
   // Not from inside the end of a whole zygote: the next task would look for a new one.

@@ -15,4 +15,13 @@ int64_t CountOomKills() {
   return 0;
 }
 
+bool IsForWantOfMemory(const RunError& error) {
+  // The kernel's words, Python's, C++'s and Arrow's.
+  for (const char* words :
+       {"Cannot allocate memory", "MemoryError", "bad_alloc", "malloc of size"}) {
+    if (error.message.find(words) != std::string::npos) return true;
+  }
+  return false;
+}
+
 }  // namespace zerrow::engine

@@ -54,6 +54,8 @@ class MemorySampler {
 
   /// Processes have to wait since the limit is reached.
   bool is_full() const { return is_full_; }
+  /// Or had to within the last moments.
+  bool was_full() const { return full_samples_ > 0; }
 
   int64_t current_bytes() const { return current_bytes_; }
   int64_t peak_bytes() const { return peak_bytes_; }

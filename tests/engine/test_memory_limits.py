@@ -312,3 +312,32 @@ def test_paused_processes_go_on_or_end(pipeline, limited):
     done = limited("--jobs", "3")
     assert done.code == 0, done.report
     pipeline.expect_nothing_left()
+
+
+def test_what_is_counted_is_what_the_kernel_says(pipeline, resident):
+    """At any moment of runs under a limit, by a look at one moment of the engine's loop."""
+    resident.end()
+    resident.engine = None
+    resident.start("--memory-limit", LIMIT_BYTES, "--eviction", "swap")
+    runs = [resident.popen("run", "-p", pipeline.folder, "-O", "json") for _ in range(2)]
+    looks = 0
+    while any(process.poll() is None for process in runs):
+        status = resident.status()
+        limits, memory = status["limits"], status["memory"]
+        near = max(16 * MIB, limits["segments"] // 50)
+        assert abs(limits["segments"] - limits["backed"]) <= near, status
+        assert limits["segments"] <= limits["charged"], status
+        if limits["hard_limit"]:
+            # Tables, those that are being made or published, and what is kept: all that there is.
+            counted = max(memory["tables"], limits["charged"]) + memory["pool"]
+            assert limits["shmem"] - counted <= max(16 * MIB, counted // 50), status
+            assert limits["used"] <= LIMIT_BYTES, status
+        looks += 1
+    for process in runs:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, (out, err)
+    assert looks > 3
+    resident.wait_until_idle()
+    limits = resident.status()["limits"]
+    assert limits["segments"] == limits["backed"] == limits["spilled"] == 0
+    assert limits["largest_tables"] == []
