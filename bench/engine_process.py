@@ -42,6 +42,13 @@ class Group:
         if self._cpu:
             (self._cpu / "cgroup.procs").write_text(str(os.getpid()))
 
+    def limit(self, limit_bytes: int) -> None:
+        """From now on the kernel allows its processes no more memory, file cache included."""
+        if self.memory.path is None:
+            raise RuntimeError("no memory cgroup may be made here")
+        name = "memory.max" if lib.is_unified(self.memory.path) else "memory.limit_in_bytes"
+        (self.memory.path / name).write_text(str(limit_bytes))
+
     def user_and_system_s(self) -> tuple[float, float] | None:
         """CPU in user and in kernel mode, by the kernel's reckoning."""
         if self._cpu is None:
@@ -81,14 +88,17 @@ def cost_group() -> Iterator[Group]:
 class ResidentEngine:
     """A running engine in a `group`; `env` is for its clients."""
 
-    def __init__(self, folder: Path, group: Group, settings: dict[str, int]) -> None:
+    def __init__(
+        self, folder: Path, group: Group, settings: dict[str, int], options: Sequence[str]
+    ) -> None:
         self.group = group
-        self.env = {**os.environ, "XDG_RUNTIME_DIR": str(folder), "XDG_CONFIG_HOME": str(folder)}
+        homes = ("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
+        self.env = {**os.environ, **dict.fromkeys(homes, str(folder))}
         config = folder / "zerrow" / "config.toml"
         config.parent.mkdir(mode=0o700)
         config.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
         self._process = subprocess.Popen(
-            [*lib.zerrow_command(), "engine", "start", "--foreground"],
+            [*lib.zerrow_command(), "engine", "start", "--foreground", *options],
             stdout=subprocess.PIPE,
             text=True,
             env=self.env,
@@ -139,13 +149,20 @@ class ResidentEngine:
 
 
 @contextlib.contextmanager
-def resident_engine(**settings: int) -> Iterator[ResidentEngine]:
-    """Starts an engine with these settings (`rest_after_s`, ...); stops it in the end."""
+def resident_engine(
+    options: Sequence[str] = (), limit_bytes: int | None = None, **settings: int
+) -> Iterator[ResidentEngine]:
+    """Starts an engine with these settings (`rest_after_s`, ...); stops it in the end.
+
+    `options` are of `zerrow engine start`; `limit_bytes` is the kernel's for the engine's cgroup.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="zerrow-bench-") as folder,
         cost_group() as group,
     ):
-        engine = ResidentEngine(Path(folder), group, settings)
+        if limit_bytes is not None:
+            group.limit(limit_bytes)
+        engine = ResidentEngine(Path(folder), group, settings, options)
         try:
             engine.wait_until_started()
             group.memory.watching = False  # but while a Peak is asked for

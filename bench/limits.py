@@ -1,0 +1,263 @@
+"""Pipelines under memory limits: none is killed, none fails that could be done, none takes more.
+
+Each pipeline is run without a limit, then at fractions of the peak that it had, by each policy;
+results must be those of the first run. Where a limit is above what the largest function needs with
+its inputs, and Zerrow itself besides, the run must succeed; where it is below what that function has
+of tables alone, it must be refused, by a message that names a model and the limit. Between them
+either is right.
+
+Parts (`--only`, may be repeated): `alone`, with an engine each; `at-once`, four runs of a pipeline
+in one resident engine that has the limit of one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import lib
+import limit_dags
+import sql_engines
+from engine_process import Peak, resident_engine
+from limited_run import MIB, Outcome, differences, environment, oom_kills, own_bytes
+from limited_run import run_at_once, run_own
+
+POLICIES = ("adaptive", "swap", "rollback")
+FRACTIONS = (4.0, 2.0, 1.0, 0.5, 0.25)
+# Of a function besides its tables: what it has imported, and its interpreter's heap.
+HEAP_BYTES = 32 * MIB
+
+
+@dataclass
+class Pipeline:
+    """A project, and what its run without a limit has shown."""
+
+    name: str
+    folder: Path
+    dag: limit_dags.Dag
+    expected: Path  # its results
+    peak_bytes: int = 0
+    tables_bytes: int = 0
+    need_bytes: int = 0
+    neediest: str = ""
+
+    def enough(self, own: int) -> int:
+        """Of a limit, a sixteenth is Zerrow's reserve (at least 16 MiB, at most 256)."""
+        used = self.need_bytes + own + HEAP_BYTES
+        return min(max(used * 16 // 15, used + 16 * MIB), used + 256 * MIB)
+
+
+@dataclass
+class Verdict:
+    pipeline: str
+    part: str
+    policy: str
+    fraction: float
+    limit_bytes: int
+    what: str  # ok, refused, or what is wrong
+    right: bool
+    figures: lib.Figures
+
+    def cells(self) -> list[str]:
+        figures = (lib.human(name, self.figures.get(name)) for name in FIGURES)
+        limit = f"{self.fraction:g} x: {lib.human('_bytes', self.limit_bytes)}"
+        return [self.pipeline, self.part, limit, self.policy, *figures, self.what]
+
+
+FIGURES = ("wall_s", "cpu_s", "peak_bytes", "evicted_bytes")
+HEADER = ["pipeline", "part", "limit", "policy", *FIGURES, "outcome"]
+
+
+@contextlib.contextmanager
+def prepared(options: argparse.Namespace, env: dict[str, str]) -> Iterator[list[Pipeline]]:
+    """All pipelines, after a run each without a limit."""
+    size = options.table_mib * MIB
+    makers: dict[str, Callable[[], limit_dags.Dag]] = {
+        name: lambda shape=shape: shape(size)  # type: ignore[misc]
+        for name, shape in limit_dags.SHAPES.items()
+    }
+    makers["tpch"] = lambda: limit_dags.tpch(lineitem(options.scale_factor), options.chains)
+    with contextlib.ExitStack() as stack:
+        pipelines = []
+        for name in options.pipeline or makers:
+            dag = makers[name]()
+            folder = stack.enter_context(lib.project(dag.files()))
+            pipelines.append(Pipeline(name, folder, dag, folder / "expected"))
+            run_unlimited(pipelines[-1], env)
+        yield pipelines
+
+
+def lineitem(scale_factor: float) -> Path:
+    data = lib.ROOT / "build" / "bench" / f"tpch-{scale_factor:g}"
+    sql_engines.prepare(data, scale_factor)
+    return data / "lineitem.parquet"
+
+
+def run_unlimited(pipeline: Pipeline, env: dict[str, str]) -> None:
+    outcome = run_own(pipeline.folder, "--output", str(pipeline.expected), env=env)
+    if not outcome.ok or outcome.figures["evicted_bytes"]:
+        raise RuntimeError(f"{pipeline.name} needs a larger machine: {outcome.error}")
+    models = outcome.document["models"]
+    pipeline.peak_bytes = int(outcome.figures["peak_bytes"] or 0)
+    pipeline.tables_bytes = sum(model["bytes"] for model in models)
+    pipeline.need_bytes, pipeline.neediest = pipeline.dag.largest_need(models)
+    print(
+        f"# {pipeline.name}: {len(models)} models, tables of {pipeline.tables_bytes / MIB:,.0f} MiB in"
+        f" all, {pipeline.tables_bytes / pipeline.need_bytes:.1f} x the largest need"
+        f" ({pipeline.neediest}: {pipeline.need_bytes / MIB:,.0f} MiB with its inputs);"
+        f" without a limit peak {pipeline.peak_bytes / MIB:,.0f} MiB,"
+        f" {outcome.figures['wall_s']:.2f} s, {outcome.figures['cpu_s']:.2f} s of CPU",
+        file=sys.stderr,
+    )
+
+
+def judge(pipeline: Pipeline, outcome: Outcome, limit: int, own: int, result: Path) -> str:
+    """'ok' or 'refused: ...' if that is right, else what is wrong, in capitals."""
+    if outcome.hung:
+        return "HUNG"
+    if (outcome.figures["peak_bytes"] or 0) > limit:
+        return f"ABOVE THE LIMIT by {((outcome.figures['peak_bytes'] or 0) - limit) / MIB:.1f} MiB"
+    if outcome.ok:
+        if limit < pipeline.need_bytes:
+            return "DONE below its need"
+        wrong = ", ".join(differences(pipeline.expected, result))
+        return f"WRONG RESULTS: {wrong}" if wrong else "ok"
+    if limit >= pipeline.enough(own):
+        return f"FAILED: {outcome.model}: {outcome.error}"
+    named = outcome.model or "while the project was read" in outcome.error
+    if not named or "limit" not in outcome.error:
+        return f"REFUSED WITHOUT SAYING WHY: {outcome.model}: {outcome.error}"
+    return f"refused: {outcome.model}: {outcome.error}"
+
+
+def alone(pipeline: Pipeline, options: argparse.Namespace, own: int, env: dict[str, str]):
+    """Yields a verdict for each limit and policy."""
+    for fraction in options.fraction:
+        limit = int(pipeline.peak_bytes * fraction)
+        for policy in options.policy:
+            with tempfile.TemporaryDirectory(prefix="zerrow-bench-") as result:
+                how = ("--memory-limit", str(limit), "--eviction", policy, "--output", result)
+                outcome = run_own(pipeline.folder, *how, env=env)
+                what = judge(pipeline, outcome, limit, own, Path(result))
+            yield verdict(pipeline, "alone", policy, fraction, limit, what, outcome.figures)
+
+
+def at_once(pipeline: Pipeline, options: argparse.Namespace, own: int, env: dict[str, str]):
+    """The engine's limit is a fraction of one run's peak; the peak is of all four and the engine."""
+    for fraction in options.fraction:
+        limit = int(pipeline.peak_bytes * fraction)
+        for policy in options.policy:
+            yield four(pipeline, policy, fraction, limit, own, options.runs)
+
+
+def four(
+    pipeline: Pipeline, policy: str, fraction: float, limit: int, own: int, runs: int
+) -> Verdict:
+    start = ("--memory-limit", str(limit), "--eviction", policy)
+    with (
+        tempfile.TemporaryDirectory(prefix="zerrow-bench-") as results,
+        resident_engine(start) as engine,
+    ):
+        folders = [Path(results) / str(i) for i in range(runs)]
+        before = engine.cpu_s()
+        with Peak(engine.group.memory, [engine.pid]) as peak:
+            outputs = [("--output", str(folder)) for folder in folders]
+            outcomes = run_at_once(engine, [pipeline.folder] * runs, *outputs)
+        figures: lib.Figures = {
+            "wall_s": max(one.figures["wall_s"] or 0 for one in outcomes),
+            "cpu_s": engine.cpu_s() - before,
+            "peak_bytes": peak.bytes,
+            "evicted_bytes": sum(one.figures["evicted_bytes"] or 0 for one in outcomes),
+        }
+        whats = []
+        for outcome, folder in zip(outcomes, folders, strict=True):
+            outcome.figures["peak_bytes"] = peak.bytes
+            whats.append(judge(pipeline, outcome, limit, own, folder))
+    worst = min(whats, key=is_right)
+    return verdict(pipeline, f"{runs} at once", policy, fraction, limit, worst, figures)
+
+
+def is_right(what: str) -> bool:
+    return what == "ok" or what.startswith("refused")
+
+
+def verdict(
+    pipeline: Pipeline,
+    part: str,
+    policy: str,
+    fraction: float,
+    limit: int,
+    what: str,
+    figures: lib.Figures,
+) -> Verdict:
+    one = Verdict(pipeline.name, part, policy, fraction, limit, what, is_right(what), figures)
+    print("  ".join(one.cells()), file=sys.stderr, flush=True)
+    return one
+
+
+PARTS = {"alone": alone, "at-once": at_once}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", action="append", choices=PARTS, help="this part")
+    names = [*limit_dags.SHAPES, "tpch"]
+    parser.add_argument("--pipeline", action="append", choices=names, help="this one")
+    parser.add_argument("--policy", action="append", choices=POLICIES, help="this one")
+    parser.add_argument("--fraction", action="append", type=float, help="of the unlimited peak")
+    parser.add_argument("--table-mib", type=int, default=176, help="of each generated table")
+    parser.add_argument("--scale-factor", type=float, default=0.5, help="of TPC-H's tables")
+    parser.add_argument("--chains", type=int, default=16, help="over TPC-H's lineitem")
+    parser.add_argument("--runs", type=int, default=4, help="at once")
+    parser.add_argument("--quick", action="store_true", help="small tables, few runs: a minute")
+    parser.add_argument("--json", metavar="FILE", help="write all verdicts")
+    options = parser.parse_args()
+    if options.quick:
+        options.table_mib = 32
+        options.pipeline = options.pipeline or ["diamond", "two-pass"]
+        options.fraction = options.fraction or [0.5]
+    options.fraction = options.fraction or list(FRACTIONS)
+    options.policy = options.policy or list(POLICIES)
+    return options
+
+
+def print_report(verdicts: Sequence[Verdict], own: int, kills: int, options: argparse.Namespace):
+    wrong = [one for one in verdicts if not one.right]
+    print("# memory limits, as fractions of the peak without one; cold, an engine's own processes")
+    print("# " + " | ".join(f"{key} {value}" for key, value in lib.machine().items()))
+    print(f"# Zerrow itself takes {own / MIB:.0f} MiB; a function's heap is taken as {HEAP_BYTES / MIB:.0f}")
+    print(lib.text_table(HEADER, [one.cells() for one in verdicts]))
+    refused = sum(one.what.startswith("refused") for one in verdicts)
+    print(
+        f"{len(verdicts)} cases: {len(verdicts) - len(wrong) - refused} done, {refused} refused as"
+        f" they should be, {len(wrong)} wrong; {kills} kernel OOM kills"
+    )
+    if options.json:
+        document = {"machine": lib.machine(), "verdicts": [asdict(one) for one in verdicts]}
+        Path(options.json).write_text(json.dumps(document, indent=1) + "\n")
+
+
+def main() -> int:
+    options = parse()
+    kills_before = oom_kills()
+    verdicts: list[Verdict] = []
+    with tempfile.TemporaryDirectory(prefix="zerrow-bench-") as state:
+        env = environment(Path(state))
+        own = own_bytes(env)
+        with prepared(options, env) as pipelines:
+            for part in options.only or PARTS:
+                for pipeline in pipelines:
+                    verdicts += PARTS[part](pipeline, options, own, env)
+    kills = oom_kills() - kills_before
+    print_report(verdicts, own, kills, options)
+    return 0 if kills == 0 and all(one.right for one in verdicts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
