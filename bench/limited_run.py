@@ -123,12 +123,8 @@ class Started:
         if outcome.hung:
             outcome.error = "it hung"
         elif not outcome.ok:
-            failed = [model for model in outcome.document.get("models", []) if model.get("error")]
-            if failed:
-                outcome.model = failed[0]["name"]
-                outcome.error = failed[0]["error"]["message"]
-            else:
-                outcome.error = said.strip()[-500:]
+            errors = outcome.document.get("errors") or [{"model": "", "message": said[-500:]}]
+            outcome.model, outcome.error = errors[0]["model"], errors[0]["message"]
 
 
 def own_bytes(env: dict[str, str]) -> int:
