@@ -112,17 +112,22 @@ def two_pass(size: int, seconds: Sequence[float] = (0,) * 24, steps: int = 0) ->
     of the same cost, between it and the table.
     """
     dag = Dag()
-    tables, firsts = [], []
+    tables = []
     for i, cost in enumerate(seconds):
         table = dag.made(f"table_{i}", size, cost)
         for step in range(steps):
             table = dag.add(f"step_{i}_{step}", [table], f"f.shifted({table}, {cost})")
         tables.append(table)
-        firsts.append(dag.total(f"first_{i}", [table]))
-    gate = dag.total("gate", firsts)
-    for i, table in enumerate(tables):
-        dag.add(f"second_{i}", [table, gate], f"f.beyond({table}, {gate})")
-    dag.total("result", [f"second_{i}" for i in range(len(tables))])
+    return gated(dag, tables)
+
+
+def gated(dag: Dag, tables: Sequence[str]) -> Dag:
+    """Adds the figure of all these tables, and what reads each of them with it."""
+    gate = dag.total("gate", [dag.total(f"first_{table}", [table]) for table in tables])
+    seconds = [
+        dag.add(f"second_{table}", [table, gate], f"f.beyond({table}, {gate})") for table in tables
+    ]
+    dag.total("result", seconds)
     return dag
 
 

@@ -123,7 +123,10 @@ class Started:
         if outcome.hung:
             outcome.error = "it hung"
         elif not outcome.ok:
-            errors = outcome.document.get("errors") or [{"model": "", "message": said[-500:]}]
+            models = outcome.document.get("models", ())
+            errors = [model["error"] for model in models if model.get("error")]
+            errors += outcome.document.get("errors", ())  # of what belongs to no model
+            errors.append({"model": "", "message": said.strip()[-500:]})
             outcome.model, outcome.error = errors[0]["model"], errors[0]["message"]
 
 
