@@ -1,4 +1,4 @@
-"""A swap file of the benchmark's own, so that the kernel can swap what a cgroup's limit squeezes."""
+"""A swap file of the benchmark's own: the kernel can swap what a cgroup's limit squeezes."""
 
 from __future__ import annotations
 

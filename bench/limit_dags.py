@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,4 +143,24 @@ def tpch(lineitem: Path, count: int) -> Dag:
     return dag
 
 
-SHAPES = {"chain": chain, "fan-out": fan_out, "diamond": diamond, "two-pass": two_pass}
+def kept(shape: Callable[[int], Dag]) -> Callable[[int], Dag]:
+    """The shape, but that all its large tables are read again when all of them are there."""
+
+    def make(size: int) -> Dag:
+        dag = shape(size)
+        large = [name for name in dag.models if not name.startswith(("end_", "result"))]
+        del dag.models["result"]
+        return gated(dag, large)
+
+    return make
+
+
+SHAPES: dict[str, Callable[[int], Dag]] = {
+    "chain": chain,
+    "fan-out": fan_out,
+    "diamond": diamond,
+    "two-pass": two_pass,
+    "chain, kept": kept(chain),
+    "fan-out, kept": kept(fan_out),
+    "diamond, kept": kept(diamond),
+}

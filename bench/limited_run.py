@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import lib
 import numpy as np
@@ -21,6 +21,13 @@ from engine_process import ResidentEngine, cost_group
 
 MIB = 2**20
 PATIENCE_S = 300
+SMALL = """\
+import numpy, pyarrow as pa, zerrow
+
+@zerrow.model()
+def small():
+    return pa.table({"x": [1]})
+"""
 
 
 @dataclass
@@ -83,9 +90,7 @@ class Started:
 
     def __init__(self, words: Sequence[str], env: dict[str, str], enter: Any = None) -> None:
         self._files = contextlib.ExitStack()
-        self._out, self._err = (
-            self._files.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2)
-        )
+        self._out, self._err = map(self._files.enter_context, (_file(), _file()))
         self._began = time.perf_counter()
         self._process = subprocess.Popen(
             words,
@@ -130,10 +135,13 @@ class Started:
             outcome.model, outcome.error = errors[0]["model"], errors[0]["message"]
 
 
+def _file() -> TextIO:
+    return tempfile.TemporaryFile("w+")
+
+
 def own_bytes(env: dict[str, str]) -> int:
     """What Zerrow takes for a run whose tables are next to nothing."""
-    model = "import zerrow, pyarrow as pa, numpy\n@zerrow.model()\ndef m():\n    return pa.table({'x': [1]})\n"
-    with lib.project({"zerrow_project.yml": "name: own\n", "models.py": model}) as project:
+    with lib.project({"zerrow_project.yml": "name: own\n", "models.py": SMALL}) as project:
         return int(run_own(project, env=env).figures["peak_bytes"] or 0)
 
 

@@ -2,9 +2,9 @@
 
 Each pipeline is run without a limit, then at fractions of the peak that it had, by each policy;
 results must be those of the first run. Where a limit is above what the largest function needs with
-its inputs, and Zerrow itself besides, the run must succeed; where it is below what that function has
-of tables alone, it must be refused, by a message that names a model and the limit. Between them
-either is right.
+its inputs, and Zerrow itself besides, the run must succeed; where it is below what that function
+has of tables alone, it must be refused, by a message that names a model and the limit. Between
+them either is right.
 
 Parts (`--only`, may be repeated): `alone`, with an engine each; `at-once`, four runs of a pipeline
 in one resident engine that has the limit of one run.
@@ -18,15 +18,23 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import lib
 import limit_dags
 import sql_engines
 from engine_process import Peak, resident_engine
-from limited_run import MIB, Outcome, differences, environment, oom_kills, own_bytes
-from limited_run import run_at_once, run_own
+from limited_run import (
+    MIB,
+    Outcome,
+    differences,
+    environment,
+    oom_kills,
+    own_bytes,
+    run_at_once,
+    run_own,
+)
 
 POLICIES = ("adaptive", "swap", "rollback")
 FRACTIONS = (4.0, 2.0, 1.0, 0.5, 0.25)
@@ -47,31 +55,83 @@ class Pipeline:
     need_bytes: int = 0
     neediest: str = ""
 
-    def enough(self, own: int) -> int:
-        """Of a limit, a sixteenth is Zerrow's reserve (at least 16 MiB, at most 256)."""
-        used = self.need_bytes + own + HEAP_BYTES
-        return min(max(used * 16 // 15, used + 16 * MIB), used + 256 * MIB)
 
+@dataclass(frozen=True)
+class Case:
+    """One pipeline under one limit, which is a fraction of its peak without one."""
 
-@dataclass
-class Verdict:
-    pipeline: str
+    pipeline: Pipeline
     part: str
     policy: str
     fraction: float
-    limit_bytes: int
-    what: str  # ok, refused, or what is wrong
-    right: bool
+    own_bytes: int  # Zerrow's
+
+    @property
+    def limit_bytes(self) -> int:
+        return int(self.pipeline.peak_bytes * self.fraction)
+
+    @property
+    def is_enough(self) -> bool:
+        """For the largest function, by all that it could need."""
+        used = self.pipeline.need_bytes + self.own_bytes + HEAP_BYTES
+        return self.limit_bytes - reserve_bytes(self.limit_bytes) >= used
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return ("--memory-limit", str(self.limit_bytes), "--eviction", self.policy)
+
+    def judge(self, outcome: Outcome, result: Path) -> str:
+        """'ok' or 'refused: ...' if that is right, else what is wrong, in capitals."""
+        above = int(outcome.figures["peak_bytes"] or 0) - self.limit_bytes
+        if outcome.hung:
+            return "HUNG"
+        if above > 0:
+            return f"ABOVE THE LIMIT by {above / MIB:.1f} MiB"
+        if not outcome.ok:
+            return self._judge_failure(outcome)
+        if self.limit_bytes < self.pipeline.need_bytes:
+            return "DONE below its need"
+        wrong = ", ".join(differences(self.pipeline.expected, result))
+        return f"WRONG RESULTS: {wrong}" if wrong else "ok"
+
+    def _judge_failure(self, outcome: Outcome) -> str:
+        said = f"{outcome.model}: {outcome.error}"
+        if self.is_enough:
+            return f"FAILED: {said}"
+        named = outcome.model or "while the project was read" in outcome.error
+        if not named or "limit" not in outcome.error:
+            return f"REFUSED WITHOUT SAYING WHY: {said}"
+        return f"refused: {said}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    case: Case
+    what: str
     figures: lib.Figures
 
+    @property
+    def right(self) -> bool:
+        return self.what == "ok" or self.what.startswith("refused")
+
     def cells(self) -> list[str]:
+        case = self.case
         figures = (lib.human(name, self.figures.get(name)) for name in FIGURES)
-        limit = f"{self.fraction:g} x: {lib.human('_bytes', self.limit_bytes)}"
-        return [self.pipeline, self.part, limit, self.policy, *figures, self.what]
+        limit = f"{case.fraction:g} x: {lib.human('_bytes', case.limit_bytes)}"
+        return [case.pipeline.name, case.part, limit, case.policy, *figures, self.what]
+
+    def document(self) -> dict[str, object]:
+        cells = dict(zip(HEADER, self.cells(), strict=True))
+        return {**cells, **self.figures, "limit_bytes": self.case.limit_bytes}
 
 
 FIGURES = ("wall_s", "cpu_s", "peak_bytes", "evicted_bytes")
 HEADER = ["pipeline", "part", "limit", "policy", *FIGURES, "outcome"]
+
+
+def reserve_bytes(limit: int) -> int:
+    """Zerrow's, of a limit."""
+    return min(max(limit // 16, 16 * MIB), 256 * MIB)
 
 
 @contextlib.contextmanager
@@ -108,8 +168,9 @@ def run_unlimited(pipeline: Pipeline, env: dict[str, str]) -> None:
     pipeline.tables_bytes = sum(model["bytes"] for model in models)
     pipeline.need_bytes, pipeline.neediest = pipeline.dag.largest_need(models)
     print(
-        f"# {pipeline.name}: {len(models)} models, tables of {pipeline.tables_bytes / MIB:,.0f} MiB in"
-        f" all, {pipeline.tables_bytes / pipeline.need_bytes:.1f} x the largest need"
+        f"# {pipeline.name}: {len(models)} models, tables of"
+        f" {pipeline.tables_bytes / MIB:,.0f} MiB in all,"
+        f" {pipeline.tables_bytes / pipeline.need_bytes:.1f} x the largest need"
         f" ({pipeline.neediest}: {pipeline.need_bytes / MIB:,.0f} MiB with its inputs);"
         f" without a limit peak {pipeline.peak_bytes / MIB:,.0f} MiB,"
         f" {outcome.figures['wall_s']:.2f} s, {outcome.figures['cpu_s']:.2f} s of CPU",
@@ -117,88 +178,34 @@ def run_unlimited(pipeline: Pipeline, env: dict[str, str]) -> None:
     )
 
 
-def judge(pipeline: Pipeline, outcome: Outcome, limit: int, own: int, result: Path) -> str:
-    """'ok' or 'refused: ...' if that is right, else what is wrong, in capitals."""
-    if outcome.hung:
-        return "HUNG"
-    if (outcome.figures["peak_bytes"] or 0) > limit:
-        return f"ABOVE THE LIMIT by {((outcome.figures['peak_bytes'] or 0) - limit) / MIB:.1f} MiB"
-    if outcome.ok:
-        if limit < pipeline.need_bytes:
-            return "DONE below its need"
-        wrong = ", ".join(differences(pipeline.expected, result))
-        return f"WRONG RESULTS: {wrong}" if wrong else "ok"
-    if limit >= pipeline.enough(own):
-        return f"FAILED: {outcome.model}: {outcome.error}"
-    named = outcome.model or "while the project was read" in outcome.error
-    if not named or "limit" not in outcome.error:
-        return f"REFUSED WITHOUT SAYING WHY: {outcome.model}: {outcome.error}"
-    return f"refused: {outcome.model}: {outcome.error}"
+def alone(case: Case, options: argparse.Namespace, env: dict[str, str]) -> Verdict:
+    with tempfile.TemporaryDirectory(prefix="zerrow-bench-") as result:
+        outcome = run_own(case.pipeline.folder, *case.options, "--output", result, env=env)
+        return Verdict(case, case.judge(outcome, Path(result)), outcome.figures)
 
 
-def alone(pipeline: Pipeline, options: argparse.Namespace, own: int, env: dict[str, str]):
-    """Yields a verdict for each limit and policy."""
-    for fraction in options.fraction:
-        limit = int(pipeline.peak_bytes * fraction)
-        for policy in options.policy:
-            with tempfile.TemporaryDirectory(prefix="zerrow-bench-") as result:
-                how = ("--memory-limit", str(limit), "--eviction", policy, "--output", result)
-                outcome = run_own(pipeline.folder, *how, env=env)
-                what = judge(pipeline, outcome, limit, own, Path(result))
-            yield verdict(pipeline, "alone", policy, fraction, limit, what, outcome.figures)
-
-
-def at_once(pipeline: Pipeline, options: argparse.Namespace, own: int, env: dict[str, str]):
-    """The engine's limit is a fraction of one run's peak; the peak is of all four and the engine."""
-    for fraction in options.fraction:
-        limit = int(pipeline.peak_bytes * fraction)
-        for policy in options.policy:
-            yield four(pipeline, policy, fraction, limit, own, options.runs)
-
-
-def four(
-    pipeline: Pipeline, policy: str, fraction: float, limit: int, own: int, runs: int
-) -> Verdict:
-    start = ("--memory-limit", str(limit), "--eviction", policy)
+def at_once(case: Case, options: argparse.Namespace, env: dict[str, str]) -> Verdict:
+    """The peak is of all runs and the engine."""
     with (
         tempfile.TemporaryDirectory(prefix="zerrow-bench-") as results,
-        resident_engine(start) as engine,
+        resident_engine(case.options) as engine,
     ):
-        folders = [Path(results) / str(i) for i in range(runs)]
+        folders = [Path(results) / str(i) for i in range(options.runs)]
         before = engine.cpu_s()
         with Peak(engine.group.memory, [engine.pid]) as peak:
             outputs = [("--output", str(folder)) for folder in folders]
-            outcomes = run_at_once(engine, [pipeline.folder] * runs, *outputs)
+            outcomes = run_at_once(engine, [case.pipeline.folder] * len(folders), *outputs)
         figures: lib.Figures = {
             "wall_s": max(one.figures["wall_s"] or 0 for one in outcomes),
             "cpu_s": engine.cpu_s() - before,
             "peak_bytes": peak.bytes,
             "evicted_bytes": sum(one.figures["evicted_bytes"] or 0 for one in outcomes),
         }
-        whats = []
+        verdicts = []
         for outcome, folder in zip(outcomes, folders, strict=True):
             outcome.figures["peak_bytes"] = peak.bytes
-            whats.append(judge(pipeline, outcome, limit, own, folder))
-    worst = min(whats, key=is_right)
-    return verdict(pipeline, f"{runs} at once", policy, fraction, limit, worst, figures)
-
-
-def is_right(what: str) -> bool:
-    return what == "ok" or what.startswith("refused")
-
-
-def verdict(
-    pipeline: Pipeline,
-    part: str,
-    policy: str,
-    fraction: float,
-    limit: int,
-    what: str,
-    figures: lib.Figures,
-) -> Verdict:
-    one = Verdict(pipeline.name, part, policy, fraction, limit, what, is_right(what), figures)
-    print("  ".join(one.cells()), file=sys.stderr, flush=True)
-    return one
+            verdicts.append(Verdict(case, case.judge(outcome, folder), figures))
+    return min(verdicts, key=lambda one: one.right)
 
 
 PARTS = {"alone": alone, "at-once": at_once}
@@ -227,11 +234,14 @@ def parse() -> argparse.Namespace:
     return options
 
 
-def print_report(verdicts: Sequence[Verdict], own: int, kills: int, options: argparse.Namespace):
+def print_report(
+    verdicts: Sequence[Verdict], own: int, kills: int, options: argparse.Namespace
+) -> None:
     wrong = [one for one in verdicts if not one.right]
     print("# memory limits, as fractions of the peak without one; cold, an engine's own processes")
     print("# " + " | ".join(f"{key} {value}" for key, value in lib.machine().items()))
-    print(f"# Zerrow itself takes {own / MIB:.0f} MiB; a function's heap is taken as {HEAP_BYTES / MIB:.0f}")
+    heap = f"a function's heap is taken as {HEAP_BYTES / MIB:.0f}"
+    print(f"# Zerrow itself takes {own / MIB:.0f} MiB; {heap}")
     print(lib.text_table(HEADER, [one.cells() for one in verdicts]))
     refused = sum(one.what.startswith("refused") for one in verdicts)
     print(
@@ -239,8 +249,16 @@ def print_report(verdicts: Sequence[Verdict], own: int, kills: int, options: arg
         f" they should be, {len(wrong)} wrong; {kills} kernel OOM kills"
     )
     if options.json:
-        document = {"machine": lib.machine(), "verdicts": [asdict(one) for one in verdicts]}
+        document = {"machine": lib.machine(), "verdicts": [one.document() for one in verdicts]}
         Path(options.json).write_text(json.dumps(document, indent=1) + "\n")
+
+
+def cases(pipelines: Sequence[Pipeline], own: int, options: argparse.Namespace) -> Iterator[Case]:
+    for part in options.only or PARTS:
+        for pipeline in pipelines:
+            for fraction in options.fraction:
+                for policy in options.policy:
+                    yield Case(pipeline, part, policy, fraction, own)
 
 
 def main() -> int:
@@ -251,9 +269,9 @@ def main() -> int:
         env = environment(Path(state))
         own = own_bytes(env)
         with prepared(options, env) as pipelines:
-            for part in options.only or PARTS:
-                for pipeline in pipelines:
-                    verdicts += PARTS[part](pipeline, options, own, env)
+            for case in cases(pipelines, own, options):
+                verdicts.append(PARTS[case.part](case, options, env))
+                print("  ".join(verdicts[-1].cells()), file=sys.stderr, flush=True)
     kills = oom_kills() - kills_before
     print_report(verdicts, own, kills, options)
     return 0 if kills == 0 and all(one.right for one in verdicts) else 1

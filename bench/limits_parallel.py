@@ -126,7 +126,8 @@ class Ray:
         )
 
     def run(self) -> lib.Figures:
-        assert self._driver.stdin and self._driver.stdout
+        assert self._driver.stdin
+        assert self._driver.stdout
         self._driver.stdin.write("\n")
         self._driver.stdin.flush()
         line = self._driver.stdout.readline()
@@ -152,9 +153,7 @@ def ray_driver(limit: int, count: int, size: int) -> None:
         object_store_memory=limit,
         object_spilling_directory=str(BUILT / "ray-spill"),
     )
-    wide, with_column, sums, scaled = map(
-        ray.remote, (f.wide, f.with_column, f.sums, f.scaled)
-    )
+    wide, with_column, sums, scaled = map(ray.remote, (f.wide, f.with_column, f.sums, f.scaled))
     ray.get(sums.remote(wide.remote(1, 1000)))
     for _ in sys.stdin:
         begin = time.perf_counter()

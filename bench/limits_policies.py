@@ -86,7 +86,7 @@ def measure(name: str, options: argparse.Namespace, env: dict[str, str]) -> list
 def main() -> None:
     parser = lib.arguments(__doc__.splitlines()[0], repeats=3, warmup=0)
     parser.add_argument("--workload", action="append", choices=WORKLOADS, help="this one")
-    parser.add_argument("--table-mib", type=int, default=64, help="of each table")
+    parser.add_argument("--table-mib", type=int, default=96, help="of each table")
     parser.add_argument("--share", type=float, default=0.35, help="of the tables: the limit")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="zerrow-bench-") as state:
