@@ -7,8 +7,12 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+LEFT_FREE = 8 << 30  # of the disk
+PATIENCE_S = 60
 
 
 class NoSwapError(RuntimeError):
@@ -25,7 +29,7 @@ def swap_file(size: int, folder: Path) -> Iterator[None]:
         raise NoSwapError("the machine has swap of its own already")
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
-    if free < 2 * size:
+    if free < size + LEFT_FREE:
         raise NoSwapError(f"{folder} has {free >> 20:,} MiB free, and {size >> 20:,} are wanted")
     with tempfile.NamedTemporaryFile(dir=folder, prefix="swap-") as file:
         os.posix_fallocate(file.fileno(), 0, size)  # a swap file may have no holes
@@ -34,7 +38,19 @@ def swap_file(size: int, folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            _run("swapoff", file.name)
+            _swap_off(file.name)
+
+
+def _swap_off(path: str) -> None:
+    """What an ended process had there may take the kernel a moment to forget."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return _run("swapoff", path)
+        except NoSwapError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
 
 
 def _run(*command: str) -> None:

@@ -3,7 +3,7 @@
 Each DAG makes a table, adds a column twice, sums all columns, and goes over the last column again
 with what it found. The K runs are commands at one engine. Arms:
 
-adaptive      the engine keeps to the limit by itself; no swap
+adaptive      the engine keeps to its default share of the cgroup's limit by itself; no swap
 memfd, kernel Zerrow's limit is off, and the kernel's of the cgroup is the same: the kernel swaps
 copy, kernel  the same with `--backend copy`: the paper's baseline
 Ray           `--ray PYTHON`, see on_ray.py: its object store has the limit, its processes are not
@@ -71,14 +71,15 @@ def scaled(two_more=zerrow.Model("two_more"), sums=zerrow.Model("sums")):
 class Bench:
     """The projects of one size, and its arms."""
 
-    def __init__(self, limit: int, count: int, folder: Path, small: Path) -> None:
+    def __init__(self, limit: int, count: int, size: int, folder: Path, small: Path) -> None:
         self.limit = limit
         self.count = count
+        self._size = size
         self._project = folder
         self._small = small
 
     def zerrow(self) -> lib.Figures:
-        return self._in_engine((), "--memory-limit", str(self.limit))
+        return self._in_engine(())
 
     def memfd_and_kernel(self) -> lib.Figures:
         return self._with_swap("memfd")
@@ -87,9 +88,8 @@ class Bench:
         return self._with_swap("copy")
 
     def _with_swap(self, backend: str) -> lib.Figures:
-        # A table, what is added to it, and copies of both in each DAG.
-        size = self.count * self.limit // 2 + self.limit
-        with swap_file(size, BUILT):
+        # In each DAG that waits a table and two columns, and in two that don't also its copies.
+        with swap_file(self.count * self._size * 7 // 4 + 4 * self._size, BUILT):
             return self._in_engine(("--backend", backend), *KERNEL)
 
     def _in_engine(self, how: tuple[str, ...], *start: str) -> lib.Figures:
@@ -179,7 +179,7 @@ def measure(limit: int, count: int, options: argparse.Namespace) -> None:
         lib.project(files(size)) as folder,
         lib.project(files(MIB)) as small,
     ):
-        bench = Bench(limit, count, folder, small)
+        bench = Bench(limit, count, size, folder, small)
         arms = [lib.Arm("adaptive", bench.zerrow)]
         arms += kernel_arms(bench)
         if options.ray:
