@@ -109,8 +109,10 @@ class Started:
 
         timer = threading.Timer(patience_s, give_up)
         timer.start()
-        _, status, usage = os.wait4(self._process.pid, 0)
-        timer.cancel()
+        try:
+            _, status, usage = os.wait4(self._process.pid, 0)
+        finally:
+            timer.cancel()
         self._process.returncode = os.waitstatus_to_exitcode(status)
         outcome.figures["wall_s"] = time.perf_counter() - self._began
         outcome.figures["cpu_s"] = usage.ru_utime + usage.ru_stime
