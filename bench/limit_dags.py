@@ -9,6 +9,7 @@ from typing import Any
 
 import chains
 import lib
+import pyarrow.parquet as pq
 
 
 @dataclass
@@ -17,6 +18,7 @@ class Dag:
 
     models: dict[str, tuple[list[str], str]] = field(default_factory=dict)
     sources: dict[str, tuple[Path, list[str]]] = field(default_factory=dict)  # and columns
+    heap_bytes: int = 32 << 20  # that a function has besides its tables, at most
 
     def add(self, name: str, inputs: Sequence[str], call: str) -> str:
         """`call` has the inputs' tables under their models' names."""
@@ -134,7 +136,9 @@ def gated(dag: Dag, tables: Sequence[str]) -> Dag:
 def tpch(lineitem: Path, count: int) -> Dag:
     """Chains over lineitem: filter, column added, sort, aggregate."""
     work = chains.tpch(lineitem)
-    dag = Dag(sources={"source": (work.source, work.columns or [])})
+    # Masks, casts and indices of a filter and a sort are as long as the table.
+    rows = pq.read_metadata(lineitem).num_rows
+    dag = Dag({}, {"source": (work.source, work.columns or [])}, (32 << 20) + 5 * 8 * rows)
     for i in range(count):
         last = "source"
         for step in work.steps:
