@@ -1,7 +1,6 @@
 #include "engine/live_memory.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "base/exceptions.h"
@@ -33,8 +32,8 @@ struct LiveMemory::Transfer {
   std::stop_token stop;
   std::shared_ptr<const shm::Segment> segment;  // to be written, so that its bytes stay
   std::shared_ptr<const shm::SpillFile> copy;   // to be read
-  std::optional<arrow::Result<shm::SpillFile>> written;
-  std::optional<arrow::Result<std::shared_ptr<const shm::Segment>>> read;
+  arrow::Result<shm::SpillFile> written = arrow::Status::UnknownError("not written");
+  arrow::Result<std::shared_ptr<const shm::Segment>> read = arrow::Status::UnknownError("not read");
 };
 
 LiveMemory::LiveMemory(EventLoop& loop, shm::SegmentStore& store, LivePerformer& performer,
@@ -81,11 +80,11 @@ void LiveMemory::SwapOut(SegmentId id) {
   loop_.Post(
       EventLoop::Lane::kWriting,
       [transfer, folder = options_.spill] {
-        transfer->written.emplace(base::CatchExceptions([&]() -> arrow::Result<shm::SpillFile> {
+        transfer->written = base::CatchExceptions([&]() -> arrow::Result<shm::SpillFile> {
           if (folder == nullptr) return arrow::Status::IOError("there is no folder to write to");
           if (transfer->segment == nullptr) return arrow::Status::KeyError("it isn't in memory");
           return shm::SpillFile::Write(folder, *transfer->segment, transfer->stop);
-        }));
+        });
         transfer->segment.reset();
       },
       [this, transfer] { OnWritten(*transfer); });
@@ -94,8 +93,8 @@ void LiveMemory::SwapOut(SegmentId id) {
 void LiveMemory::OnWritten(Transfer& transfer) {
   using Result = resource::SegmentSwappedOut::Result;
   const double took_s = End(transfer);
-  const arrow::Status status = transfer.written->status();
-  if (status.ok()) store_.NoteCopy(*std::move(*transfer.written));
+  const arrow::Status status = transfer.written.status();
+  if (status.ok()) store_.NoteCopy(*std::move(transfer.written));
   const Result result = status.ok()                ? Result::kDone
                         : status.IsCapacityError() ? Result::kDiskFull
                                                    : Result::kFailed;
@@ -110,12 +109,12 @@ void LiveMemory::SwapIn(SegmentId id) {
   loop_.Post(
       EventLoop::Lane::kReading,
       [transfer, memory = options_.memory(), &reaper = store_.reaper()] {
-        transfer->read.emplace(
+        transfer->read =
             base::CatchExceptions([&]() -> arrow::Result<std::shared_ptr<const shm::Segment>> {
               if (transfer->copy == nullptr) return arrow::Status::KeyError("it has no copy");
               return memory == nullptr ? transfer->copy->Load(nullptr, reaper, transfer->stop)
                                        : memory->Load(*transfer->copy, transfer->stop);
-            }));
+            });
         transfer->copy.reset();
       },
       [this, transfer] { OnRead(*transfer); });
@@ -124,8 +123,8 @@ void LiveMemory::SwapIn(SegmentId id) {
 void LiveMemory::OnRead(Transfer& transfer) {
   const double took_s = End(transfer);
   reading_bytes_ -= transfer.bytes;
-  const bool ok = transfer.read->ok();
-  if (ok) store_.Load(**std::move(transfer.read));
+  const bool ok = transfer.read.ok();
+  if (ok) store_.Load(*std::move(transfer.read));
   dispatcher_->OnSwappedIn({transfer.id, ok, took_s});
 }
 
