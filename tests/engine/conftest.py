@@ -121,7 +121,17 @@ class Project:
 
 @pytest.fixture(params=["copy", "memfd"])
 def project(request, tmp_path):
-    project = Project(tmp_path / "project", request.param)
+    yield from projects(tmp_path, request.param)
+
+
+@pytest.fixture
+def memfd_project(tmp_path):
+    yield from projects(tmp_path, "memfd")
+
+
+def projects(folder, backend):
+    """One, of which no process may be left in the end."""
+    project = Project(folder / "project", backend)
     yield project
     left = project.processes()
     for pid, _ in left:

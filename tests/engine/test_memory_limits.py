@@ -56,12 +56,10 @@ def two_passes(tables=TABLES, bytes_each=TABLE_BYTES):
     return TWO_PASSES.format(models="\n".join(models))
 
 
-@pytest.fixture(params=["memfd"])
-def pipeline(project, request):
-    if project.backend != request.param:
-        pytest.skip("one backend is enough")
-    project.write("models/m.py", two_passes())
-    return project
+@pytest.fixture
+def pipeline(memfd_project):
+    memfd_project.write("models/m.py", two_passes())
+    return memfd_project
 
 
 @pytest.fixture
