@@ -19,13 +19,15 @@ namespace fs = std::filesystem;
 Observation Took(int64_t input, int64_t bytes) { return {input, bytes, bytes, 2 * bytes, 0.5}; }
 
 class HistoryTest : public ::testing::Test {
+ public:
+  ~HistoryTest() override { fs::remove_all(folder_); }
+
  protected:
   HistoryTest() {
     char folder[] = "/tmp/zerrow-history-XXXXXX";
     folder_ = ::mkdtemp(folder);
     path_ = folder_ + "/state/zerrow/history.db";
   }
-  ~HistoryTest() override { fs::remove_all(folder_); }
 
   static std::optional<int64_t> TableOf(const History& history, CodeKey key, int64_t input = 100) {
     const auto known = history.Lookup(key, input);
