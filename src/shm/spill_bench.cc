@@ -158,7 +158,7 @@ void Spill(benchmark::State& state) {
   const auto folder = Folder(direct);
   const auto raw_folder = Folder(true);
   Times write, read, raw_write, raw_read;
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     RawFile raw(*raw_folder);
     auto segment = MakeSegment(**memory, kind <= Memory::kFresh).ValueOrDie();
     const auto check = [](const arrow::Status& status) {
