@@ -349,12 +349,18 @@ TEST_F(HistoryTest, TheFileIsBounded) {
   EXPECT_EQ(loaded, as_in_memory.all());
 
   rows.clear();
-  for (uint64_t i = 0; i < HistoryStore::kMostRows + 100; ++i) rows.push_back({{2, i}, Took(1, 1)});
-  ASSERT_TRUE(store->Write(rows).ok());
+  constexpr uint64_t kAll = HistoryStore::kMostRows + 100;
+  for (uint64_t i = 0; i < kAll; ++i) {
+    rows.push_back({{2, i}, Took(1, 1)});
+    // As one it would take longer than a slow build is given.
+    if (rows.size() < 500 && i + 1 < kAll) continue;
+    ASSERT_TRUE(store->Write(rows).ok());
+    rows.clear();
+  }
   const auto kept = store->Load().ValueOrDie();
   ASSERT_EQ(kept.size(), size_t{HistoryStore::kMostRows});
   EXPECT_EQ(kept.front().key, (CodeKey{2, 100})) << "the oldest went";
-  EXPECT_EQ(kept.back().key, rows.back().key);
+  EXPECT_EQ(kept.back().key, (CodeKey{2, kAll - 1}));
   EXPECT_LT(fs::file_size(path_), 16u << 20);
 }
 

@@ -114,7 +114,7 @@ class Load {
 void Measure(benchmark::State& state, const Core::Options& options) {
   Load load(static_cast<Shape>(state.range(0)), options);
   load.TakeTimes();  // of the first runs' coming
-  for (auto step : state) load.Step();
+  while (state.KeepRunning()) load.Step();
   auto times = load.TakeTimes();
   std::sort(times.begin(), times.end());
   state.counters["mean_us"] =
