@@ -406,6 +406,9 @@ int FillDisk(const std::string& path, const Segment& segment) {
 
 // The second has no preallocation.
 TEST_P(Spill, AFullDiskIsToldApartAndIsThereAgainLater) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "ThreadSanitizer lets no forked process start threads";
+#endif
   const auto segment = MakeSegment(6 * kMiB, 'x');
   ASSERT_NE(segment, nullptr);
   for (const char* make : {"mkfs.ext4 -q", "mkfs.ext2 -q"}) {
@@ -420,6 +423,9 @@ TEST_P(Spill, AFullDiskIsToldApartAndIsThereAgainLater) {
 }
 
 TEST_P(Spill, NothingStaysOfAKilledProcess) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "ThreadSanitizer lets no forked process start threads";
+#endif
   const auto segment = MakeSegment(64 * kMiB, 'x');
   ASSERT_NE(segment, nullptr);
   const auto folder = MakeFolder();
