@@ -31,10 +31,8 @@ class RunQueue;
 struct MemoryOptions {
   std::optional<int64_t> limit_bytes;  // DefaultMemoryLimit() if unset
   EvictionPolicy eviction = EvictionPolicy::kAdaptive;
-  std::string
-      spill_dir;  // where tables are written; empty: DefaultSpillFolder(), if it can be used
-  std::optional<int64_t>
-      spill_limit_bytes;  // of what is there at once; unset: as the disk has room
+  std::string spill_dir;                     // empty: DefaultSpillFolder(), if it can be used
+  std::optional<int64_t> spill_limit_bytes;  // at once; unset: as the disk has room
 };
 
 /// The share of the machine's memory, or of what a cgroup leaves of it, that an engine takes unless

@@ -13,6 +13,7 @@ namespace zerrow::sandbox {
 
 namespace {
 
+constexpr int64_t kNoLimit = int64_t{1} << 60;
 constexpr int64_t kLimitStep = 32 << 20;
 constexpr int64_t kLimitNoise = 4 << 20;
 constexpr int kPatienceSamples = 25;  // a fifth of a second
@@ -66,7 +67,14 @@ MemorySampler MemorySampler::MakeFromProc(std::function<int64_t()> segment_bytes
 }
 
 void MemorySampler::LoseCgroup(const arrow::Status& reason) {
-  if (cgroup_ != nullptr) lost_cgroup_ = std::move(cgroup_);
+  if (cgroup_ != nullptr) {
+    // Nobody would notice any more that processes wait there.
+    if (limit_bytes_) [[maybe_unused]]
+      const arrow::Status lifted = cgroup_->Limit(kNoLimit);
+    is_full_ = false;
+    full_samples_ = 0;
+    lost_cgroup_ = std::move(cgroup_);
+  }
   method_ = "/proc, as there is no cgroup: " + reason.message();
 }
 
