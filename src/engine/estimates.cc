@@ -14,7 +14,7 @@ using resource::TaskSpec;
 
 namespace {
 
-// Of tasks whose memory doesn't grow with their inputs.
+// Of tasks whose memory doesn't grow with what they read.
 constexpr int64_t kSmallBytes = int64_t{16} << 20;
 // An exported table is encoded by row groups.
 constexpr int64_t kMostOfExport = int64_t{64} << 20;
@@ -91,13 +91,15 @@ int64_t InputBytes(const Plan& plan, const PlanNode& node, TableBytes table_byte
   return bytes;
 }
 
-// Of code that was never seen.
+// Of code that was never seen its table's size alone is supposed, for what comes after it; but
+// reading files takes what they hold.
 Observation Guess(const PlanNode& node, int64_t input_bytes) {
   Observation guess;
   guess.input_bytes = input_bytes;
-  if (node.has_table()) guess.table_bytes = guess.new_bytes = input_bytes;
-  const bool has_private = node.imports() || node.kind == ModelKind::kSql;
-  guess.peak_bytes = Sum(guess.new_bytes, has_private ? input_bytes : kSmallBytes);
+  if (node.has_table()) guess.table_bytes = input_bytes;
+  if (node.kind != ModelKind::kSource) return guess;
+  guess.new_bytes = input_bytes;
+  guess.peak_bytes = Sum(input_bytes, kSmallBytes);
   return guess;
 }
 

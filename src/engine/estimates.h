@@ -2,8 +2,9 @@
 // its inputs.
 //
 // Sizes go through the plan in its order: of sources from the footers of their files, of models
-// from what they made of inputs before. Of unknown code: its output is as large as its inputs, and
-// Python and SQL need as much besides. A model's declared memory is its peak whatever is known.
+// from what they made of inputs before. Of unknown code: its table is as large as its inputs, and
+// what it needs is left to the Core, which knows by then what they are. A model's declared memory
+// is its peak whatever is known.
 // Only touches memory; on the loop's thread.
 #pragma once
 

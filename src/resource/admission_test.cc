@@ -76,6 +76,21 @@ TEST_F(Admission, ARunThatHoldsNothingWaitsWhileHalfIsCommitted) {
                               "start 2:0#1", "end 1"}));
 }
 
+TEST_F(Admission, WhatIsLikeTheLargestTableWithoutInputsIsExpectedOfOthers) {
+  Add({Reads({}), Reads({}, {0}), Reads({}, {0}), Value({0}, {1, 2})});
+  EXPECT_EQ(Succeed(0, {{7, 400}}, 1, 1), (Said{"finish 1:0 success", "start 1:1#1"}));
+  EXPECT_EQ(core_.blocked(), (TaskId{1, 2}));
+  // In other runs too.
+  EXPECT_EQ(Add({Reads({})}, 2), Said{});
+}
+
+TEST_F(Admission, APartOfItsInputsIsExpectedOfWhatWasNeverSeen) {
+  Add({Reads({}), Value({0}), Value({0}), Value({0})});
+  EXPECT_EQ(Succeed(0, {{7, 600}}), (Said{"finish 1:0 success", "start 1:1#1", "start 1:2#1"}));
+  EXPECT_EQ(core_.committed_bytes(), 900);
+  EXPECT_EQ(Succeed(1), (Said{"finish 1:1 success", "start 1:3#1"}));
+}
+
 TEST_F(Admission, WhatIsTooLargeIsTriedAlone) {
   Add({Needs(100, Value({})), Needs(5000, Value({}))});
   EXPECT_EQ(Succeed(0), (Said{"finish 1:0 success", "start 1:1#1"}));

@@ -133,6 +133,15 @@ int64_t Board::MissingBytes(TaskId id) const {
   return bytes;
 }
 
+int64_t Board::AbsentBytes(TaskId id) const {
+  const auto& tasks = runs.at(id.run).tasks;
+  int64_t bytes = 0;
+  for (const size_t input : tasks[id.index].spec.inputs) {
+    if (!tasks[input].resident) bytes += tasks[input].table_bytes;
+  }
+  return bytes;
+}
+
 void Board::Requeue(RunId id, Run& run) {
   std::optional<Turn> turn;
   if (!run.ready.empty() && run.running < run.jobs) turn = Turn(run.running, run.served, id);

@@ -80,9 +80,12 @@ struct Task {
   bool pinned = false;  // its inputs' tables: it has them mapped, or is about to
 
   int64_t measured_bytes = 0;  // of the attempt
-  int64_t peak_bytes = 0;      // that the next or present attempt is expected to need
-  Charge charge;               // as it is in the sums
-  uint64_t order = 0;          // of its attempt's start among all
+  int64_t highest_bytes = 0;   // of these
+  /// That the next or present attempt is expected to need; of one that nothing was known of
+  /// before its first attempt a guess.
+  int64_t peak_bytes = 0;
+  Charge charge;       // as it is in the sums
+  uint64_t order = 0;  // of its attempt's start among all
   Time began = 0;
   double run_s = 0;  // until it has published: expected, then measured
   int passes = 0;    // others that were started though it came first
@@ -97,6 +100,8 @@ struct Task {
   bool dropped = false;            // its table; it comes back if it is asked for
   bool lost = false;               // its table can't come back
   int rollbacks = 0;               // of its table
+  int vain_rollbacks = 0;          // of these: the last ones, while no task of its run finished
+  size_t told_before = 0;          // of its run's tasks, at the last rollback
   uint64_t visit = 0;              // the last walk along its descendants' lineage
   std::vector<size_t> awaited_by;  // readers that have asked for the table to be made again
   bool wanted = false;             // it was made again for a reader that hasn't begun yet
@@ -130,6 +135,7 @@ struct Run {
   std::vector<Task> tasks;
   std::set<Rank> ready;
   size_t unfinished = 0;
+  size_t told = 0;   // tasks whose end has been told
   int running = 0;   // tasks that have a slot
   int attempts = 0;  // and those that are leaving
   int ending = 0;    // stopping or leaving
@@ -184,6 +190,8 @@ class Board {
   int64_t InputBytes(TaskId task) const;
   /// Of these: what isn't in memory, nor being read.
   int64_t MissingBytes(TaskId task) const;
+  /// Of its inputs' tables that were dropped, when they were there.
+  int64_t AbsentBytes(TaskId task) const;
 
   /// Brings the run's turn up to date: after each change of what it is made of.
   void Requeue(RunId id, Run& run);
@@ -213,6 +221,8 @@ class Board {
   std::set<RunId> touched;                      // may have ended
   std::set<TaskId> tables;                      // resident, or kept by runs that go on
   std::set<TaskId> moved;                       // of these, since they were last weighed
+  /// Of tables of tasks without inputs, whatever their run.
+  int64_t largest_root_bytes = 0;
   uint64_t served = 0;
   uint64_t started = 0;
   int running = 0;   // have a slot

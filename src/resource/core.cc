@@ -84,9 +84,9 @@ std::string Core::ExplainWait(TaskId id) const {
   return "others go first";
 }
 
-int Core::RollbacksOf(TaskId id) const {
+int Core::VainRollbacksOf(TaskId id) const {
   const Task* task = board_.Find(id);
-  return task == nullptr ? 0 : task->rollbacks;
+  return task == nullptr ? 0 : task->vain_rollbacks;
 }
 
 bool Core::Awaits(TaskId id, int attempt) const {
@@ -231,7 +231,9 @@ void Core::Handle(const Tick&) {
 
 void Core::Handle(const TaskMeasured& event) {
   if (!Awaits(event.task, event.attempt)) return;
-  board_.At(event.task).measured_bytes = std::max<int64_t>(event.bytes, 0);
+  Task& task = board_.At(event.task);
+  task.measured_bytes = std::max<int64_t>(event.bytes, 0);
+  task.highest_bytes = std::max(task.highest_bytes, task.measured_bytes);
   board_.Recharge(event.task);
 }
 

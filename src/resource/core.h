@@ -91,7 +91,7 @@ class Core {
   /// The state of a task's table.
   bool IsResident(TaskId task) const;
   /// How often it was dropped to be made again.
-  int RollbacksOf(TaskId task) const;
+  int VainRollbacksOf(TaskId task) const;
 
  private:
   void Handle(const RunAdded& event);

@@ -150,6 +150,7 @@ void Lifecycle::Start(TaskId id) {
   task.order = ++board_.started;
   task.began = board_.now;
   task.passes = 0;
+  task.highest_bytes = 0;
   Enter(id, kRunning);
   ++task.attempt;
   run.served = ++board_.served;
@@ -186,6 +187,11 @@ void Lifecycle::Publish(TaskId id, const std::vector<SegmentBytes>& segments) {
   // Nothing of a kept table, which stays.
   task.table_bytes = board_.ledger.Exclusive(Board::TableOf(id));
   const int64_t published = board_.ledger.bytes() - before;
+  // Made again it will take as much.
+  task.peak_bytes = std::max(task.highest_bytes, published);
+  if (task.spec.inputs.empty()) {
+    board_.largest_root_bytes = std::max(board_.largest_root_bytes, task.table_bytes);
+  }
   task.measured_bytes = std::max<int64_t>(task.measured_bytes - published, 0);
   task.run_s = board_.now - task.began;
   board_.Recharge(id);
@@ -235,7 +241,10 @@ Decision* Lifecycle::Finish(TaskId id, ModelStatus status, Reason reason) {
   board_.touched.insert(id.run);
   size_t told = board_.decisions.size();
   const bool silent = std::exchange(task.told, true);
-  if (!silent) board_.Decide(Decision::Kind::kFinish, id, reason).status = status;
+  if (!silent) {
+    ++run.told;
+    board_.Decide(Decision::Kind::kFinish, id, reason).status = status;
+  }
   if (!left) {
     if (status == ModelStatus::kSuccess) Succeed(id);
     ReleaseInputs(id);

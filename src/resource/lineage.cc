@@ -10,8 +10,9 @@ using enum Task::State;
 
 namespace {
 
-// Bounds what is run again in vain where several large tables are needed in turns.
-constexpr int kMaxRollbacks = 8;
+// While none of the run's tasks finishes: bounds what is run again in vain where several large
+// tables are needed in turns.
+constexpr int kMaxVainRollbacks = 8;
 
 // Beyond so many tasks to be run again nobody looks any further: the table had better stay.
 constexpr size_t kMaxRemade = 32;
@@ -19,9 +20,11 @@ constexpr size_t kMaxRemade = 32;
 }  // namespace
 
 Lineage::Remake Lineage::RemakeOf(TaskId id) {
-  auto& tasks = board_.runs.at(id.run).tasks;
+  Run& run = board_.runs.at(id.run);
+  auto& tasks = run.tasks;
   const Task& table = tasks[id.index];
-  if (!table.repeatable || table.rollbacks >= kMaxRollbacks || !table.succeeded) return {};
+  const bool often = table.vain_rollbacks >= kMaxVainRollbacks && table.told_before == run.told;
+  if (!table.repeatable || often || !table.succeeded) return {};
   ++visits_;
   Remake remake = {0, 0};
   std::array<size_t, kMaxRemade> remade = {id.index};
@@ -29,10 +32,13 @@ Lineage::Remake Lineage::RemakeOf(TaskId id) {
   for (size_t next = 0; next < count; ++next) {
     const Task& task = tasks[remade[next]];
     remake.run_s += task.run_s;
-    if (next > 0) remake.bytes += task.table_bytes;
+    if (!task.resident) remake.bytes += task.table_bytes;
     for (const size_t input : task.spec.inputs) {
       Task& read = tasks[input];
-      if (read.resident || std::exchange(read.visit, visits_) == visits_) continue;
+      // An input that is there may be gone by then, as it stays for its other readers only. Its
+      // time counts, but not its memory: that is taken now too.
+      const bool stays = read.resident && (next > 0 || read.spec.kept);
+      if (stays || std::exchange(read.visit, visits_) == visits_) continue;
       if (count == kMaxRemade || read.lost) return {};
       remade[count++] = input;
     }
@@ -46,6 +52,9 @@ Decision& Lineage::RollBack(TaskId id, Reason reason) {
   task.dropped = true;
   task.wanted = false;
   ++task.rollbacks;
+  const size_t told = board_.runs.at(id.run).told;
+  if (std::exchange(task.told_before, told) != told) task.vain_rollbacks = 0;
+  ++task.vain_rollbacks;
   board_.SetScore(id, std::nullopt);
   if (!task.spec.kept) board_.tables.erase(id);
   const size_t place = board_.decisions.size();

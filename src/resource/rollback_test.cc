@@ -113,7 +113,9 @@ TEST_F(Rollback, ATaskThatIsAddedLaterMayReadIt) {
 
 TEST_F(Rollback, WhatIsWantedStaysUnlessNothingElseCouldRun) {
   Add({Needs(700, Reads({})), Needs(700, Reads({})), Needs(10, Value({0, 1}))});
+  Measure(0, 700);
   Succeed(0, {{10, 450}});
+  Measure(1, 700);
   EXPECT_EQ(Succeed(1, {{11, 450}}),
             (Said{"finish 1:1 success", "release 1:1", "free 11", "start 1:0#2"}));
   // The table of 0 was made for 2, which waits for that of 1, too.
@@ -122,12 +124,46 @@ TEST_F(Rollback, WhatIsWantedStaysUnlessNothingElseCouldRun) {
 }
 
 TEST_F(Rollback, WhatIsWantedGoesBeforeAnAttemptIsStopped) {
-  Add({Needs(700, Reads({})), Needs(500, Reads({})), Needs(10, Value({0, 1}))});
-  EXPECT_EQ(Succeed(0, {{10, 450}}), (Said{"finish 1:0 success", "start 1:1#1"}));
-  EXPECT_EQ(Measure(1, 700), (Said{"release 1:0", "free 10"}));
-  Succeed(1, {{11, 450}});
+  Add({Needs(700, Reads({})), Needs(700, Reads({})), Needs(10, Value({0, 1}))});
+  EXPECT_EQ(Succeed(0, {{10, 450}}),
+            (Said{"finish 1:0 success", "release 1:0", "free 10", "start 1:1#1"}));
+  // So much is expected from now on as was needed, which both of them may.
+  EXPECT_EQ(Succeed(1, {{11, 450}}), (Said{"finish 1:1 success", "start 1:0#2"}));
+  EXPECT_EQ(Measure(0, 600, 2), (Said{"release 1:1", "free 11"}));
   EXPECT_EQ(Succeed(0, {{12, 450}}, 2), Said{"start 1:1#2"});
   EXPECT_EQ(Measure(1, 700, 2), (Said{"freeze 1:1#2", "release 1:0", "free 12", "thaw 1:1#2"}));
+}
+
+TEST_F(Rollback, WhatIsMadeOfAnExpensiveTableThatWillBeFreedIsExpensive) {
+  // 2 is made of 0, 3 of 1; making 0 takes longer.
+  Add({Reads({}), Reads({}), Reads({0}), Reads({1}), Needs(600, Value({}, {2, 3})),
+       Value({0, 1, 2, 3}, {4})},
+      kRun, {}, 2);
+  Succeed(1, {{8, 50}}, 1, 1);
+  Succeed(3, {{10, 250}}, 1, 2);
+  Succeed(0, {{7, 50}}, 1, 3);
+  EXPECT_EQ(Succeed(2, {{9, 250}}, 1, 4),
+            (Said{"finish 1:2 success", "release 1:3", "free 10", "start 1:4#1"}));
+}
+
+TEST_F(Rollback, AsOftenAsItHelpsTheRunOn) {
+  constexpr size_t kReaders = 12;
+  // Between two readers of the table one that leaves no room for it.
+  std::vector<TaskSpec> tasks = {Reads({})};
+  for (size_t i = 0; i < kReaders; ++i) {
+    tasks.push_back(Needs(700, Value({}, {2 * i})));
+    tasks.push_back(Value({0}, {2 * i + 1}));
+  }
+  Add(tasks);
+  Succeed(0, {{10, 400}});
+  for (size_t i = 0; i < kReaders; ++i) {
+    const int attempt = static_cast<int>(i) + 2;
+    EXPECT_EQ(Succeed(2 * i + 1).back(), "start 1:0#" + std::to_string(attempt));
+    EXPECT_EQ(Succeed(0, {{10 + i, 400}}, attempt).back(),
+              "start 1:" + std::to_string(2 * i + 2) + "#1");
+    Succeed(2 * i + 2);
+  }
+  EXPECT_EQ(core_.run_count(), 0);
 }
 
 TEST_F(Rollback, ItEndsThoughTablesAreNeededInTurns) {

@@ -19,6 +19,9 @@ constexpr int kMaxPassed = 16;
 constexpr size_t kLookedAtOfRun = 8;
 constexpr size_t kLookedAt = 64;
 
+// Of its inputs, what a task that was never seen is expected to need.
+constexpr int64_t kGuessedDivisor = 4;
+
 // A run that holds nothing yet begins below this share of the capacity, or if it needs little.
 constexpr int64_t kOpenDivisor = 2;
 constexpr int64_t kLittleDivisor = 16;
@@ -62,6 +65,7 @@ void Scheduler::StartReady() {
     if (!first) break;
     // What it waits for now is ready itself, or it has failed.
     if (!lineage_.Demand(*first)) continue;
+    Guess(*first);
     if (Fits(*first) || (MakeRoomFor(*first) && Fits(*first))) {
       Begin(*first);
       continue;
@@ -73,6 +77,18 @@ void Scheduler::StartReady() {
   if (board_.unlimited()) return;
   StartAlone(std::nullopt);
   StartAloneInRuns();
+}
+
+// Too much holds up what would fit; nothing at all starts everything at once. Most functions join,
+// filter or summarize, and those without inputs are alike more often than not.
+void Scheduler::Guess(TaskId id) {
+  Task& task = board_.At(id);
+  if (board_.unlimited() || task.spec.expected.peak_bytes() > 0 || task.attempt > 0) return;
+  if (!task.spec.inputs.empty()) {
+    if (task.peak_bytes == 0) task.peak_bytes = board_.InputBytes(id) / kGuessedDivisor;
+  } else if (task.spec.has_table) {
+    task.peak_bytes = board_.largest_root_bytes;
+  }
 }
 
 // While attempts are frozen nothing is added to what they may come to need.
@@ -140,28 +156,36 @@ bool Scheduler::MakeRoomFor(TaskId id) {
     const int64_t stays = charge.committed - charge.leaving + task.peak_bytes;
     if (stays + board_.InputBytes(id) > board_.BudgetOf(scope).capacity()) return false;
     Evictor::Purpose purpose{Reason::kMakeRoom, FiguresOf(scope, id), id};
-    // An idle slot is worth what the task would take; a run without one is worth anything.
-    if (run.running > 0) purpose.max_restore_s = task.run_s;
+    // What an idle slot is worth.
+    purpose.max_restore_s = task.run_s;
     if (evictor_.MakeRoom(scope, missing, purpose) > 0) return false;
   }
   return true;
 }
 
-std::vector<TaskId> Scheduler::Others(TaskId first) const {
+std::vector<TaskId> Scheduler::ReadyIn(const Level& level, size_t most) const {
+  std::vector<TaskId> ready;
+  for (const auto& [running, served, id] : level.turns) {
+    size_t of_run = 0;
+    for (const Rank& rank : board_.runs.at(id).ready) {
+      if (++of_run > kLookedAtOfRun) break;
+      if (ready.size() == most) return ready;
+      ready.push_back({id, std::get<2>(rank)});
+    }
+  }
+  return ready;
+}
+
+std::vector<TaskId> Scheduler::Others(TaskId first) {
   std::vector<TaskId> others;
   // What is too large by itself isn't worth a closer look.
   const int64_t room = -board_.Shortfall(std::nullopt, 0);
   size_t looked_at = 0;
   for (const auto& [priority, level] : board_.levels) {
-    for (const auto& [running, served, id] : level.turns) {
-      const Run& run = board_.runs.at(id);
-      size_t of_run = 0;
-      for (const Rank& rank : run.ready) {
-        if (++of_run > kLookedAtOfRun) break;
-        if (++looked_at > kLookedAt) return others;
-        const TaskId task = {id, std::get<2>(rank)};
-        if (task != first && run.tasks[task.index].peak_bytes <= room) others.push_back(task);
-      }
+    for (const TaskId task : ReadyIn(level, kLookedAt - looked_at)) {
+      ++looked_at;
+      Guess(task);
+      if (task != first && board_.At(task).peak_bytes <= room) others.push_back(task);
     }
   }
   return others;
@@ -191,15 +215,45 @@ std::optional<TaskId> Scheduler::FirstIn(Scope scope) const {
   return scope ? First(board_.runs.at(*scope), *scope) : First();
 }
 
+// What would have to go for it, or be made again, at least.
+int64_t Scheduler::BytesToRegain(TaskId id) const {
+  int64_t bytes = board_.At(id).peak_bytes + board_.MissingBytes(id) + board_.AbsentBytes(id);
+  int64_t most = 0;
+  for (const Scope scope : board_.LimitedScopesOf(id.run)) {
+    most = std::max(most, board_.Shortfall(scope, bytes));
+  }
+  return most;
+}
+
+// Where nothing fits runs would evict each other's tables in turns. So the one goes first that can
+// go on with the least; of equals, the first.
+std::optional<TaskId> Scheduler::NextAlone(Scope scope) {
+  const auto first = FirstIn(scope);
+  if (!first || board_.At(*first).passes >= kMaxPasses) return first;
+  const Level& level = board_.levels.at(board_.runs.at(first->run).priority);
+  TaskId next = *first;
+  Guess(next);
+  int64_t least = BytesToRegain(next);
+  for (const TaskId other : ReadyIn(level, kLookedAt)) {
+    if (least <= 0) break;
+    if (scope && other.run != *scope) continue;
+    Guess(other);
+    const int64_t bytes = BytesToRegain(other);
+    if (bytes < least) next = other, least = bytes;
+  }
+  if (next != *first) ++board_.At(*first).passes;
+  return next;
+}
+
 void Scheduler::StartAlone(Scope scope) {
   while (board_.Attempts(scope) == 0 && !board_.IsSettling(scope)) {
-    const auto first = FirstIn(scope);
-    if (!first) {
+    const auto next = NextAlone(scope);
+    if (!next) {
       if (!SettleParked(scope)) return;
       continue;
     }
-    if (!lineage_.Demand(*first)) continue;
-    if (!TryAlone(scope, *first)) return;
+    if (!lineage_.Demand(*next)) continue;
+    if (!TryAlone(scope, *next)) return;
   }
 }
 
@@ -213,9 +267,11 @@ bool Scheduler::TryAlone(Scope scope, TaskId id) {
   std::optional<Beside> unreadable;
   for (const Scope limited : board_.LimitedScopesOf(id.run)) {
     Evictor::Purpose purpose{Reason::kMakeRoom, FiguresOf(limited, id), id};
-    purpose.last_resort = true;
     const int64_t bytes = task.peak_bytes + board_.MissingBytes(id);
-    evictor_.MakeRoom(limited, board_.Shortfall(limited, bytes) - board_.Leaving(limited), purpose);
+    const int64_t wanted = board_.Shortfall(limited, bytes) - board_.Leaving(limited);
+    const int64_t left = evictor_.MakeRoom(limited, wanted, purpose);
+    purpose.last_resort = true;
+    evictor_.MakeRoom(limited, left, purpose);
     if (board_.IsSettling(limited)) return false;
     const int64_t charged = board_.Charged(limited) + board_.MissingBytes(id);
     if (charged <= board_.BudgetOf(limited).capacity()) continue;

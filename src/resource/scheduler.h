@@ -38,7 +38,10 @@ class Scheduler {
   std::optional<TaskId> First(const Run& run, RunId id) const;
   std::optional<TaskId> First() const;
   /// Beyond the first: the next few of its run, and of the other runs.
-  std::vector<TaskId> Others(TaskId first) const;
+  std::vector<TaskId> Others(TaskId first);
+  std::vector<TaskId> ReadyIn(const Level& level, size_t most) const;
+  /// Expects something of a task that was never seen. Before it is asked whether the task fits.
+  void Guess(TaskId task);
   bool Fits(TaskId task) const;
   bool FitsIn(Scope scope, TaskId task, int64_t bytes) const;
   bool MayRunBeside(TaskId task) const;
@@ -48,6 +51,8 @@ class Scheduler {
   /// Nothing else is there in the scope: starts something, or says why not.
   void StartAlone(Scope scope);
   std::optional<TaskId> FirstIn(Scope scope) const;
+  std::optional<TaskId> NextAlone(Scope scope);
+  int64_t BytesToRegain(TaskId task) const;
   std::optional<TaskId> BestParked(Scope scope) const;
   bool SettleParked(Scope scope);
   bool TryAlone(Scope scope, TaskId task);

@@ -191,5 +191,16 @@ TEST_F(Swap, NothingGoesIfThatCantBeEnough) {
   EXPECT_EQ(Succeed(0, {{7, 400}}), Said{"finish 1:0 success"});
 }
 
+TEST_F(Swap, OfWhatFitsNowhereTheOneGoesOnThatNeedsLeast) {
+  Add({Reads({}), Needs(700, Value({0}))});
+  Add({Reads({}), Needs(600, Value({0}))}, 2);
+  Tell(TaskMeasured{{2, 0}, 1, 300});
+  EXPECT_EQ(Succeed(0, {{7, 200}}), Said{"finish 1:0 success"});
+  // Run 1 has waited longer, but would have more evicted.
+  EXPECT_EQ(Tell(TaskEnded{{2, 0}, 1, kSuccess, false, {{8, 300}}}),
+            (Said{"finish 2:0 success", "swap out 7"}));
+  EXPECT_EQ(Written(7), (Said{"unload 7", "start 2:1#1"}));
+}
+
 }  // namespace
 }  // namespace zerrow::resource

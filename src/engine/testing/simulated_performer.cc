@@ -102,7 +102,7 @@ void SimulatedPerformer::CheckStart(TaskId task, int number, const Run& run) {
   verdict_.Expect(number == 1 || lost_.erase(task) == 1 || limited, "tried again but not lost",
                   name);
   if (limited) {
-    const auto rollbacks = static_cast<size_t>(dispatcher_->core().RollbacksOf(task));
+    const auto rollbacks = static_cast<size_t>(dispatcher_->core().VainRollbacksOf(task));
     verdict_.Expect(rollbacks <= kMaxRollbacks + memory_->CountOf("read failed"),
                     "rolled back too often", name);
     if (rollbacks == kMaxRollbacks) ++counts_["rolled back as often as may be"];
