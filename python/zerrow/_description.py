@@ -63,6 +63,7 @@ class Project:
 
     directory: Path
     name: str = ""
+    memory_limit_bytes: int | None = None
     parameters: list[dict[str, Any]] = field(default_factory=list)
     sources: dict[str, Source] = field(default_factory=dict)
     declared_sources: set[str] = field(default_factory=set)  # also those that failed
@@ -84,6 +85,7 @@ class Project:
         """The project description."""
         return {
             "name": self.name,
+            "memory_limit_bytes": self.memory_limit_bytes,
             "parameters": self.parameters,
             "sources": [source.to_json() for source in self.sources.values()],
             "models": [model.to_json() for model in self.models],

@@ -44,6 +44,7 @@ def describe(
         project.report(problem)
         return project.to_json()
     project.name = file.name
+    project.memory_limit_bytes = file.memory_limit_bytes
     project.problems.extend(file.problems)
     project.parameters, problems = _parameters.resolve(file.parameters, parameters or {})
     project.problems.extend(problems)

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 from zerrow._errors import Problem, ProjectError, did_you_mean
+from zerrow._sizes import parse_bytes
 
 FILE = "zerrow_project.yml"
 PARAMETER_TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
@@ -49,6 +50,7 @@ class ProjectFile:
     """All of zerrow_project.yml; what is wrong in it is in `problems`, and left out otherwise."""
 
     name: str
+    memory_limit_bytes: int | None = None
     parameters: list[ParameterEntry] = field(default_factory=list)
     sources: list[SourceEntry] = field(default_factory=list)
     natives: list[NativeEntry] = field(default_factory=list)
@@ -184,7 +186,7 @@ def read_project_file(project_dir: Path) -> ProjectFile:
 
 def _read(top: Mapping) -> ProjectFile:
     top = Mapping(top._entries, 1, "the project file")
-    top.only("name", "parameters", "sources", "models")
+    top.only("name", "memory_limit", "parameters", "sources", "models")
     project = ProjectFile(top.text("name"))
 
     def each(read: Callable[[], None]) -> None:
@@ -197,6 +199,7 @@ def _read(top: Mapping) -> ProjectFile:
         for name, line, value in top.mapping(key, key):
             each(lambda name=name, line=line, value=value: read(name, line, value))  # type: ignore[misc]
 
+    each(lambda: _read_memory_limit(top, project))
     each(
         lambda: section("parameters", lambda *entry: project.parameters.append(_parameter(*entry)))
     )
@@ -208,6 +211,16 @@ def _read(top: Mapping) -> ProjectFile:
 
     each(models)
     return project
+
+
+def _read_memory_limit(top: Mapping, project: ProjectFile) -> None:
+    limit = top.value("memory_limit")
+    if limit is None:
+        return
+    try:
+        project.memory_limit_bytes = parse_bytes(limit)
+    except ValueError as problem:
+        raise error(f"memory_limit {problem}", top.line_of("memory_limit")) from None
 
 
 def _parameter(name: str, line: int, value: Value) -> ParameterEntry:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Line = Callable[[str, int, str], None]
 
 _PATIENCE_S = 0.1
+_UNLIMITED = 2**63 - 1
 
 
 class RunError(Exception):
@@ -130,7 +131,8 @@ def run(
         content_reshare: refer to inputs for what a library copied without changing it.
         memory_limit: what the run may use of memory at once, such as "1GB", "512MiB" or a number
             of bytes: functions wait for each other, and tables go to disk or are made again, so
-            that it is kept. By default only the engine's limit holds, which `zerrow info` tells.
+            that it is kept. By default the project's `memory_limit` holds, and with "none" no
+            more than the engine's limit, which `zerrow info` tells.
         priority: of runs at the same time those of a higher one go first.
         explain_memory: have the report say what was decided about memory, when, and why.
         output: a folder for the final models as Parquet files.
@@ -348,6 +350,8 @@ def _whole(number: object, argument: str, least: int, most: int) -> int:
 def _bytes(size: object) -> int | None:
     if size is None:
         return None
+    if size == "none":
+        return _UNLIMITED
     try:
         return parse_bytes(size)
     except ValueError as problem:

@@ -14,6 +14,7 @@
 #include "cli/version.h"
 #include "engine/near_names.h"
 #include "engine/options.h"
+#include "resource/events.h"
 
 namespace zerrow::cli {
 
@@ -141,15 +142,16 @@ void AddEngineChoice(CLI::App* app, Raw* raw) {
       ->check(CLI::IsMember({"auto", "own", "resident"}));
 }
 
-CLI::Option* AddSize(CLI::App* app, const std::string& name, std::optional<int64_t>* bytes,
-                     const std::string& description) {
-  const auto set = [bytes, name](const std::string& text) {
-    const auto parsed = base::ParseBytes(text);
+void AddSize(CLI::App* app, const std::string& name, std::optional<int64_t>* bytes,
+             const std::string& description,
+             arrow::Result<int64_t> (*parse)(std::string_view) = base::ParseBytes) {
+  const auto set = [=](const std::string& text) {
+    const auto parsed = parse(text);
     if (!parsed.ok()) throw CLI::ValidationError(name, parsed.status().message());
     if (*parsed == 0) throw CLI::ValidationError(name, "must be at least one byte");
     *bytes = *parsed;
   };
-  return app->add_option_function<std::string>(name, set, description)->option_text("SIZE");
+  app->add_option_function<std::string>(name, set, description)->option_text("SIZE");
 }
 
 // Of an engine, be it resident or a command's own.
@@ -216,8 +218,9 @@ void AddExecution(CLI::App* app, Raw* raw) {
       "What an engine of the command's own keeps of decoded columns, such as 2GiB (default: "
       "a quarter of the memory); the resident one has its own");
   AddSize(app, "--memory-limit", &run.memory_limit_bytes,
-          "What the run may use of memory, such as 1GB or 512MiB (default: the engine's limit, "
-          "see zerrow info)");
+          "What the run may use of memory, such as 1GB or 512MiB, or none (default: memory_limit "
+          "in zerrow_project.yml; also the engine's limit, see zerrow info)",
+          ParseMemoryLimit);
   AddEviction(app, raw);
   app->add_option("--priority", run.priority,
                   "Among the runs of a resident engine those of a higher one go first (default: 0)")
@@ -285,8 +288,9 @@ void AddEngine(CLI::App* app, Raw* raw) {
       "How many bytes of decoded columns it keeps, such as 2GiB (default: a quarter of the "
       "memory, or the setting cache_size)");
   AddSize(start, "--memory-limit", &raw->arguments.memory_limit_bytes,
-          "What it may use of memory with all that it starts, such as 8GB (default: see zerrow "
-          "info, or the setting memory_limit)");
+          "What it may use of memory with all that it starts, such as 8GB, or none (default: see "
+          "zerrow info, or the setting memory_limit)",
+          ParseMemoryLimit);
   AddEviction(start, raw);
   AddFormat(start, raw);
   AddLogLevel(start, raw);
@@ -425,6 +429,10 @@ std::string UsageError(const CLI::App* app, const CLI::Error& error) {
 }
 
 }  // namespace
+
+arrow::Result<int64_t> ParseMemoryLimit(std::string_view text) {
+  return text == "none" ? resource::Budget::kUnlimited : base::ParseBytes(text);
+}
 
 std::optional<EngineChoice> ParseEngineChoice(std::string_view name) {
   if (name == "auto") return EngineChoice::kAuto;

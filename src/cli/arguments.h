@@ -4,6 +4,8 @@
 // and simulate_options.h know CLI11.
 #pragma once
 
+#include <arrow/result.h>
+
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,6 +36,9 @@ enum class OutputFormat { kText, kJson };
 /// is there.
 enum class EngineChoice { kAuto, kOwn, kResident };
 std::optional<EngineChoice> ParseEngineChoice(std::string_view name);
+
+/// Bytes as base::ParseBytes reads them; of "none" resource::Budget::kUnlimited.
+arrow::Result<int64_t> ParseMemoryLimit(std::string_view text);
 
 /// Exit codes of the command.
 inline constexpr int kExitSuccess = 0;

@@ -57,6 +57,10 @@ std::string FormatBytes(int64_t bytes) {
   return fmt::format("{:.1f} {}", value, kUnits[unit]);
 }
 
+std::string FormatLimit(std::optional<int64_t> bytes) {
+  return bytes ? FormatBytes(*bytes) : "none";
+}
+
 std::string FormatCount(int64_t count) {
   std::string digits = std::to_string(count);
   const size_t first = digits.front() == '-' ? 1 : 0;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,8 @@ namespace zerrow::cli {
 
 /// "0 B", "512 B", "1.5 KiB", "30.9 MiB", "2.0 GiB".
 std::string FormatBytes(int64_t bytes);
+/// A memory limit; "none" of nullopt.
+std::string FormatLimit(std::optional<int64_t> bytes);
 
 /// "336,776".
 std::string FormatCount(int64_t count);

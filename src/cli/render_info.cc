@@ -10,6 +10,8 @@
 
 namespace zerrow::cli {
 
+using nlohmann::json;
+
 namespace {
 
 std::string YesNo(bool value, const Style& style) {
@@ -44,7 +46,7 @@ std::string RenderInfo(const MachineInfo& info, const Style& style) {
                       info.shim_path.empty() ? "not found" : info.shim_path,
                       info.zygote.shim ? ", loaded in workers" : "");
   text += heading("Memory");
-  text += fmt::format("  limit            {} of {}\n", FormatBytes(info.memory.limit_bytes),
+  text += fmt::format("  limit            {} of {}\n", FormatLimit(info.memory.limit_bytes),
                       FormatBytes(info.usable_memory_bytes));
   text += fmt::format("  measured by      {}\n", info.memory.method);
   text += fmt::format("  eviction         {}{}\n\n", ToString(info.memory.eviction),
@@ -57,24 +59,24 @@ std::string RenderInfo(const MachineInfo& info, const Style& style) {
   return text + std::string(kBoundary);
 }
 
-nlohmann::json InfoJson(const MachineInfo& info) {
-  nlohmann::json document = {{"versions", VersionJson()},
-                             {"cores", info.cores},
-                             {"backends", nlohmann::json::array()},
-                             {"auto_backend", AutoBackend(info.backends)},
-                             {"shim", {{"path", info.shim_path}, {"loaded", info.zygote.shim}}},
-                             {"memory",
-                              {{"limit", info.memory.limit_bytes},
-                               {"usable", info.usable_memory_bytes},
-                               {"method", info.memory.method},
-                               {"hard_limit", info.memory.hard_limit},
-                               {"eviction", ToString(info.memory.eviction)},
-                               {"spill_dir", info.memory.spill_dir}}},
-                             {"isolation",
-                              {{"user_namespace", info.zygote.user_namespace},
-                               {"pid_namespace", info.zygote.pid_namespace},
-                               {"mount_namespace", info.zygote.mount_namespace},
-                               {"security_boundary", false}}}};
+json InfoJson(const MachineInfo& info) {
+  json document = {{"versions", VersionJson()},
+                   {"cores", info.cores},
+                   {"backends", json::array()},
+                   {"auto_backend", AutoBackend(info.backends)},
+                   {"shim", {{"path", info.shim_path}, {"loaded", info.zygote.shim}}},
+                   {"memory",
+                    {{"limit", info.memory.limit_bytes ? json(*info.memory.limit_bytes) : json()},
+                     {"usable", info.usable_memory_bytes},
+                     {"method", info.memory.method},
+                     {"hard_limit", info.memory.hard_limit},
+                     {"eviction", ToString(info.memory.eviction)},
+                     {"spill_dir", info.memory.spill_dir}}},
+                   {"isolation",
+                    {{"user_namespace", info.zygote.user_namespace},
+                     {"pid_namespace", info.zygote.pid_namespace},
+                     {"mount_namespace", info.zygote.mount_namespace},
+                     {"security_boundary", false}}}};
   document["versions"]["python"] = info.zygote.python_version;
   for (const engine::BackendInfo& backend : info.backends) {
     document["backends"].push_back({{"name", ToString(backend.kind)},

@@ -32,9 +32,11 @@ std::string RunLine(const json& run) {
 
 std::string RenderLimits(const json& limits, const Style& style) {
   const auto bytes = [&](const char* key) { return FormatBytes(limits.at(key)); };
+  std::optional<int64_t> limit;
+  if (!limits.at("limit").is_null()) limit = limits.at("limit").get<int64_t>();
   std::string text = fmt::format("{}  {} of {} used; {} for tables and functions, {} on disk\n",
-                                 style.Wrap(style.bold(), "limit"), bytes("used"), bytes("limit"),
-                                 bytes("charged"), bytes("spilled"));
+                                 style.Wrap(style.bold(), "limit"), bytes("used"),
+                                 FormatLimit(limit), bytes("charged"), bytes("spilled"));
   for (const json& table : limits.at("largest_tables")) {
     const int64_t disk_bytes = table.at("disk_bytes");
     text += fmt::format("  {}  {}{}\n", table.at("model").get<std::string>(),

@@ -17,6 +17,7 @@
 #include "cli/settings.h"
 #include "cli/surroundings.h"
 #include "cli/version.h"
+#include "resource/events.h"
 
 namespace zerrow::cli {
 
@@ -102,8 +103,8 @@ arrow::Result<RunReport> RunEngine(const Arguments& arguments) {
   options.cache_bytes = arguments.cache_bytes ? arguments.cache_bytes : settings.cache_bytes;
   // Nothing else is there: the run's limit holds for processes and memory of the engine, too.
   RunOptions run = arguments.run;
-  options.memory =
-      MemoryOptionsOf(arguments, settings, std::exchange(run.memory_limit_bytes, std::nullopt));
+  options.memory = MemoryOptionsOf(arguments, settings, run.memory_limit_bytes);
+  if (run.memory_limit_bytes) run.memory_limit_bytes = resource::Budget::kUnlimited;
   ARROW_ASSIGN_OR_RAISE(const auto engine, engine::Engine::Make(std::move(options)));
   ARROW_ASSIGN_OR_RAISE(auto result, engine->Run(run, console, token));
   return std::move(result.report);

@@ -35,15 +35,16 @@ Status SetSeconds(std::chrono::seconds& setting, std::string_view value) {
   return Status::OK();
 }
 
-Status SetSize(std::optional<int64_t>& setting, const std::string& value) {
-  const auto bytes = base::ParseBytes(value);
+Status SetSize(std::optional<int64_t>& setting, const std::string& value,
+               arrow::Result<int64_t> (*parse)(std::string_view) = base::ParseBytes) {
+  const auto bytes = parse(value);
   if (!bytes.ok()) return Status::Invalid("is a size such as \"2GiB\", not '", value, "'");
   setting = *bytes;
   return Status::OK();
 }
 
 Status SetMemory(engine::MemoryOptions& memory, std::string_view name, const std::string& value) {
-  if (name == "memory_limit") return SetSize(memory.limit_bytes, value);
+  if (name == "memory_limit") return SetSize(memory.limit_bytes, value, ParseMemoryLimit);
   if (name == "spill_limit") return SetSize(memory.spill_limit_bytes, value);
   if (name == "spill_dir") {
     if (value.empty() || value[0] != '/') {

@@ -336,10 +336,12 @@ const char* ToString(Dictionaries dictionaries) {
 
 Result<Description> ParseDescription(const json& document) {
   const Field root(document, "");
-  ARROW_RETURN_NOT_OK(
-      root.CheckObject({"name", "parameters", "sources", "models", "errors", "import_again"}));
+  ARROW_RETURN_NOT_OK(root.CheckObject(
+      {"name", "memory_limit_bytes", "parameters", "sources", "models", "errors", "import_again"}));
   Description description;
   ARROW_ASSIGN_OR_RAISE(description.name, root["name"].TextOrEmpty());
+  ARROW_ASSIGN_OR_RAISE(description.memory_limit_bytes, root["memory_limit_bytes"].OptionalBytes());
+  if (description.memory_limit_bytes == 0) return root["memory_limit_bytes"].Malformed("zero");
   ARROW_ASSIGN_OR_RAISE(description.parameters,
                         root["parameters"].List<ParameterDescription>(ParseParameter));
   ARROW_ASSIGN_OR_RAISE(description.sources, root["sources"].List<SourceDescription>(ParseSource));

@@ -88,6 +88,7 @@ struct ModelDescription {
 
 struct Description {
   std::string name;
+  std::optional<int64_t> memory_limit_bytes;  // at least 1
   std::vector<ParameterDescription> parameters;
   std::vector<SourceDescription> sources;
   std::vector<ModelDescription> models;

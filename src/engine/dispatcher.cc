@@ -121,6 +121,11 @@ void Dispatcher::OnEnded(TaskId task, int attempt, Outcome outcome) {
   if (planned != nullptr && !core_.IsStopping(task)) {
     // Before the end of the task that they follow, or the run would end with it.
     auto tasks = entry.run.OnPlanned(std::move(*planned));
+    const auto& of_project = entry.run.plan().memory_limit_bytes;
+    if (of_project && !entry.run.request().options.memory_limit_bytes) {
+      entry.limit_bytes = *of_project;
+      Handle(resource::BudgetChanged{task.run, resource::Budget::Of(*of_project)});
+    }
     if (!tasks.empty()) {
       Offer(entry, task.run, Planned{entry.run.models()});
       if (options_.estimate) options_.estimate(task.run, entry.run, tasks);

@@ -29,7 +29,8 @@ class RunQueue;
 
 /// How much memory an engine may use with all that it starts, and what happens beyond.
 struct MemoryOptions {
-  std::optional<int64_t> limit_bytes;  // DefaultMemoryLimit() if unset
+  /// DefaultMemoryLimit() if unset; resource::Budget::kUnlimited: none.
+  std::optional<int64_t> limit_bytes;
   EvictionPolicy eviction = EvictionPolicy::kAdaptive;
   std::string spill_dir;                     // empty: DefaultSpillFolder(), if it can be used
   std::optional<int64_t> spill_limit_bytes;  // at once; unset: as the disk has room
@@ -71,15 +72,15 @@ struct EngineStatus {
     int64_t disk_bytes = 0;  // of these: not in memory
   };
   struct Memory {
-    int64_t limit_bytes = 0;
-    int64_t reserve_bytes = 0;    // of that: for Zerrow's own processes, and kept free
-    int64_t used_bytes = 0;       // by all processes and tables
-    int64_t charged_bytes = 0;    // of tables and functions
-    int64_t committed_bytes = 0;  // and what these may come to need
-    int64_t segment_bytes = 0;    // of charged_bytes: tables and cache, as the ledger has them
-    int64_t backed_bytes = 0;     // memory that the kernel says is behind these now
-    int64_t spilled_bytes = 0;    // of tables, on disk
-    int64_t anon_bytes = 0;       // by the cgroup, where there is one, as the next
+    std::optional<int64_t> limit_bytes;  // nullopt: none
+    int64_t reserve_bytes = 0;           // of that: for Zerrow's own processes, and kept free
+    int64_t used_bytes = 0;              // by all processes and tables
+    int64_t charged_bytes = 0;           // of tables and functions
+    int64_t committed_bytes = 0;         // and what these may come to need
+    int64_t segment_bytes = 0;  // of charged_bytes: tables and cache, as the ledger has them
+    int64_t backed_bytes = 0;   // memory that the kernel says is behind these now
+    int64_t spilled_bytes = 0;  // of tables, on disk
+    int64_t anon_bytes = 0;     // by the cgroup, where there is one, as the next
     int64_t shmem_bytes = 0;
     std::string method;  // how it is measured
     bool hard_limit = false;

@@ -153,7 +153,7 @@ arrow::Result<int64_t> Engine::Loop::ClearCache() {
 
 decache::Cache::Limits Engine::Loop::CacheLimits() const {
   decache::Cache::Limits limits;
-  limits.bytes = options_.cache_bytes.value_or(memory_limit() / 4);
+  limits.bytes = options_.cache_bytes.value_or(std::min(memory_limit(), usable_bytes_) / 4);
   rlimit files = {};
   ::getrlimit(RLIMIT_NOFILE, &files);
   limits.entries = std::clamp<size_t>(files.rlim_cur / 4, kFewestCached, kMostCached);
@@ -165,7 +165,7 @@ EngineStatus::Memory Engine::Loop::DescribeMemory() const {
   const resource::Core& core = dispatcher_->core();
   const sandbox::MemorySampler& sampler = performer_->sampler();
   EngineStatus::Memory memory;
-  memory.limit_bytes = core.budget().limit_bytes;
+  if (core.budget().limited()) memory.limit_bytes = core.budget().limit_bytes;
   memory.reserve_bytes = core.budget().reserve_bytes;
   memory.used_bytes = sampler.current_bytes();
   memory.charged_bytes = core.charged_bytes();
@@ -207,9 +207,10 @@ EngineStatus Engine::Loop::Describe() const {
 }
 
 int64_t Engine::Loop::memory_limit() const {
+  const int64_t wanted = options_.memory.limit_bytes.value_or(DefaultMemoryLimit());
+  if (wanted == resource::Budget::kUnlimited) return wanted;
   // Beyond that the kernel, or whoever limits this engine, would end it first.
-  const int64_t most = usable_bytes_ - usable_bytes_ / 20;
-  return std::min(options_.memory.limit_bytes.value_or(DefaultMemoryLimit()), most);
+  return std::min(wanted, usable_bytes_ - usable_bytes_ / 20);
 }
 
 void Engine::Loop::MakePerformers() {
@@ -217,8 +218,7 @@ void Engine::Loop::MakePerformers() {
   performing.idle = options_.zygote_idle;
   performing.now = [this] { return Now(); };
   performing.cache = CacheLimits();
-  performing.memory_limit_bytes = memory_limit();
-  performing.headroom_bytes = LiveMemory::ReserveOf(memory_limit()) / 2;
+  performing.budget = resource::Budget::Of(memory_limit());
   performing.backend = [this](BackendKind kind) { return FindBackend(kind); };
   performing.spare_bytes = [this] {
     return (memory_ ? memory_->pool().stats().free_bytes : 0) + live_memory_->reading_bytes();
@@ -352,7 +352,7 @@ void Engine::Loop::Begin(RunId id, RunRequest request, std::optional<CancelToken
   if (history_) history_->Refresh();
   resource::Budget budget;
   if (const auto limit = request.options.memory_limit_bytes) {
-    budget = {*limit, LiveMemory::ReserveOf(*limit)};
+    budget = resource::Budget::Of(*limit);
   }
   const int priority = request.options.priority;
   dispatcher_->Add(id, std::move(request), std::move(sink), budget, priority);

@@ -13,11 +13,6 @@ using resource::TaskId;
 namespace {
 
 constexpr int64_t kMiB = 1 << 20;
-// An eighth of the limit, within these. On a busy machine the loop may come to measure late, and in
-// a cgroup that is full a fork or a write fails where a page fault only waits.
-constexpr int64_t kReservedShare = 8;
-constexpr int64_t kLeastReserve = 16 * kMiB;
-constexpr int64_t kMostReserve = 512 * kMiB;
 // The budget follows in steps: each new one has all be weighed anew.
 constexpr int64_t kStep = 16 * kMiB;
 // How far below the budget's figure it must be before more is offered.
@@ -44,12 +39,10 @@ void LiveMemory::StopTransfers() {
   for (auto& [id, stop] : transfers_) stop.request_stop();
 }
 
-int64_t LiveMemory::ReserveOf(int64_t limit_bytes) {
-  return std::clamp(limit_bytes / kReservedShare, kLeastReserve, kMostReserve);
-}
-
 Budget LiveMemory::budget() const {
-  return {options_.limit_bytes, ReserveOf(options_.limit_bytes) + other_bytes_};
+  Budget budget = Budget::Of(options_.limit_bytes);
+  budget.reserve_bytes += other_bytes_;
+  return budget;
 }
 
 void LiveMemory::Freeze(TaskId task, int attempt, bool frozen) {
@@ -169,7 +162,7 @@ void LiveMemory::AdjustReserve() {
 // What is kept for the next worker must not be what makes memory run short.
 void LiveMemory::TrimPool() {
   const int64_t used = dispatcher_->core().charged_bytes() + OtherBytes();
-  const int64_t room = options_.limit_bytes - ReserveOf(options_.limit_bytes) - used;
+  const int64_t room = Budget::Of(options_.limit_bytes).capacity() - used;
   const int64_t excess = PooledBytes() - std::max<int64_t>(room, 0);
   if (excess > 0) options_.memory()->ReleaseIdle(excess);
 }

@@ -35,8 +35,6 @@ class LiveMemory final : public MemoryPerformer {
   /// Before anything else; it outlives the last call of the loop.
   void Attach(Dispatcher& dispatcher) { dispatcher_ = &dispatcher; }
 
-  /// Kept free for writing out, reporting, and what attempts grow between two measurements.
-  static int64_t ReserveOf(int64_t limit_bytes);
   /// What the Core begins with, before anything was measured.
   resource::Budget budget() const;
 

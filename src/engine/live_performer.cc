@@ -64,7 +64,8 @@ LivePerformer::LivePerformer(EventLoop& loop, shm::SegmentStore& store, Options 
               [this](SegmentId segment) { dispatcher_->OnUncached(segment); }}),
       zygotes_(loop,
                {options_.idle, options_.now, [this](pid_t pid) { sampler_.AddProcess(pid); }}) {
-  sampler_.LimitTo(options_.memory_limit_bytes, options_.headroom_bytes);
+  const resource::Budget& budget = options_.budget;
+  if (budget.limited()) sampler_.LimitTo(budget.limit_bytes, budget.reserve_bytes / 2);
 }
 
 LivePerformer::~LivePerformer() = default;

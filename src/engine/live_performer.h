@@ -33,9 +33,7 @@ class LivePerformer final : public Performer {
     /// Null: there is no such backend here.
     std::function<Backend*(BackendKind)> backend;
     decache::Cache::Limits cache;
-    // sandbox::MemorySampler::LimitTo.
-    int64_t memory_limit_bytes = 0;
-    int64_t headroom_bytes = 0;
+    resource::Budget budget;  // the engine's: a hard limit where that is possible
     /// Shared memory that is no table's: kept for the next worker, or being read back.
     std::function<int64_t()> spare_bytes;
     /// Nobody holds the segment any more.

@@ -254,6 +254,7 @@ class Planner {
 
   void Build(const std::vector<size_t>& order, const std::set<std::string>& selected) {
     plan_.project = description_.name;
+    plan_.memory_limit_bytes = description_.memory_limit_bytes;
     plan_.parameters = description_.parameters;
     for (const auto& source : description_.sources) {
       if (selected.contains(source.table)) plan_.nodes[SourceNode(source)].reads.emplace_back();

@@ -64,6 +64,7 @@ struct PlanNode {
 
 struct Plan {
   std::string project;
+  std::optional<int64_t> memory_limit_bytes;  // of a run of it, unless that has another
   std::vector<ParameterDescription> parameters;
   std::vector<PlanNode> nodes;  // in topological order: inputs come first
   /// Why each worker imports the project itself. Empty: it is done once. Nullopt: no node is

@@ -242,7 +242,7 @@ TEST(Plan, ExplainsItself) {
 }
 
 json ValidDocument() {
-  return json::parse(R"({"name": "p",
+  return json::parse(R"({"name": "p", "memory_limit_bytes": 3000000000,
     "parameters": [{"name": "n", "type": "int", "value": 3, "file": "p.yml", "line": 1}],
     "sources": [{"table": "t", "files": [{"path": "/a", "partition": null}], "columns": [{"name": "a", "type": "int64", "bytes": 80}],
                  "file": "p.yml", "line": 2}],

@@ -2,6 +2,7 @@
 // and made by a simulator.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -26,6 +27,13 @@ struct Budget {
 
   int64_t limit_bytes = kUnlimited;
   int64_t reserve_bytes = 0;
+
+  /// With the usual reserve. On a busy machine one may come to measure late, and in a cgroup that
+  /// is full a fork or a write fails where a page fault only waits.
+  static Budget Of(int64_t limit_bytes) {
+    constexpr int64_t kMiB = int64_t{1} << 20;
+    return {limit_bytes, std::clamp(limit_bytes / 8, 16 * kMiB, 512 * kMiB)};
+  }
 
   bool limited() const { return limit_bytes != kUnlimited; }
   int64_t capacity() const {

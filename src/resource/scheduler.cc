@@ -75,6 +75,7 @@ void Scheduler::StartReady() {
     break;
   }
   if (board_.unlimited()) return;
+  ReadAhead();
   StartAlone(std::nullopt);
   StartAloneInRuns();
 }
@@ -358,23 +359,44 @@ void Scheduler::StartAloneInRuns() {
 }
 
 void Scheduler::Begin(TaskId id) {
-  std::vector<SegmentId> missing;
+  bool missing = false;
   if (board_.ledger.disk_bytes() > 0) {
-    for (const SegmentId segment : board_.InputSegments(id)) {
+    missing = std::ranges::any_of(board_.InputSegments(id), [this](SegmentId segment) {
       const Place place = board_.ledger.PlaceOf(segment);
-      if (place == Place::kDisk || place == Place::kReading) missing.push_back(segment);
-    }
+      return place == Place::kDisk || place == Place::kReading;
+    });
   }
-  if (missing.empty()) return lifecycle_.Start(id);
+  if (!missing) return lifecycle_.Start(id);
   lifecycle_.Dequeue(id);
   lifecycle_.PinInputs(id);
   lifecycle_.Enter(id, kRestoring);
-  for (const SegmentId segment : missing) {
-    if (board_.ledger.PlaceOf(segment) == Place::kReading) continue;
+  ReadInputs(id);
+}
+
+void Scheduler::ReadInputs(TaskId id) {
+  for (const SegmentId segment : board_.InputSegments(id)) {
+    if (board_.ledger.PlaceOf(segment) != Place::kDisk) continue;
     board_.ledger.Move(segment, Place::kReading);
     Figures& why = board_.Decide(Decision::Kind::kSwapIn, segment, id, Reason::kNeeded).why;
     why.bytes = board_.ledger.BytesOf(segment);
     why.beneficiary = id;
+  }
+}
+
+// While the slots are taken the disk is idle. Only for the next of each run, and into room that is
+// free: what nobody uses yet is the first that could go again.
+void Scheduler::ReadAhead() {
+  if (HasSlot() || board_.ledger.disk_bytes() == 0 || board_.ledger.reading() > 0) return;
+  for (const auto& [id, run] : board_.runs) {
+    if (run.ready.empty()) continue;
+    const TaskId next = {id, std::get<2>(*run.ready.begin())};
+    const int64_t missing = board_.MissingBytes(next);
+    if (missing == 0) continue;
+    const int64_t bytes = board_.At(next).peak_bytes + missing;
+    const auto fits = [&](Scope scope) { return FitsIn(scope, next, bytes); };
+    if (std::ranges::all_of(board_.LimitedScopesOf(id), fits)) {
+      return ReadInputs(next);
+    }
   }
 }
 

@@ -59,6 +59,8 @@ class Scheduler {
   void Fail(TaskId task, const Beside& beside);
   void StartAloneInRuns();
   void Begin(TaskId task);
+  void ReadInputs(TaskId task);
+  void ReadAhead();
   Figures FiguresOf(Scope scope, TaskId task) const;
 
   Board& board_;

@@ -191,6 +191,17 @@ TEST_F(Swap, NothingGoesIfThatCantBeEnough) {
   EXPECT_EQ(Succeed(0, {{7, 400}}), Said{"finish 1:0 success"});
 }
 
+TEST_F(Swap, WhatIsNextIsReadWhileOthersHaveTheSlots) {
+  MakeOneToSwap();
+  Written(7);
+  const std::vector<TaskSpec> others(4, Needs(10, Value({})));
+  EXPECT_EQ(Tell(RunAdded{2, 4, others, {}, 1}).size(), 3);
+  EXPECT_EQ(Succeed(1), (Said{"finish 1:1 success", "start 2:3#1", "swap in 7"}));
+  EXPECT_EQ(Read(7), Said{});
+  EXPECT_EQ(Tell(TaskEnded{{2, 0}, 1, kSuccess, false, {}}),
+            (Said{"finish 2:0 success", "start 1:2#1"}));
+}
+
 TEST_F(Swap, OfWhatFitsNowhereTheOneGoesOnThatNeedsLeast) {
   Add({Reads({}), Needs(700, Value({0}))});
   Add({Reads({}), Needs(600, Value({0}))}, 2);

@@ -34,7 +34,7 @@ json LimitsJson(const engine::EngineStatus::Memory& memory) {
     tables.push_back(
         {{"run", run}, {"model", model}, {"bytes", bytes}, {"disk_bytes", disk_bytes}});
   }
-  json document = {{"limit", memory.limit_bytes},
+  json document = {{"limit", memory.limit_bytes ? json(*memory.limit_bytes) : json()},
                    {"reserve", memory.reserve_bytes},
                    {"used", memory.used_bytes},
                    {"charged", memory.charged_bytes},

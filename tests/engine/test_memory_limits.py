@@ -241,6 +241,35 @@ def test_a_run_has_a_limit_of_its_own_at_a_resident_engine(pipeline, resident, t
     assert json.loads(free.stdout)["evictions"] == []
 
 
+def test_a_project_may_have_a_limit_unless_the_run_says_otherwise(pipeline, resident):
+    limit = 150 * MIB
+    pipeline.write("zerrow_project.yml", "name: limited\nmemory_limit: 150MiB\n")
+    words = ("run", "-p", pipeline.folder, "-O", "json")
+    done = json.loads(resident.run(*words).stdout)
+    assert done["status"] == "success"
+    assert done["memory_limit_bytes"] == limit
+    assert done["evictions"]
+    done = json.loads(resident.run(*words, "--memory-limit", "none").stdout)
+    assert done["memory_limit_bytes"] == resident.status()["limits"]["limit"]
+    assert done["evictions"] == []
+    own = pipeline.run("--engine", "own")
+    assert own.report["memory_limit_bytes"] == limit
+    assert own.report["evictions"]
+    own = pipeline.run("--engine", "own", "--memory-limit", "none")
+    assert own.report["memory_limit_bytes"] == 0
+    assert own.report["evictions"] == []
+
+
+def test_an_engine_may_have_no_limit(pipeline, resident):
+    resident.end()
+    resident.engine = None
+    resident.start("--memory-limit", "none")
+    assert resident.status()["limits"]["limit"] is None
+    assert "of none used" in resident.run("engine", "status").stdout
+    done = resident.run("run", "-p", pipeline.folder, "-O", "json", "--memory-limit", 150 * MIB)
+    assert json.loads(done.stdout)["evictions"]
+
+
 def test_runs_at_the_same_time_share_the_engines_limit(pipeline, resident):
     resident.end()
     resident.engine = None
