@@ -13,8 +13,10 @@ namespace {
 // That are weighed anew for each choice.
 constexpr size_t kWeighed = 16;
 
-// That are let go for one purpose: what frees less than its part of what is wanted only costs.
-constexpr int64_t kMostTables = 1 << 16;
+// That are let go for one purpose, and as a last resort: what frees less than its part of what is
+// wanted only costs.
+constexpr int64_t kMostTables = 1 << 10;
+constexpr int64_t kMostTablesAtLast = 1 << 16;
 
 // Of a table, before it goes to disk for good if it can.
 constexpr int kRollbacksBesideDisk = 2;
@@ -126,6 +128,8 @@ void Evictor::RefreshStuck(Scope scope) {
 // The first few by their old scores, with new ones. What has come to be no candidate is forgotten.
 std::vector<Candidate> Evictor::Gather(Scope scope, int64_t wanted_bytes, const Purpose& purpose) {
   const Candidates& known = scope ? board_.runs.at(*scope).candidates : board_.candidates;
+  const int64_t least_bytes =
+      wanted_bytes / (purpose.last_resort ? kMostTablesAtLast : kMostTables);
   std::vector<std::pair<TaskId, std::optional<double>>> scores;
   std::vector<Candidate> gathered;
   for (const auto& [score, id] : known) {
@@ -139,7 +143,7 @@ std::vector<Candidate> Evictor::Gather(Scope scope, int64_t wanted_bytes, const 
     Candidate candidate = CandidateOf(id);
     const auto eviction = resource::Weigh(policy_, candidate, disk_);
     scores.emplace_back(id, eviction ? std::optional(eviction->score) : std::nullopt);
-    if (eviction && eviction->freed_bytes >= wanted_bytes / kMostTables) {
+    if (eviction && eviction->freed_bytes >= least_bytes) {
       gathered.push_back(candidate);
     }
   }

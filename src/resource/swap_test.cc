@@ -202,6 +202,15 @@ TEST_F(Swap, WhatIsNextIsReadWhileOthersHaveTheSlots) {
             (Said{"finish 2:0 success", "start 1:2#1"}));
 }
 
+TEST_F(Swap, WhatFreesNextToNothingStays) {
+  Limit(1'000'000);
+  Add({Reads({}), Needs(1, Value({0})), Reads({}), Needs(700'000, Value({}, {0, 2}), 10),
+       Value({2}, {3})});
+  Succeed(0, {{7, 400'000}});
+  EXPECT_EQ(Succeed(2, {{8, 50}}), Said{"finish 1:2 success"}) << "what is large is mapped";
+  EXPECT_EQ(Succeed(1), (Said{"finish 1:1 success", "release 1:0", "free 7", "start 1:3#1"}));
+}
+
 TEST_F(Swap, OfWhatFitsNowhereTheOneGoesOnThatNeedsLeast) {
   Add({Reads({}), Needs(700, Value({0}))});
   Add({Reads({}), Needs(600, Value({0}))}, 2);
