@@ -133,6 +133,15 @@ int64_t Board::MissingBytes(TaskId id) const {
   return bytes;
 }
 
+int64_t Board::BytesOnDisk(TaskId table) const {
+  if (ledger.disk_bytes() == 0) return 0;
+  int64_t bytes = 0;
+  for (const SegmentId segment : ledger.SegmentsOf(TableOf(table))) {
+    if (ledger.PlaceOf(segment) == Place::kDisk) bytes += ledger.BytesOf(segment);
+  }
+  return bytes;
+}
+
 int64_t Board::AbsentBytes(TaskId id) const {
   const auto& tasks = runs.at(id.run).tasks;
   int64_t bytes = 0;

@@ -190,6 +190,8 @@ class Board {
   int64_t InputBytes(TaskId task) const;
   /// Of these: what isn't in memory, nor being read.
   int64_t MissingBytes(TaskId task) const;
+  /// Of a table.
+  int64_t BytesOnDisk(TaskId table) const;
   /// Of its inputs' tables that were dropped, when they were there.
   int64_t AbsentBytes(TaskId task) const;
 

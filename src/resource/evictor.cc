@@ -235,8 +235,15 @@ void Evictor::Uncache(SegmentId segment, const Purpose& purpose) {
 
 void Evictor::Unload(SegmentId segment, TaskId table) {
   board_.ledger.Move(segment, Place::kDisk);
+  RerankReaders(segment);
   Decision& decision = board_.Decide(Decision::Kind::kUnload, segment, table, Reason::kCopied);
   decision.why.bytes = board_.ledger.BytesOf(segment);
+}
+
+void Evictor::RerankReaders(SegmentId segment) {
+  for (const Holder& holder : board_.ledger.HoldersOf(segment)) {
+    if (holder.kind == Holder::Kind::kTable) lifecycle_.Rerank(holder.task);
+  }
 }
 
 void Evictor::NoteHolders(SegmentId segment) {

@@ -36,6 +36,9 @@ class Evictor {
   void RefreshAll();
   DiskSpeed& disk() { return disk_; }
 
+  /// The segment has left memory, or come back.
+  void RerankReaders(SegmentId segment);
+
  private:
   Holder HolderOf(TaskId table) const;
   double RemakeSeconds(TaskId table, const Idle& idle);

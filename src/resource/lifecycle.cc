@@ -96,7 +96,9 @@ Rank Lifecycle::RankOf(TaskId id) const {
   const Task& task = tasks[id.index];
   int64_t freed_bytes = 0;
   for (const size_t input : task.spec.inputs) {
-    if (tasks[input].open_readers == 1) freed_bytes += tasks[input].table_bytes;
+    // What isn't in memory would have to come there first.
+    if (tasks[input].open_readers > 1 || !tasks[input].resident) continue;
+    freed_bytes += tasks[input].table_bytes - board_.BytesOnDisk({id.run, input});
   }
   return {-freed_bytes, -task.depth, id.index};
 }
@@ -104,6 +106,7 @@ Rank Lifecycle::RankOf(TaskId id) const {
 // The last reader of a table frees it, which makes starting that reader better.
 void Lifecycle::Rerank(TaskId input) {
   Run& run = board_.runs.at(input.run);
+  if (run.tasks[input.index].open_readers != 1) return;
   for (const size_t reader : run.tasks[input.index].readers) {
     const Task& task = run.tasks[reader];
     if (task.state != kReady || task.parked) continue;
@@ -257,7 +260,8 @@ void Lifecycle::ReleaseInputs(TaskId reader) {
   for (const size_t index : run.tasks[reader.index].spec.inputs) {
     const TaskId input = {reader.run, index};
     Task& read = run.tasks[index];
-    if (--read.open_readers == 1) Rerank(input);
+    --read.open_readers;
+    Rerank(input);
     ReleaseIfUnread(input);
     if (read.open_readers == 0 && read.succeeded && !read.resident) abandoned_.push_back(input);
   }

@@ -21,6 +21,8 @@ class Lifecycle {
   void MakeReady(TaskId task);
   /// Out of the queue of those that may start.
   void Dequeue(TaskId task);
+  /// What starting the last reader of the table would free is another amount from now on.
+  void Rerank(TaskId table);
   void Enter(TaskId task, Task::State state);
   void Start(TaskId task);
   /// The table is there. Its readers may start, once Succeed was called.
@@ -45,7 +47,6 @@ class Lifecycle {
  private:
   Task& NewTask(RunId run, size_t index, const TaskSpec& spec);
   Rank RankOf(TaskId task) const;
-  void Rerank(TaskId input);
   /// A task of that priority got a slot.
   void NotePassed(int priority);
 

@@ -57,6 +57,7 @@ Decision& Lineage::RollBack(TaskId id, Reason reason) {
   ++task.vain_rollbacks;
   board_.SetScore(id, std::nullopt);
   if (!task.spec.kept) board_.tables.erase(id);
+  lifecycle_.Rerank(id);
   const size_t place = board_.decisions.size();
   board_.Decide(Decision::Kind::kRelease, id, reason);
   lifecycle_.Free(Board::TableOf(id));

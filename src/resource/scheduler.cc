@@ -15,8 +15,8 @@ constexpr int kMaxPasses = 8;
 // How many slots may go to runs of higher priority while one of lower priority waits.
 constexpr int kMaxPassed = 16;
 
-// Others that are looked at in one go: of each run, and in all.
-constexpr size_t kLookedAtOfRun = 8;
+// That are looked at in one go: tasks of each run, or runs for what is next of them; and in all.
+constexpr size_t kLookedAtFew = 8;
 constexpr size_t kLookedAt = 64;
 
 // Of its inputs, what a task that was never seen is expected to need.
@@ -169,7 +169,7 @@ std::vector<TaskId> Scheduler::ReadyIn(const Level& level, size_t most) const {
   for (const auto& [running, served, id] : level.turns) {
     size_t of_run = 0;
     for (const Rank& rank : board_.runs.at(id).ready) {
-      if (++of_run > kLookedAtOfRun) break;
+      if (++of_run > kLookedAtFew) break;
       if (ready.size() == most) return ready;
       ready.push_back({id, std::get<2>(rank)});
     }
@@ -386,9 +386,12 @@ void Scheduler::ReadInputs(TaskId id) {
 // While the slots are taken the disk is idle. Only for the next of each run, and into room that is
 // free: what nobody uses yet is the first that could go again.
 void Scheduler::ReadAhead() {
-  if (HasSlot() || board_.ledger.disk_bytes() == 0 || board_.ledger.reading() > 0) return;
+  if (board_.ledger.disk_bytes() == 0 || board_.ledger.reading() > 0) return;
+  size_t looked_at = 0;
   for (const auto& [id, run] : board_.runs) {
-    if (run.ready.empty()) continue;
+    const bool may_start = HasSlot() && run.running < run.jobs;
+    if (run.ready.empty() || may_start) continue;
+    if (++looked_at > kLookedAtFew) return;
     const TaskId next = {id, std::get<2>(*run.ready.begin())};
     const int64_t missing = board_.MissingBytes(next);
     if (missing == 0) continue;
@@ -405,6 +408,7 @@ void Scheduler::OnSwappedIn(const SegmentSwappedIn& event) {
   const SegmentId segment = event.segment;
   if (!ledger.Knows(segment) || ledger.PlaceOf(segment) != Place::kReading) return;
   ledger.Move(segment, event.ok ? Place::kCopied : Place::kDisk);
+  evictor_.RerankReaders(segment);
   if (event.ok) evictor_.disk().NoteRead(ledger.BytesOf(segment), event.took_s);
   const auto is_there = [&](SegmentId input) {
     return ledger.PlaceOf(input) != Place::kDisk && ledger.PlaceOf(input) != Place::kReading;

@@ -211,6 +211,16 @@ TEST_F(Swap, WhatFreesNextToNothingStays) {
   EXPECT_EQ(Succeed(1), (Said{"finish 1:1 success", "release 1:0", "free 7", "start 1:3#1"}));
 }
 
+TEST_F(Swap, WhoseInputsAreInMemoryGoesFirst) {
+  Add({Reads({}), Reads({}), Needs(700, Value({}, {0, 1})), Value({0}, {2}), Value({1}, {2})}, kRun,
+      {}, 1);
+  Succeed(0, {{7, 300}});
+  EXPECT_EQ(Succeed(1, {{8, 200}}), (Said{"finish 1:1 success", "swap out 7"}));
+  Written(7);
+  EXPECT_EQ(Succeed(2), (Said{"finish 1:2 success", "start 1:4#1", "swap in 7"}))
+      << "though 3 would free more once its input is there";
+}
+
 TEST_F(Swap, OfWhatFitsNowhereTheOneGoesOnThatNeedsLeast) {
   Add({Reads({}), Needs(700, Value({0}))});
   Add({Reads({}), Needs(600, Value({0}))}, 2);
