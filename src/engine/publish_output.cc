@@ -1,6 +1,9 @@
 #include "engine/publish_output.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <set>
 #include <utility>
 
@@ -34,13 +37,29 @@ arrow::Result<std::shared_ptr<const shm::Segment>> AdoptMessage(base::UniqueFd f
   return shm::Segment::FromMemfd(ids.Next(), std::move(file), size_bytes, reaper);
 }
 
+// KernelZero leaves a hole of less than a huge page before a range that has whole ones, and as much
+// where the kernel has made its file's end huge. More than that is nobody's honest file: reading a
+// hole costs memory that its maker never had.
+arrow::Result<int64_t> MovedSize(int fd) {
+  constexpr int64_t kBlockBytes = 512;
+  constexpr int64_t kHugePageBytes = 2 << 20;
+  if (!base::IsSealed(fd)) return Status::SerializationError("a file that isn't sealed");
+  struct stat info;
+  if (::fstat(fd, &info) != 0) return base::ErrnoStatus(errno, "fstat");
+  const int64_t there = int64_t{info.st_blocks} * kBlockBytes;
+  if (there < kHugePageBytes || info.st_size > 2 * there + kHugePageBytes) {
+    return base::SealedSize(fd);
+  }
+  return static_cast<int64_t>(info.st_size);
+}
+
 // What the worker has moved into a file itself. Null: nothing.
 arrow::Result<std::shared_ptr<const shm::Segment>> PublishMoved(base::UniqueFd file, SegmentId id,
                                                                 shm::SharedMemory& memory) {
   if (!file.valid()) return nullptr;
   // By whom it was made doesn't matter, only that nobody can change it any more.
   if (id == 0) return Status::SerializationError("a file that nobody asked for");
-  ARROW_ASSIGN_OR_RAISE(const int64_t size_bytes, base::SealedSize(file.get()));
+  ARROW_ASSIGN_OR_RAISE(const int64_t size_bytes, MovedSize(file.get()));
   return memory.PublishMemfd(id, std::move(file), size_bytes);
 }
 

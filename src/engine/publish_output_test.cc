@@ -332,6 +332,26 @@ TEST_F(PublishMovedTest, AFileThatCanChangeOrIsTooShortIsRefused) {
   EXPECT_TRUE(status.IsSerializationError()) << status;
 }
 
+// As KernelZero makes them before huge pages: most of it is there. Nobody reads the holes.
+TEST_F(PublishMovedTest, AFileMayHaveHolesBeforeHugePages) {
+  constexpr int64_t kHuge = 2 << 20;
+  const auto with_hole = [](int64_t data_bytes, int64_t hole_bytes) {
+    auto file = base::MakeMemfd("moved", 0).ValueOrDie();
+    std::string data = Fives();
+    data.resize(static_cast<size_t>(data_bytes));
+    EXPECT_TRUE(base::WriteAll(file.get(), data).ok());
+    EXPECT_EQ(::ftruncate(file.get(), data_bytes + hole_bytes), 0);
+    EXPECT_TRUE(base::SealMemfd(file.get()).ok());
+    return file;
+  };
+  const auto publish = [this](base::UniqueFd file) {
+    return PublishOutput(Output(std::move(file)), {}, {}, kOwn, memory_.get()).status();
+  };
+  EXPECT_EQ(publish(with_hole(2 * kHuge, 2 * kHuge)), arrow::Status::OK());
+  EXPECT_TRUE(publish(with_hole(2 * kHuge, 4 * kHuge)).IsSerializationError());
+  EXPECT_TRUE(publish(with_hole(kHuge / 2, kHuge / 4)).IsSerializationError());
+}
+
 TEST_F(PublishMovedTest, AFileThatNobodyAskedForIsRefused) {
   for (const SegmentId asked : {SegmentId{0}, kOwn + 1}) {
     auto file = base::MakeSealedMemfd("moved", Fives()).ValueOrDie();
