@@ -158,8 +158,10 @@ TEST(NearNames, SuggestsOrLists) {
 
 TEST(OomKills, TheSystemsRefusalOfMemoryIsKnownByItsWords) {
   RunError error;
-  for (const char* message : {"OSError: [Errno 12] Cannot allocate memory", "MemoryError: ",
-                              "ArrowMemoryError: malloc of size 64 failed", "std::bad_alloc"}) {
+  for (const char* message :
+       {"OSError: [Errno 12] Cannot allocate memory",
+        "MemoryError: ", "ArrowMemoryError: malloc of size 64 failed", "std::bad_alloc",
+        "OSError: [Errno 14] Bad address", "RuntimeError: can't start new thread"}) {
     error.message = message;
     EXPECT_TRUE(IsForWantOfMemory(error)) << message;
   }

@@ -100,6 +100,7 @@ void Dispatcher::OnEnded(TaskId task, int attempt, Outcome outcome) {
   ended.task = task;
   ended.attempt = attempt;
   ended.lost = outcome.lost;
+  ended.for_memory = outcome.for_memory;
   if (const auto* table = std::get_if<TablePtr>(&outcome.what)) {
     ended.table = (*table)->AllSegments();
   }

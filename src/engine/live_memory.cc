@@ -139,7 +139,11 @@ int64_t LiveMemory::PooledBytes() const {
 int64_t LiveMemory::OtherBytes() const {
   const sandbox::MemorySampler& sampler = performer_.sampler();
   int64_t all = sampler.current_bytes() - performer_.CountedTwiceBytes();
-  // By what isn't sampled, such as the kernel's own for these processes.
+  all += sampler.usage().kernel_bytes;
+  // By what isn't sampled: others in a cgroup around this one.
+  if (const auto room = sampler.surrounding_room_bytes()) {
+    all = std::max(all, options_.limit_bytes - *room);
+  }
   if (sampler.is_full()) all = std::max(all, options_.limit_bytes);
   return std::max<int64_t>(all - PooledBytes() - dispatcher_->core().charged_bytes(), 0);
 }

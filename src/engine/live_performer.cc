@@ -94,6 +94,8 @@ void LivePerformer::Start(TaskId task, int number, const Run& run) {
   const RunTask& what = run.task(task.index);
   Attempt& attempt = attempts_[task] = {};
   attempt.number = number;
+  attempt.times_full = sampler_.TimesFull();
+  attempt.oom_kills = CountOomKills();
   attempt.kind = what.kind;
   attempt.has_table = what.kind == RunTask::Kind::kNode && run.plan().nodes[what.node].has_table();
   if (SourceOf(task, run) != nullptr) return StartScan(task, run);
@@ -151,7 +153,8 @@ Status LivePerformer::Launch(TaskId task, Attempt& attempt, ActiveRun& active, c
 // As many as may start next.
 void LivePerformer::ForkAhead(TaskId started, const Attempt& attempt, ActiveRun& active) {
   const Run& run = *active.run;
-  if (attempt.kind == RunTask::Kind::kDiscover) return;
+  // While memory is short a fork fails.
+  if (attempt.kind == RunTask::Kind::kDiscover || sampler_.is_full()) return;
   if (!std::exchange(active.planned, true)) {
     for (size_t i = 1; i < run.task_count(); ++i) {
       if (run.task(i).kind == RunTask::Kind::kChecks) continue;
@@ -336,6 +339,7 @@ void LivePerformer::OnWorkerEnded(TaskId task, WorkerEnd end) {
   Attempt& attempt = attempts_.at(task);
   attempt.worker.reset();
   attempt.zygote_lost = end.lost;
+  attempt.broken = !end.error.empty();
   Outcome& outcome = attempt.ended.emplace();
   outcome.lost = end.lost && end.was_ready;
   outcome.cpu_s = end.cpu_s;
@@ -345,6 +349,7 @@ void LivePerformer::OnWorkerEnded(TaskId task, WorkerEnd end) {
   // It may have lived too shortly to be sampled.
   if (outcome.peak_memory_bytes == 0) outcome.peak_memory_bytes = end.max_rss_bytes;
   if (end.lost && attempt.kind == RunTask::Kind::kDiscover) {
+    outcome.for_memory = outcome.lost && sampler_.TimesFull() > attempt.times_full;
     outcome.what = Status::IOError(end.error);
     return TellLater(task, std::move(outcome));
   }
@@ -375,11 +380,7 @@ void LivePerformer::Conclude(TaskId task) {
     outcome.what = std::move(value->value);
   } else {
     auto failure = std::move(std::get<Failure>(*attempt.answer));
-    if (failure.status == ModelStatus::kKilled && CountOomKills() > oom_kills_before_) {
-      failure.error.message += "; meanwhile the kernel killed a process because memory ran out";
-    }
-    // Where the limit is reached a page fault waits, but what else needs memory is refused it.
-    if (sampler_.was_full() && IsForWantOfMemory(failure.error)) outcome.lost = true;
+    NoteShortage(attempt, failure, outcome);
     outcome.what = std::move(failure);
   }
   // Not from inside the end of a whole zygote: the next task would look for a new one.

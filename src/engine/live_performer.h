@@ -101,6 +101,10 @@ class LivePerformer final : public Performer {
     TablePtr published;
     std::optional<Outcome> ended;  // it is gone, and that is known of it
     bool zygote_lost = false;      // or what it was forked from
+    bool broken = false;           // its end wasn't its own: WorkerEnd::error
+    // When it began: how often memory had been short by then.
+    int64_t times_full = 0;
+    int64_t oom_kills = 0;
 
     bool discarding = false;  // it was stopped, and what it was granted is given back
     bool frozen = false;
@@ -138,6 +142,7 @@ class LivePerformer final : public Performer {
   void OnTriedToPublish(resource::TaskId task, Publishing& job);
   void OnWorkerEnded(resource::TaskId task, WorkerEnd end);
   void Conclude(resource::TaskId task);
+  void NoteShortage(const Attempt& attempt, Failure& failure, Outcome& outcome) const;
   void OnDescribed(resource::TaskId task, Outcome outcome, nlohmann::json value);
   void OnOutput(resource::TaskId task, Outcome outcome, OutputAnswer output);
   arrow::Result<TablePtr> Store(arrow::Result<Publication> published);
@@ -149,7 +154,6 @@ class LivePerformer final : public Performer {
   const Options options_;
   Dispatcher* dispatcher_ = nullptr;
   sandbox::MemorySampler sampler_;
-  const int64_t oom_kills_before_ = CountOomKills();
   std::map<resource::RunId, ActiveRun> runs_;
   std::map<resource::TaskId, Attempt> attempts_;
   int samples_ = 0;

@@ -84,4 +84,19 @@ int64_t LivePerformer::CountedTwiceBytes() const {
   return bytes;
 }
 
+// Where the limit is met a page fault waits, but what else needs memory is refused it: a fork, a
+// write, so that it isn't the function's fault.
+void LivePerformer::NoteShortage(const Attempt& attempt, Failure& failure, Outcome& outcome) const {
+  const bool was_full = sampler_.TimesFull() > attempt.times_full;
+  if (failure.status == ModelStatus::kKilled && CountOomKills() > attempt.oom_kills) {
+    failure.error.message += "; meanwhile the kernel killed a process because memory ran out";
+  } else if (was_full && (attempt.broken || IsForWantOfMemory(failure.error))) {
+    failure.error.message +=
+        "; meanwhile the memory limit was met, where the system refuses memory";
+  } else {
+    return;
+  }
+  outcome.lost = outcome.for_memory = true;
+}
+
 }  // namespace zerrow::engine

@@ -16,9 +16,10 @@ int64_t CountOomKills() {
 }
 
 bool IsForWantOfMemory(const RunError& error) {
-  // The kernel's words, Python's, C++'s and Arrow's.
-  for (const char* words :
-       {"Cannot allocate memory", "MemoryError", "bad_alloc", "malloc of size"}) {
+  // The kernel's words, Python's, C++'s and Arrow's. A call that is to fill memory which isn't
+  // there yet calls its address bad.
+  for (const char* words : {"Cannot allocate memory", "MemoryError", "bad_alloc", "malloc of size",
+                            "Bad address", "No buffer space available", "can't start new thread"}) {
     if (error.message.find(words) != std::string::npos) return true;
   }
   return false;

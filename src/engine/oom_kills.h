@@ -13,7 +13,8 @@ namespace zerrow::engine {
 /// Since the machine started; 0 if the kernel doesn't say.
 int64_t CountOomKills();
 
-/// Whether a failure is said to be the system's refusal of memory.
+/// Whether a failure is said to be the system's refusal of memory, by what it says of a system call
+/// that needed some, too.
 bool IsForWantOfMemory(const RunError& error);
 
 }  // namespace zerrow::engine

@@ -167,7 +167,8 @@ ModelStatus Run::OnEnded(size_t task, Outcome outcome, Time now) {
 
 ModelStatus Run::Take(size_t task, Outcome& outcome) {
   // From here on each imports it, whichever process it was.
-  if (outcome.lost && report_.import_again && report_.import_again->empty()) {
+  if (outcome.lost && !outcome.for_memory && report_.import_again &&
+      report_.import_again->empty()) {
     report_.import_again = "the process that had imported it was lost during the run";
   }
   if (auto* failure = std::get_if<Failure>(&outcome.what)) return Fail(task, std::move(*failure));

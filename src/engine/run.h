@@ -58,7 +58,8 @@ struct Outcome {
   int64_t peak_memory_bytes = 0;
   // Of what it was charged with: its private memory, and output that wasn't published yet.
   std::optional<int64_t> charged_peak_bytes = {};
-  bool lost = false;  // through no doing of the task: resource::TaskEnded
+  bool lost = false;        // through no doing of the task: resource::TaskEnded
+  bool for_memory = false;  // what was lost: it was refused memory, or killed for want of it
 };
 
 class Run {

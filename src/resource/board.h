@@ -65,6 +65,7 @@ struct Task {
   State state = State::kWaiting;
   int attempt = 0;
   int losses = 0;           // of attempts, without its doing
+  int refusals = 0;         // the same, for want of memory
   int depth = 0;            // longest way from a task without inputs
   size_t waiting_for = 0;   // inputs and others that haven't succeeded, or are being made again
   size_t open_readers = 0;  // that haven't finished

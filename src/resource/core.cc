@@ -13,6 +13,7 @@ namespace {
 
 // A task whose attempts are lost again and again may itself be what loses them.
 constexpr int kMaxLosses = 2;
+constexpr int kMaxRefusals = 6;
 
 }  // namespace
 
@@ -163,6 +164,20 @@ void Core::EndLeaving(TaskId id) {
   lineage_.ReviveIfAwaited(id);
 }
 
+bool Core::RetryLost(TaskId id, bool for_memory) {
+  Task& task = board_.At(id);
+  if (!for_memory) {
+    if (++task.losses < kMaxLosses) lifecycle_.Retry(id, Reason::kLost);
+    return task.losses < kMaxLosses;
+  }
+  if (++task.refusals >= kMaxRefusals) return false;
+  // Once there is room for as much as it had at least; and when that is no help, beside nobody.
+  task.peak_bytes = std::max(task.peak_bytes, task.measured_bytes);
+  lifecycle_.Retry(id, Reason::kRefused);
+  if (task.refusals > 1) task.alone = Task::Alone::kInEngine;
+  return true;
+}
+
 bool Core::End(const TaskEnded& event) {
   const TaskId id = event.task;
   if (!Awaits(id, event.attempt)) return false;
@@ -171,20 +186,15 @@ bool Core::End(const TaskEnded& event) {
   lifecycle_.ClearDeadline(id);
   const bool stopped = task.state == kStopping;
   if (RunsAgain(id)) return pressure_.OnStopped(id), false;
-  if (event.lost && !stopped && ++task.losses < kMaxLosses) {
-    lifecycle_.Retry(id, Reason::kLost);
-    return false;
-  }
+  if (event.lost && !stopped && RetryLost(id, event.for_memory)) return false;
   // A process that was told to stop may still have ended in another way; the reason stands.
   const ModelStatus status = stopped ? task.stop_status : event.status;
   const bool succeeded = status == ModelStatus::kSuccess;
   const bool published = succeeded && task.spec.has_table;
   const bool again = task.told;
   if (published) lifecycle_.Publish(id, event.table);
-  lifecycle_.Finish(id, status,
-                    stopped      ? task.stop_reason
-                    : event.lost ? Reason::kLost
-                                 : Reason::kEnded);
+  const Reason lost = event.for_memory ? Reason::kRefused : Reason::kLost;
+  lifecycle_.Finish(id, status, stopped ? task.stop_reason : event.lost ? lost : Reason::kEnded);
   if (!succeeded) again ? lineage_.OnNotRemade(id) : lifecycle_.SkipFollowers(id);
   lifecycle_.ReleaseIfUnread(id);
   return published;

@@ -112,6 +112,7 @@ class Core {
   bool Is(TaskId task, Task::State state) const;
   /// Whether the event's table was published.
   bool End(const TaskEnded& event);
+  bool RetryLost(TaskId id, bool for_memory);
   void EndLeaving(TaskId task);
   void SetBudget(RunId id, const Budget& budget);
   void EndFinishedRuns();

@@ -63,6 +63,25 @@ TEST_F(CoreTest, NotByAThirdOne) {
   EXPECT_EQ(reasons()[0], Reason::kLost);
 }
 
+// Losing it for want of memory tells nothing of the task: it may be lost more often than otherwise.
+TEST_F(CoreTest, WhatIsRefusedMemoryIsTriedMoreOftenButNotForEver) {
+  Add({Reads({}), Reads({0})});
+  const auto refuse = [this](int attempt) {
+    TaskEnded ended{{kRun, 0}, attempt, kFailed, true};
+    ended.for_memory = true;
+    return Tell(ended);
+  };
+  int attempt = 1;
+  for (; attempt < 6; ++attempt) {
+    EXPECT_EQ(refuse(attempt), Said{"start 1:0#" + std::to_string(attempt + 1)});
+    EXPECT_EQ(reasons(), std::vector{Reason::kRefused});
+  }
+  // The other count is one of its own.
+  EXPECT_EQ(Lose(0, attempt++), Said{"start 1:0#7"});
+  EXPECT_EQ(refuse(attempt), (Said{"finish 1:0 failed", "finish 1:1 skipped", "end 1"}));
+  EXPECT_EQ(reasons()[0], Reason::kRefused);
+}
+
 TEST_F(CoreTest, ALostAttemptGivesItsSlotBackAndItsTable) {
   Add({Reads({}), Reads({})}, 1);
   EXPECT_EQ(Lose(0, 1, {{7, 10}}), (Said{"free 7", "start 1:0#2"}));

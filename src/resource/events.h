@@ -96,6 +96,7 @@ struct TaskEnded {
   ModelStatus status = ModelStatus::kSuccess;  // or kFailed, kKilled, kTimeout
   bool lost = false;  // not by its own doing: whoever ran it is gone. Worth another attempt
   std::vector<SegmentBytes> table;  // of kSuccess: as TaskPublished's
+  bool for_memory = false;  // of one that was lost: it was refused memory, as the limit was met
 };
 struct RunCancelled {
   RunId run = 0;
@@ -150,6 +151,7 @@ using Event = std::variant<RunAdded, TasksAdded, TaskRunning, TaskPublished, Tas
 enum class Reason {
   kInputsThere,  // its inputs are there and a slot is free
   kLost,         // the last attempt was lost without its doing; of kFinish: and it was the last
+  kRefused,      // the same for want of memory
   kEnded,        // it ended by itself
   kTimeUp,
   kCancelled,

@@ -119,6 +119,7 @@ void Lineage::Revive(TaskId id) {
     task.state = kWaiting;
     task.waiting_for = 0;
     task.losses = 0;
+    task.refusals = 0;
     task.first_open = 0;
     task.start_reason = Reason::kRemake;
     for (const size_t input : task.spec.inputs) {

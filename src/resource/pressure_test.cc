@@ -116,6 +116,31 @@ TEST_F(PressureTest, CancelEndsWhatIsFrozenOrStoppedForItsMemory) {
   EXPECT_EQ(End(0), (Said{"finish 1:0 cancelled", "end 1"}));
 }
 
+// The first time it only waits until there is room for what it had.
+TEST_F(PressureTest, WhatIsRefusedMemoryAgainRunsBesideNobody) {
+  Add({Needs(100, Reads({})), Needs(500, Value({}))});
+  const auto refuse = [this](int attempt) {
+    Measure(0, 300, attempt);
+    TaskEnded ended{{kRun, 0}, attempt, kFailed, true};
+    ended.for_memory = true;
+    return Tell(ended);
+  };
+  EXPECT_EQ(refuse(1), Said{"start 1:0#2"});
+  EXPECT_EQ(decisions_.back().reason, Reason::kRefused);
+  EXPECT_EQ(refuse(2), Said());
+  EXPECT_EQ(Succeed(1), (Said{"finish 1:1 success", "start 1:0#3"}));
+}
+
+TEST_F(PressureTest, WhatIsRefusedMemoryIsExpectedToNeedAsMuchAsItHad) {
+  Add({Needs(100, Reads({})), Needs(700, Value({}))});
+  Measure(0, 200);
+  TaskEnded ended{{kRun, 0}, 1, kFailed, true};
+  ended.for_memory = true;
+  EXPECT_EQ(Tell(ended), Said{"start 1:0#2"});
+  EXPECT_EQ(Add({Needs(150, Value({}))}, 2), Said()) << "it is expected to have that again";
+  EXPECT_EQ(Add({Needs(50, Value({}))}, 3), Said{"start 3:0#1"});
+}
+
 TEST_F(PressureTest, ARunBeyondItsLimitLeavesOthersAlone) {
   Add({Needs(100, Value({})), Needs(100, Value({}))}, 1, {300, 0});
   Add({Needs(100, Value({}))}, 2);

@@ -36,6 +36,8 @@ std::string_view ToString(Reason reason) {
       return "its inputs are there and a slot is free";
     case Reason::kLost:
       return "its last attempt was lost without its doing";
+    case Reason::kRefused:
+      return "it was refused memory, as the limit was met";
     case Reason::kEnded:
       return "it ended";
     case Reason::kTimeUp:

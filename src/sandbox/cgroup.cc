@@ -175,6 +175,19 @@ bool HasLimit(const fs::path& path, int version) {
   return limit && *limit < base::MachineMemoryBytes();
 }
 
+// Of a cgroup, with its children, of the version.
+arrow::Result<MemoryUsage> UsageOf(const fs::path& path, int version) {
+  const bool first = version == 1;
+  ARROW_ASSIGN_OR_RAISE(const std::string text, ReadFile(path / "memory.stat"));
+  MemoryUsage usage;
+  ARROW_ASSIGN_OR_RAISE(usage.anon_bytes, Field(text, first ? "total_rss" : "anon"));
+  ARROW_ASSIGN_OR_RAISE(usage.shmem_bytes, Field(text, first ? "total_shmem" : "shmem"));
+  ARROW_ASSIGN_OR_RAISE(const int64_t cached, Field(text, first ? "total_cache" : "file"));
+  const auto all = Number(path / (first ? "memory.usage_in_bytes" : "memory.current"));
+  if (all) usage.kernel_bytes = std::max<int64_t>(*all - usage.anon_bytes - cached, 0);
+  return usage;
+}
+
 }  // namespace
 
 int64_t UsableMemoryBytes() {
@@ -199,6 +212,16 @@ std::vector<std::string> LimitedCgroups(const CgroupFiles& files) {
     }
   }
   return limited;
+}
+
+arrow::Result<int64_t> RoomIn(const std::string& limited_cgroup) {
+  const fs::path path = limited_cgroup;
+  const auto first = Number(path / "memory.limit_in_bytes");
+  const auto hard = first ? first : Number(path / "memory.max");
+  const auto soft = Number(path / "memory.high");
+  if (!hard && !soft) return arrow::Status::IOError(limited_cgroup, " has no limit");
+  ARROW_ASSIGN_OR_RAISE(const MemoryUsage usage, UsageOf(path, first ? 1 : 2));
+  return std::min(hard.value_or(INT64_MAX), soft.value_or(INT64_MAX)) - usage.all_bytes();
 }
 
 std::string MemoryCgroupOf(const CgroupFiles& files) {
@@ -291,18 +314,19 @@ bool MemoryCgroup::IsFull() const {
     const auto waits = text.ok() ? Field(*text, "under_oom") : text.status();
     return waits.ok() && *waits != 0;
   }
-  const auto used = Number(path_ + "/memory.current");
+  // Where cache is what there is too much of, nobody is held up for long.
   const auto high = Number(path_ + "/memory.high");
-  return used && high && *used >= *high;
+  const auto usage = Usage();
+  return high && usage.ok() && usage->all_bytes() >= *high;
 }
 
-arrow::Result<MemoryUsage> MemoryCgroup::Usage() const {
-  ARROW_ASSIGN_OR_RAISE(const std::string text, ReadFile(path_ + "/memory.stat"));
-  MemoryUsage usage;
-  const bool first = version_ == 1;
-  ARROW_ASSIGN_OR_RAISE(usage.anon_bytes, Field(text, first ? "total_rss" : "anon"));
-  ARROW_ASSIGN_OR_RAISE(usage.shmem_bytes, Field(text, first ? "total_shmem" : "shmem"));
-  return usage;
+int64_t MemoryCgroup::TimesFull() const {
+  if (version_ == 1) return Number(path_ + "/memory.failcnt").value_or(0);
+  const auto text = ReadFile(path_ + "/memory.events");
+  const auto times = text.ok() ? Field(*text, "max") : text.status();
+  return times.ok() ? *times : 0;
 }
+
+arrow::Result<MemoryUsage> MemoryCgroup::Usage() const { return UsageOf(path_, version_); }
 
 }  // namespace zerrow::sandbox

@@ -40,10 +40,16 @@ int64_t UsableMemoryBytes();
 /// The least limit of the memory cgroups that a process is in. Nullopt: there is none.
 std::optional<int64_t> MemoryLimitBytes(const CgroupFiles& files);
 
+/// What is left to a cgroup that has a limit, if it gives all its cache of files up. IOError.
+arrow::Result<int64_t> RoomIn(const std::string& limited_cgroup);
+
 /// Without the cache of files.
 struct MemoryUsage {
-  int64_t anon_bytes = 0;   // v1 calls it rss
-  int64_t shmem_bytes = 0;  // memfds, tmpfs, shared anonymous memory
+  int64_t anon_bytes = 0;    // v1 calls it rss
+  int64_t shmem_bytes = 0;   // memfds, tmpfs, shared anonymous memory
+  int64_t kernel_bytes = 0;  // page tables, sockets and so on
+
+  int64_t all_bytes() const { return anon_bytes + shmem_bytes + kernel_bytes; }
 };
 
 class MemoryCgroup {
@@ -72,6 +78,9 @@ class MemoryCgroup {
   arrow::Status Limit(int64_t bytes);
   /// Somebody waits for room.
   bool IsFull() const;
+  /// How often the limit was met since the cgroup was made: cache had to be given up, somebody
+  /// waited, or was refused what can't wait (a fork, a write).
+  int64_t TimesFull() const;
 
  private:
   MemoryCgroup(int version, std::string path) : version_(version), path_(std::move(path)) {}

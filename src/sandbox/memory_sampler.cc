@@ -45,6 +45,8 @@ int64_t AnonBytes(pid_t pid) {
 MemorySampler::MemorySampler(std::function<int64_t()> segment_bytes)
     : segment_bytes_(std::move(segment_bytes)) {
   own_.status = OpenStatus("self");
+  const auto files = CgroupFiles::OfThisProcess();
+  if (files.ok()) surrounding_ = LimitedCgroups(*files);
 }
 
 MemorySampler MemorySampler::Make(std::function<int64_t()> segment_bytes) {
@@ -122,15 +124,30 @@ void MemorySampler::AdjustLimit(const MemoryUsage& usage, int64_t outside_bytes)
   is_full_ = cgroup_->IsFull();
   full_samples_ = std::clamp(full_samples_ + (is_full_ ? 1 : -1), 0, 2 * kPatienceSamples);
   const int64_t headroom = full_samples_ < kPatienceSamples ? headroom_bytes_ : 0;
-  int64_t wanted =
-      std::max(*limit_bytes_ - headroom - outside_bytes, usage.anon_bytes + usage.shmem_bytes);
+  // v2 kills if what can't be given up is more than the new limit.
+  const int64_t margin = cgroup_->version() == 2 ? kLimitStep : 0;
+  int64_t wanted = std::max(*limit_bytes_ - headroom - outside_bytes, usage.all_bytes() + margin);
   if (cgroup_limit_bytes_ > 0) wanted = std::max(wanted, cgroup_limit_bytes_ - kLimitStep);
   if (std::abs(wanted - cgroup_limit_bytes_) < kLimitNoise) return;
   const arrow::Status set = cgroup_->Limit(wanted);
   if (set.ok()) cgroup_limit_bytes_ = wanted;
 }
 
+void MemorySampler::SampleSurroundings() {
+  surrounding_room_bytes_.reset();
+  for (const std::string& cgroup : surrounding_) {
+    const auto room = RoomIn(cgroup);
+    if (!room.ok()) continue;
+    surrounding_room_bytes_ = std::min(*room, surrounding_room_bytes_.value_or(*room));
+  }
+}
+
+int64_t MemorySampler::TimesFull() const {
+  return cgroup_ != nullptr && limit_bytes_ ? cgroup_->TimesFull() : 0;
+}
+
 void MemorySampler::Sample() {
+  SampleSurroundings();
   int64_t anon_bytes = 0;
   for (auto& [pid, process] : processes_) {
     SampleProcess(process);

@@ -16,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/fd.h"
 #include "sandbox/cgroup.h"
@@ -54,8 +55,8 @@ class MemorySampler {
 
   /// Processes have to wait since the limit is reached.
   bool is_full() const { return is_full_; }
-  /// Or had to within the last moments.
-  bool was_full() const { return full_samples_ > 0; }
+  /// MemoryCgroup::TimesFull, asked now; 0 without a cgroup that has a limit.
+  int64_t TimesFull() const;
 
   int64_t current_bytes() const { return current_bytes_; }
   int64_t peak_bytes() const { return peak_bytes_; }
@@ -65,6 +66,9 @@ class MemorySampler {
   bool has_cgroup() const { return cgroup_ != nullptr; }
   /// What the cgroup said last; zeros without one.
   const MemoryUsage& usage() const { return usage_; }
+  /// What this process's own cgroups leave, whoever else is in them: where that is used up the
+  /// kernel kills. Nullopt: none of them has a limit.
+  std::optional<int64_t> surrounding_room_bytes() const { return surrounding_room_bytes_; }
 
  private:
   struct Process {
@@ -73,6 +77,7 @@ class MemorySampler {
     int64_t peak_bytes = 0;
   };
   static void SampleProcess(Process& process);
+  void SampleSurroundings();
   void LoseCgroup(const arrow::Status& reason);
 
   explicit MemorySampler(std::function<int64_t()> segment_bytes);
@@ -81,6 +86,8 @@ class MemorySampler {
   std::function<int64_t()> segment_bytes_;
   std::unique_ptr<MemoryCgroup> cgroup_;
   std::unique_ptr<MemoryCgroup> lost_cgroup_;  // processes may still be in it
+  std::vector<std::string> surrounding_;       // cgroups with a limit
+  std::optional<int64_t> surrounding_room_bytes_;
   std::string method_;
   Process own_;
   std::map<pid_t, Process> processes_;
