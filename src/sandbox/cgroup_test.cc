@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <vector>
 
 #include "base/machine.h"
 #include "sandbox/memory_sampler.h"
@@ -101,6 +102,55 @@ TEST_F(FakeHierarchy, Version1TellsTheLimitOfAllThatAreAbove) {
   EXPECT_EQ(MemoryLimitBytes({"3:memory:/own\n", mount}), 8000);
   EXPECT_EQ(MemoryLimitBytes({"3:memory:/nowhere\n", mount}), std::nullopt);
   EXPECT_EQ(MemoryLimitBytes({"3:cpu:/own\n", mount}), std::nullopt);
+}
+
+TEST_F(FakeHierarchy, WhatALimitedCgroupLeavesIsWithoutItsCacheOfFiles) {
+  EXPECT_FALSE(RoomIn(root_).ok());
+  Write("memory.max", "1000\n");
+  Write("memory.high", "max\n");
+  Write("memory.current", "700\n");
+  Write("memory.stat", "anon 100\nfile 500\nshmem 200\n");
+  EXPECT_EQ(RoomIn(root_).ValueOrDie(), 600);  // 100, 200 and 100 of the kernel's
+  Write("memory.high", "500\n");
+  EXPECT_EQ(RoomIn(root_).ValueOrDie(), 100);
+  Write("first/memory.limit_in_bytes", "800\n");
+  Write("first/memory.usage_in_bytes", "590\n");
+  Write("first/memory.stat", "rss 1\ntotal_cache 500\ntotal_rss 100\ntotal_shmem 200\n");
+  EXPECT_EQ(RoomIn(root_ / "first").ValueOrDie(), 500);
+}
+
+// What can't be lowered by giving cache up makes a cgroup full, and it is told how often that was.
+TEST(MemoryCgroup, TellsThatSomebodyWaitsForRoom) {
+  auto made = MemoryCgroup::Make();
+  if (!made.ok()) GTEST_SKIP() << made.status().message();
+  MemoryCgroup& cgroup = **made;
+  constexpr int64_t kLimit = 32 << 20;
+  ASSERT_TRUE(cgroup.Limit(kLimit).ok());
+  EXPECT_FALSE(cgroup.IsFull());
+  EXPECT_EQ(cgroup.TimesFull(), 0);
+  const bool first = cgroup.version() == 1;
+  int go[2];
+  ASSERT_EQ(::pipe(go), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    char told;
+    if (::read(go[0], &told, 1) != 1) ::_exit(1);
+    // Version 2 would kill it at the limit.
+    const std::vector<char> eaten(first ? 2 * kLimit : kLimit - kLimit / 64, 'x');
+    ::pause();
+    ::_exit(eaten[0]);
+  }
+  EXPECT_TRUE(cgroup.AddProcess(child).ok());
+  EXPECT_EQ(::write(go[1], "x", 1), 1);
+  for (int tries = 0; !cgroup.IsFull() && tries < 20'000; ++tries) ::usleep(1000);
+  EXPECT_TRUE(cgroup.IsFull());
+  if (first) EXPECT_GT(cgroup.TimesFull(), 0);
+  EXPECT_GE(cgroup.Usage().ValueOrDie().all_bytes(), kLimit - kLimit / 16);
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  ::close(go[0]);
+  ::close(go[1]);
+  EXPECT_FALSE(cgroup.IsFull());
 }
 
 TEST(UsableMemory, IsNoMoreThanTheMachineHas) {

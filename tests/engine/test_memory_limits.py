@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 
 import pytest
@@ -81,13 +82,17 @@ def shares(folder):
     return [pq.read_table(folder / f"share{i}.parquet").to_pydict() for i in range(TABLES)]
 
 
-def has_hard_limit():
-    """Whether the kernel holds runs to their limits here."""
+def memory_info():
     done = subprocess.run(
         [sys.executable, "-m", "zerrow", "info", "-O", "json"],
         capture_output=True, check=True, text=True,
     )  # fmt: skip
-    return json.loads(done.stdout)["memory"]["hard_limit"]
+    return json.loads(done.stdout)["memory"]
+
+
+def has_hard_limit():
+    """Whether the kernel holds runs to their limits here."""
+    return memory_info()["hard_limit"]
 
 
 @pytest.mark.parametrize(
@@ -341,6 +346,57 @@ def test_paused_processes_go_on_or_end(pipeline, limited):
     done = limited("--jobs", "3")
     assert done.code == 0, done.report
     pipeline.expect_nothing_left()
+
+
+# As it is where the limit is met: system calls are refused memory. The cache of a file that is
+# larger than the limit makes the cgroup full, and is given up without anybody waiting.
+REFUSED = """
+    def attempt():
+        name = "attempts.txt"
+        with open(name, "a") as file:
+            print(os.getpid(), file=file)
+        return len(open(name).readlines())
+
+    def refuse():
+        raise OSError(12, os.strerror(12))
+
+    def fill():
+        with open("large", "wb", buffering=0) as file:
+            for _ in range(30):
+                file.write(bytes(8 << 20))
+                os.fdatasync(file.fileno())
+
+    @zerrow.model()
+    def refused():
+        number = attempt()
+        {fill}
+        if number <= {times}:
+            refuse()
+        return pa.table({{"attempt": [number]}})
+"""
+
+
+@pytest.mark.parametrize(
+    ("fill", "times", "status", "attempts"),
+    [("fill()", 3, "success", 4), ("fill()", 99, "failed", 6), ("pass", 99, "failed", 1)],
+)
+def test_who_is_refused_memory_in_a_full_cgroup_is_tried_again(
+    pipeline, limited, fill, times, status, attempts
+):
+    if not memory_info()["method"].startswith("cgroup v1"):
+        pytest.skip("nobody is refused memory here")
+    pipeline.write("models/m.py", "import os, pyarrow as pa, zerrow\n" + textwrap.dedent(
+        REFUSED.format(fill=fill, times=times)
+    ))  # fmt: skip
+    done = limited("--explain-memory", limit=200 * MIB)
+    model = done.models["refused"]
+    assert model["status"] == status, done.report
+    assert len((pipeline.folder / "attempts.txt").read_text().splitlines()) == attempts
+    said = "\n".join(event["what"] for event in done.report["memory_events"])
+    assert ("it was refused memory" in said) == (attempts > 1), said
+    if status == "failed":
+        met = "the memory limit was met" in model["error"]["message"]
+        assert met == (attempts > 1), model["error"]
 
 
 def test_what_is_counted_is_what_the_kernel_says(pipeline, resident):
