@@ -17,7 +17,7 @@ CC_HEADERS := $(shell find include src python/bindings -name '*.h')
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: all help demo test test-cc test-py test-hostile test-peers lint lint-cc lint-py format bench test-asan test-tsan test-kernel \
-        bench-kernel simulate-seeds simulate-large FORCE test-kernel-zerrow test-kernel-debug fuzz-kernel fuzz docs clean
+        bench-kernel simulate-seeds simulate-large FORCE test-kernel-zerrow test-kernel-limits test-kernel-debug fuzz-kernel fuzz docs clean
 .DELETE_ON_ERROR:
 all: $(INSTALLED)
 
@@ -137,6 +137,9 @@ test-kernel: build/.packages-test-kernel $(INSTALLED)  ## the kernel module's te
 test-kernel-zerrow: build/.packages-test-kernel $(INSTALLED)  ## the flights demo on the module, compared with other backends (slow)
 	@$(BIN)/python examples/flights/prepare.py
 	@kernel/vm/run.sh debian 3600 flights
+
+test-kernel-limits: build/.packages-test-kernel $(INSTALLED)  ## memory limits with cgroups v2, in a virtual machine (slow)
+	@MEMORY=3G kernel/vm/run.sh debian 3600 budgets
 
 test-kernel-debug: build/.packages-test-kernel-debug  ## the same with a kernel that checks itself (slow)
 	@kernel/vm/test.sh debug

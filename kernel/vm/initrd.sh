@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # initrd.sh OUT MODULES: busybox, init, and from the folder MODULES (unless "-") what mounting the
-# host's files and swapping need, numbered in the order of loading.
+# host's files, swapping and a disk need, numbered in the order of loading.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=$(realpath "$1")
@@ -14,7 +14,7 @@ ln -s busybox "$root/bin/sh"
 install -m 755 "$here/init" "$root/init"
 if [[ $modules != - ]]; then
   needed=$(/sbin/modprobe -C /dev/null -d "${modules%/lib/modules/*}" -S "$(basename "$modules")" \
-             --show-depends -a virtio_pci 9pnet_virtio 9p overlay lzo-rle zram)
+             --show-depends -a virtio_pci 9pnet_virtio 9p overlay lzo-rle zram ext4)
   number=100
   while read -r _ file _; do
     number=$((number + 1))
