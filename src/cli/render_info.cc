@@ -49,6 +49,10 @@ std::string RenderInfo(const MachineInfo& info, const Style& style) {
   text += fmt::format("  limit            {} of {}\n", FormatLimit(info.memory.limit_bytes),
                       FormatBytes(info.usable_memory_bytes));
   text += fmt::format("  measured by      {}\n", info.memory.method);
+  if (info.memory.stalled) {
+    text += fmt::format("  stalled          {:.1f} % of the last ten seconds\n",
+                        100 * *info.memory.stalled);
+  }
   text += fmt::format("  eviction         {}{}\n\n", ToString(info.memory.eviction),
                       info.memory.spill_dir.empty() ? ", nothing can be written to disk"
                                                     : ", spills to " + info.memory.spill_dir);
@@ -70,6 +74,7 @@ json InfoJson(const MachineInfo& info) {
                      {"usable", info.usable_memory_bytes},
                      {"method", info.memory.method},
                      {"hard_limit", info.memory.hard_limit},
+                     {"stalled", nullptr},
                      {"eviction", ToString(info.memory.eviction)},
                      {"spill_dir", info.memory.spill_dir}}},
                    {"isolation",
@@ -83,6 +88,7 @@ json InfoJson(const MachineInfo& info) {
                                     {"available", backend.available},
                                     {"detail", backend.detail}});
   }
+  if (info.memory.stalled) document["memory"]["stalled"] = *info.memory.stalled;
   return document;
 }
 

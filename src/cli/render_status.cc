@@ -12,6 +12,8 @@ using nlohmann::json;
 
 namespace {
 
+constexpr double kToldStall = 0.1;
+
 std::string Joined(const json& texts) {
   std::string list;
   for (const json& text : texts) list += (list.empty() ? "" : ", ") + text.get<std::string>();
@@ -42,6 +44,11 @@ std::string RenderLimits(const json& limits, const Style& style) {
     text += fmt::format("  {}  {}{}\n", table.at("model").get<std::string>(),
                         FormatBytes(table.at("bytes")),
                         disk_bytes > 0 ? ", on disk " + FormatBytes(disk_bytes) : "");
+  }
+  if (const json& stalled = limits.at("stalled");
+      stalled.is_number() && stalled.get<double>() > kToldStall) {
+    text += fmt::format("  processes waited for memory for {:.0f} % of the last ten seconds\n",
+                        100 * stalled.get<double>());
   }
   const json& waiting = limits.at("waiting");
   if (waiting.is_null()) return text;

@@ -182,6 +182,10 @@ void Dispatcher::Handle(const resource::Event& event) {
   LogWaiting();
 }
 
+void Dispatcher::NoteStall(double share) {
+  for (const auto& [id, entry] : runs_) entry->memory.NoteStall(share, options_.now());
+}
+
 // In the log of the run that it is about or is for, or of all.
 void Dispatcher::Log(const Decision& decision) {
   const auto name_of = [this](TaskId task) { return NameOf(task); };

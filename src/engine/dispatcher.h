@@ -58,6 +58,9 @@ class Dispatcher {
   /// The engine's, or a run's that is there.
   void SetBudget(resource::Scope scope, const resource::Budget& budget);
 
+  /// For those who ask for explanations: MemoryLog::NoteStall.
+  void NoteStall(double share);
+
   // From the Performer. News of runs and attempts that are over are ignored.
   void OnRunning(resource::TaskId task, int attempt);
   void OnImporting(resource::RunId run, std::string file);

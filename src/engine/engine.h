@@ -84,6 +84,10 @@ struct EngineStatus {
     int64_t shmem_bytes = 0;
     std::string method;  // how it is measured
     bool hard_limit = false;
+    // Of the last ten seconds some process waited for memory so much of the time, from 0 to 1: of
+    // this engine's where that can be told, or else of the machine's. Nullopt: the kernel doesn't
+    // say.
+    std::optional<double> stalled;
     EvictionPolicy eviction = EvictionPolicy::kAdaptive;
     std::string spill_dir;      // empty: nothing can be written to disk
     std::string history;        // why nothing is known of earlier runs; empty: all is well

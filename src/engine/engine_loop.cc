@@ -177,6 +177,7 @@ EngineStatus::Memory Engine::Loop::DescribeMemory() const {
   memory.shmem_bytes = sampler.usage().shmem_bytes;
   memory.method = sampler.method();
   memory.hard_limit = sampler.has_cgroup();
+  memory.stalled = sampler.StalledShare();
   memory.eviction = PolicyOf(options_.memory.eviction, spill_ != nullptr);
   if (spill_) memory.spill_dir = spill_->path();
   if (history_) memory.history = history_->problem();

@@ -17,6 +17,8 @@ constexpr int64_t kMiB = 1 << 20;
 constexpr int64_t kStep = 16 * kMiB;
 // How far below the budget's figure it must be before more is offered.
 constexpr int64_t kSlack = 64 * kMiB;
+constexpr double kNoticeableStall = 0.1;
+constexpr resource::Time kStallSeconds = 10;
 
 }  // namespace
 
@@ -154,6 +156,18 @@ void LiveMemory::OnTime() {
   }
   AdjustReserve();
   TrimPool();
+  NoteStall();
+}
+
+// Each second, and then not again before what the kernel tells is about other seconds.
+void LiveMemory::NoteStall() {
+  const resource::Time now = options_.now();
+  if (now < next_look_) return;
+  next_look_ = now + 1;
+  const double share = performer_.sampler().StalledShare().value_or(0);
+  if (share < kNoticeableStall) return;
+  next_look_ = now + kStallSeconds;
+  dispatcher_->NoteStall(share);
 }
 
 void LiveMemory::AdjustReserve() {

@@ -62,6 +62,7 @@ class LiveMemory final : public MemoryPerformer {
   int64_t OtherBytes() const;
   void AdjustReserve();
   void TrimPool();
+  void NoteStall();
   int64_t PooledBytes() const;
 
   EventLoop& loop_;
@@ -72,6 +73,7 @@ class LiveMemory final : public MemoryPerformer {
   std::map<SegmentId, std::stop_source> transfers_;
   int64_t other_bytes_ = 0;  // as the budget has it
   int64_t reading_bytes_ = 0;
+  resource::Time next_look_ = 0;  // at what the kernel says of stalls
 };
 
 }  // namespace zerrow::engine

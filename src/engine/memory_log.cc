@@ -127,6 +127,14 @@ void MemoryLog::Note(const Decision& decision, const NameOf& name_of, Time now) 
   last_at_ = now;
 }
 
+void MemoryLog::NoteStall(double share, Time now) {
+  if (!explain_) return;
+  last_.reset();
+  const auto percent = static_cast<int>(share * 100 + 0.5);
+  Say("processes waited for memory for " + std::to_string(percent) + " % of the last ten seconds",
+      now);
+}
+
 void MemoryLog::BeginWait(const std::string& model, size_t task, std::string reason, Time now) {
   EndWait(now);
   last_.reset();

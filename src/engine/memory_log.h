@@ -28,6 +28,8 @@ class MemoryLog {
   static bool Concerns(const resource::Decision& decision);
   /// A decision that concerns memory, of this run or about what all runs share.
   void Note(const resource::Decision& decision, const NameOf& name_of, resource::Time now);
+  /// Of the last seconds processes waited for memory so much of the time, from 0 to 1.
+  void NoteStall(double share, resource::Time now);
   /// The task could start but for memory; until the same of EndWait.
   void BeginWait(const std::string& model, size_t task, std::string reason, resource::Time now);
   void EndWait(resource::Time now);

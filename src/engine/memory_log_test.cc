@@ -91,6 +91,16 @@ TEST(MemoryLog, WaitsAddUp) {
   EXPECT_EQ(ReportOf(std::move(log)).memory_events->size(), 6U);
 }
 
+TEST(MemoryLog, TellsHowLongProcessesWaited) {
+  MemoryLog log(/*explain=*/true, 1);
+  log.NoteStall(0.234, 3);
+  const RunReport report = ReportOf(std::move(log));
+  ASSERT_EQ(report.memory_events->size(), 1U);
+  EXPECT_EQ(report.memory_events->front().what,
+            "processes waited for memory for 23 % of the last ten seconds");
+  EXPECT_DOUBLE_EQ(report.memory_events->front().at_s, 2);
+}
+
 TEST(MemoryLog, IsBounded) {
   MemoryLog log(/*explain=*/true, 0);
   const auto count = static_cast<SegmentId>(MemoryLog::kMaxEvictions + 100);

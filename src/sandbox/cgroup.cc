@@ -224,6 +224,16 @@ arrow::Result<int64_t> RoomIn(const std::string& limited_cgroup) {
   return std::min(hard.value_or(INT64_MAX), soft.value_or(INT64_MAX)) - usage.all_bytes();
 }
 
+std::optional<double> StalledShare(const std::string& pressure_file) {
+  constexpr std::string_view kBegin = "some avg10=";
+  const auto text = ReadFile(pressure_file);
+  if (!text.ok() || !text->starts_with(kBegin)) return std::nullopt;
+  double percent = 0;
+  const auto parsed =
+      std::from_chars(text->data() + kBegin.size(), text->data() + text->size(), percent);
+  return parsed.ec == std::errc() ? std::optional(percent / 100) : std::nullopt;
+}
+
 std::string MemoryCgroupOf(const CgroupFiles& files) {
   const auto hierarchies = FindHierarchies(files);
   return hierarchies.empty() ? "" : hierarchies.front().own_path;

@@ -43,6 +43,10 @@ std::optional<int64_t> MemoryLimitBytes(const CgroupFiles& files);
 /// What is left to a cgroup that has a limit, if it gives all its cache of files up. IOError.
 arrow::Result<int64_t> RoomIn(const std::string& limited_cgroup);
 
+/// How much of the last ten seconds some process waited for memory, from 0 to 1, as a file such as
+/// /proc/pressure/memory says. Nullopt: the kernel doesn't.
+std::optional<double> StalledShare(const std::string& pressure_file);
+
 /// Without the cache of files.
 struct MemoryUsage {
   int64_t anon_bytes = 0;    // v1 calls it rss

@@ -142,6 +142,12 @@ void MemorySampler::SampleSurroundings() {
   }
 }
 
+std::optional<double> MemorySampler::StalledShare() const {
+  const bool own = cgroup_ != nullptr && cgroup_->version() == 2;
+  return sandbox::StalledShare(own ? cgroup_->path() + "/memory.pressure"
+                                   : "/proc/pressure/memory");
+}
+
 int64_t MemorySampler::TimesFull() const {
   return cgroup_ != nullptr && limit_bytes_ ? cgroup_->TimesFull() : 0;
 }

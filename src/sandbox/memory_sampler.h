@@ -66,6 +66,9 @@ class MemorySampler {
   bool has_cgroup() const { return cgroup_ != nullptr; }
   /// What the cgroup said last; zeros without one.
   const MemoryUsage& usage() const { return usage_; }
+  /// How much of the last ten seconds processes waited for memory, asked now: those in a cgroup of
+  /// version 2, or else any of the machine. Nullopt: the kernel doesn't say.
+  std::optional<double> StalledShare() const;
   /// What this process's own cgroups leave, whoever else is in them: where that is used up the
   /// kernel kills. Nullopt: none of them has a limit.
   std::optional<int64_t> surrounding_room_bytes() const { return surrounding_room_bytes_; }

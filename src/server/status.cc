@@ -49,7 +49,9 @@ json LimitsJson(const engine::EngineStatus::Memory& memory) {
                    {"eviction", ToString(memory.eviction)},
                    {"spill_dir", memory.spill_dir},
                    {"largest_tables", std::move(tables)},
+                   {"stalled", nullptr},
                    {"waiting", nullptr}};
+  if (memory.stalled) document["stalled"] = *memory.stalled;
   if (!memory.waiting_model.empty()) {
     document["waiting"] = {{"model", memory.waiting_model}, {"reason", memory.waiting_reason}};
   }

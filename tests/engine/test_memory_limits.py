@@ -399,6 +399,14 @@ def test_who_is_refused_memory_in_a_full_cgroup_is_tried_again(
         assert met == (attempts > 1), model["error"]
 
 
+def test_info_tells_whether_processes_wait_for_memory():
+    stalled = memory_info()["stalled"]
+    if os.path.exists("/proc/pressure/memory"):
+        assert 0 <= stalled <= 1
+    else:
+        assert stalled is None
+
+
 def test_what_is_counted_is_what_the_kernel_says(pipeline, resident):
     """At any moment of runs under a limit, by a look at one moment of the engine's loop."""
     resident.end()
@@ -427,3 +435,4 @@ def test_what_is_counted_is_what_the_kernel_says(pipeline, resident):
     limits = resident.status()["limits"]
     assert limits["segments"] == limits["backed"] == limits["spilled"] == 0
     assert limits["largest_tables"] == []
+    assert limits["stalled"] is None or 0 <= limits["stalled"] <= 1
