@@ -13,6 +13,7 @@ using resource::TaskId;
 namespace {
 
 constexpr int kMaxAttempts = 2;
+constexpr int kMaxRefused = 5;  // of others, that were refused memory
 
 // For want of memory; what can't be read back is made again however often.
 constexpr size_t kMaxRollbacks = 8;
@@ -98,7 +99,9 @@ void SimulatedPerformer::CheckStart(TaskId task, int number, const Run& run) {
   verdict_.Expect(number == ++tried_[task], "a wrong number", name);
   // For want of memory it may be stopped, and its table be dropped, several times.
   const bool limited = memory_ != nullptr;
-  verdict_.Expect(limited || number <= kMaxAttempts, "tried too often", name);
+  const int refused = refused_[task];
+  verdict_.Expect(limited || number <= kMaxAttempts + std::min(refused, kMaxRefused),
+                  "tried too often", name);
   verdict_.Expect(number == 1 || lost_.erase(task) == 1 || limited, "tried again but not lost",
                   name);
   if (limited) {
@@ -256,6 +259,8 @@ void SimulatedPerformer::End(TaskId task, Fate fate) {
   if (attempt.table != nullptr) fate = Fate::kAnswer;
   Outcome outcome = OutcomeOf(task, attempt, fate);
   outcome.lost = fate == Fate::kLost;
+  outcome.for_memory = outcome.lost && random_.Chance(0.5);
+  if (outcome.for_memory) ++refused_[task];
   outcome.cpu_s = random_.Unit();
   if (memory_ != nullptr) {
     const auto* table = std::get_if<TablePtr>(&outcome.what);

@@ -129,12 +129,13 @@ class SimulatedPerformer final : public Performer {
   Dispatcher* dispatcher_ = nullptr;
   std::map<resource::RunId, ActiveRun> runs_;
   std::map<resource::TaskId, Attempt> attempts_;
-  std::map<resource::TaskId, int> tried_;  // attempts so far
-  std::set<resource::TaskId> lost_;        // whose last attempt was lost
-  std::set<resource::TaskId> well_;        // of which an attempt answered well
-  std::set<resource::RunId> read_;         // whose projects were, in time
-  std::set<resource::RunId> broken_;       // BrokeDown
-  Uses in_hands_;                          // of results, and of the cache
+  std::map<resource::TaskId, int> tried_;    // attempts so far
+  std::map<resource::TaskId, int> refused_;  // of these, memory
+  std::set<resource::TaskId> lost_;          // whose last attempt was lost
+  std::set<resource::TaskId> well_;          // of which an attempt answered well
+  std::set<resource::RunId> read_;           // whose projects were, in time
+  std::set<resource::RunId> broken_;         // BrokeDown
+  Uses in_hands_;                            // of results, and of the cache
   std::set<SegmentId> cached_;
   std::set<SegmentId> repeated_;  // may be freed again
   std::map<std::string, size_t> counts_;
