@@ -103,6 +103,10 @@ struct Task {
   int rollbacks = 0;               // of its table
   int vain_rollbacks = 0;          // of these: the last ones, while no task of its run finished
   size_t told_before = 0;          // of its run's tasks, at the last rollback
+  ContentHash content_hash;        // of its last table
+  bool restarts = false;           // once its attempt, which is leaving, has ended
+  bool outdated = false;           // its table, which goes once nobody has it mapped any more
+  int mapped_by = 0;               // readers that are pinned
   uint64_t visit = 0;              // the last walk along its descendants' lineage
   std::vector<size_t> awaited_by;  // readers that have asked for the table to be made again
   bool wanted = false;             // it was made again for a reader that hasn't begun yet

@@ -19,7 +19,8 @@ constexpr int kMaxRefusals = 6;
 
 Core::Core(const Options& options)
     : lifecycle_(board_),
-      lineage_(board_, lifecycle_),
+      versions_(board_, lifecycle_),
+      lineage_(board_, lifecycle_, versions_),
       evictor_(board_, lifecycle_, lineage_, options.policy),
       scheduler_(board_, lifecycle_, lineage_, evictor_, options.slots),
       pressure_(board_, lifecycle_, evictor_, scheduler_) {
@@ -61,7 +62,9 @@ bool Core::Is(TaskId id, Task::State state) const {
 }
 
 bool Core::RunsAgain(TaskId id) const {
-  return IsStopping(id) && board_.At(id).stop_reason == Reason::kOverLimit;
+  if (!IsStopping(id)) return false;
+  const Reason reason = board_.At(id).stop_reason;
+  return reason == Reason::kOverLimit || reason == Reason::kOutdated;
 }
 
 bool Core::IsResident(TaskId id) const {
@@ -138,7 +141,7 @@ void Core::Handle(const TaskPublished& event) {
   if (board_.At(event.task).frozen) pressure_.Thaw(event.task);
   lifecycle_.ClearDeadline(event.task);
   lifecycle_.Enter(event.task, kLeaving);
-  lifecycle_.Publish(event.task, event.table);
+  Publish(event.task, event.table, event.content_hash);
   lifecycle_.Succeed(event.task);
   lifecycle_.UnpinInputs(event.task);
   lifecycle_.ReleaseInputs(event.task);
@@ -157,7 +160,13 @@ void Core::Handle(const TaskEnded& event) {
   }
 }
 
+void Core::Publish(TaskId id, const std::vector<SegmentBytes>& table, const ContentHash& hash) {
+  lifecycle_.Publish(id, table);
+  versions_.OnPublished(id, hash, table);
+}
+
 void Core::EndLeaving(TaskId id) {
+  if (board_.At(id).restarts) return versions_.OnEnded(id);
   lifecycle_.Finish(id, ModelStatus::kSuccess, Reason::kEnded);
   lifecycle_.ReleaseIfUnread(id);
   // Its table was dropped while it was leaving, and has been asked for.
@@ -185,14 +194,17 @@ bool Core::End(const TaskEnded& event) {
   if (task.state == kLeaving) return EndLeaving(id), true;
   lifecycle_.ClearDeadline(id);
   const bool stopped = task.state == kStopping;
-  if (RunsAgain(id)) return pressure_.OnStopped(id), false;
+  if (RunsAgain(id)) {
+    task.stop_reason == Reason::kOutdated ? versions_.OnEnded(id) : pressure_.OnStopped(id);
+    return false;
+  }
   if (event.lost && !stopped && RetryLost(id, event.for_memory)) return false;
   // A process that was told to stop may still have ended in another way; the reason stands.
   const ModelStatus status = stopped ? task.stop_status : event.status;
   const bool succeeded = status == ModelStatus::kSuccess;
   const bool published = succeeded && task.spec.has_table;
   const bool again = task.told;
-  if (published) lifecycle_.Publish(id, event.table);
+  if (published) Publish(id, event.table, event.content_hash);
   const Reason lost = event.for_memory ? Reason::kRefused : Reason::kLost;
   lifecycle_.Finish(id, status, stopped ? task.stop_reason : event.lost ? lost : Reason::kEnded);
   if (!succeeded) again ? lineage_.OnNotRemade(id) : lifecycle_.SkipFollowers(id);
@@ -209,7 +221,7 @@ void Core::Handle(const RunCancelled& event) {
     const TaskId id = {event.run, i};
     if (task.state == kRunning) {
       lifecycle_.Stop(id, ModelStatus::kCancelled, Reason::kCancelled);
-    } else if (task.state == kStopping && task.stop_reason == Reason::kOverLimit) {
+    } else if (RunsAgain(id)) {
       // It won't run again.
       task.stop_status = ModelStatus::kCancelled;
       task.stop_reason = Reason::kCancelled;

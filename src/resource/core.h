@@ -11,16 +11,18 @@
 //                       |         |                    |           `-> ready     (for its memory)
 //                       |         |                    `-> leaving -> finished   (published first)
 //                       `---------`--> finished                   (skipped, cancelled, too large)
-//                       ^--- finished                                  (its table was dropped)
+//                       ^--- finished                (its table was dropped, or is outdated)
 // A task occupies a slot, of its run's and of the engine's, while it is restoring (its inputs are
-// read back from disk), running or stopping. Its end is told exactly once; a leaving one will
-// succeed, whatever becomes of its process. A table is absent, then resident (in memory or on disk)
-// from when it is published until its last reader has published or finished, unless it is dropped
-// in between and made again. A run ends when all its tasks have finished.
+// read back from disk), running or stopping. Its end is told exactly once, unless that is taken
+// back (kRestart); a leaving one will succeed, whatever becomes of its process. A table is absent,
+// then resident (in memory or on disk) from when it is published until its last reader has
+// published or finished, unless it is dropped in between and made again. A run ends when all its
+// tasks have finished.
 //
 // What starts is said in scheduler.h, what goes when memory is short in eviction.h and evictor.h,
 // what happens when there is too little in pressure.h, how dropped tables come back in lineage.h,
-// and why all that ends in docs/decisions/0014-memory-budgets.md.
+// what happens if they aren't the same then in versions.h, and why all that ends in
+// docs/decisions/0014-memory-budgets.md.
 #pragma once
 
 #include <optional>
@@ -32,6 +34,7 @@
 #include "resource/lineage.h"
 #include "resource/pressure.h"
 #include "resource/scheduler.h"
+#include "resource/versions.h"
 
 namespace zerrow::resource {
 
@@ -114,11 +117,13 @@ class Core {
   bool End(const TaskEnded& event);
   bool RetryLost(TaskId id, bool for_memory);
   void EndLeaving(TaskId task);
+  void Publish(TaskId task, const std::vector<SegmentBytes>& table, const ContentHash& hash);
   void SetBudget(RunId id, const Budget& budget);
   void EndFinishedRuns();
 
   Board board_;
   Lifecycle lifecycle_;
+  Versions versions_;
   Lineage lineage_;
   Evictor evictor_;
   Scheduler scheduler_;

@@ -46,6 +46,10 @@ inline std::string Say(const Decision& decision) {
       return "shrink" + segment;
     case Decision::Kind::kEndRun:
       return "end " + std::to_string(decision.task.run);
+    case Decision::Kind::kVary:
+      return "vary " + task;
+    case Decision::Kind::kRestart:
+      return "restart " + task;
     case Decision::Kind::kFreeze:
       return "freeze " + task + attempt;
     case Decision::Kind::kThaw:

@@ -82,12 +82,17 @@ struct TaskRunning {
   TaskId task;
   int attempt = 1;
 };
+/// What a table says, so that two of them can be compared; empty: it couldn't be told, so that the
+/// table had better not be made again. Nullopt: nobody wanted to know, as it will be the same.
+using ContentHash = std::optional<std::string>;
+
 /// The task has done its part and its table is published; its process can't change that any more,
 /// reads nothing any more, and has only to end. TaskEnded follows.
 struct TaskPublished {
   TaskId task;
   int attempt = 1;
   std::vector<SegmentBytes> table;  // the segments that it refers to
+  ContentHash content_hash = {};
 };
 /// Nothing of the task's process is left.
 struct TaskEnded {
@@ -95,7 +100,8 @@ struct TaskEnded {
   int attempt = 1;
   ModelStatus status = ModelStatus::kSuccess;  // or kFailed, kKilled, kTimeout
   bool lost = false;  // not by its own doing: whoever ran it is gone. Worth another attempt
-  std::vector<SegmentBytes> table;  // of kSuccess: as TaskPublished's
+  std::vector<SegmentBytes> table;  // of kSuccess: as TaskPublished's, and the next
+  ContentHash content_hash = {};
   bool for_memory = false;  // of one that was lost: it was refused memory, as the limit was met
 };
 struct RunCancelled {
@@ -155,21 +161,24 @@ enum class Reason {
   kEnded,        // it ended by itself
   kTimeUp,
   kCancelled,
-  kInputFailed,     // what it needs wasn't made
-  kUnread,          // nothing will read it any more
-  kAllEnded,        // of the run
-  kTriedAlone,      // it wouldn't fit as expected, but nothing else can run
-  kAgainAlone,      // it had outgrown what was expected of it, beside others
-  kMadeRoom,        // it had been stopped so that others could go on
-  kRemake,          // its table was dropped, and is needed
-  kMakeRoom,        // for the task `why.beneficiary`
-  kOverLimit,       // more is charged than the limit allows
-  kBelowLimit,      // no longer
-  kCopied,          // what is on disk needn't be in memory
-  kNeeded,          // by the task `why.beneficiary`, which is about to start
-  kTooLarge,        // alone and with its inputs it needs more than the limit allows
-  kInputNotRemade,  // a table that it needs was dropped, and couldn't be made again
-  kInputUnreadable  // a table that it needs was on disk, and can't be read
+  kInputFailed,      // what it needs wasn't made
+  kUnread,           // nothing will read it any more
+  kAllEnded,         // of the run
+  kTriedAlone,       // it wouldn't fit as expected, but nothing else can run
+  kAgainAlone,       // it had outgrown what was expected of it, beside others
+  kMadeRoom,         // it had been stopped so that others could go on
+  kRemake,           // its table was dropped, and is needed
+  kMakeRoom,         // for the task `why.beneficiary`
+  kOverLimit,        // more is charged than the limit allows
+  kBelowLimit,       // no longer
+  kCopied,           // what is on disk needn't be in memory
+  kNeeded,           // by the task `why.beneficiary`, which is about to start
+  kTooLarge,         // alone and with its inputs it needs more than the limit allows
+  kInputNotRemade,   // a table that it needs was dropped, and couldn't be made again
+  kInputUnreadable,  // a table that it needs was on disk, and can't be read
+  kTableUnreadable,  // its table was on disk, can't be read, and won't be the same again
+  kDiffers,          // its table was made again, and isn't the same
+  kOutdated          // it stems from a table of the task `why.cause` that is another one by now
 };
 /// In words that follow on what was decided, without the figures.
 std::string_view ToString(Reason reason);
@@ -189,6 +198,7 @@ struct Figures {
   int64_t reserve_bytes = 0;  // of that: what isn't for tables and functions
   bool of_run = false;        // it is the run's
   std::optional<TaskId> beneficiary;
+  std::optional<TaskId> cause;
 
   friend bool operator==(const Figures&, const Figures&) = default;
 };
@@ -203,6 +213,8 @@ struct Decision {
     kShrink,   // nobody reads of the `segment` but what is `used`
     kEndRun,   // all tasks of the run have finished
     // Only where there are budgets:
+    kVary,     // the task isn't deterministic: its table isn't what it was when it was made before
+    kRestart,  // the task's kFinish, and its table, kept or not, count no more: it runs again
     kFreeze,   // the task's processes don't go on (its time doesn't count), until kThaw or kStop
     kThaw,     // they go on
     kSwapOut,  // copy the `segment` to disk; SegmentSwappedOut follows, unless it is freed

@@ -14,6 +14,13 @@ void MakeDistinct(std::vector<size_t>& indexes) {
   indexes.erase(std::unique(indexes.begin(), indexes.end()), indexes.end());
 }
 
+std::vector<size_t> NeedsOf(const TaskSpec& spec) {
+  std::vector<size_t> needs = spec.inputs;
+  needs.insert(needs.end(), spec.after.begin(), spec.after.end());
+  MakeDistinct(needs);
+  return needs;
+}
+
 }  // namespace
 
 Task& Lifecycle::NewTask(RunId run, size_t index, const TaskSpec& spec) {
@@ -43,15 +50,12 @@ void Lifecycle::Append(RunId id, const std::vector<TaskSpec>& specs) {
   board_.touched.insert(id);
   for (size_t i = first; i < run.tasks.size(); ++i) {
     Task& task = NewTask(id, i, specs[i - first]);
-    std::vector<size_t> needs = task.spec.inputs;
-    needs.insert(needs.end(), task.spec.after.begin(), task.spec.after.end());
-    MakeDistinct(needs);
     // A table that is absent again comes back only if it was dropped for want of memory.
     bool possible = std::ranges::all_of(task.spec.inputs, [&](size_t input) {
       const Task& read = run.tasks[input];
       return read.resident || read.dropped || !(read.succeeded || read.state == kFinished);
     });
-    for (const size_t need : needs) {
+    for (const size_t need : NeedsOf(task.spec)) {
       Task& needed = run.tasks[need];
       needed.followers.push_back(i);
       if (needed.succeeded) continue;
@@ -65,6 +69,29 @@ void Lifecycle::Append(RunId id, const std::vector<TaskSpec>& specs) {
     } else if (task.waiting_for == 0) {
       MakeReady({id, i});
     }
+  }
+}
+
+void Lifecycle::Await(TaskId id) {
+  Run& run = board_.runs.at(id.run);
+  Task& task = run.tasks[id.index];
+  if (task.state != kWaiting && task.state != kReady && task.state != kRestoring) return;
+  Dequeue(id);
+  UnpinInputs(id);
+  Enter(id, kWaiting);
+  task.waiting_for = task.outdated ? 1 : 0;
+  bool possible = true;
+  for (const size_t need : NeedsOf(task.spec)) {
+    const Task& needed = run.tasks[need];
+    const bool awaited = std::ranges::find(needed.awaited_by, id.index) != needed.awaited_by.end();
+    task.waiting_for += !needed.succeeded || awaited ? 1 : 0;
+    possible = possible && (needed.succeeded || needed.state != kFinished);
+  }
+  if (!possible) {
+    Finish(id, ModelStatus::kSkipped, Reason::kInputFailed);
+    SkipFollowers(id);
+  } else if (task.waiting_for == 0) {
+    MakeReady(id);
   }
 }
 
@@ -272,7 +299,7 @@ void Lifecycle::FinishAbandoned() {
     const TaskId id = abandoned_.back();
     abandoned_.pop_back();
     const Task* task = board_.Find(id);
-    if (task == nullptr || task->open_readers > 0) continue;
+    if (task == nullptr || task->open_readers > 0 || !task->succeeded) continue;
     if (task->state != kWaiting && task->state != kReady) continue;
     Finish(id, ModelStatus::kSkipped, Reason::kUnread);
   }
@@ -298,6 +325,7 @@ void Lifecycle::PinInputs(TaskId id) {
   if (std::exchange(run.tasks[id.index].pinned, true)) return;
   for (const size_t input : run.tasks[id.index].spec.inputs) {
     run.tasks[input].wanted = false;
+    ++run.tasks[input].mapped_by;
     board_.ledger.Pin(Board::TableOf({id.run, input}));
   }
 }
@@ -308,7 +336,26 @@ void Lifecycle::UnpinInputs(TaskId id) {
   for (const size_t input : run.tasks[id.index].spec.inputs) {
     board_.ledger.Unpin(Board::TableOf({id.run, input}));
     board_.NoteMoved({id.run, input});
+    if (--run.tasks[input].mapped_by == 0 && run.tasks[input].outdated) {
+      DropOutdated({id.run, input});
+    }
   }
+}
+
+void Lifecycle::Outdate(TaskId id) {
+  Task& task = board_.At(id);
+  board_.SetScore(id, std::nullopt);
+  board_.tables.erase(id);
+  if (!std::exchange(task.resident, false)) return;
+  task.outdated = true;
+  if (task.mapped_by == 0) DropOutdated(id);
+}
+
+void Lifecycle::DropOutdated(TaskId id) {
+  board_.At(id).outdated = false;
+  board_.Decide(Decision::Kind::kRelease, id, Reason::kOutdated);
+  Free(Board::TableOf(id));
+  Await(id);
 }
 
 void Lifecycle::ReleaseIfUnread(TaskId id) {

@@ -17,6 +17,9 @@ class Lifecycle {
 
   /// Adds tasks at the run's end.
   void Append(RunId run, const std::vector<TaskSpec>& specs);
+  /// The task, which has no attempt, waits for what it needs and hasn't succeeded, or has to be
+  /// made again for it; ready if there is nothing to wait for.
+  void Await(TaskId task);
   /// All that it needs has succeeded.
   void MakeReady(TaskId task);
   /// Out of the queue of those that may start.
@@ -40,12 +43,15 @@ class Lifecycle {
   void ReleaseInputs(TaskId reader);
   void ReleaseIfUnread(TaskId task);
   void Free(const Holder& holder);
+  /// Its table counts no more: it goes as soon as nobody has it mapped, and isn't made before.
+  void Outdate(TaskId task);
   void ClearDeadline(TaskId task);
   /// Those that were to make a table again which nobody needs any more.
   void FinishAbandoned();
 
  private:
   Task& NewTask(RunId run, size_t index, const TaskSpec& spec);
+  void DropOutdated(TaskId task);
   Rank RankOf(TaskId task) const;
   /// A task of that priority got a slot.
   void NotePassed(int priority);

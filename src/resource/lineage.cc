@@ -68,11 +68,13 @@ void Lineage::Lose(TaskId id) {
   Task& task = board_.At(id);
   if (!task.resident) return;
   // Whatever it costs, and however often.
-  if (!task.repeatable) {
+  if (task.repeatable) return void(RollBack(id, Reason::kInputUnreadable));
+  if (task.rollbacks >= kMaxRollbacks || board_.runs.at(id.run).cancelled) {
     task.lost = true;
     return;
   }
-  RollBack(id, Reason::kInputUnreadable);
+  ++task.rollbacks;
+  versions_.Renew(id);
 }
 
 void Lineage::FailReader(TaskId reader, Reason reason) {

@@ -3,20 +3,22 @@
 // A dropped table's task isn't run again at once, but when one of its readers comes to be the next
 // to start. Then the task, and those of its ancestors whose tables are absent too, go back to
 // waiting for their inputs, and the reader waits for them. Only what is deterministic with all its
-// ancestors is dropped for want of memory, so that a run never sees two versions of a table. Pure,
-// one thread at a time.
+// ancestors is dropped for want of memory, so that it comes back as it was; if it doesn't, see
+// versions.h. Pure, one thread at a time.
 #pragma once
 
 #include "resource/board.h"
 #include "resource/eviction.h"
 #include "resource/lifecycle.h"
+#include "resource/versions.h"
 
 namespace zerrow::resource {
 
 class Lineage {
  public:
-  /// Both outlive it.
-  Lineage(Board& board, Lifecycle& lifecycle) : board_(board), lifecycle_(lifecycle) {}
+  /// All outlive it.
+  Lineage(Board& board, Lifecycle& lifecycle, Versions& versions)
+      : board_(board), lifecycle_(lifecycle), versions_(versions) {}
 
   /// What it would take to make a table again.
   struct Remake {
@@ -41,6 +43,7 @@ class Lineage {
 
   Board& board_;
   Lifecycle& lifecycle_;
+  Versions& versions_;
   uint64_t visits_ = 0;  // walks, each with a number
 };
 

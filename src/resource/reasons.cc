@@ -74,6 +74,12 @@ std::string_view ToString(Reason reason) {
       return "a table that it reads was dropped and couldn't be made again";
     case Reason::kInputUnreadable:
       return "a table that it reads was written to disk and can't be read back";
+    case Reason::kTableUnreadable:
+      return "its table was written to disk and can't be read back";
+    case Reason::kDiffers:
+      return "its table came out differently when it was made again";
+    case Reason::kOutdated:
+      return "what it had read is outdated";
   }
   return "unknown";
 }
@@ -89,6 +95,10 @@ std::string Explain(const Decision& decision, const std::function<std::string(Ta
                                                 : text + " for '" + name_of(*why.beneficiary) + "'";
       if (why.needed_bytes > 0) text += ", which needs " + InDecimal(why.needed_bytes);
       return text;
+    case Reason::kOutdated:
+      if (!why.cause) return text;
+      return "the table of '" + name_of(*why.cause) +
+             "', which it stems from, is another one by now";
     case Reason::kOverLimit:
       return "more is used than " + Limit(why) + " allows" +
              (why.needed_bytes > 0 ? "; it has " + InDecimal(why.bytes) : "");

@@ -117,6 +117,9 @@ class Simulation {
       case kShrink:
       case kUncache:
       case kEndRun:
+      // All is the same each time.
+      case kVary:
+      case kRestart:
         return;
     }
   }

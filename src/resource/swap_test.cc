@@ -111,15 +111,7 @@ TEST_F(Swap, WhatDoesntFitOnTheDiskStays) {
   EXPECT_EQ(decisions_[0].why.others_bytes, 400);
 }
 
-TEST_F(Swap, WhatCantBeReadFailsItsReaders) {
-  MakeOneToSwap(Varying(Reads({})));
-  Written(7);
-  Succeed(1);
-  EXPECT_EQ(Read(7, false), (Said{"finish 1:2 failed", "release 1:0", "free 7", "end 1"}));
-  EXPECT_EQ(decisions_[0].reason, Reason::kInputUnreadable);
-}
-
-TEST_F(Swap, OrIsMadeAgain) {
+TEST_F(Swap, WhatCantBeReadIsMadeAgain) {
   MakeOneToSwap();
   Written(7);
   Succeed(1);
