@@ -133,6 +133,13 @@ struct Preview {
   int64_t total_rows = 0;
 };
 
+/// A model that isn't deterministic though it says so: its table was made again for want of memory
+/// and came out differently.
+struct VaryingModel {
+  std::string model;
+  int64_t run_again = 0;  // models that had read the first table, directly or not, and ran again
+};
+
 struct RunReport {
   std::string run_id;
   RunStatus status = RunStatus::kFailed;
@@ -146,6 +153,7 @@ struct RunReport {
   std::vector<std::string> outputs;       // files written to output_dir
   std::vector<EvictionReport> evictions;  // the first thousands
   int64_t evicted_bytes = 0;              // of all
+  std::vector<VaryingModel> varying;
   /// With RunOptions::explain_memory: what was decided about memory, as long as that isn't too
   /// much.
   std::optional<std::vector<MemoryEvent>> memory_events;
@@ -163,6 +171,8 @@ class RunObserver {
   virtual ~RunObserver() = default;
   /// The project was read and is sound: what is going to run, in topological order.
   virtual void OnPlanned(const std::vector<ModelReport>& models) {}
+  /// A model that has read what came out differently when it was made again starts and finishes
+  /// once more: what it finished with last holds.
   virtual void OnModelStarted(const std::string& model) {}
   virtual void OnModelFinished(const ModelReport& report) {}
   /// One line, without its newline, that a function printed. `stream` is 1 or 2.

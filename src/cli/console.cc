@@ -68,12 +68,15 @@ void Console::OnPlanned(const std::vector<ModelReport>& models) {
 void Console::OnModelStarted(const std::string& model) {
   const std::lock_guard lock(mutex_);
   progress_.running.push_back(model);
+  finished_models_.erase(model);
+  progress_.finished = finished_models_.size();
 }
 
 void Console::OnModelFinished(const ModelReport& report) {
   const std::lock_guard lock(mutex_);
   std::erase(progress_.running, report.name);
-  ++progress_.finished;
+  finished_models_.insert(report.name);
+  progress_.finished = finished_models_.size();
   // On a terminal the progress line and the table at the end say that all is well.
   const bool well = report.status == ModelStatus::kSuccess && report.expectation != false;
   if (options_.progress == nullptr || !well) Print(RenderModelLine(report, options_.style));

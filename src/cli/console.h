@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <cstdio>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -63,6 +64,7 @@ class Console final : public RunObserver {
   std::mutex mutex_;
   std::condition_variable wake_;
   Progress progress_;
+  std::set<std::string> finished_models_;
   size_t name_width_ = 0;  // of the widest model, so that output lines up
   bool drawn_ = false;
   bool finished_ = false;

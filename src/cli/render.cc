@@ -194,6 +194,18 @@ std::string Evicted(const RunReport& report) {
   return fmt::format("evicted: {} ({})\n", FormatBytes(report.evicted_bytes), ways);
 }
 
+std::string Varied(const RunReport& report) {
+  std::string text;
+  for (const VaryingModel& varying : report.varying) {
+    const std::string name = OneLine(varying.model, kMaxNameWidth);
+    text += fmt::format(
+        "{0} gave another table when it was run again for want of memory; {1} that had read the "
+        "first ran again, too: declare it with deterministic=False\n",
+        name, FormatPlural(varying.run_again, "model"));
+  }
+  return text;
+}
+
 std::string Waited(const RunReport& report) {
   std::string text;
   for (const ModelReport& model : report.models) {
@@ -300,7 +312,7 @@ std::string StatusWord(const ModelReport& model) {
 std::string RenderReport(const RunReport& report, const Style& style) {
   std::string text;
   if (!report.models.empty()) text = FittingTable(report, style).ToString(style.dim());
-  text += Verdict(report, style) + Evicted(report);
+  text += Verdict(report, style) + Evicted(report) + Varied(report);
   // The timeline has it, too.
   text += report.memory_events ? MemoryTimeline(report) : Waited(report);
   if (report.import_again && report.import_again->empty()) {

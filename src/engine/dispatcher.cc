@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <set>
 #include <utility>
 
 #include "engine/memory_log.h"
@@ -18,7 +19,16 @@ struct Dispatcher::Entry {
   std::unique_ptr<RunSink> sink;
   MemoryLog memory;
   int64_t limit_bytes = resource::Budget::kUnlimited;
+  std::set<size_t> restarted = {};  // tasks that haven't begun again yet
 };
+
+namespace {
+
+resource::ContentHash HashOf(const Run& run, size_t task, const PublishedTable& table) {
+  return run.IsHashed(run.task(task)) ? resource::ContentHash(table.content_hash) : std::nullopt;
+}
+
+}  // namespace
 
 Dispatcher::Dispatcher(Options options, Performer& performer)
     : options_(std::move(options)),
@@ -91,8 +101,10 @@ void Dispatcher::OnLine(TaskId task, int stream, std::string_view line) {
 
 void Dispatcher::OnPublished(TaskId task, int attempt, const TablePtr& table) {
   if (!Wants(task, attempt)) return;
-  runs_.at(task.run)->run.OnPublished(task.index, table);
-  Handle(resource::TaskPublished{task, attempt, table->AllSegments()});
+  Run& run = runs_.at(task.run)->run;
+  run.OnPublished(task.index, table);
+  Handle(resource::TaskPublished{task, attempt, table->AllSegments(),
+                                 HashOf(run, task.index, *table)});
 }
 
 void Dispatcher::OnEnded(TaskId task, int attempt, Outcome outcome) {
@@ -107,6 +119,9 @@ void Dispatcher::OnEnded(TaskId task, int attempt, Outcome outcome) {
   const auto found = runs_.find(task.run);
   if (found == runs_.end() || !core_.Awaits(task, attempt)) return Handle(ended);
   Entry& entry = *found->second;
+  if (const auto* table = std::get_if<TablePtr>(&outcome.what)) {
+    ended.content_hash = HashOf(entry.run, task.index, **table);
+  }
   if (core_.IsLeaving(task)) {
     entry.run.OnLeft(task.index, outcome, options_.now());
     if (options_.on_taken) options_.on_taken(entry.run, task.index, outcome.charged_peak_bytes);
@@ -214,6 +229,9 @@ void Dispatcher::Perform(const Decision& decision) {
     case kStart:
       return Start(*runs_.at(decision.task.run), decision.task, decision.attempt);
     case kStop:
+      if (decision.reason == resource::Reason::kOutdated) {
+        Restart(*runs_.at(decision.task.run), decision);
+      }
       return performer_.Stop(decision.task, decision.attempt);
     case kFinish:
       return Finish(*runs_.at(decision.task.run), decision);
@@ -225,6 +243,10 @@ void Dispatcher::Perform(const Decision& decision) {
       return performer_.Shrink(decision.segment, decision.used);
     case kEndRun:
       return EndRun(decision.task.run);
+    case kVary:
+      return Vary(runs_.at(decision.task.run)->run, decision.task.index);
+    case kRestart:
+      return Restart(*runs_.at(decision.task.run), decision);
     case kFreeze:
     case kThaw:
     case kSwapOut:
@@ -260,10 +282,22 @@ std::string Dispatcher::NameOf(TaskId task) const {
   return run == nullptr ? std::string() : run->NameOf(task.index);
 }
 
+void Dispatcher::Vary(Run& run, size_t task) const {
+  run.OnVaried(task);
+  if (options_.on_varied) options_.on_varied(run, task);
+}
+
+void Dispatcher::Restart(Entry& entry, const Decision& decision) {
+  const size_t task = decision.task.index;
+  // Of one that is stopped, or hasn't ended yet, nothing but its start was told.
+  if (entry.run.OnRestarted(task, decision.why.cause->index)) entry.restarted.insert(task);
+}
+
 void Dispatcher::Start(Entry& entry, TaskId task, int attempt) {
   const bool of_model = entry.run.task(task.index).kind == RunTask::Kind::kNode;
   entry.run.OnStarted(task.index, options_.now());
-  if (of_model && attempt == 1) {
+  const bool again = entry.restarted.erase(task.index) > 0;
+  if (of_model && (attempt == 1 || again)) {
     Offer(entry, task.run, ModelStarted{entry.run.NameOf(task.index)});
   }
   performer_.Start(task, attempt, entry.run);

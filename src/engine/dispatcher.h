@@ -38,6 +38,8 @@ class Dispatcher {
     /// most: Outcome's. Null: nobody wants to know.
     std::function<void(const Run&, size_t task, std::optional<int64_t> charged_peak_bytes)>
         on_taken;
+    /// The task isn't deterministic, though it says so. Null: nobody wants to know.
+    std::function<void(const Run&, size_t task)> on_varied;
   };
   /// `performer` outlives it.
   Dispatcher(Options options, Performer& performer);
@@ -100,6 +102,8 @@ class Dispatcher {
   void Log(const resource::Decision& decision);
   void LogWaiting();
   void Start(Entry& entry, resource::TaskId task, int attempt);
+  void Vary(Run& run, size_t task) const;
+  void Restart(Entry& entry, const resource::Decision& decision);
   void Finish(Entry& entry, const resource::Decision& decision);
   void EndRun(resource::RunId run);
   void Offer(Entry& entry, resource::RunId run, RunEvent event);

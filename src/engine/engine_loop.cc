@@ -257,6 +257,9 @@ void Engine::Loop::MakeDispatcher() {
                                 std::optional<int64_t> charged_peak_bytes) {
     estimates_->Note(run, task, charged_peak_bytes);
   };
+  dispatching.on_varied = [this](const engine::Run& run, size_t task) {
+    estimates_->NoteVarying(run, task);
+  };
   dispatcher_ = std::make_unique<Dispatcher>(std::move(dispatching), *performer_);
   performer_->Attach(*dispatcher_);
   live_memory_->Attach(*dispatcher_);
@@ -355,6 +358,8 @@ void Engine::Loop::Begin(RunId id, RunRequest request, std::optional<CancelToken
   if (const auto limit = request.options.memory_limit_bytes) {
     budget = resource::Budget::Of(*limit);
   }
+  const EvictionPolicy policy = PolicyOf(options_.memory.eviction, spill_ != nullptr);
+  request.hash_outputs = policy == EvictionPolicy::kRollback || policy == EvictionPolicy::kAdaptive;
   const int priority = request.options.priority;
   dispatcher_->Add(id, std::move(request), std::move(sink), budget, priority);
 }

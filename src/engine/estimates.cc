@@ -160,11 +160,21 @@ void Estimates::Fill(const Run& run, std::vector<TaskSpec>& tasks) const {
     const int64_t input_bytes =
         InputBytes(plan, node, [&](size_t producer) { return table_bytes[producer]; });
     std::optional<Observation> taken;
-    if (history_ != nullptr) taken = history_->Lookup(KeyOf(run, task.node), input_bytes);
+    if (history_ != nullptr) {
+      const CodeKey key = KeyOf(run, task.node);
+      taken = history_->Lookup(key, input_bytes);
+      if (history_->Varies(key)) tasks[i].deterministic = false;
+    }
     if (!taken) taken = Guess(node, input_bytes);
     table_bytes[task.node] = taken->table_bytes;
     tasks[i].expected = ExpectationOf(node, *taken);
   }
+}
+
+void Estimates::NoteVarying(const Run& run, size_t task) const {
+  const RunTask& what = run.task(task);
+  if (history_ == nullptr || what.kind != RunTask::Kind::kNode) return;
+  history_->NoteVarying(KeyOf(run, what.node));
 }
 
 void Estimates::Note(const Run& run, size_t task, std::optional<int64_t> charged_peak_bytes) const {

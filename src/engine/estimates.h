@@ -23,12 +23,16 @@ class Estimates {
   /// `history` outlives it; null: nothing is known of before.
   explicit Estimates(History* history) : history_(history) {}
 
-  /// Fills in what is expected of tasks that the run has just added: Dispatcher::Options::estimate.
+  /// Fills in what is expected of tasks that the run has just added, and whether they are known not
+  /// to be deterministic: Dispatcher::Options::estimate.
   void Fill(const Run& run, std::vector<resource::TaskSpec>& tasks) const;
 
   /// Remembers what a task that has succeeded took: Dispatcher::Options::on_taken. Without a peak
   /// the process's own, which counts what it has read of its inputs, too.
   void Note(const Run& run, size_t task, std::optional<int64_t> charged_peak_bytes) const;
+
+  /// Remembers that the task isn't deterministic: Dispatcher::Options::on_varied.
+  void NoteVarying(const Run& run, size_t task) const;
 
  private:
   History* const history_;

@@ -58,7 +58,7 @@ History::~History() {
   bool is_written = false;
   {
     std::lock_guard lock(mutex_);
-    is_written = unwritten_.empty();
+    is_written = unwritten_.empty() && unwritten_varying_.empty();
   }
   if (!is_written) Refresh();
   thread_.Stop();
@@ -77,6 +77,21 @@ void History::Note(const CodeKey& key, const Observation& observation) {
     known_.Add({key, observation});
     if (path_.empty()) return;
     if (unwritten_.size() < kMostUnwritten) unwritten_.push_back({key, observation});
+  }
+  Refresh();
+}
+
+bool History::Varies(const CodeKey& key) const {
+  std::lock_guard lock(mutex_);
+  return varying_.contains(key);
+}
+
+void History::NoteVarying(const CodeKey& key) {
+  {
+    std::lock_guard lock(mutex_);
+    if (varying_.size() >= HistoryStore::kMostVarying) varying_.erase(varying_.begin());
+    if (!varying_.insert(key).second || path_.empty()) return;
+    if (unwritten_varying_.size() < kMostUnwritten) unwritten_varying_.push_back(key);
   }
   Refresh();
 }
@@ -124,6 +139,7 @@ void History::Exchange() {
   if (given_up_ || !writes_) {
     std::lock_guard lock(mutex_);
     unwritten_.clear();
+    unwritten_varying_.clear();
   } else if (Open() && Read()) {
     Write();
   }
@@ -144,38 +160,61 @@ bool History::Open() {
 
 bool History::Read() {
   if (!store_->HasChanged()) return true;
-  const auto rows = store_->Load();
-  if (rows.status().IsCancelled()) {
-    NoteProblem(rows.status());  // for now
-    return false;
-  }
-  if (!rows.ok()) {
-    GiveUp(rows.status());
-    return false;
-  }
   Known known;  // what was known before goes without the lock
-  for (const HistoryStore::Row& row : *rows) known.Add(row);
+  std::set<CodeKey> varying;
+  if (!Load(known, varying)) return false;
   std::lock_guard lock(mutex_);
   for (const HistoryStore::Row& row : unwritten_) known.Add(row);
+  varying.insert(unwritten_varying_.begin(), unwritten_varying_.end());
   std::swap(known_, known);
+  std::swap(varying_, varying);
   return true;
+}
+
+bool History::Load(Known& known, std::set<CodeKey>& varying) {
+  const auto rows = store_->Load();
+  Status loaded = rows.status();
+  if (loaded.ok()) {
+    for (const HistoryStore::Row& row : *rows) known.Add(row);
+    const auto keys = store_->LoadVarying();
+    loaded = keys.status();
+    if (loaded.ok()) varying.insert(keys->begin(), keys->end());
+  }
+  if (loaded.ok()) return true;
+  loaded.IsCancelled() ? NoteProblem(loaded) : GiveUp(loaded);  // the first: for now
+  return false;
 }
 
 void History::Write() {
   std::vector<HistoryStore::Row> rows;
+  std::vector<CodeKey> varying;
   {
     std::lock_guard lock(mutex_);
     rows = unwritten_;
+    varying = unwritten_varying_;
   }
-  if (rows.empty()) return;
-  const Status written = store_->Write(rows);
-  if (written.IsSerializationError()) return GiveUp(written);
+  const auto drop_first = [](auto& all, size_t count) {
+    all.erase(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(count));
+  };
+  if (!rows.empty()) {
+    if (!Settle(store_->Write(rows))) return;
+    std::lock_guard lock(mutex_);
+    drop_first(unwritten_, rows.size());
+  }
+  if (!varying.empty() && writes_ && Settle(store_->WriteVarying(varying))) {
+    std::lock_guard lock(mutex_);
+    drop_first(unwritten_varying_, varying.size());
+  }
+}
+
+// Whether that is done with: written, or never will be.
+bool History::Settle(const Status& written) {
+  if (written.IsSerializationError()) return GiveUp(written), false;
   std::lock_guard lock(mutex_);
   if (!written.ok() && problem_.empty()) problem_ = path_ + ": " + written.message();
-  if (written.IsCancelled()) return;  // with the next ones
+  if (written.IsCancelled()) return false;  // with the next ones
   writes_ = written.ok();
-  unwritten_.erase(unwritten_.begin(),
-                   unwritten_.begin() + static_cast<std::ptrdiff_t>(rows.size()));
+  return true;
 }
 
 // A broken file is begun anew, once; what else is wrong doesn't mend itself.

@@ -1,4 +1,5 @@
-// What attempts of the same code took in earlier runs, of this engine and of others of its user.
+// What attempts of the same code took in earlier runs, of this engine and of others of its user,
+// and which of it isn't deterministic though it says so.
 //
 // Lookup and Note only touch memory, so that an engine's loop may call them. A thread reads the
 // file in the beginning and when another engine has written to it, and writes what was noted;
@@ -13,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,6 +44,9 @@ class History {
   std::optional<Observation> Lookup(const CodeKey& key, int64_t input_bytes) const;
   /// Nothing happens if the observation isn't sane.
   void Note(const CodeKey& key, const Observation& observation);
+  /// Run again it has made another table of the same inputs.
+  bool Varies(const CodeKey& key) const;
+  void NoteVarying(const CodeKey& key);
   /// Other engines' news will be known soon. Worth it when a run begins.
   void Refresh();
   /// Waits until what was noted before is written, and what was there is known.
@@ -70,7 +75,9 @@ class History {
   void Sync();
   void Exchange();
   bool Read();
+  bool Load(Known& known, std::set<CodeKey>& varying);
   void Write();
+  bool Settle(const arrow::Status& written);
   bool Open();
   void GiveUp(const arrow::Status& why);
   void NoteProblem(const arrow::Status& why);
@@ -80,7 +87,9 @@ class History {
 
   mutable std::mutex mutex_;  // of what follows
   Known known_;
+  std::set<CodeKey> varying_;
   std::vector<HistoryStore::Row> unwritten_;
+  std::vector<CodeKey> unwritten_varying_;
   std::string problem_;
   bool is_queued_ = false;   // a Sync
   bool is_running_ = false;  // another one

@@ -25,7 +25,7 @@ constexpr std::chrono::milliseconds kLastPatience{200};
 constexpr std::chrono::milliseconds kNap{5};
 constexpr int kOperationsBetweenLooks = 10'000;
 constexpr int kApplicationId = 0x5a726f77;
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 
 constexpr char kSchema[] = R"(
 DROP TABLE IF EXISTS observation;
@@ -40,6 +40,11 @@ CREATE TABLE observation (
   run_s REAL NOT NULL
 );
 CREATE INDEX observation_key ON observation (key, size, seq);
+DROP TABLE IF EXISTS varying;
+CREATE TABLE varying (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  key BLOB NOT NULL UNIQUE
+);
 )";
 
 // The nearest folder above the file that is there already.
@@ -255,6 +260,41 @@ Status HistoryStore::WriteRows(const std::vector<Row>& rows) {
   }
   of_all.Bind(1, int64_t{kMostRows});
   return run(of_all);
+}
+
+Result<std::vector<CodeKey>> HistoryStore::LoadVarying() {
+  BeginCall();
+  ARROW_ASSIGN_OR_RAISE(Statement rows, Compile("SELECT key FROM varying ORDER BY seq LIMIT ?"));
+  rows.Bind(1, int64_t{kMostVarying});
+  std::vector<CodeKey> keys;
+  int code = SQLITE_OK;
+  while ((code = rows.Step()) == SQLITE_ROW) {
+    CodeKey key{};
+    if (rows.Read(0, key)) keys.push_back(key);
+  }
+  return code == SQLITE_DONE ? Result<std::vector<CodeKey>>(std::move(keys)) : ErrorOf(code);
+}
+
+Status HistoryStore::WriteVarying(const std::vector<CodeKey>& keys) {
+  BeginCall();
+  return InTransaction([&] { return WriteKeys(keys); });
+}
+
+Status HistoryStore::WriteKeys(const std::vector<CodeKey>& keys) {
+  ARROW_ASSIGN_OR_RAISE(Statement insert,
+                        Compile("INSERT OR REPLACE INTO varying (key) VALUES (?)"));
+  ARROW_ASSIGN_OR_RAISE(Statement oldest,
+                        Compile("DELETE FROM varying WHERE seq IN (SELECT seq FROM varying"
+                                " ORDER BY seq DESC LIMIT -1 OFFSET ?)"));
+  for (const CodeKey& key : keys) {
+    insert.Bind(1, key);
+    const int code = insert.Step();
+    insert.Reset();
+    if (code != SQLITE_DONE) return ErrorOf(code);
+  }
+  oldest.Bind(1, int64_t{kMostVarying});
+  const int code = oldest.Step();
+  return code == SQLITE_DONE ? Status::OK() : ErrorOf(code);
 }
 
 bool HistoryStore::HasChanged() {

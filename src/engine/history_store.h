@@ -35,6 +35,7 @@ class HistoryStore {
     Observation seen;
   };
   static constexpr int kMostRows = 1 << 15;
+  static constexpr int kMostVarying = 1 << 12;
 
   /// Opens the file, and makes it and its folder where they aren't there: for its user alone.
   /// Once `stopping` is true, which it may become at any time, there is little patience left.
@@ -51,6 +52,10 @@ class HistoryStore {
   /// Adds rows, the newest last, and removes the oldest beyond the bounds: all of it or nothing.
   /// Errors as Open.
   arrow::Status Write(const std::vector<Row>& rows);
+  /// Code that isn't deterministic though it says so, of what was written last. Errors as Open.
+  arrow::Result<std::vector<CodeKey>> LoadVarying();
+  /// Adds some, and removes the oldest beyond the bound. Errors as Open.
+  arrow::Status WriteVarying(const std::vector<CodeKey>& keys);
   /// Another connection has written since the last Load, or there was none.
   bool HasChanged();
 
@@ -66,6 +71,7 @@ class HistoryStore {
   arrow::Result<bool> IsPrepared();
   arrow::Status InTransaction(const std::function<arrow::Status()>& change);
   arrow::Status WriteRows(const std::vector<Row>& rows);
+  arrow::Status WriteKeys(const std::vector<CodeKey>& keys);
   arrow::Status Execute(const std::string& sql);
   arrow::Result<int64_t> Ask(const char* sql);
   arrow::Result<Statement> Compile(const char* sql);

@@ -134,6 +134,45 @@ TEST_F(HistoryTest, HearsWhatAnotherEngineHasNoted) {
   EXPECT_EQ(one.problem() + other.problem(), "");
 }
 
+TEST_F(HistoryTest, WhatVariesIsRememberedToo) {
+  {
+    History history(path_);
+    EXPECT_FALSE(history.Varies({1, 1}));
+    history.NoteVarying({1, 1});
+    history.NoteVarying({1, 1});
+    EXPECT_TRUE(history.Varies({1, 1}));
+  }
+  History another(path_);
+  another.Flush();
+  EXPECT_TRUE(another.Varies({1, 1}));
+  EXPECT_FALSE(another.Varies({1, 2}));
+  // What one engine notes the other hears of.
+  History third(path_);
+  third.NoteVarying({1, 2});
+  third.Flush();
+  another.Refresh();
+  another.Flush();
+  EXPECT_TRUE(another.Varies({1, 2}));
+  EXPECT_EQ(another.problem(), "");
+}
+
+TEST_F(HistoryTest, WhatVariesIsBounded) {
+  std::atomic<bool> stopping = false;
+  auto store = HistoryStore::Open(path_, stopping).ValueOrDie();
+  std::vector<CodeKey> keys;
+  for (uint64_t i = 0; i < HistoryStore::kMostVarying + 10; ++i) keys.push_back({3, i});
+  ASSERT_TRUE(store->WriteVarying(keys).ok());
+  // Once more is the newest.
+  ASSERT_TRUE(store->WriteVarying({{3, 10}}).ok());
+  const auto kept = store->LoadVarying().ValueOrDie();
+  ASSERT_EQ(kept.size(), size_t{HistoryStore::kMostVarying});
+  EXPECT_EQ(kept.front(), (CodeKey{3, 11}));
+  EXPECT_EQ(kept.back(), (CodeKey{3, 10}));
+  History history("");
+  for (const CodeKey& key : keys) history.NoteVarying(key);
+  EXPECT_TRUE(history.Varies(keys.back()));
+}
+
 TEST_F(HistoryTest, ManyProcessesWriteAtOnce) {
   if (!kChildrenHaveThreads) GTEST_SKIP() << "not under this sanitizer";
   constexpr uint64_t kProcesses = 6;
@@ -251,9 +290,9 @@ TEST_F(HistoryTest, AnotherProgramsDatabaseIsLeftAlone) {
 
 TEST_F(HistoryTest, ALaterVersionsIsLeftAloneAnEarlierOnesBegunAnew) {
   Store({1, 1}, 50);
-  Execute("PRAGMA user_version = 2");
+  Execute("PRAGMA user_version = 3");
   ExpectProblem("a later version of Zerrow has made it");
-  Execute("PRAGMA user_version = 0");
+  Execute("PRAGMA user_version = 1");
   EXPECT_EQ(StoredTableOf({1, 1}), std::nullopt);
   Store({1, 1}, 50);
   EXPECT_EQ(StoredTableOf({1, 1}), 50);

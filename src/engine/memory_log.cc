@@ -18,6 +18,8 @@ bool IsForRoom(Reason reason) {
   return reason == Reason::kMakeRoom || reason == Reason::kOverLimit;
 }
 
+bool IsTold(Reason reason) { return IsForRoom(reason) || reason == Reason::kOutdated; }
+
 // A segment whose copy is already on disk goes without being written; one that was written for it
 // has been told of.
 bool IsEviction(const Decision& decision) {
@@ -66,6 +68,10 @@ std::string Sentence(const Decision& decision, const std::string& model) {
       return bytes + " are read back from disk";
     case kUncache:
       return bytes + " of cached columns are dropped";
+    case kVary:
+      return Quoted(model) + " isn't deterministic";
+    case kRestart:
+      return Quoted(model) + " has to run again";
     default:
       return "";
   }
@@ -79,9 +85,11 @@ bool MemoryLog::Concerns(const Decision& decision) {
       return decision.reason != Reason::kInputsThere && decision.reason != Reason::kLost;
     case kStop:
     case kRelease:
-      return IsForRoom(decision.reason);
+      return IsTold(decision.reason);
     case kFinish:
       return IsAboutMemory(decision.reason);
+    case kVary:
+    case kRestart:
     case kFreeze:
     case kThaw:
     case kSwapOut:

@@ -111,6 +111,15 @@ void from_json(const json& document, EvictionReport& eviction) {
   document.at("reason").get_to(eviction.reason);
 }
 
+void to_json(json& document, const VaryingModel& varying) {
+  document = {{"model", varying.model}, {"run_again", varying.run_again}};
+}
+
+void from_json(const json& document, VaryingModel& varying) {
+  document.at("model").get_to(varying.model);
+  varying.run_again = Whole<int64_t>(document.at("run_again"));
+}
+
 void to_json(json& document, const MemoryEvent& event) {
   document = {{"at_s", event.at_s}, {"what", event.what}};
 }
@@ -208,6 +217,7 @@ json RunReport::ToJson() const {
   if (!errors.empty()) document["errors"] = errors;
   if (!previews.empty()) document["previews"] = previews;
   if (!outputs.empty()) document["outputs"] = outputs;
+  if (!varying.empty()) document["varying"] = varying;
   if (import_again) document["import_again"] = *import_again;
   if (memory_events) document["memory_events"] = *memory_events;
   return document;
@@ -226,6 +236,7 @@ void from_json(const json& document, RunReport& report) {
   report.errors = List<RunError>(document, "errors");
   report.outputs = List<std::string>(document, "outputs");
   report.import_again = Optional<std::string>(document, "import_again");
+  report.varying = List<VaryingModel>(document, "varying");
   report.memory_events = Optional<std::vector<MemoryEvent>>(document, "memory_events");
 }
 

@@ -19,6 +19,8 @@ void to_json(nlohmann::json& document, const ModelTimings& timings);
 void from_json(const nlohmann::json& document, ModelTimings& timings);
 void to_json(nlohmann::json& document, const EvictionReport& eviction);
 void from_json(const nlohmann::json& document, EvictionReport& eviction);
+void to_json(nlohmann::json& document, const VaryingModel& varying);
+void from_json(const nlohmann::json& document, VaryingModel& varying);
 void to_json(nlohmann::json& document, const MemoryEvent& event);
 void from_json(const nlohmann::json& document, MemoryEvent& event);
 void to_json(nlohmann::json& document, const MemoryWait& wait);

@@ -135,6 +135,12 @@ bool Run::IsKept(const PlanNode& node) const {
   });
 }
 
+bool Run::IsHashed(const RunTask& task) const {
+  if (!request_.hash_outputs || task.kind != RunTask::Kind::kNode) return false;
+  const PlanNode& node = plan_.nodes[task.node];
+  return node.kind != ModelKind::kSource && node.has_table() && node.model.deterministic;
+}
+
 ModelReport* Run::ReportOf(size_t task) {
   const RunTask& what = tasks_[task];
   return what.kind == RunTask::Kind::kNode ? &report_.models[what.node] : nullptr;
@@ -199,7 +205,11 @@ void Run::NoteTable(size_t task, const TablePtr& table) {
   const size_t node = tasks_[task].node;
   tables_[node] = table;
   // What was dropped and made again is kept as it was first made.
-  if (!IsKept(plan_.nodes[node]) || kept_.contains(model.name)) return;
+  if (!kept_.contains(model.name)) Keep(task, table);
+}
+
+void Run::Keep(size_t task, const TablePtr& table) {
+  if (!IsKept(plan_.nodes[tasks_[task].node])) return;
   // Of a source all of it, which is then its first read.
   kept_tables_[task] = table->reads.empty() ? table : table->reads.front();
 }
@@ -212,6 +222,7 @@ ModelStatus Run::OnValue(size_t task, const json& value) {
     return Fail(task, FailureOf(noted.message()));
   }
   if (what.kind == RunTask::Kind::kExport) {
+    outdated_files_.erase(what.path);
     report_.outputs.push_back(what.path);
     return ModelStatus::kSuccess;
   }
@@ -297,7 +308,7 @@ const ModelReport* Run::OnFinished(size_t task, ModelStatus status, const std::s
     error = TimeoutOf(task);
   }
   if (!why.empty()) error = ErrorOfCore(task, why);
-  if (status == ModelStatus::kCancelled) error.reset();
+  if (status == ModelStatus::kCancelled || status == ModelStatus::kSkipped) error.reset();
   ModelReport* model = ReportOf(task);
   if (model == nullptr) {
     // Where the model itself succeeded the error is the run's.
@@ -346,6 +357,51 @@ RunError Run::ErrorOfCore(size_t task, const std::string& why) const {
 
 void Run::OnReleased(size_t task) { tables_[tasks_[task].node].reset(); }
 
+void Run::OnVaried(size_t task) {
+  varied_.try_emplace(task);
+  Keep(task, tables_[tasks_[task].node]);
+}
+
+bool Run::OnRestarted(size_t task, size_t cause) {
+  if (const auto varied = varied_.find(cause); varied != varied_.end()) {
+    varied->second.insert(task);
+  }
+  ModelReport* model = ReportOf(task);
+  if (model == nullptr) return Withdraw(tasks_[task]), false;
+  const bool succeeded = model->status == ModelStatus::kSuccess;
+  ModelReport none;
+  none.name = model->name;
+  none.kind = model->kind;
+  *model = std::move(none);
+  kept_.erase(model->name);
+  kept_tables_.erase(task);
+  return succeeded;
+}
+
+void Run::Withdraw(const RunTask& task) {
+  if (task.kind == RunTask::Kind::kExport) {
+    std::erase(report_.outputs, task.path);
+    outdated_files_.emplace(task.path, task.node);
+  } else if (task.kind == RunTask::Kind::kPreview) {
+    const std::string& name = plan_.nodes[task.node].name;
+    std::erase_if(report_.previews, [&](const Preview& shown) { return shown.model == name; });
+  }
+}
+
+void Run::ReportVaried() {
+  for (const auto& [task, restarted] : varied_) {
+    const auto is_model = [this](size_t index) { return ReportOf(index) != nullptr; };
+    report_.varying.push_back({NameOf(task), std::ranges::count_if(restarted, is_model)});
+  }
+  // A file of a run that failed before it was written again.
+  for (const auto& [path, node] : outdated_files_) {
+    RunError error = ErrorOf(path + " holds what was made of an earlier version of a table that " +
+                             "came out differently later in this run");
+    error.model = plan_.nodes[node].name;
+    report_.errors.push_back(std::move(error));
+  }
+}
+
 void Run::NoteMemory(const std::map<size_t, MemoryWait>& waits, int64_t limit_bytes) {
   if (limit_bytes != resource::Budget::kUnlimited) report_.memory_limit_bytes = limit_bytes;
   for (const auto& [task, wait] : waits) {
@@ -356,6 +412,7 @@ void Run::NoteMemory(const std::map<size_t, MemoryWait>& waits, int64_t limit_by
 Status Run::Finish(Time now, int64_t peak_memory_bytes) {
   report_.wall_s = now - began_;
   report_.peak_memory_bytes = peak_memory_bytes;
+  ReportVaried();
   const bool planned = tasks_.size() > kFirstNode || request_.plan_only;
   const bool succeeded = planned && report_.errors.empty() &&
                          std::ranges::all_of(report_.models, [](const auto& model) {

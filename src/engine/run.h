@@ -30,8 +30,8 @@ struct RunRequest {
   RunOptions options;                        // absolute paths, jobs > 0
   BackendKind backend = BackendKind::kCopy;  // not kAuto
   bool plan_only = false;
-  bool hash_outputs = false;     // workers say what PublishedTable::content_hash is
-  double import_timeout_s = 60;  // of reading the project
+  bool hash_outputs = false;                        // tables may be made again: Run::IsHashed
+  double import_timeout_s = 60;                     // of reading the project
   std::chrono::milliseconds start_timeout{60'000};  // ZygoteOptions, as the next
   std::chrono::milliseconds exit_timeout{10'000};
   std::set<std::string> libraries;  // worth importing before its workers are forked
@@ -72,6 +72,8 @@ class Run {
   Plan& plan() { return plan_; }
   const RunTask& task(size_t index) const { return tasks_[index]; }
   size_t task_count() const { return tasks_.size(); }
+  /// Its worker says what its table's content_hash is, as it may be made again.
+  bool IsHashed(const RunTask& task) const;
   /// Null: absent.
   const TablePtr& table(size_t node) const { return tables_[node]; }
   /// The node's, whose lines and errors these are; empty while the project is read.
@@ -98,6 +100,11 @@ class Run {
   const ModelReport* OnFinished(size_t task, ModelStatus status, const std::string& why = "");
   /// The table of the task is absent from now on.
   void OnReleased(size_t task);
+  /// The task's table was made again, and is another one: the one that was noted last.
+  void OnVaried(size_t task);
+  /// What came of the task counts no more, and it runs again: it stems from the table of `cause`.
+  /// Whether it is a model that had succeeded.
+  bool OnRestarted(size_t task, size_t cause);
   void OnCancelled() { cancelled_ = true; }
 
   /// By model: what has succeeded of what its options keep.
@@ -117,6 +124,9 @@ class Run {
   ModelStatus Take(size_t task, Outcome& outcome);
   ModelStatus OnTable(size_t task, const TablePtr& table);
   void NoteTable(size_t task, const TablePtr& table);
+  void Keep(size_t task, const TablePtr& table);
+  void Withdraw(const RunTask& task);
+  void ReportVaried();
   ModelStatus OnValue(size_t task, const nlohmann::json& value);
   ModelStatus OnExpectation(ModelReport& report, size_t task, const nlohmann::json& value);
   ModelStatus Fail(size_t task, Failure failure);
@@ -137,6 +147,8 @@ class Run {
   std::map<std::string, size_t> kept_;            // name -> task
   std::map<size_t, TablePtr> kept_tables_;        // by task
   std::string importing_;                         // the file that is being imported
+  std::map<size_t, std::set<size_t>> varied_;     // by task: those that were restarted for it
+  std::map<std::string, size_t> outdated_files_;  // that weren't written again yet, with their node
   bool cancelled_ = false;
   arrow::Status failed_;  // the engine's own failure
   RunReport report_;

@@ -47,6 +47,7 @@ class Simulation {
       : random_(seed),
         counts_(counts),
         slots_(1 + static_cast<int>(random_.Below(6))),
+        restless_(random_.Chance(0.2)),
         memory_(RandomMemory()),
         performer_(agenda_, random_, verdict_, store_, memory_.get(), RandomRates(), slots_),
         dispatcher_(OptionsOf(), performer_) {
@@ -73,7 +74,7 @@ class Simulation {
 
  private:
   SimulatedPerformer::Rates RandomRates() {
-    const double trouble = random_.Chance(0.4) ? 0 : 0.15 * random_.Unit();
+    const double trouble = restless_ ? 0.01 : random_.Chance(0.4) ? 0 : 0.15 * random_.Unit();
     const auto some = [&] { return random_.Chance(0.5) ? 0 : trouble; };
     return {some(),     some(),         some(),
             2 * some(), 0.3 * some(),   some(),
@@ -82,17 +83,19 @@ class Simulation {
 
   /// Three of five have limits.
   std::unique_ptr<SimulatedMemory> RandomMemory() {
-    if (random_.Chance(0.4)) return nullptr;
+    if (!restless_ && random_.Chance(0.4)) return nullptr;
     SimulatedMemory::Rates rates;
     // Tables are up to some 10 MB: heaps are as large, far larger, or next to nothing.
     rates.unit_bytes = random_.Chance(0.7) ? 10'000 : random_.Chance(0.6) ? 100'000 : 100;
     rates.unknown = random_.Chance(0.5) ? 0 : random_.Unit();
     rates.wrong = random_.Chance(0.5) ? 0 : random_.Unit();
     rates.varies = random_.Chance(0.5) ? 0 : 0.3 * random_.Unit();
+    rates.lies = restless_ ? 0.2 + 0.6 * random_.Unit() : random_.Chance(0.5) ? 0 : random_.Unit();
     rates.disk_bytes_per_s = random_.Chance(0.8) ? 100e6 : 1e6;
     rates.disk_bytes = random_.Chance(0.7) ? kHugeDisk : RandomBytes();
     rates.write_fails = random_.Chance(0.7) ? 0 : 0.5 * random_.Unit();
     rates.read_fails = random_.Chance(0.7) ? 0 : 0.2 * random_.Unit();
+    if (restless_) rates.unit_bytes = 10'000;
     fair_ = rates.write_fails == 0 && rates.read_fails == 0 && rates.disk_bytes >= kHugeDisk;
     return std::make_unique<SimulatedMemory>(agenda_, random_, verdict_, store_, rates);
   }
@@ -104,6 +107,7 @@ class Simulation {
   resource::Budget RandomBudget() {
     resource::Budget budget;
     budget.limit_bytes = RandomBytes();
+    if (restless_) budget.limit_bytes = 15'000'000 + budget.limit_bytes / 2;
     budget.reserve_bytes = random_.Chance(0.5) ? 0 : budget.limit_bytes / 8;
     return budget;
   }
@@ -117,9 +121,9 @@ class Simulation {
     if (!memory_) return options;
     constexpr resource::EvictionPolicy kPolicies[] = {kNone, kSwap, kRollback, kAdaptive,
                                                       kAdaptive};
-    options.policy = kPolicies[random_.Below(5)];
+    options.policy = restless_ ? kRollback : kPolicies[random_.Below(5)];
     options.memory = memory_.get();
-    if (random_.Chance(0.9)) NoteBudget({}, options.budget = RandomBudget());
+    if (restless_ || random_.Chance(0.9)) NoteBudget({}, options.budget = RandomBudget());
     if (options.policy != kSwap && options.policy != kAdaptive) fair_ = false;
     options.estimate = [this](RunId run, const engine::Run& of, auto& specs) {
       memory_->Estimate(run, of, specs);
@@ -151,7 +155,7 @@ class Simulation {
     auto story = std::make_shared<Story>();
     auto project = testing::RandomProject(random_, models);
     story->request = testing::RandomRequest(random_, project);
-    story->limited = memory_ != nullptr;
+    story->limited = story->request.hash_outputs = memory_ != nullptr;
     story->slowness = random_.Chance(0.5) ? 0 : 0.5 * random_.Unit();
     stories_.push_back(story);
     const double arrival = random_.Chance(0.3) ? 0 : 3 * random_.Unit();
@@ -187,6 +191,7 @@ class Simulation {
 
   void OnDone(RunId run, const RunResult& result) {
     Count(result);
+    performer_.CheckVersions(run, result);
     for (size_t i = 0; i < result.report.models.size(); ++i) {
       const ModelReport& model = result.report.models[i];
       verdict_.Expect(
@@ -254,6 +259,10 @@ class Simulation {
     counts_["file written"] += result.report.outputs.size();
     counts_["preview"] += result.report.previews.size();
     counts_["result"] += result.tables.size();
+    for (const VaryingModel& varying : result.report.varying) {
+      ++counts_["varied"];
+      counts_["run again"] += static_cast<size_t>(varying.run_again);
+    }
     for (const RunError& error : result.report.errors) {
       ++counts_[error.message.substr(0, error.message.find(' '))];
     }
@@ -335,7 +344,8 @@ class Simulation {
   Verdict verdict_;
   std::vector<std::shared_ptr<Story>> stories_;  // by run
   const int slots_;
-  bool fair_ = false;  // all but what attempts need can be written out
+  const bool restless_;  // little goes wrong, but tables are made again, and differ
+  bool fair_ = false;    // all but what attempts need can be written out
   std::map<resource::Scope, int64_t> least_capacity_;
   std::map<RunId, std::map<std::string, size_t>> nodes_;  // by name
   testing::SimulatedStore store_;
@@ -416,6 +426,9 @@ TEST(Simulation, EverythingHappens) {
                            "importing",
                            "heap grown",
                            "rolled back as often as may be",
+                           "varied",
+                           "run again",
+                           "holds",
                            "too large",
                            "too large beside others",
                            "over the limit",

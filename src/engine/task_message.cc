@@ -31,6 +31,7 @@ class MessageMaker {
         message_.body["parameters"] = options.parameters;
         break;
       case RunTask::Kind::kNode:
+        message_.body["hash"] = run_.IsHashed(task);
         ARROW_RETURN_NOT_OK(AddNode(plan_.nodes[task.node]));
         break;
       case RunTask::Kind::kPreview:
@@ -54,7 +55,7 @@ class MessageMaker {
                      {"backend", ToString(run_.request().backend)},
                      {"account", run_.request().options.account},
                      {"content_reshare", run_.request().options.content_reshare},
-                     {"hash", run_.request().hash_outputs},
+                     {"hash", false},
                      {"parameters", json::object()},
                      {"environment", run_.request().surroundings.late_environment},
                      {"columns", nullptr},

@@ -206,7 +206,7 @@ void Lifecycle::Publish(TaskId id, const std::vector<SegmentBytes>& segments) {
   Task& task = board_.At(id);
   const int64_t before = board_.ledger.bytes();
   task.resident = true;
-  task.dropped = false;
+  task.dropped = task.lost = false;
   if (task.succeeded) board_.runs.at(id.run).stale = true;
   task.wanted = !task.awaited_by.empty();
   for (const SegmentBytes& segment : segments) board_.ledger.Hold(Board::TableOf(id), segment);
@@ -301,7 +301,15 @@ void Lifecycle::FinishAbandoned() {
     const Task* task = board_.Find(id);
     if (task == nullptr || task->open_readers > 0 || !task->succeeded) continue;
     if (task->state != kWaiting && task->state != kReady) continue;
+    StopAwaiting(id);
     Finish(id, ModelStatus::kSkipped, Reason::kUnread);
+  }
+}
+
+void Lifecycle::StopAwaiting(TaskId id) {
+  auto& tasks = board_.runs.at(id.run).tasks;
+  for (const size_t input : tasks[id.index].spec.inputs) {
+    std::erase(tasks[input].awaited_by, id.index);
   }
 }
 
@@ -353,7 +361,8 @@ void Lifecycle::Outdate(TaskId id) {
 
 void Lifecycle::DropOutdated(TaskId id) {
   board_.At(id).outdated = false;
-  board_.Decide(Decision::Kind::kRelease, id, Reason::kOutdated);
+  board_.Decide(Decision::Kind::kRelease, id, Reason::kOutdated).why.bytes =
+      board_.ledger.Exclusive(Board::TableOf(id));
   Free(Board::TableOf(id));
   Await(id);
 }

@@ -20,6 +20,8 @@ class Lifecycle {
   /// The task, which has no attempt, waits for what it needs and hasn't succeeded, or has to be
   /// made again for it; ready if there is nothing to wait for.
   void Await(TaskId task);
+  /// It doesn't wait for its inputs to be made again.
+  void StopAwaiting(TaskId task);
   /// All that it needs has succeeded.
   void MakeReady(TaskId task);
   /// Out of the queue of those that may start.

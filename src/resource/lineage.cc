@@ -139,7 +139,9 @@ void Lineage::Revive(TaskId id) {
 }
 
 void Lineage::ReviveIfAwaited(TaskId id) {
-  if (!board_.At(id).awaited_by.empty()) Revive(id);
+  const Task& task = board_.At(id);
+  // Who asked may have been cancelled since.
+  if (!task.awaited_by.empty() && task.open_readers > 0) Revive(id);
 }
 
 void Lineage::OnNotRemade(TaskId id) {

@@ -92,6 +92,15 @@ TEST_F(Rollback, CancelEndsWhatIsMadeAgainInSilence) {
   EXPECT_EQ(Succeed(0, {{9, 400}}, 2), (Said{"free 9", "end 1"}));
 }
 
+TEST_F(Rollback, WhatIsLeavingIsntMadeAgainForWhatWasCancelled) {
+  Add({Reads({}), Needs(700, Value({})), Value({0}, {1})}, kRun, {}, 1);
+  EXPECT_EQ(Tell(TaskPublished{{1, 0}, 1, {{7, 400}}}),
+            (Said{"release 1:0", "free 7", "start 1:1#1"}));
+  EXPECT_EQ(Succeed(1), Said{"finish 1:1 success"});
+  EXPECT_EQ(Tell(RunCancelled{1}), Said{"finish 1:2 cancelled"});
+  EXPECT_EQ(Succeed(0, {{7, 400}}), (Said{"finish 1:0 success", "end 1"}));
+}
+
 TEST_F(Rollback, WhatNobodyNeedsAnyMoreIsntMadeAgain) {
   // 3 reads 0 and 1, which are dropped; making 0 again fails.
   Add({Reads({}), Reads({}), Needs(1000, Value({}, {0, 1})), Value({0, 1}, {2})}, kRun, {}, 1);

@@ -94,6 +94,7 @@ void Versions::Restart(TaskId id, TaskId cause) {
   task.losses = 0;
   task.content_hash.reset();
   task.awaited_by.clear();
+  lifecycle_.StopAwaiting(id);
   task.start_reason = Reason::kOutdated;
   if (task.spec.kept) lifecycle_.Free(Board::ResultOf(id));
   lifecycle_.Outdate(id);

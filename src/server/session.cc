@@ -269,10 +269,11 @@ void Session::Note(const engine::RunEvent& event) {
   if (const auto* planned = std::get_if<engine::Planned>(&event)) {
     progress_->total = planned->models.size();
   } else if (const auto* started = std::get_if<engine::ModelStarted>(&event)) {
+    progress_->finished.erase(started->model);
     progress_->running.insert(started->model);
   } else if (const auto* finished = std::get_if<engine::ModelFinished>(&event)) {
     progress_->running.erase(finished->report.name);
-    ++progress_->finished;
+    progress_->finished.insert(finished->report.name);
   }
 }
 
@@ -322,7 +323,7 @@ nlohmann::json Session::Describe() const {
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - progress_->began;
   return {{"project", progress_->project_dir},
           {"client_pid", client_},
-          {"models", {{"finished", progress_->finished}, {"total", progress_->total}}},
+          {"models", {{"finished", progress_->finished.size()}, {"total", progress_->total}}},
           {"running", progress_->running},
           {"elapsed_s", elapsed.count()}};
 }

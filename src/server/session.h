@@ -39,8 +39,8 @@ struct SessionHost {
 /// What is known of a run from its news.
 struct RunProgress {
   std::string project_dir;
-  size_t finished = 0;  // models
-  size_t total = 0;     // 0: the project is being read
+  size_t total = 0;  // models; 0: the project is being read
+  std::set<std::string> finished;
   std::set<std::string> running;
   std::chrono::steady_clock::time_point began = std::chrono::steady_clock::now();
 };

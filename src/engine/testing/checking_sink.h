@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "engine/run.h"
@@ -24,6 +25,7 @@ struct Story {
   bool planned = false;
   std::map<std::string, bool> started;
   std::map<std::string, ModelStatus> finished;
+  std::set<std::string> ended_well;  // whatever became of them later
   std::map<std::string, std::shared_ptr<const ResultTable>> tables;
 };
 

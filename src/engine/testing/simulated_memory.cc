@@ -28,6 +28,8 @@ void SimulatedMemory::Estimate(RunId run, const Run& of, std::vector<TaskSpec>& 
     const int64_t peak = peaks_[{run, first + i}] = RandomPeak();
     resource::Expectation& expected = specs[i].expected;
     specs[i].deterministic = !random_.Chance(rates_.varies);
+    const bool lies = of.IsHashed(of.task(first + i)) && random_.Chance(rates_.lies);
+    if (lies || !specs[i].deterministic) varying_.insert({run, first + i});
     if (random_.Chance(rates_.unknown)) continue;
     const double factor = random_.Chance(rates_.wrong) ? 3 * random_.Unit() : 1;
     expected.private_bytes = static_cast<int64_t>(factor * static_cast<double>(peak));

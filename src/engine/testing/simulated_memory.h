@@ -25,7 +25,8 @@ class SimulatedMemory final : public MemoryPerformer {
     double unit_bytes = 0;  // heaps are up to a thousand times that
     double unknown = 0;     // how often nothing is expected of a task
     double wrong = 0;       // how often something wrong is
-    double varies = 0;      // how often a task isn't deterministic
+    double varies = 0;      // how often a task isn't deterministic, and says so
+    double lies = 0;        // how often one says that it is, and isn't
     double disk_bytes_per_s = 1e9;
     int64_t disk_bytes = 0;  // how much of it is free
     double write_fails = 0;
@@ -59,6 +60,8 @@ class SimulatedMemory final : public MemoryPerformer {
 
   int64_t heap_bytes() const;
   bool IsFrozen(resource::TaskId task) const;
+  /// Whether it isn't deterministic, whatever it says.
+  bool Varies(resource::TaskId task) const { return varying_.contains(task); }
   /// The most that an attempt of it has needed so far, inputs included.
   int64_t NeedOf(resource::TaskId task) const;
   /// The largest heap that it has had.
@@ -97,6 +100,7 @@ class SimulatedMemory final : public MemoryPerformer {
   std::function<void(SegmentId)> uncache_;
   std::map<resource::TaskId, Heap> heaps_;
   std::map<resource::TaskId, int64_t> peaks_;
+  std::set<resource::TaskId> varying_;
   std::map<resource::TaskId, int64_t> needs_;
   std::map<resource::TaskId, int64_t> largest_;
   std::map<std::string, size_t> counts_;

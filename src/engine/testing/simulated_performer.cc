@@ -56,7 +56,8 @@ SimulatedPerformer::SimulatedPerformer(Agenda& agenda, Random& random, Verdict& 
       segments_(store.segments),
       memory_(memory),
       rates_(rates),
-      slots_(slots) {}
+      slots_(slots),
+      versions_(verdict) {}
 
 void SimulatedPerformer::Expect(RunId run, Description project, int jobs) {
   runs_[run] = {std::move(project), jobs};
@@ -72,6 +73,7 @@ void SimulatedPerformer::Start(TaskId task, int number, const Run& run) {
   attempt.run = &run;
   attempt.fate = RandomFate(task, run);
   attempt.uses = InputsOf(task, run);
+  attempt.versions = versions_.InputsOf(run.task(task.index), run);
   for (const auto& [segment, used] : attempt.uses) attempt.reads.insert(segment);
   attempt.lines = random_.Chance(0.3) ? random_.Below(6) : 0;
   int64_t input_bytes = 0;
@@ -221,6 +223,7 @@ bool SimulatedPerformer::Publish(TaskId task, Attempt& attempt) {
   StopReading(attempt);
   --runs_.at(task.run).running;
   Note(task, attempt, Fate::kAnswer);
+  NoteVersions(task, attempt, Fate::kAnswer);
   ++counts_["published early"];
   if (memory_ != nullptr) memory_->Publish(task, *attempt.table);
   dispatcher_->OnPublished(task, attempt.number, attempt.table);
@@ -256,7 +259,8 @@ void SimulatedPerformer::End(TaskId task, Fate fate) {
   if (attempt.table == nullptr) --runs_.at(task.run).running;
   StopReading(attempt);
   // Whatever becomes of the process of a table that is there.
-  if (attempt.table != nullptr) fate = Fate::kAnswer;
+  const bool was_published = attempt.table != nullptr;
+  if (was_published) fate = Fate::kAnswer;
   Outcome outcome = OutcomeOf(task, attempt, fate);
   outcome.lost = fate == Fate::kLost;
   outcome.for_memory = outcome.lost && random_.Chance(0.5);
@@ -268,10 +272,11 @@ void SimulatedPerformer::End(TaskId task, Fate fate) {
     memory_->End(task);
   }
   Note(task, attempt, fate);
+  if (!was_published) NoteVersions(task, attempt, fate);
   if (random_.Chance(rates_.repeats)) Repeat(task, attempt.number, outcome);
   if (random_.Chance(rates_.repeats)) {
     Outcome of_nobody;
-    of_nobody.what = MakeTable({});
+    of_nobody.what = std::make_shared<const PublishedTable>(MakeTable({}));
     dispatcher_->OnEnded({task.run, 1 << 20}, 1, std::move(of_nobody));
   }
   dispatcher_->OnEnded(task, attempt.number, std::move(outcome));
@@ -291,6 +296,18 @@ void SimulatedPerformer::Note(TaskId task, const Attempt& attempt, Fate fate) {
   if (attempt.stopped && fate == Fate::kAnswer) ++counts_["plan after stop"];
 }
 
+// What counts of what it has answered, which it may do although it was stopped.
+void SimulatedPerformer::NoteVersions(TaskId task, const Attempt& attempt, Fate fate) {
+  if (fate != Fate::kAnswer) return;
+  const RunTask& what = attempt.run->task(task.index);
+  if (what.kind == RunTask::Kind::kExport) {
+    versions_.NoteFile(task.run, what.path, attempt.versions);
+  }
+  const resource::Core& core = dispatcher_->core();
+  if (!core.Awaits(task, attempt.number) || core.IsStopping(task)) return;
+  versions_.NoteAnswer(task, what, attempt.versions);
+}
+
 // News of what is over, the same or with another table.
 void SimulatedPerformer::Repeat(TaskId task, int attempt, Outcome outcome) {
   if (auto* table = std::get_if<TablePtr>(&outcome.what)) {
@@ -301,13 +318,13 @@ void SimulatedPerformer::Repeat(TaskId task, int attempt, Outcome outcome) {
   const int number = random_.Chance(0.2) ? kNoAttempt : attempt;
   agenda_.In(2 * random_.Unit(),
              [this, task, another, number, told = std::move(outcome)]() mutable {
-               if (another) told.what = MakeTable({});
+               if (another) told.what = std::make_shared<const PublishedTable>(MakeTable({}));
                dispatcher_->OnRunning(task, number);
                dispatcher_->OnEnded(task, number, std::move(told));
              });
 }
 
-Outcome SimulatedPerformer::OutcomeOf(TaskId task, const Attempt& attempt, Fate fate) {
+Outcome SimulatedPerformer::OutcomeOf(TaskId task, Attempt& attempt, Fate fate) {
   Outcome outcome;
   switch (fate) {
     case Fate::kFail:
@@ -342,7 +359,7 @@ Outcome SimulatedPerformer::OutcomeOf(TaskId task, const Attempt& attempt, Fate 
   return outcome;
 }
 
-Outcome SimulatedPerformer::Answer(TaskId task, const Attempt& attempt) {
+Outcome SimulatedPerformer::Answer(TaskId task, Attempt& attempt) {
   const Run& run = *attempt.run;
   const RunTask& what = run.task(task.index);
   Outcome outcome;
@@ -363,7 +380,7 @@ Outcome SimulatedPerformer::Answer(TaskId task, const Attempt& attempt) {
       if (attempt.table != nullptr) {
         outcome.what = attempt.table;
       } else if (run.plan().nodes[what.node].has_table()) {
-        outcome.what = MakeTable(attempt.uses);
+        outcome.what = TableOf(task, attempt);
       } else {
         outcome.what = json{{"met", random_.Chance(0.8)}, {"message", "too few"}, {"line", 3}};
       }
@@ -387,6 +404,7 @@ void SimulatedPerformer::Free(SegmentId id) {
   verdict_.Expect(segment->second.readers == 0, "a segment is freed while it is read");
   verdict_.Expect(segment->second.in_hands == 0, "a segment of a result is freed");
   ++counts_["segment freed"];
+  versions_.Forget(id);
   store_.Remove(segment);
 }
 

@@ -18,6 +18,7 @@
 #include "engine/testing/agenda.h"
 #include "engine/testing/simulated_memory.h"
 #include "engine/testing/simulated_store.h"
+#include "engine/testing/simulated_versions.h"
 
 namespace zerrow::engine::testing {
 
@@ -66,6 +67,10 @@ class SimulatedPerformer final : public Performer {
   void Uncache(SegmentId segment);
   /// How often each kind of thing happened.
   const std::map<std::string, size_t>& counts() const { return counts_; }
+  /// What is left of the run stems from one version of each table.
+  void CheckVersions(resource::RunId run, const RunResult& result) {
+    versions_.CheckEnd(run, result);
+  }
   /// Whether an attempt of the task answered as it was asked to.
   bool AnsweredWell(resource::TaskId task) const { return well_.contains(task); }
   /// Whether the engine failed to read the project, in the last attempt.
@@ -82,8 +87,9 @@ class SimulatedPerformer final : public Performer {
     Fate fate = Fate::kAnswer;
     std::set<SegmentId> reads;
     Uses uses;
-    size_t lines = 0;      // still to print
-    bool blocked = false;  // printing: nobody takes it
+    SimulatedVersions::Versions versions;  // that it has read
+    size_t lines = 0;                      // still to print
+    bool blocked = false;                  // printing: nobody takes it
     bool stopped = false;
     TablePtr table;  // that it has published: it is about to end
   };
@@ -108,10 +114,12 @@ class SimulatedPerformer final : public Performer {
   void Die(resource::TaskId task, Attempt& attempt);
   void End(resource::TaskId task, Fate fate);
   void Note(resource::TaskId task, const Attempt& attempt, Fate fate);
-  Outcome OutcomeOf(resource::TaskId task, const Attempt& attempt, Fate fate);
-  Outcome Answer(resource::TaskId task, const Attempt& attempt);
+  Outcome OutcomeOf(resource::TaskId task, Attempt& attempt, Fate fate);
+  Outcome Answer(resource::TaskId task, Attempt& attempt);
   nlohmann::json RandomPreview();
-  TablePtr MakeTable(const Uses& inputs);
+  PublishedTable MakeTable(const Uses& inputs);
+  TablePtr TableOf(resource::TaskId task, Attempt& attempt);
+  void NoteVersions(resource::TaskId task, const Attempt& attempt, Fate fate);
   std::vector<ByteRange> PartsOf(const std::vector<ByteRange>& ranges);
   resource::SegmentBytes NewSegment();
   void Cache(const resource::SegmentBytes& segment);
@@ -139,6 +147,7 @@ class SimulatedPerformer final : public Performer {
   std::set<SegmentId> cached_;
   std::set<SegmentId> repeated_;  // may be freed again
   std::map<std::string, size_t> counts_;
+  SimulatedVersions versions_;
   SegmentId last_segment_ = 0;
   uint64_t last_serial_ = 0;
   int most_slots_ = 0;

@@ -6,6 +6,7 @@
 namespace zerrow::engine::testing {
 
 using resource::SegmentBytes;
+using resource::TaskId;
 
 // Up to three parts of the ranges, in their order.
 std::vector<ByteRange> SimulatedPerformer::PartsOf(const std::vector<ByteRange>& ranges) {
@@ -31,7 +32,16 @@ SegmentBytes SimulatedPerformer::NewSegment() {
   return segment;
 }
 
-TablePtr SimulatedPerformer::MakeTable(const Uses& inputs) {
+TablePtr SimulatedPerformer::TableOf(TaskId task, Attempt& attempt) {
+  PublishedTable table = MakeTable(attempt.uses);
+  if (memory_ != nullptr && memory_->Varies(task)) {
+    versions_.Vary(task, attempt.versions, random_.Chance(0.2));
+  }
+  versions_.NoteTable(task, table, attempt.versions);
+  return std::make_shared<const PublishedTable>(std::move(table));
+}
+
+PublishedTable SimulatedPerformer::MakeTable(const Uses& inputs) {
   PublishedTable table;
   const double reshared = random_.Chance(0.3) ? 0 : random_.Unit();
   for (const auto& [input, used] : inputs) {
@@ -55,7 +65,7 @@ TablePtr SimulatedPerformer::MakeTable(const Uses& inputs) {
   }
   table.message = NewSegment();
   table.rows = 5;
-  return std::make_shared<const PublishedTable>(std::move(table));
+  return table;
 }
 
 void SimulatedPerformer::Cache(const SegmentBytes& segment) {
