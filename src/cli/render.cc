@@ -198,6 +198,12 @@ std::string Varied(const RunReport& report) {
   std::string text;
   for (const VaryingModel& varying : report.varying) {
     const std::string name = OneLine(varying.model, kMaxNameWidth);
+    const auto model = std::ranges::find(report.models, varying.model, &ModelReport::name);
+    if (model != report.models.end() && model->kind == ModelKind::kSource) {
+      text += fmt::format("files of {} changed during the run; {} that had read them ran again\n",
+                          name, FormatPlural(varying.run_again, "model"));
+      continue;
+    }
     text += fmt::format(
         "{0} gave another table when it was run again for want of memory; {1} that had read the "
         "first ran again, too: declare it with deterministic=False\n",

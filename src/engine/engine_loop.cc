@@ -45,6 +45,23 @@ EvictionPolicy PolicyOf(EvictionPolicy wanted, bool can_spill) {
   return wanted == EvictionPolicy::kSwap ? EvictionPolicy::kNone : wanted;
 }
 
+// It costs a good part of what making many a table does: worth it where memory is short by intent,
+// or where nothing but making them again is left.
+bool ShouldHash(EvictionPolicy policy, const EngineOptions& engine, const RunOptions& run) {
+  const bool is_short = engine.memory.limit_bytes || run.memory_limit_bytes;
+  return policy == EvictionPolicy::kRollback || (policy == EvictionPolicy::kAdaptive && is_short);
+}
+
+// Without a hash nobody would see that a table differs: none is dropped but those of sources.
+void ForbidDropping(const engine::Run& run, std::vector<resource::TaskSpec>& tasks) {
+  const size_t first = run.task_count() - tasks.size();
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    const RunTask& task = run.task(first + i);
+    if (task.kind != RunTask::Kind::kNode) continue;
+    if (!run.plan().nodes[task.node].of_source()) tasks[i].deterministic = false;
+  }
+}
+
 // Null: tables stay in memory, or are made again.
 arrow::Result<std::shared_ptr<shm::SpillFolder>> MakeSpillFolder(const MemoryOptions& memory) {
   using enum EvictionPolicy;
@@ -252,6 +269,7 @@ void Engine::Loop::MakeDispatcher() {
   dispatching.memory = live_memory_.get();
   dispatching.estimate = [this](RunId /*id*/, const engine::Run& run, auto& tasks) {
     estimates_->Fill(run, tasks);
+    if (!run.request().hash_outputs) ForbidDropping(run, tasks);
   };
   dispatching.on_taken = [this](const engine::Run& run, size_t task,
                                 std::optional<int64_t> charged_peak_bytes) {
@@ -359,7 +377,7 @@ void Engine::Loop::Begin(RunId id, RunRequest request, std::optional<CancelToken
     budget = resource::Budget::Of(*limit);
   }
   const EvictionPolicy policy = PolicyOf(options_.memory.eviction, spill_ != nullptr);
-  request.hash_outputs = policy == EvictionPolicy::kRollback || policy == EvictionPolicy::kAdaptive;
+  request.hash_outputs = ShouldHash(policy, options_, request.options);
   const int priority = request.options.priority;
   dispatcher_->Add(id, std::move(request), std::move(sink), budget, priority);
 }

@@ -173,7 +173,8 @@ void Estimates::Fill(const Run& run, std::vector<TaskSpec>& tasks) const {
 
 void Estimates::NoteVarying(const Run& run, size_t task) const {
   const RunTask& what = run.task(task);
-  if (history_ == nullptr || what.kind != RunTask::Kind::kNode) return;
+  // Files that change during a run are no property of what reads them.
+  if (history_ == nullptr || run.plan().nodes[what.node].of_source()) return;
   history_->NoteVarying(KeyOf(run, what.node));
 }
 

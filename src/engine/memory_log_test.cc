@@ -76,6 +76,30 @@ TEST(MemoryLog, WhatIsFreedByItselfIsNoEviction) {
       MemoryLog::Concerns(About(Decision::Kind::kStart, kTable, 0, 0, Reason::kTriedAlone)));
 }
 
+TEST(MemoryLog, WhatRunsAgainForAnotherVersionIsToldWithItsCause) {
+  MemoryLog log(/*explain=*/true, 0);
+  Decision outdated = About(Decision::Kind::kRestart, {1, 4}, 0, 0, Reason::kOutdated);
+  outdated.why.cause = kTable;
+  Decision stopped = outdated;
+  stopped.kind = Decision::Kind::kStop;
+  for (const Decision& decision :
+       {About(Decision::Kind::kVary, kTable, 0, 0, Reason::kDiffers), outdated, stopped,
+        About(Decision::Kind::kRelease, {1, 4}, 0, 5, Reason::kOutdated)}) {
+    EXPECT_TRUE(MemoryLog::Concerns(decision));
+    log.Note(decision, NameOf, 1);
+  }
+  const RunReport report = ReportOf(std::move(log));
+  EXPECT_TRUE(report.evictions.empty());
+  ASSERT_EQ(report.memory_events->size(), 4);
+  const auto said = [&](size_t i) { return (*report.memory_events)[i].what; };
+  EXPECT_EQ(said(0),
+            "'m3' isn't deterministic: its table came out differently when it was made again");
+  const std::string why = ": the table of 'm3', which it stems from, is another one by now";
+  EXPECT_EQ(said(1), "'m4' has to run again" + why);
+  EXPECT_EQ(said(2), "'m4' is stopped" + why);
+  EXPECT_EQ(said(3), "the table of 'm4' is dropped (5 B): what it had read is outdated");
+}
+
 TEST(MemoryLog, WaitsAddUp) {
   MemoryLog log(/*explain=*/true, 0);
   log.BeginWait("m2", 2, "it needs much", 1);

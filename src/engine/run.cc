@@ -138,7 +138,7 @@ bool Run::IsKept(const PlanNode& node) const {
 bool Run::IsHashed(const RunTask& task) const {
   if (!request_.hash_outputs || task.kind != RunTask::Kind::kNode) return false;
   const PlanNode& node = plan_.nodes[task.node];
-  return node.kind != ModelKind::kSource && node.has_table() && node.model.deterministic;
+  return node.has_table() && node.model.deterministic;
 }
 
 ModelReport* Run::ReportOf(size_t task) {
@@ -398,6 +398,8 @@ void Run::ReportVaried() {
     RunError error = ErrorOf(path + " holds what was made of an earlier version of a table that " +
                              "came out differently later in this run");
     error.model = plan_.nodes[node].name;
+    error.file = plan_.nodes[node].file();
+    error.line = plan_.nodes[node].line();
     report_.errors.push_back(std::move(error));
   }
 }

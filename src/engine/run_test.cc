@@ -68,9 +68,9 @@ class RunTest : public ::testing::Test {
     error.line = line;
     return outcome;
   }
-  static Outcome Table() {
+  static Outcome Table(SegmentId message = 7) {
     PublishedTable table;
-    table.message = {7, 100};
+    table.message = {message, 100};
     table.rows = 42;
     Outcome outcome;
     outcome.what = std::make_shared<const PublishedTable>(table);
@@ -364,6 +364,90 @@ TEST_F(RunTest, ATableIsThereFromItsEndToItsRelease) {
   run_->OnReleased(kModel);
   EXPECT_EQ(run_->table(1), nullptr);
   EXPECT_EQ(run_->kept_table(kModel)->rows, 42);
+}
+
+TEST_F(RunTest, WhatMayBeMadeAgainIsHashed) {
+  Plan();
+  EXPECT_FALSE(run_->IsHashed(run_->task(kModel)));
+  request_.hash_outputs = true;
+  Plan();
+  EXPECT_FALSE(run_->IsHashed(run_->task(kDiscover)));
+  EXPECT_TRUE(run_->IsHashed(run_->task(kSource)));
+  EXPECT_TRUE(run_->IsHashed(run_->task(kModel)));
+  EXPECT_FALSE(run_->IsHashed(run_->task(kCheck)));
+  EXPECT_FALSE(run_->IsHashed(run_->task(kExport)));
+  project_.models[0].deterministic = false;
+  Plan();
+  EXPECT_FALSE(run_->IsHashed(run_->task(kModel)));
+}
+
+TEST_F(RunTest, OfWhatRunsAgainOnlyTheLastCounts) {
+  const json preview = json::parse(R"({"columns": [["a", "int64"]], "rows": [], "total_rows": 9})");
+  Plan();
+  AnswerTable(kSource);
+  AnswerTable(kModel);
+  Answer(kCheck, {{"met", false}});
+  Answer(kPreview, preview);
+  Answer(kExport, json::object());
+  ASSERT_EQ(run_->kept_table(kModel)->message.id, 7);
+  // The source is made again, and differs.
+  End(kSource, Table(8));
+  run_->OnVaried(kSource);
+  EXPECT_TRUE(run_->OnRestarted(kModel, kSource));
+  EXPECT_TRUE(run_->OnRestarted(kCheck, kSource));
+  EXPECT_FALSE(run_->OnRestarted(kPreview, kSource));
+  EXPECT_FALSE(run_->OnRestarted(kExport, kSource));
+  EXPECT_EQ(report(kModel).rows, std::nullopt);
+  EXPECT_EQ(report(kModel).name, "delays");
+  EXPECT_EQ(report(kCheck).warning, std::nullopt);
+  EXPECT_TRUE(run_->kept().empty());
+  EXPECT_TRUE(run_->report().previews.empty());
+  EXPECT_TRUE(run_->report().outputs.empty());
+  // It is still as it was.
+  EXPECT_FALSE(run_->OnRestarted(kModel, kSource));
+
+  End(kModel, Table(9));
+  EXPECT_EQ(run_->kept_table(kModel)->message.id, 9);
+  Answer(kCheck, {{"met", true}});
+  Answer(kPreview, preview);
+  Answer(kExport, json::object());
+  ASSERT_TRUE(run_->Finish(4, 0).ok());
+  EXPECT_EQ(run_->report().status, RunStatus::kSuccess);
+  EXPECT_EQ(run_->report().outputs, Texts{"/out/delays.parquet"});
+  EXPECT_EQ(run_->report().previews.size(), 1);
+  EXPECT_EQ(Errors(), Texts{});
+  ASSERT_EQ(run_->report().varying.size(), 1);
+  EXPECT_EQ(run_->report().varying[0].model, "flights");
+  EXPECT_EQ(run_->report().varying[0].run_again, 2) << "files and previews are no models";
+}
+
+TEST_F(RunTest, AKeptTableIsTheOneThatCameOutLast) {
+  Plan();
+  AnswerTable(kSource);
+  AnswerTable(kModel);
+  End(kModel, Table(8));
+  EXPECT_EQ(run_->kept_table(kModel)->message.id, 7) << "made again, it is the same";
+  run_->OnVaried(kModel);
+  EXPECT_EQ(run_->kept_table(kModel)->message.id, 8);
+}
+
+TEST_F(RunTest, AFileThatIsntWrittenAgainIsNamed) {
+  Plan();
+  AnswerTable(kSource);
+  AnswerTable(kModel);
+  Answer(kCheck, {{"met", true}});
+  Answer(kExport, json::object());
+  run_->OnVaried(kSource);
+  run_->OnRestarted(kModel, kSource);
+  run_->OnRestarted(kExport, kSource);
+  End(kModel, Failed("once was enough"));
+  run_->OnFinished(kExport, kSkipped);
+  ASSERT_TRUE(run_->Finish(4, 0).ok());
+  EXPECT_EQ(run_->report().status, RunStatus::kFailed);
+  EXPECT_TRUE(run_->report().outputs.empty());
+  EXPECT_EQ(Errors(), Texts{"models.py:5: delays: /out/delays.parquet holds what was made of an "
+                            "earlier version of a table that came out differently later in this "
+                            "run"});
 }
 
 TEST_F(RunTest, OfAPlanOnlyNothingIsRun) {

@@ -1,5 +1,6 @@
 // The tables of a source's reads, joined of decoded columns whose bytes nobody touches here.
 #include <arrow/util/key_value_metadata.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <set>
@@ -12,6 +13,17 @@ namespace zerrow::engine {
 using arrow::Status;
 
 namespace {
+
+// Read again, the same files make the same table.
+std::string VersionOf(const std::vector<IdentifiedFile>& files) {
+  std::string version = "files";
+  for (const IdentifiedFile& file : files) {
+    const auto& [path, device, inode, size_bytes, mtime_ns, ctime_ns] = file.identity;
+    version +=
+        fmt::format(" {}:{}:{}:{}:{}:{}", path, device, inode, size_bytes, mtime_ns, ctime_ns);
+  }
+  return version;
+}
 
 arrow::Result<std::shared_ptr<const shm::Segment>> StoreMessage(const arrow::Buffer& message,
                                                                 shm::SegmentIds& ids,
@@ -99,6 +111,7 @@ arrow::Result<Publication> Scan::Assemble(shm::SegmentIds& ids,
   whole->segments.clear();
   for (const auto& [id, segment] : all) whole->segments.push_back(segment);
   whole->reads = std::move(tables);
+  whole->content_hash = VersionOf(files_);
   whole->cache = CountUse();
   whole->bytes.new_bytes = whole->cache->miss_bytes;
   whole->bytes.reshared_bytes = whole->cache->hit_bytes;
