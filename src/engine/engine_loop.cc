@@ -45,8 +45,8 @@ EvictionPolicy PolicyOf(EvictionPolicy wanted, bool can_spill) {
   return wanted == EvictionPolicy::kSwap ? EvictionPolicy::kNone : wanted;
 }
 
-// It costs a good part of what making many a table does: worth it where memory is short by intent,
-// or where nothing but making them again is left.
+// It reads all of a table, also of one that merely refers to its inputs' memory: worth it where
+// memory is short by intent, or where nothing but making tables again is left.
 bool ShouldHash(EvictionPolicy policy, const EngineOptions& engine, const RunOptions& run) {
   const bool is_short = engine.memory.limit_bytes || run.memory_limit_bytes;
   return policy == EvictionPolicy::kRollback || (policy == EvictionPolicy::kAdaptive && is_short);
