@@ -428,7 +428,6 @@ TEST(Simulation, EverythingHappens) {
                            "rolled back as often as may be",
                            "varied",
                            "run again",
-                           "holds",
                            "too large",
                            "too large beside others",
                            "over the limit",

@@ -298,9 +298,11 @@ void SimulatedPerformer::Note(TaskId task, const Attempt& attempt, Fate fate) {
 
 // What counts of what it has answered, which it may do although it was stopped.
 void SimulatedPerformer::NoteVersions(TaskId task, const Attempt& attempt, Fate fate) {
-  if (fate != Fate::kAnswer) return;
   const RunTask& what = attempt.run->task(task.index);
-  if (what.kind == RunTask::Kind::kExport) {
+  const bool writes = what.kind == RunTask::Kind::kExport;
+  // Whatever is said of a file, it is there.
+  if (fate != Fate::kAnswer && !(writes && fate == Fate::kWrong)) return;
+  if (writes) {
     versions_.NoteFile(task.run, what.path, attempt.versions);
   }
   const resource::Core& core = dispatcher_->core();
