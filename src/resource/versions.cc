@@ -98,7 +98,8 @@ void Versions::Restart(TaskId id, TaskId cause) {
   task.start_reason = Reason::kOutdated;
   if (task.spec.kept) lifecycle_.Free(Board::ResultOf(id));
   lifecycle_.Outdate(id);
-  if (task.state == kFinished || task.state == kLeaving) {
+  // One that is leaving may have been told so before.
+  if (task.state == kFinished || (task.state == kLeaving && !task.restarts)) {
     for (const size_t input : task.spec.inputs) {
       ++run.tasks[input].open_readers;
       run.tasks[input].first_open = 0;

@@ -128,6 +128,23 @@ TEST_F(Versions, ReadersThatAreLeavingRunAgainOnceTheyAreGone) {
   EXPECT_EQ(Succeed(1, {{8, 10}}, "b"), Said{"start 1:1#2"});
 }
 
+TEST_F(Versions, AReaderThatIsLeavingMayBeOutdatedTwice) {
+  //  0, 1 -> 2; 3: room; 4 reads 0 and 1
+  Add({Reads({}), Reads({}), Reads({0, 1}), Needs(900, Value({}, {2})), Value({0, 1}, {3})});
+  Succeed(0, {{5, 200}}, "a");
+  Succeed(1, {{6, 200}}, "b");
+  Tell(TaskPublished{{1, 2}, 1, {{7, 1}}, "c"});
+  EXPECT_EQ(Succeed(3), (Said{"finish 1:3 success", "start 1:0#2", "start 1:1#2"}));
+  Succeed(0, {{8, 200}}, "y", 2);
+  EXPECT_EQ(Succeed(1, {{9, 200}}, "z", 2), (Said{"vary 1:1", "start 1:4#1"}));
+  EXPECT_EQ(Succeed(2, {{7, 1}}, "c"), Said{"start 1:2#2"});
+  Succeed(4);
+  // It is the last reader of both.
+  EXPECT_EQ(Succeed(2, {{10, 1}}, "d", 2),
+            (Said{"finish 1:2 success", "release 1:0", "free 8", "release 1:1", "free 9",
+                  "release 1:2", "free 10", "end 1"}));
+}
+
 TEST_F(Versions, IfAReaderFailsWhenItRunsAgainItHasFailed) {
   MakeOneToRemake();
   Remake();
