@@ -100,7 +100,7 @@ static bool kz_is_movable(struct vm_area_struct *vma)
  * @end: the last one's end
  * @vm_flags: out: what all of them have
  *
- * The mmap lock is held. Return: 0, -ENOMEM, or -EOPNOTSUPP.
+ * The mmap lock is held. Return: 0, -ENOMEM, -EOPNOTSUPP, or -EINTR.
  */
 int kz_check_memory(unsigned long start, unsigned long end, unsigned long *vm_flags)
 {
@@ -122,8 +122,11 @@ int kz_check_memory(unsigned long start, unsigned long end, unsigned long *vm_fl
 			*vm_flags = vma->vm_flags & KZ_NOTED_VM_FLAGS;
 		else if ((vma->vm_flags ^ *vm_flags) & KZ_NOTED_VM_FLAGS & ~KZ_HINT_VM_FLAGS)
 			return -EOPNOTSUPP;
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		*vm_flags &= vma->vm_flags;
 		reached = vma->vm_end;
+		cond_resched();
 	}
 	return reached < end ? -ENOMEM : 0;
 }

@@ -84,6 +84,14 @@ static inline void kz_vm_flags_set(struct vm_area_struct *vma, unsigned long fla
 #endif
 }
 
+/* Waits for those who have the VMA's own lock, and keeps it from others until the mm's goes. */
+static inline void kz_vma_start_write(struct vm_area_struct *vma)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+	vma_start_write(vma);
+#endif
+}
+
 /* Gives up the lock under which a fault is handled, before one that asked for it is retried. */
 static inline void kz_release_fault_lock(struct vm_fault *vmf)
 {

@@ -15,7 +15,7 @@
 #include <linux/uio.h>
 
 #include "compat.h"
-#include "move.h"
+#include "kernelzero.h"
 
 static atomic_long_t kz_nr_files = ATOMIC_LONG_INIT(0);
 static atomic_long_t kz_nr_pages = ATOMIC_LONG_INIT(0);
@@ -230,7 +230,7 @@ static int kz_mmap(struct file *file, struct vm_area_struct *vma)
 	mutex_unlock(&kz_vm_ops_lock);
 	vma->vm_ops = &kz_vm_ops;
 	if (READ_ONCE(kf->mover) == current)
-		kz_vm_flags_set(vma, kf->replaced->vm_flags & KZ_KEPT_VM_FLAGS);
+		kz_vm_flags_set(vma, kf->takeover->vm_flags);
 	return 0;
 }
 
@@ -245,11 +245,10 @@ static unsigned long kz_get_unmapped_area(struct file *file, unsigned long addre
 	struct kz_file *kf = kz_file_of(file);
 
 	if (READ_ONCE(kf->mover) == current) {
-		int error = flags & MAP_FIXED_NOREPLACE ? 0 : kz_confirm(kf->replaced);
+		int error = kf->takeover->before_map(kf->takeover);
 
 		if (error)
 			return error;
-		kf->replaced->confirmed = true;
 		/*
 		 * Before anyone can see the view. Not in kz_mmap(), which isn't called if the view
 		 * becomes a part of the one next to it.

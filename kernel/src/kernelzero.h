@@ -11,8 +11,18 @@
 
 #include "../include/uapi/kernelzero.h"
 
-struct kz_span;
 struct kz_user;
+
+/**
+ * struct kz_takeover - a mapping of a file that is to replace memory
+ * @before_map: asked before what was there goes, with the mmap lock held for writing; an errno
+ *	leaves it there
+ * @vm_flags: what the mapping gets beyond its rights
+ */
+struct kz_takeover {
+	int (*before_map)(struct kz_takeover *takeover);
+	unsigned long vm_flags;
+};
 
 /**
  * struct kz_file - one of the module's files
@@ -28,7 +38,7 @@ struct kz_user;
  * @guard: a page of the file that the current append holds, at index @guard_index, see
  *	kz_file_guard()
  * @mover: task that replaces its own mapping by one of the file right now
- * @replaced: what @mover replaces
+ * @takeover: how; @mover's alone
  * @reserved: bytes up to the file's end, which count for @user and for overcommit
  */
 struct kz_file {
@@ -42,7 +52,7 @@ struct kz_file {
 	struct page *guard;
 	pgoff_t guard_index;
 	struct task_struct *mover;
-	struct kz_span *replaced;
+	struct kz_takeover *takeover;
 	u64 reserved;
 };
 
@@ -57,6 +67,7 @@ struct kz_steps {
 /* main.c */
 extern unsigned int kz_max_ranges;
 extern unsigned long kz_max_call_pages;
+extern unsigned long kz_piece_pages;
 extern unsigned long kz_max_user_bytes;
 extern bool kz_force_copy;
 bool kz_step_fails(struct kz_steps *steps);

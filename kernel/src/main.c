@@ -22,6 +22,10 @@ unsigned long kz_max_call_pages = 1UL << 24;
 module_param_named(max_call_pages, kz_max_call_pages, ulong, 0644);
 MODULE_PARM_DESC(max_call_pages, "Pages (of 4 KiB) of one call");
 
+unsigned long kz_piece_pages = 1UL << 13;
+module_param_named(piece_pages, kz_piece_pages, ulong, 0644);
+MODULE_PARM_DESC(piece_pages, "Pages (of 4 KiB) that a call has under way at a time");
+
 unsigned long kz_max_user_bytes;
 module_param_named(max_user_bytes, kz_max_user_bytes, ulong, 0644);
 MODULE_PARM_DESC(max_user_bytes, "Bytes that one user's files may hold; 0: no limit");
@@ -149,6 +153,7 @@ static long kz_ioctl_move(void __user *arg, struct kz_steps *steps)
 	move.moved_pages = 0;
 	move.huge_pages = 0;
 	move.copied_pages = 0;
+	move.partial_bytes = 0;
 	/* Also finds out that the account of what will have been done can be given. */
 	if (copy_to_user(arg, &move, sizeof(move)))
 		return -EFAULT;

@@ -1,29 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KZ_MOVE: looks at everything that was asked for, and then range by range
+ * KZ_MOVE: looks at everything that was asked for, and then range by range, and piece by piece
  *
  *	prepares	pins the pages, so that they stay where they are; copies edges; makes room
  *	replaces	the owner's mapping by one of the file, or by nothing
  *	commits		the pages, which are in no page table any more, into the file
  *
- * Until a range's mapping is replaced it can be given up and nothing has changed; from there on
- * nothing fails.
+ * Until a piece's mapping is replaced it can be given up and nothing has changed; from there on
+ * nothing fails. Only one piece's pages are held at a time, so that a range may be larger than the
+ * memory that there is for it, fork() copies no more than a piece, and who is killed ends soon.
  */
 #include <linux/file.h>
 #include <linux/mm.h>
-#include <linux/mman.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
 #include "compat.h"
 #include "move.h"
 
-/* Of a range whose pages other threads keep replacing, and of a view that finds no memory. */
-#define KZ_MAX_TRIES 16
-
-static int kz_copy_edge(struct kz_call *call, struct kz_span *span, struct kz_edge *edge,
+static int kz_copy_edge(struct kz_call *call, struct kz_piece *piece, struct kz_edge *edge,
 			unsigned long start, unsigned long end)
 {
 	unsigned long left;
@@ -32,124 +30,51 @@ static int kz_copy_edge(struct kz_call *call, struct kz_span *span, struct kz_ed
 		     alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 	if (!edge->copy)
 		return -ENOMEM;
-	edge->page = (start - span->first) >> PAGE_SHIFT;
+	edge->page = (start - piece->first) >> PAGE_SHIFT;
 	left = copy_from_user(page_address(edge->copy) + offset_in_page(start),
 			      (void __user *)start, end - start);
 	return left ? -EFAULT : 0;
 }
 
-static int kz_copy_edges(struct kz_call *call, struct kz_span *span)
+static int kz_copy_edges(struct kz_call *call, struct kz_piece *piece)
 {
 	int error = 0;
 
-	if (span->inner == span->inner_end) {
+	if (piece->inner == piece->inner_end) {
 		/* No page of its own: the bytes lie in one page, or in two. */
-		unsigned long middle = min(span->end, span->first + PAGE_SIZE);
+		unsigned long middle = min(piece->end, piece->first + PAGE_SIZE);
 
-		error = kz_copy_edge(call, span, &span->edges[0], span->start, middle);
-		if (!error && middle < span->end)
-			error = kz_copy_edge(call, span, &span->edges[1], middle, span->end);
+		error = kz_copy_edge(call, piece, &piece->edges[0], piece->start, middle);
+		if (!error && middle < piece->end)
+			error = kz_copy_edge(call, piece, &piece->edges[1], middle, piece->end);
 		return error;
 	}
-	if (span->start < span->inner)
-		error = kz_copy_edge(call, span, &span->edges[0], span->start, span->inner);
-	if (!error && span->inner_end < span->end)
-		error = kz_copy_edge(call, span, &span->edges[1], span->inner_end, span->end);
+	if (piece->start < piece->inner)
+		error = kz_copy_edge(call, piece, &piece->edges[0], piece->start, piece->inner);
+	if (!error && piece->inner_end < piece->end)
+		error = kz_copy_edge(call, piece, &piece->edges[1], piece->inner_end, piece->end);
 	return error;
 }
 
 /*
- * Where the range begins in the file: at its end, or so far behind it that huge pages lie in the
- * file as they do in memory.
+ * Where the piece begins in the file: at its end, or so far behind it that huge pages lie in the
+ * file as they do in memory. The pieces of a range, all but the first of which begin where huge
+ * pages may, follow each other without a gap.
  */
-static pgoff_t kz_place(const struct kz_span *span, pgoff_t end)
+static pgoff_t kz_place(const struct kz_piece *piece, pgoff_t end)
 {
-	unsigned long align = 1, i = 0;
+	unsigned long align = piece->is_part ? HPAGE_PMD_NR : 1, i = 0;
 
-	while (i < span->count) {
+	while (i < piece->count) {
 		unsigned long pages = 1;
 
-		if (PageTransCompound(span->pages[i]) && kz_is_whole(span, i)) {
-			pages = folio_nr_pages(page_folio(span->pages[i]));
+		if (PageTransCompound(piece->pages[i]) && kz_is_whole(piece, i)) {
+			pages = folio_nr_pages(page_folio(piece->pages[i]));
 			align = max(align, pages);
 		}
 		i += pages;
 	}
-	return end + (((span->first >> PAGE_SHIFT) - end) & (align - 1));
-}
-
-/* Replace */
-
-/*
- * What the view maps. If the kernel makes one mapping of two views that lie side by side, then with
- * the flags of the first; but only if both map the same struct file.
- */
-static struct file *kz_view_file(struct kz_call *call, const struct kz_span *span)
-{
-	if (!(span->vm_flags & KZ_KEPT_VM_FLAGS))
-		return get_file(call->file);
-	if (kz_step_fails(call->steps))
-		return ERR_PTR(-ENOMEM);
-	return dentry_open(&call->file->f_path, O_RDONLY | O_LARGEFILE, current_cred());
-}
-
-/* Puts the view in the memory's place; if @again, where there is nothing any more. */
-static unsigned long kz_map_view(struct kz_call *call, struct kz_span *span, struct file *file,
-				 bool again)
-{
-	unsigned long offset = (span->base << PAGE_SHIFT) + (span->inner - span->first);
-	unsigned long prot = (span->vm_flags & VM_READ ? PROT_READ : 0) |
-			     (span->vm_flags & VM_WRITE ? PROT_WRITE : 0) |
-			     (span->vm_flags & VM_EXEC ? PROT_EXEC : 0);
-	struct kz_file *kf = call->kf;
-	unsigned long mapped;
-
-	span->confirmed = false;
-	kf->replaced = span;
-	WRITE_ONCE(kf->mover, current);
-	mapped = vm_mmap(file, span->inner, span->inner_end - span->inner, prot,
-			 MAP_PRIVATE | (again ? MAP_FIXED_NOREPLACE : MAP_FIXED), offset);
-	WRITE_ONCE(kf->mover, NULL);
-	if (IS_ERR_VALUE(mapped))
-		kz_file_open_gate(kf);
-	return mapped;
-}
-
-/*
- * Takes the pages out of the owner's page tables in one step. The kernel's mmap may unmap what was
- * there and then fail to map the file for lack of memory. The data isn't lost, the pins hold it:
- * it tries again, and in the worst case the pages are given up as if the caller had asked for it.
- *
- * Return: 0, or an errno; @gone tells whether the old mapping is.
- */
-static long kz_replace(struct kz_call *call, struct kz_span *span, bool *gone)
-{
-	unsigned long mapped;
-	struct file *file;
-	int tries = 0;
-	long error;
-
-	*gone = false;
-	if (kz_step_fails(call->steps))
-		return -ENOMEM;
-	if (call->move->flags & KZ_MOVE_UNMAP) {
-		error = vm_munmap(span->inner, span->inner_end - span->inner);
-		*gone = !error;
-		if (*gone)
-			kz_file_close_gate(call->kf);
-		return error;
-	}
-	file = kz_view_file(call, span);
-	if (IS_ERR(file))
-		return PTR_ERR(file);
-	do {
-		mapped = kz_map_view(call, span, file, *gone);
-		error = IS_ERR_VALUE(mapped) ? (long)mapped : 0;
-		/* Without confirmation it is somebody else that has taken it away. */
-		*gone = *gone || !error || (span->confirmed && !kz_is_untouched(span));
-	} while (error && *gone && ++tries < KZ_MAX_TRIES);
-	fput(file);
-	return error && *gone ? -ENOMEM : error;
+	return end + (((piece->first >> PAGE_SHIFT) - end) & (align - 1));
 }
 
 /* Commit */
@@ -158,145 +83,179 @@ static long kz_replace(struct kz_call *call, struct kz_span *span, bool *gone)
  * How many pages from one on, which goes to @index, may go into the file together: those of a huge
  * page, 0 if it isn't whole, or small ones that share a node of the file's xarray.
  */
-static unsigned long kz_run(const struct kz_span *span, unsigned long page, pgoff_t index)
+static unsigned long kz_run_length(const struct kz_piece *piece, unsigned long page, pgoff_t index)
 {
-	unsigned long most = min(span->count - page, KZ_RUN - index % KZ_RUN), run = 0;
+	unsigned long most = min(piece->count - page, KZ_RUN - index % KZ_RUN), run = 0;
 
-	if (PageTransCompound(span->pages[page]))
-		return kz_is_whole(span, page) ? folio_nr_pages(page_folio(span->pages[page])) : 0;
-	while (run < most && !PageTransCompound(span->pages[page + run]))
+	if (PageTransCompound(piece->pages[page]))
+		return kz_is_whole(piece, page) ? folio_nr_pages(page_folio(piece->pages[page])) : 0;
+	while (run < most && !PageTransCompound(piece->pages[page + run]))
 		run++;
 	return run;
 }
 
 /* Brings the pages into the file. Return: 0, or -EIO if one got lost in copying. */
-static int kz_commit(struct kz_call *call, struct kz_span *span)
+static int kz_commit(struct kz_call *call, struct kz_piece *piece)
 {
-	pgoff_t base = span->base + ((span->inner - span->first) >> PAGE_SHIFT);
+	pgoff_t base = piece->base + ((piece->inner - piece->first) >> PAGE_SHIFT);
 	unsigned long i = 0, moved = 0, huge = 0, copied = 0;
 	int error = 0;
 
 	if (kz_symbols.drain_local)
 		kz_symbols.drain_local();
-	while (i < span->count) {
-		unsigned long run = kz_run(span, i, base + i), stolen = 0;
-		bool large = PageTransCompound(span->pages[i]);
+	while (i < piece->count) {
+		unsigned long run = kz_run_length(piece, i, base + i), stolen = 0;
+		bool large = PageTransCompound(piece->pages[i]);
 
 		if (run)
-			stolen = kz_steal(call->kf, span->pages + i, run, base + i, &call->drained);
+			stolen = kz_steal(call->kf, piece->pages + i, run, base + i, &call->drained);
 		moved += stolen;
 		huge += large ? stolen : 0;
 		i += stolen;
 		if (!stolen) {
-			error = kz_copy(call->kf, span->pages[i], base + i) ?: error;
+			error = kz_copy(call->kf, piece->pages[i], base + i) ?: error;
 			copied++;
 			i++;
 		}
 		cond_resched();
 	}
 	kz_shmem_add_pages(call->kf->inode, moved);
-	for (i = 0; i < ARRAY_SIZE(span->edges); i++) {
-		struct kz_edge *edge = &span->edges[i];
+	for (i = 0; i < ARRAY_SIZE(piece->edges); i++) {
+		struct kz_edge *edge = &piece->edges[i];
 
 		if (!edge->copy)
 			continue;
-		error = kz_copy(call->kf, edge->copy, span->base + edge->page) ?: error;
+		error = kz_copy(call->kf, edge->copy, piece->base + edge->page) ?: error;
 		copied++;
 	}
 	/* What copy-on-write copied doesn't count as moved, though the copy was. */
-	span->broken = min(span->broken, moved);
-	call->move->moved_pages += moved - span->broken;
-	call->move->copied_pages += copied + span->broken;
+	piece->broken = min(piece->broken, moved);
+	call->move->moved_pages += moved - piece->broken;
+	call->move->copied_pages += copied + piece->broken;
 	call->move->huge_pages += huge;
 	return error;
 }
 
-static void kz_span_init(struct kz_span *span, const struct kz_range *range)
+/* What is next of a range. Pieces end where huge pages do. */
+static void kz_piece_init(struct kz_piece *piece, const struct kz_call *call,
+			  const struct kz_range *range)
 {
-	span->start = range->addr;
-	span->end = range->addr + range->length;
-	span->first = span->start & PAGE_MASK;
-	span->total = (PAGE_ALIGN(span->end) - span->first) >> PAGE_SHIFT;
-	span->inner = PAGE_ALIGN(span->start);
-	span->inner_end = max(span->end & PAGE_MASK, span->inner);
-	span->count = (span->inner_end - span->inner) >> PAGE_SHIFT;
+	unsigned long end = range->addr + range->length;
+
+	piece->pages = call->pages;
+	piece->start = range->addr + call->move->partial_bytes;
+	piece->end = min(end, ALIGN_DOWN(piece->start + call->piece_bytes, HPAGE_PMD_SIZE));
+	piece->is_part = piece->start > range->addr || piece->end < end;
+	piece->first = piece->start & PAGE_MASK;
+	piece->total = (PAGE_ALIGN(piece->end) - piece->first) >> PAGE_SHIFT;
+	piece->inner = PAGE_ALIGN(piece->start);
+	piece->inner_end = max(piece->end & PAGE_MASK, piece->inner);
+	piece->count = (piece->inner_end - piece->inner) >> PAGE_SHIFT;
 }
 
-/* Return: as kz_move_range(), or -EAGAIN if the pages changed meanwhile; then nothing has moved. */
-static long kz_move_pages(struct kz_call *call, struct kz_span *span, struct kz_range *range)
+/* Return: as kz_move_piece(), or -EAGAIN if the pages changed meanwhile; then nothing has moved. */
+static long kz_move_pages(struct kz_call *call, struct kz_piece *piece, struct kz_range *range)
 {
-	bool gone = true;
 	long error;
 	int lost;
 
-	error = kz_pin_whole(call, span);
+	error = kz_pin_whole(call, piece);
 	if (error)
 		goto unpin;
-	span->base = kz_place(span, kz_file_end(call->kf));
-	error = kz_file_reserve(call->kf, span->base + span->total, call->steps);
+	piece->base = kz_place(piece, kz_file_end(call->kf));
+	error = kz_file_reserve(call->kf, piece->base + piece->total, call->steps);
 	if (error)
 		goto unpin;
-	if (span->count)
-		error = kz_replace(call, span, &gone);
-	if (!gone) {
+	if (piece->count)
+		error = kz_replace(call, piece);
+	if (piece->count && piece->fate != KZ_GONE) {
 		kz_file_cancel(call->kf);
 		goto unpin;
 	}
-	lost = kz_commit(call, span);
+	lost = kz_commit(call, piece);
 	kz_file_publish(call->kf);
 	error = error ?: lost;
-	range->offset = (span->base << PAGE_SHIFT) + (span->start - span->first);
-	call->move->done++;
+	if (!call->move->partial_bytes)
+		range->offset = (piece->base << PAGE_SHIFT) + (piece->start - piece->first);
+	call->move->partial_bytes += piece->end - piece->start;
 unpin:
 	kz_file_guard(call->kf, NULL, 0);
-	kz_unpin(span);
+	kz_unpin(piece);
 	return error;
 }
 
 /*
- * Moves one range. Return: 0, or an errno; the range counts as done if move->done does, also with
- * an errno.
+ * Moves the next piece of a range. Return: 0, or an errno; the piece counts as done if
+ * move->partial_bytes says so, also with an errno.
  */
-static long kz_move_range(struct kz_call *call, struct kz_range *range)
+static long kz_move_piece(struct kz_call *call, struct kz_range *range)
 {
-	struct kz_span span = {};
+	struct kz_piece piece = {};
 	int tries = 0, i;
 	long error;
 
-	kz_span_init(&span, range);
-	span.pages = kz_step_fails(call->steps) ? NULL :
-		     kvmalloc_array(span.count, sizeof(*span.pages), GFP_KERNEL_ACCOUNT);
-	if (!span.pages)
-		return -ENOMEM;
-	error = kz_copy_edges(call, &span);
+	kz_piece_init(&piece, call, range);
+	error = kz_copy_edges(call, &piece);
 	if (!error) {
 		do {
-			error = kz_move_pages(call, &span, range);
+			error = kz_move_pages(call, &piece, range);
 		} while (error == -EAGAIN && ++tries < KZ_MAX_TRIES);
 	}
-	for (i = 0; i < ARRAY_SIZE(span.edges); i++)
-		if (span.edges[i].copy)
-			__free_page(span.edges[i].copy);
-	kvfree(span.pages);
+	for (i = 0; i < ARRAY_SIZE(piece.edges); i++)
+		if (piece.edges[i].copy)
+			__free_page(piece.edges[i].copy);
 	return error;
+}
+
+static long kz_move_range(struct kz_call *call, struct kz_range *range)
+{
+	struct kz_move *move = call->move;
+	long error = 0;
+
+	while (!error && move->partial_bytes < range->length)
+		error = fatal_signal_pending(current) ? -EINTR : kz_move_piece(call, range);
+	if (move->partial_bytes == range->length) {
+		move->partial_bytes = 0;
+		move->done++;
+	}
+	return error;
+}
+
+/* Makes room for the pages of the largest piece. */
+static int kz_alloc_pages(struct kz_call *call, const struct kz_range *ranges)
+{
+	u64 piece = (u64)READ_ONCE(kz_piece_pages) << PAGE_SHIFT, most = 0;
+	u32 i;
+
+	call->piece_bytes = clamp_t(u64, piece, HPAGE_PMD_SIZE, SZ_1G) & HPAGE_PMD_MASK;
+	for (i = 0; i < call->move->nr_ranges; i++)
+		most = max(most, ranges[i].length);
+	most = min_t(u64, most, call->piece_bytes) >> PAGE_SHIFT;
+	call->pages = kz_step_fails(call->steps) ? NULL :
+		      kvmalloc_array(most, sizeof(*call->pages), GFP_KERNEL_ACCOUNT);
+	return call->pages ? 0 : -ENOMEM;
 }
 
 static long kz_move_ranges(struct kz_call *call, struct kz_range *ranges)
 {
 	struct kz_move *move = call->move;
-	long error = 0;
+	long error = kz_alloc_pages(call, ranges);
 	u32 i;
 
-	if (mutex_lock_killable(&call->kf->append))
-		return -EINTR;
-	for (i = 0; i < move->nr_ranges && !error; i++) {
-		if (fatal_signal_pending(current))
-			error = -EINTR;
-		else
-			error = kz_move_range(call, ranges + i);
+	if (error)
+		return error;
+	if (mutex_lock_killable(&call->kf->append)) {
+		error = -EINTR;
+		goto free;
 	}
+	for (i = 0; i < move->nr_ranges && !error; i++)
+		error = kz_move_range(call, ranges + i);
 	move->file_size = (u64)call->kf->ready << PAGE_SHIFT;
 	mutex_unlock(&call->kf->append);
+	if (call->view)
+		fput(call->view);
+free:
+	kvfree(call->pages);
 	return error;
 }
 

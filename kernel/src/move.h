@@ -14,6 +14,10 @@
  * @move: the caller's header, where what has been done is accounted for
  * @steps: fault injection
  * @file: to append to; @kf: its state
+ * @view: what views map; NULL before the first one
+ * @view_flags: that those views have, beyond their rights
+ * @piece_bytes: of a piece at most, whole huge pages
+ * @pages: room for the pages of a piece
  * @drained: whether the LRU's batches were drained already
  */
 struct kz_call {
@@ -21,13 +25,24 @@ struct kz_call {
 	struct kz_steps *steps;
 	struct file *file;
 	struct kz_file *kf;
+	struct file *view;
+	unsigned long view_flags;
+	unsigned long piece_bytes;
+	struct page **pages;
 	bool drained;
+};
+
+/* What has become of the memory that a piece is to replace. */
+enum kz_fate {
+	KZ_INTACT,	/* it's there */
+	KZ_CONFIRMED,	/* it's about to go, and is what was pinned */
+	KZ_GONE,
 };
 
 /**
  * struct kz_edge - bytes that share their page with others'
  * @copy: a page of zeros but for the bytes; NULL if there are none
- * @page: which of the range's pages they are in
+ * @page: which of the piece's pages they are in
  */
 struct kz_edge {
 	struct page *copy;
@@ -35,7 +50,7 @@ struct kz_edge {
 };
 
 /**
- * struct kz_span - a range on its way
+ * struct kz_piece - a piece of a range on its way
  * @start, @end: addresses; bytes
  * @inner, @inner_end: addresses of the whole pages among them, which move
  * @first: address of the first page, whole or not
@@ -44,11 +59,13 @@ struct kz_edge {
  * @broken: how many of those are copies that pinning has made, as others have the page too
  * @vm_flags: of the mapping that is replaced, as far as its view takes them over
  * @may_be_shared: some pages may be other processes' as well, or KSM's
- * @confirmed: the mapping was as expected when it was about to be replaced
+ * @is_part: of a range that has more pieces
+ * @fate: of the memory
+ * @takeover: by the view
  * @base: the first page's index in the file
  * @edges: head and tail
  */
-struct kz_span {
+struct kz_piece {
 	unsigned long start, end;
 	unsigned long inner, inner_end;
 	unsigned long first;
@@ -56,10 +73,15 @@ struct kz_span {
 	struct page **pages;
 	unsigned long count, pinned, broken;
 	unsigned long vm_flags;
-	bool may_be_shared, confirmed;
+	bool may_be_shared, is_part;
+	enum kz_fate fate;
+	struct kz_takeover takeover;
 	pgoff_t base;
 	struct kz_edge edges[2];
 };
+
+/* Of a piece whose pages other threads keep replacing, and of a view that finds no memory. */
+#define KZ_MAX_TRIES 16
 
 /* check.c */
 long kz_check(struct kz_call *call, struct kz_range *ranges, void __user *header,
@@ -67,10 +89,13 @@ long kz_check(struct kz_call *call, struct kz_range *ranges, void __user *header
 int kz_check_memory(unsigned long start, unsigned long end, unsigned long *vm_flags);
 
 /* pin.c */
-int kz_pin_whole(struct kz_call *call, struct kz_span *span);
-int kz_confirm(struct kz_span *span);
-bool kz_is_untouched(const struct kz_span *span);
-bool kz_is_whole(const struct kz_span *span, unsigned long page);
-void kz_unpin(struct kz_span *span);
+int kz_pin_whole(struct kz_call *call, struct kz_piece *piece);
+int kz_confirm(struct kz_piece *piece);
+bool kz_is_untouched(const struct kz_piece *piece);
+bool kz_is_whole(const struct kz_piece *piece, unsigned long page);
+void kz_unpin(struct kz_piece *piece);
+
+/* replace.c */
+long kz_replace(struct kz_call *call, struct kz_piece *piece);
 
 #endif

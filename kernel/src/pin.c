@@ -54,27 +54,27 @@ static long kz_note_pages(unsigned long start, long count, struct page **before)
 }
 
 /*
- * Looks at the span's mappings once more: it's long ago that all ranges were looked at, and since
+ * Looks at the piece's mappings once more: it's long ago that all ranges were looked at, and since
  * then other threads may have changed them. What the view takes over is what the pages have that
  * it replaces, without the edges.
  */
-static int kz_look(struct kz_span *span)
+static int kz_note_mapping(struct kz_piece *piece)
 {
 	int error;
 
 	if (mmap_read_lock_killable(current->mm))
 		return -EINTR;
-	error = kz_check_memory(span->first, span->first + (span->total << PAGE_SHIFT),
-				&span->vm_flags);
-	if (!error && span->count)
-		error = kz_check_memory(span->inner, span->inner_end, &span->vm_flags);
-	span->may_be_shared = !error && kz_may_be_shared(span->inner, span->inner_end);
+	error = kz_check_memory(piece->first, piece->first + (piece->total << PAGE_SHIFT),
+				&piece->vm_flags);
+	if (!error && piece->count)
+		error = kz_check_memory(piece->inner, piece->inner_end, &piece->vm_flags);
+	piece->may_be_shared = !error && kz_may_be_shared(piece->inner, piece->inner_end);
 	mmap_read_unlock(current->mm);
 	return error;
 }
 
 /*
- * Pins the span's whole pages as if to write to them: that reads them in from swap and breaks
+ * Pins the piece's whole pages as if to write to them: that reads them in from swap and breaks
  * copy-on-write, and from then on fork() copies them for the child, and reclaim, migration and KSM
  * leave them alone. So they stay the pages that the owner's page table maps, until that goes.
  * (Plain references don't do: with them a fork between here and then lost writes.)
@@ -82,19 +82,19 @@ static int kz_look(struct kz_span *span)
  * Without the mmap lock, as most pages can be pinned without it, several times as quickly. What
  * other threads put there meanwhile is found out by kz_confirm(), which has to look anyway.
  */
-static int kz_pin(struct kz_call *call, struct kz_span *span)
+static int kz_pin(struct kz_call *call, struct kz_piece *piece)
 {
 	struct page **before = NULL;
 	int error = 0;
 
-	if (span->may_be_shared) {
+	if (piece->may_be_shared) {
 		before = kmalloc_array(KZ_PIN_BATCH, sizeof(*before), GFP_KERNEL);
 		if (!before)
 			return -ENOMEM;
 	}
-	while (span->pinned < span->count) {
-		unsigned long start = span->inner + (span->pinned << PAGE_SHIFT);
-		long batch = min_t(long, span->count - span->pinned, KZ_PIN_BATCH);
+	while (piece->pinned < piece->count) {
+		unsigned long start = piece->inner + (piece->pinned << PAGE_SHIFT);
+		long batch = min_t(long, piece->count - piece->pinned, KZ_PIN_BATCH);
 		long got, i;
 
 		error = kz_step_fails(call->steps) ? -ENOMEM : 0;
@@ -108,14 +108,14 @@ static int kz_pin(struct kz_call *call, struct kz_span *span)
 				batch = got;
 		}
 		got = pin_user_pages_fast(start, batch, FOLL_WRITE | FOLL_FORCE,
-					  span->pages + span->pinned);
+					  piece->pages + piece->pinned);
 		if (got <= 0) {
 			error = got ? got : -EFAULT;
 			break;
 		}
 		for (i = 0; before && i < got; i++)
-			span->broken += before[i] && before[i] != span->pages[span->pinned + i];
-		span->pinned += got;
+			piece->broken += before[i] && before[i] != piece->pages[piece->pinned + i];
+		piece->pinned += got;
 		cond_resched();
 	}
 	kfree(before);
@@ -123,28 +123,28 @@ static int kz_pin(struct kz_call *call, struct kz_span *span)
 }
 
 /* Lets go of the pages; those that went into the file are its own then. */
-void kz_unpin(struct kz_span *span)
+void kz_unpin(struct kz_piece *piece)
 {
-	unpin_user_pages(span->pages, span->pinned);
-	span->pinned = 0;
+	unpin_user_pages(piece->pages, piece->pinned);
+	piece->pinned = 0;
 }
 
-/* Whether the folio from @page on is in the span as a whole, and can be in the file as one. */
-bool kz_is_whole(const struct kz_span *span, unsigned long page)
+/* Whether the folio from @page on is in the piece as a whole, and can be in the file as one. */
+bool kz_is_whole(const struct kz_piece *piece, unsigned long page)
 {
-	struct folio *folio = page_folio(span->pages[page]);
+	struct folio *folio = page_folio(piece->pages[page]);
 	unsigned long pages = folio_nr_pages(folio), i;
 
-	if (page + pages > span->count || !IS_ALIGNED((span->inner >> PAGE_SHIFT) + page, pages))
+	if (page + pages > piece->count || !IS_ALIGNED((piece->inner >> PAGE_SHIFT) + page, pages))
 		return false;
 	for (i = 0; i < pages; i++)
-		if (span->pages[page + i] != folio_page(folio, i))
+		if (piece->pages[page + i] != folio_page(folio, i))
 			return false;
 	return true;
 }
 
-/* Splits the huge pages that the span has only parts of. Return: whether it tried any. */
-static bool kz_split_parts(struct kz_span *span)
+/* Splits the huge pages that the piece has only parts of. Return: whether it tried any. */
+static bool kz_split_parts(struct kz_piece *piece)
 {
 	unsigned long i = 0, nr = 0;
 	unsigned long *parts;
@@ -152,29 +152,29 @@ static bool kz_split_parts(struct kz_span *span)
 
 	if (!kz_symbols.split)
 		return false;
-	for (i = 0; i < span->count && !large; i++)
-		large = PageTransCompound(span->pages[i]);
+	for (i = 0; i < piece->count && !large; i++)
+		large = PageTransCompound(piece->pages[i]);
 	if (!large)
 		return false;
 	/* One address of each; the pins must go before. They're found in the order of addresses. */
-	parts = kvmalloc_array(span->count, sizeof(*parts), GFP_KERNEL_ACCOUNT);
+	parts = kvmalloc_array(piece->count, sizeof(*parts), GFP_KERNEL_ACCOUNT);
 	if (!parts)
 		return false;
-	for (i = 0; i < span->count;) {
-		struct folio *folio = page_folio(span->pages[i]);
+	for (i = 0; i < piece->count;) {
+		struct folio *folio = page_folio(piece->pages[i]);
 
 		if (!folio_test_large(folio)) {
 			i++;
-		} else if (kz_is_whole(span, i)) {
+		} else if (kz_is_whole(piece, i)) {
 			i += folio_nr_pages(folio);
 		} else {
-			parts[nr++] = span->inner + (i << PAGE_SHIFT);
-			while (++i < span->count && page_folio(span->pages[i]) == folio)
+			parts[nr++] = piece->inner + (i << PAGE_SHIFT);
+			while (++i < piece->count && page_folio(piece->pages[i]) == folio)
 				;
 		}
 	}
 	if (nr)
-		kz_unpin(span);
+		kz_unpin(piece);
 	for (i = 0; i < nr; i++) {
 		struct page *page;
 
@@ -189,23 +189,23 @@ static bool kz_split_parts(struct kz_span *span)
 }
 
 /**
- * kz_pin_whole() - pins a span's pages, of which the huge ones are whole, as far as they can split
- * @call: of the span
- * @span: gets pages, and what is known of their mapping
+ * kz_pin_whole() - pins a piece's pages, of which the huge ones are whole, as far as they can split
+ * @call: of the piece
+ * @piece: gets pages, and what is known of their mapping
  *
  * Return: 0, or an errno; the pages that were pinned are the caller's to let go of in both cases.
  */
-int kz_pin_whole(struct kz_call *call, struct kz_span *span)
+int kz_pin_whole(struct kz_call *call, struct kz_piece *piece)
 {
-	int error = kz_look(span);
+	int error = kz_note_mapping(piece);
 
 	if (!error)
-		error = kz_pin(call, span);
-	if (!error && kz_split_parts(span))
-		error = kz_pin(call, span);
+		error = kz_pin(call, piece);
+	if (!error && kz_split_parts(piece))
+		error = kz_pin(call, piece);
 	/* Somebody has unmapped the pages, or put there what can't be pinned: then this tells. */
 	if (error == -EFAULT)
-		error = kz_look(span) ?: error;
+		error = kz_note_mapping(piece) ?: error;
 	return error;
 }
 
@@ -225,45 +225,59 @@ static void kz_put_pages(struct page **pages, long count)
 }
 
 /* How many pages from one on are those that are pinned; at least one is looked at. */
-static long kz_still_mapped(const struct kz_span *span, unsigned long page)
+static long kz_still_mapped(const struct kz_piece *piece, unsigned long page)
 {
-	unsigned long start = span->inner + (page << PAGE_SHIFT);
+	unsigned long start = piece->inner + (page << PAGE_SHIFT);
 	struct page *found[KZ_CONFIRM_BATCH];
-	long count = min_t(long, span->count - page, KZ_CONFIRM_BATCH), got, same = 0, i;
+	long count = min_t(long, piece->count - page, KZ_CONFIRM_BATCH), got, same = 0, i;
 
 	/* What this doesn't find may be in somebody's hands just now: then with the lock. */
 	got = get_user_pages_fast_only(start, count, 0, found);
 	if (got <= 0)
 		got = kz_get_user_pages(start, 1, FOLL_FORCE, found);
 	for (i = 0; i < got; i++)
-		same += same == i && found[i] == span->pages[page + i];
+		same += same == i && found[i] == piece->pages[page + i];
 	kz_put_pages(found, got);
 	return same;
 }
 
+/* Keeps out those who change pages with no more than the lock of their VMA, as faults do. */
+static void kz_lock_mappings(const struct kz_piece *piece)
+{
+	struct vm_area_struct *vma;
+	struct vma_iterator vmi;
+
+	vma_iter_init(&vmi, current->mm, piece->inner);
+	for_each_vma_range(vmi, vma, piece->inner_end)
+		kz_vma_start_write(vma);
+}
+
 /**
- * kz_confirm() - looks whether a span is still what it was when its pages were pinned
- * @span: whose mapping is about to go; the mmap lock is held for writing
+ * kz_confirm() - looks whether a piece is still what it was when its pages were pinned
+ * @piece: whose mapping is about to go; the mmap lock is held for writing
  *
  * Since then other threads may have changed its rights, or have discarded or moved its pages; then
  * those that are pinned aren't the ones that have been written to.
  *
- * Return: 0, -EAGAIN if it isn't, -ENOMEM, or -EOPNOTSUPP.
+ * Return: 0, -EAGAIN if it isn't, -ENOMEM, -EOPNOTSUPP, or -EINTR.
  */
-int kz_confirm(struct kz_span *span)
+int kz_confirm(struct kz_piece *piece)
 {
 	unsigned long vm_flags, page = 0;
-	int error = kz_check_memory(span->inner, span->inner_end, &vm_flags);
+	int error = kz_check_memory(piece->inner, piece->inner_end, &vm_flags);
 
 	if (error)
 		return error;
-	if (vm_flags != span->vm_flags)
+	if (vm_flags != piece->vm_flags)
 		return -EAGAIN;
-	while (page < span->count) {
-		long same = kz_still_mapped(span, page);
+	kz_lock_mappings(piece);
+	while (page < piece->count) {
+		long same = kz_still_mapped(piece, page);
 
 		if (!same)
 			return -EAGAIN;
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		page += same;
 		cond_resched();
 	}
@@ -271,19 +285,21 @@ int kz_confirm(struct kz_span *span)
 }
 
 /**
- * kz_is_untouched() - looks whether the owner still has pages of a span
- * @span: replacing whose mapping has failed
+ * kz_is_untouched() - looks whether the owner still has pages of a piece
+ * @piece: replacing whose mapping has failed
  *
  * Not their mapcounts: parts of huge pages may be mapped elsewhere.
  */
-bool kz_is_untouched(const struct kz_span *span)
+bool kz_is_untouched(const struct kz_piece *piece)
 {
 	unsigned long page;
 	bool untouched = false;
 
 	mmap_read_lock(current->mm);
-	for (page = 0; page < span->count && !untouched; page++)
-		untouched = kz_still_mapped(span, page);
+	for (page = 0; page < piece->count && !untouched; page++) {
+		untouched = kz_still_mapped(piece, page);
+		cond_resched();
+	}
 	mmap_read_unlock(current->mm);
 	return untouched;
 }

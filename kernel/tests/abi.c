@@ -109,7 +109,7 @@ static void version(void)
 
 	CHECK_OK(kz_version(&version));
 	CHECK_EQ(version.size, sizeof(version));
-	CHECK_EQ(version.abi, 1);
+	CHECK_EQ(version.abi, 2);
 	CHECK(version.capabilities & KZ_CAP_HUGE);
 	CHECK(!(version.capabilities & KZ_CAP_DIRECT_SWAP));
 	CHECK_EQ(version.capabilities & ~0xfULL, 0);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "kz_group.h"
@@ -220,7 +221,7 @@ static void swapping_under_a_limit(void)
 		enter_group(&group);
 		fill(memory, LENGTH, 1);
 		CHECK(group_swap(&group) > 0);
-		/* A range is in memory as a whole while it moves, so they are small ones. */
+		/* A piece is in memory as a whole while it moves, so they are small ones. */
 		for (at = 0; at < LENGTH; at += MIB)
 			CHECK_EQ(kz_move_one(fd, KZ_MOVE_UNMAP, memory + at, MIB, NULL), at);
 		CHECK_EQ(file_differing(fd, 0, LENGTH, 1, 0), 0);
@@ -237,8 +238,49 @@ static void swapping_under_a_limit(void)
 	remove_group(&group);
 }
 
-/* A range that the limit has no room for: as with any memory, the kernel kills whom it must. */
-static void range_over_the_limit(void)
+/*
+ * A table several times as large as its group's limit moves in one call: a piece of it at a time is
+ * in memory, and nobody is killed. -t SECONDS: one of a gibibyte, with the pieces' usual size.
+ */
+static void table_over_the_limit(void)
+{
+	size_t length = kz_options.seconds ? 1024 * MIB : 64 * MIB, limit = length / 4;
+	struct kz_group group = new_group("table");
+	pid_t owner = kz_fork();
+	int status;
+
+	if (!owner) {
+		char *memory = map_aligned(length, HUGE), *map;
+		int fd = CHECK_OK(kz_create());
+		struct kz_move account;
+		size_t at;
+
+		if (!kz_options.seconds)
+			CHECK_OK(kz_set_parameter("piece_pages", 4 * HUGE / PAGE));
+		CHECK_OK(madvise(memory, length, MADV_NOHUGEPAGE));
+		limit_group(&group, limit);
+		enter_group(&group);
+		/* Little of each page, so that the swap device, which is memory, has room for it. */
+		for (at = 0; at < length; at += PAGE)
+			*(size_t *)(memory + at) = at + 1;
+		CHECK(group_swap(&group) > limit);
+		CHECK_EQ(kz_move_one(fd, 0, memory, length, &account), 0);
+		CHECK_EQ(account.moved_pages, length / PAGE);
+		CHECK_EQ(account.copied_pages, 0);
+		CHECK(group_charge(&group) <= limit);
+		map = map_file(fd, 0, length);
+		for (at = 0; at < length; at += PAGE)
+			CHECK_EQ(*(size_t *)(map + at), at + 1);
+		_exit(0);
+	}
+	/* It may take its time. */
+	CHECK_EQ(waitpid(owner, &status, 0), owner);
+	CHECK_EQ(status, 0);
+	remove_group(&group);
+}
+
+/* A piece that the limit has no room for: as with any memory, the kernel kills whom it must. */
+static void piece_over_the_limit(void)
 {
 	struct kz_group group = new_group("over");
 	pid_t owner = kz_fork();
@@ -339,7 +381,8 @@ static const struct kz_case cases[] = {
 	{ "of_two_groups", of_two_groups },
 	{ "of_a_child", of_a_child },
 	{ "swapping_under_a_limit", swapping_under_a_limit },
-	{ "range_over_the_limit", range_over_the_limit },
+	{ "table_over_the_limit", table_over_the_limit },
+	{ "piece_over_the_limit", piece_over_the_limit },
 	{ "removed_group", removed_group },
 	{ "nothing_is_left", nothing_is_left },
 };

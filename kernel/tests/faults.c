@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Every step that can fail does, one after the other: ranges before it have moved, all others are
+ * Every step that can fail does, one after the other: pieces before it have moved, all others are
  * as they were, nothing is lost, and the same call goes through the next time.
  */
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,10 +13,13 @@
 
 #define COUNT 4
 #define SMALL (8 * PAGE)
-#define LARGE (2 * HUGE)
+#define LARGE (3 * HUGE)
 
-/* Of the file: 4 pages, a hole up to the huge one, that, 20 pages, 3 pages. */
-#define FILE_SIZE (2 * HUGE + 23 * PAGE)
+/* Of the file: 4 pages, a hole up to the huge ones, these, 20 pages, 3 pages. */
+#define FILE_SIZE (3 * HUGE + 23 * PAGE)
+
+/* How many calls have stopped within a range. */
+static unsigned int partly_done;
 
 /* One call with a bit of everything. */
 struct plan {
@@ -40,8 +44,8 @@ static struct plan new_plan(void)
 	/* khugepaged would put a huge page that a failed move has split together again, elsewhere. */
 	CHECK_OK(madvise(plan.large, LARGE, MADV_NOHUGEPAGE));
 	plan.ranges[0] = range_of(plan.small + 100, 3 * PAGE);
-	plan.ranges[1] = range_of(plan.large, HUGE);
-	plan.ranges[2] = range_of(plan.large + HUGE + 5 * PAGE, 20 * PAGE);
+	plan.ranges[1] = range_of(plan.large, 2 * HUGE);
+	plan.ranges[2] = range_of(plan.large + 2 * HUGE + 5 * PAGE, 20 * PAGE);
 	plan.ranges[3] = range_of(plan.small + 5 * PAGE, 3 * PAGE);
 	return plan;
 }
@@ -106,13 +110,63 @@ static void check_file_size(const struct plan *plan, const struct kz_move *accou
 	CHECK_EQ(kz_parameter("live_pages") * PAGE, account->file_size);
 }
 
+/* The ranges that a call hasn't done, one of them perhaps in part. Returns how many. */
+static size_t rest_of(const struct plan *plan, const struct kz_move *account, struct kz_range *rest)
+{
+	size_t count = COUNT - account->done;
+
+	memcpy(rest, plan->ranges + account->done, count * sizeof(*rest));
+	if (account->partial_bytes) {
+		rest->addr += account->partial_bytes;
+		rest->length -= account->partial_bytes;
+		rest->offset = 0;
+	}
+	return count;
+}
+
+static void check_ranges(const struct plan *plan, const struct kz_move *account, unsigned int flags)
+{
+	struct kz_range part, rest[COUNT];
+	size_t count = rest_of(plan, account, rest), i;
+
+	for (i = 0; i < account->done; i++)
+		check_done(plan, plan->ranges + i, flags);
+	if (account->partial_bytes) {
+		part = plan->ranges[account->done];
+		part.length = account->partial_bytes;
+		check_done(plan, &part, flags);
+	}
+	for (i = 0; i < count; i++)
+		check_untouched(plan, rest + i);
+}
+
+/* Moves what is left; a range that was partly done goes on where it stopped. */
+static void move_rest(struct plan *plan, const struct kz_move *account, unsigned int flags,
+		      struct kz_move *total)
+{
+	struct kz_range rest[COUNT];
+	size_t count = rest_of(plan, account, rest), i;
+
+	CHECK_OK(kz_move(plan->fd, flags | KZ_MOVE_EDGES, rest, count, total));
+	for (i = 0; i < count; i++) {
+		struct kz_range *range = plan->ranges + account->done + i;
+
+		if (!i && account->partial_bytes)
+			CHECK_EQ(rest[i].offset, range->offset + account->partial_bytes);
+		else
+			range->offset = rest[i].offset;
+		check_done(plan, range, flags);
+	}
+	total->moved_pages += account->moved_pages;
+	total->copied_pages += account->copied_pages;
+}
+
 /* Returns whether the call went through although its @step was to fail: it has fewer. */
 static bool move_with_failure(long step, unsigned int flags)
 {
 	struct plan plan = new_plan();
 	struct kz_move account, rest;
 	bool succeeded;
-	size_t i;
 
 	CHECK_OK(kz_set_parameter("fail_step", step));
 	succeeded = !kz_move(plan.fd, flags | KZ_MOVE_EDGES, plan.ranges, COUNT, &account);
@@ -120,20 +174,11 @@ static bool move_with_failure(long step, unsigned int flags)
 		FAIL("step %ld: errno %d", step, errno);
 	CHECK_EQ(kz_parameter("fail_step"), 0);
 	CHECK(succeeded ? account.done == COUNT : account.done < COUNT);
-	for (i = 0; i < COUNT; i++) {
-		if (i < account.done)
-			check_done(&plan, plan.ranges + i, flags);
-		else
-			check_untouched(&plan, plan.ranges + i);
-	}
+	partly_done += account.partial_bytes != 0;
+	check_ranges(&plan, &account, flags);
 	check_file_size(&plan, &account);
-	CHECK_OK(kz_move(plan.fd, flags | KZ_MOVE_EDGES, plan.ranges + account.done,
-			 COUNT - account.done, &rest));
-	for (i = 0; i < COUNT; i++)
-		check_done(&plan, plan.ranges + i, flags);
+	move_rest(&plan, &account, flags, &rest);
 	CHECK_EQ(rest.file_size, FILE_SIZE);
-	rest.moved_pages += account.moved_pages;
-	rest.copied_pages += account.copied_pages;
 	check_file_size(&plan, &rest);
 	free_plan(&plan);
 	return succeeded;
@@ -161,9 +206,11 @@ static void sweep(unsigned int flags)
 
 	if (!owner) {
 		CHECK_OK(kz_set_parameter("max_user_bytes", FILE_SIZE));
+		CHECK_OK(kz_set_parameter("piece_pages", HUGE / PAGE));
 		enter_group(&group);
-		/* Each range has at least its array, the pins, the size, the replacement. */
-		CHECK(every_step(flags) >= 4 * COUNT);
+		/* Each of the pieces has at least the pins, the size, the replacement. */
+		CHECK(every_step(flags) >= 3 * (COUNT + 1));
+		CHECK(partly_done >= 3);
 		CHECK_EQ(kz_parameter("live_files"), 0);
 		CHECK_EQ(kz_parameter("live_pages"), 0);
 		_exit(0);

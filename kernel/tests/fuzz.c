@@ -93,6 +93,7 @@ static void tear_down(void)
 	write_text(KSM "run", "2");
 	write_text(THP "shmem_enabled", "never");
 	kz_set_parameter("max_user_bytes", 0);
+	kz_set_parameter("piece_pages", PIECE_PAGES);
 }
 
 /* What happens to all workers. */
@@ -101,7 +102,7 @@ static void perturb(uint64_t *random)
 	static const char *const shmem[] = { "never", "never", "advise", "within_size", "always" };
 	char bytes[32];
 
-	switch (below(random, 12)) {
+	switch (below(random, 13)) {
 	case 0:
 	case 1:
 	case 2:
@@ -121,12 +122,15 @@ static void perturb(uint64_t *random)
 		write_text(CGROUP "/memory.reclaim", bytes);
 		break;
 	case 8:
-		write_text("/proc/sys/vm/compact_memory", "1");
+		kz_set_parameter("piece_pages", one_in(random, 3) ? PIECE_PAGES : HUGE / PAGE);
 		break;
 	case 9:
-		write_text("/proc/sys/vm/drop_caches", one_in(random, 4) ? "3" : "2");
+		write_text("/proc/sys/vm/compact_memory", "1");
 		break;
 	case 10:
+		write_text("/proc/sys/vm/drop_caches", one_in(random, 4) ? "3" : "2");
+		break;
+	case 11:
 		write_text(THP "shmem_enabled", shmem[below(random, ARRAY_SIZE(shmem))]);
 		break;
 	default:

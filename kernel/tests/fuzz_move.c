@@ -92,8 +92,21 @@ static void check_in_file(const struct file *file, const struct part *part, uint
 	munmap(map, length);
 }
 
-/* What has become of the range's memory. */
-static void note_moved(const struct file *file, const struct part *part, uint64_t offset, bool gone)
+/*
+ * Whether a page that counts as moved has no view: there was no memory for one, and another
+ * thread's memory may be there by now.
+ */
+static bool has_no_view(const struct file *file, const char *page, uint64_t offset)
+{
+	struct kz_extent extent = { .addr = (uintptr_t)page, .length = PAGE };
+
+	return CHECK_OK(kz_query(&extent, 1)) != 1 || extent.inode != file->inode ||
+	       extent.offset != offset;
+}
+
+/* What has become of the range's memory. If not @sure, views may be missing. */
+static void note_moved(const struct file *file, const struct part *part, uint64_t offset, bool gone,
+		       bool sure)
 {
 	size_t i;
 
@@ -102,7 +115,9 @@ static void note_moved(const struct file *file, const struct part *part, uint64_
 
 		if (i * PAGE < part->start || (i + 1) * PAGE > part->end)
 			continue;
-		page->state = gone ? GONE : VIEW;
+		page->state = gone || (!sure && has_no_view(file, part->region->start + i * PAGE,
+							    offset - part->start + i * PAGE)) ?
+			      GONE : VIEW;
 		page->file_id = page->id;
 		page->inode = file->inode;
 		page->offset = (off_t)(offset - part->start + i * PAGE);
@@ -133,28 +148,21 @@ static size_t choose_parts(struct model *model, struct part *parts, unsigned int
 	return nr;
 }
 
-/*
- * Whether a range that counts as done has no view: there was no memory for one, and another
- * thread's memory may be there by now.
- */
-static bool has_no_view(const struct file *file, const struct part *part, uint64_t offset)
-{
-	size_t whole = part->first + (part->start % PAGE != 0);
-	struct kz_extent extent = { .addr = (uintptr_t)(part->region->start + whole * PAGE),
-				    .length = PAGE };
 
-	if ((whole + 1) * PAGE > part->end)
-		return false;
-	return CHECK_OK(kz_query(&extent, 1)) != 1 || extent.inode != file->inode ||
-	       extent.offset != offset + whole * PAGE - part->start;
+/* What of a part is done if only its first bytes are. */
+static void shorten(struct part *part, size_t bytes)
+{
+	CHECK(bytes < part->end - part->start);
+	part->end = part->start + bytes;
+	part->last = (part->end - 1) / PAGE;
 }
 
 /* The account of what is done adds up. */
-static void check_account(const struct kz_move *account, const struct part *parts)
+static void check_account(const struct kz_move *account, const struct part *parts, size_t done)
 {
 	uint64_t pages = 0, i;
 
-	for (i = 0; i < account->done; i++)
+	for (i = 0; i < done; i++)
 		pages += parts[i].last - parts[i].first + 1;
 	CHECK_EQ(account->moved_pages + account->copied_pages, pages);
 	CHECK(account->huge_pages <= account->moved_pages + account->copied_pages);
@@ -189,7 +197,7 @@ void move_ranges(struct model *model)
 	struct kz_range ranges[MAX_RANGES];
 	struct part parts[MAX_RANGES];
 	struct kz_move account;
-	size_t nr = choose_parts(model, parts, flags), i;
+	size_t nr = choose_parts(model, parts, flags), done, i;
 
 	for (i = 0; i < nr; i++) {
 		ranges[i] = range_of(parts[i].region->start + parts[i].start,
@@ -204,21 +212,24 @@ void move_ranges(struct model *model)
 	/* Some step may have been told to fail, and a user's files may be limited. */
 	if (error != refused && (refused || error != EDQUOT) && error != ENOMEM)
 		fail_as_unexpected(parts, nr, error, refused);
-	CHECK(!refused || !account.done);
-	CHECK(error || account.done == nr);
-	for (i = 0; i < account.done; i++) {
-		bool gone = flags & KZ_MOVE_UNMAP;
+	done = account.done + (account.partial_bytes != 0);
+	CHECK(!refused || !done);
+	CHECK(error ? done <= nr : account.done == nr && !account.partial_bytes);
+	for (i = 0; i < done; i++) {
+		struct part part = parts[i];
 
-		if (error && i == account.done - 1)
-			gone = gone || has_no_view(file, parts + i, ranges[i].offset);
+		if (i == account.done)
+			shorten(parts + i, account.partial_bytes);
 		check_in_file(file, parts + i, ranges[i].offset);
 		publish(model, file, parts + i, ranges[i].offset);
-		note_moved(file, parts + i, ranges[i].offset, gone);
+		note_moved(file, parts + i, ranges[i].offset, flags & KZ_MOVE_UNMAP,
+			   !error || i + 1 < done);
+		/* What has moved and what hasn't is there. */
+		check_region(part.region, part.first, part.last - part.first + 1);
 	}
-	check_account(&account, parts);
-	/* What has moved and what hasn't is there. */
-	for (i = 0; i < nr; i++)
+	for (; i < nr; i++)
 		check_region(parts[i].region, parts[i].first, parts[i].last - parts[i].first + 1);
+	check_account(&account, parts, done);
 	fuzz_counts->calls++;
 	fuzz_counts->refused += refused != 0;
 	fuzz_counts->failed += error && !refused;

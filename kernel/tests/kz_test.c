@@ -203,6 +203,7 @@ static bool run_case(const struct kz_case *test, bool *skipped)
 	kz_set_parameter("fail_step", 0);
 	kz_set_parameter("force_copy", 0);
 	kz_set_parameter("max_user_bytes", 0);
+	kz_set_parameter("piece_pages", PIECE_PAGES);
 	passed = is_settled(&before) && passed;
 	reason = reason_of(status);
 	printf("%s %s (%.1f s)%s%s\n", !passed ? "failed" : *skipped ? "skipped" : "ok",

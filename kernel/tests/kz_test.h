@@ -24,6 +24,9 @@
 #define HUGE (512 * PAGE)
 #define MIB (1UL << 20)
 
+/* Of a piece, unless a case says otherwise */
+#define PIECE_PAGES 8192
+
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Cases */

@@ -48,7 +48,7 @@ struct thread {
 	struct totals totals;
 };
 
-static double now(void)
+double seconds_now(void)
 {
 	struct timespec time;
 
@@ -295,13 +295,15 @@ static void run_round(const struct setup *setup, bool huge, uint64_t *random, st
 
 static void run_race(const struct setup *setup)
 {
-	double end = now() + (kz_options.seconds ? kz_options.seconds : 2);
+	double end = seconds_now() + (kz_options.seconds ? kz_options.seconds : 2);
 	uint64_t random = kz_options.seed ^ (uintptr_t)setup->disturb[0] ^ setup->movers << 32;
 	struct totals totals = {};
 
 	CHECK_OK(kz_set_parameter("force_copy", setup->copied));
+	/* So that calls have several. */
+	CHECK_OK(kz_set_parameter("piece_pages", HUGE / PAGE));
 	/* Both kinds of pages at least once. */
-	while (now() < end || totals.rounds < 2)
+	while (seconds_now() < end || totals.rounds < 2)
 		run_round(setup, totals.rounds % 2, &random, &totals);
 	dprintf(STDOUT_FILENO, "  %lu rounds, %lu writes, %lu calls, %lu refused; pages: %llu moved, %llu of huge ones, %llu copied\n",
 	       totals.rounds, totals.writes, totals.calls, totals.refused,
@@ -399,11 +401,11 @@ static size_t check_left(int fd)
 
 static void killed(void)
 {
-	double end = now() + (kz_options.seconds ? kz_options.seconds : 2);
+	double end = seconds_now() + (kz_options.seconds ? kz_options.seconds : 2);
 	uint64_t random = kz_options.seed;
 	unsigned long kills = 0, pages = 0;
 
-	while (now() < end || !pages) {
+	while (seconds_now() < end || !pages) {
 		int sockets[2], fd;
 		pid_t victim;
 
@@ -441,6 +443,7 @@ static const struct kz_case cases[] = {
 	{ "beside_userfaultfd", beside_userfaultfd },
 	{ "protected", protected },
 	{ "discarded", discarded },
+	{ "discarded_and_given_up", discarded_and_given_up },
 	{ "unmapped", unmapped },
 	{ "remapped", remapped },
 	{ "killed", killed },

@@ -49,6 +49,12 @@ static inline _Atomic uint64_t *counter_of(const void *page, size_t writer, bool
 #define UNUSED_BYTE 1024
 #define UNUSED_BYTES 2048
 
+/* race.c */
+double seconds_now(void);
+
+/* race_given_up.c */
+void discarded_and_given_up(void);
+
 /* race_disturb.c; the second part of them uses the pages that the writers don't. */
 void forks(struct race *race);
 void pages_out(struct race *race);

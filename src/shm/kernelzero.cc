@@ -51,6 +51,14 @@ arrow::Result<kz_version> AskVersion(int device) {
   return version;
 }
 
+// Of a call that has failed. What moved before shows its contents still, as the file is behind it.
+std::string HowFar(const kz_move& move) {
+  std::string text = "moving memory into a file";
+  if (move.done == 0 && move.partial_bytes == 0) return text;
+  return text + ", after " + std::to_string(move.done) + " of " + std::to_string(move.nr_ranges) +
+         " ranges and " + std::to_string(move.partial_bytes) + " bytes of the next";
+}
+
 // Why there is no device, and what would help.
 std::string ExplainMissing() {
   utsname kernel = {};
@@ -101,7 +109,7 @@ arrow::Result<MovedFile> KernelZero::Move(std::span<const MemoryRange> ranges) c
   move.nr_ranges = static_cast<uint32_t>(moves.size());
   move.ranges = reinterpret_cast<uintptr_t>(moves.data());
   if (!moves.empty() && ::ioctl(device_.get(), KZ_MOVE, &move) != 0) {
-    return base::ErrnoStatus(errno, "moving memory into a file");
+    return base::ErrnoStatus(errno, HowFar(move));
   }
   file.size_bytes = static_cast<int64_t>(move.file_size);
   for (const kz_range& moved : moves) file.offsets.push_back(static_cast<int64_t>(moved.offset));

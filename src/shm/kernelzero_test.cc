@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cstring>
@@ -137,6 +138,22 @@ TEST_F(KernelZeroTest, WhatCantBeMovedIsAnErrorAndStays) {
   const auto moved = kernelzero_->Move(std::vector{memory.Range(0, kMiB)});
   EXPECT_TRUE(moved.status().IsIOError()) << moved.status();
   EXPECT_TRUE(memory.Bytes(0, kMiB) == before);
+}
+
+// The module moves 32 MiB at a time.
+TEST_F(KernelZeroTest, AMoveThatStopsMidwayLeavesTheContents) {
+  Memory memory(48 * kMiB);
+  const std::string before = memory.Bytes(0, 48 * kMiB);
+  rlimit old = {};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &old), 0);
+  const rlimit less = {40 * kMiB, old.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &less), 0);
+  const auto moved = kernelzero_->Move(std::vector{memory.Range(0, 48 * kMiB)});
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &old), 0);
+  ASSERT_TRUE(moved.status().IsIOError()) << moved.status();
+  EXPECT_NE(moved.status().message().find("after 0 of 1 ranges and 3"), std::string::npos)
+      << moved.status();
+  EXPECT_TRUE(memory.Bytes(0, 48 * kMiB) == before);
 }
 
 TEST_F(KernelZeroTest, TheFileOutlivesItsMaker) {

@@ -14,7 +14,7 @@
 #include <linux/types.h>
 
 #define KZ_DEVICE "/dev/kernelzero"
-#define KZ_ABI_VERSION 1
+#define KZ_ABI_VERSION 2
 
 /* What this module on this kernel can do. */
 #define KZ_CAP_HUGE		(1 << 0)	/* huge pages move whole */
@@ -54,8 +54,9 @@ struct kz_range {
  * range that share their page with others are copied into a page of zeros, so that no byte outside
  * the ranges comes into the file; the copied originals stay where they are.
  *
- * Ranges are done in order. On an error `done` of them have moved for good, and the others are
- * untouched. An error in what was asked for is found before anything moves: then `done` is 0.
+ * Ranges are done in order, large ones in pieces. On an error `done` of them have moved for good,
+ * and of the next one its first `partial_bytes`; the others are untouched. An error in what was
+ * asked for is found before anything moves: then both are 0.
  */
 struct kz_move {
 	__u32 size;
@@ -68,6 +69,7 @@ struct kz_move {
 	__u64 moved_pages;	/* out: of 4 KiB; the page itself is in the file now */
 	__u64 huge_pages;	/* out: how many of them (of 4 KiB) as part of a huge page */
 	__u64 copied_pages;	/* out: of 4 KiB; edges among them */
+	__u64 partial_bytes;	/* out: of the range after those that are done; its offset holds */
 };
 
 /* What backs a range of the caller's addresses. */

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Memory is given up (KZ_MOVE_UNMAP) while another thread discards its pages and writes to them
+ * anew: what it has written is in the file, as long as there was memory to write to.
+ */
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "race.h"
+
+#define PAGES 256
+
+/**
+ * struct given_up - a round
+ * @begun: of each page: the number whose writing has begun, after the page was discarded
+ * @written: of each page: the last number that was written
+ */
+struct given_up {
+	char *memory;
+	atomic_bool stop;
+	uint64_t begun[PAGES], written[PAGES], random;
+};
+
+static __thread sigjmp_buf faulted;
+
+static void on_fault(int signal)
+{
+	(void)signal;
+	siglongjmp(faulted, 1);
+}
+
+static void *discards_and_writes(void *argument)
+{
+	struct given_up *race = argument;
+
+	while (!race->stop) {
+		size_t page = kz_random(&race->random) % PAGES;
+		char *at = race->memory + page * PAGE;
+
+		if (sigsetjmp(faulted, 1))
+			continue;
+		race->begun[page]++;
+		atomic_signal_fence(memory_order_seq_cst);
+		/* Fails where the memory is gone, and so does writing. */
+		madvise(at, PAGE, MADV_DONTNEED);
+		*(volatile uint64_t *)at = race->begun[page];
+		atomic_signal_fence(memory_order_seq_cst);
+		race->written[page] = race->begun[page];
+	}
+	return NULL;
+}
+
+static void check_written(const struct given_up *race, int fd)
+{
+	size_t page;
+
+	for (page = 0; page < PAGES; page++) {
+		uint64_t found;
+
+		CHECK_EQ(pread(fd, &found, sizeof(found), (off_t)(page * PAGE)), sizeof(found));
+		if (race->begun[page] == race->written[page])
+			CHECK_EQ(found, race->written[page]);
+		else
+			CHECK(!found || found == race->written[page] || found == race->begun[page]);
+	}
+}
+
+static bool round_moves(uint64_t *random)
+{
+	struct given_up race = { .memory = map_pages(PAGES * PAGE), .random = kz_random(random) };
+	int fd = (int)CHECK_OK(kz_create());
+	pthread_t writer;
+	bool moved;
+
+	memset(race.memory, 0, PAGES * PAGE);
+	CHECK_EQ(pthread_create(&writer, NULL, discards_and_writes, &race), 0);
+	kz_sleep_ms(1 + kz_random(random) % 8);
+	moved = kz_move_one(fd, KZ_MOVE_UNMAP, race.memory, PAGES * PAGE, NULL) == 0;
+	if (!moved)
+		CHECK_EQ(errno, EAGAIN);
+	race.stop = true;
+	CHECK_EQ(pthread_join(writer, NULL), 0);
+	if (moved)
+		check_written(&race, fd);
+	else
+		munmap(race.memory, PAGES * PAGE);
+	close(fd);
+	return moved;
+}
+
+void discarded_and_given_up(void)
+{
+	double end = seconds_now() + (kz_options.seconds ? kz_options.seconds : 2);
+	struct sigaction action = { .sa_handler = on_fault };
+	uint64_t random = kz_options.seed;
+	unsigned long rounds = 0, moved = 0;
+
+	CHECK_OK(sigaction(SIGSEGV, &action, NULL));
+	do {
+		moved += round_moves(&random);
+		rounds++;
+	} while (seconds_now() < end || !moved);
+	dprintf(STDOUT_FILENO, "  %lu rounds, %lu of them moved\n", rounds, moved);
+}
