@@ -17,7 +17,7 @@ CC_HEADERS := $(shell find include src python/bindings -name '*.h')
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: all help demo test test-cc test-py test-hostile test-peers lint lint-cc lint-py format bench test-asan test-tsan test-kernel \
-        bench-kernel simulate-seeds simulate-large FORCE test-kernel-zerrow test-kernel-limits test-kernel-debug fuzz-kernel fuzz docs clean
+        bench-kernel simulate-seeds simulate-large FORCE test-kernel-zerrow test-kernel-limits test-kernel-matrix test-kernel-debug fuzz-kernel fuzz docs clean
 .DELETE_ON_ERROR:
 all: $(INSTALLED)
 
@@ -133,6 +133,10 @@ test-asan test-tsan: build/.packages build/.requirements  ## the C++ tests under
 test-kernel: build/.packages-test-kernel $(INSTALLED)  ## the kernel module's tests, in a virtual machine
 	@cmake --build build/dev -j $(JOBS) --target shm_test shim_test shim_preload_test
 	@kernel/vm/test.sh debian
+
+test-kernel-matrix: build/.packages-test-kernel build/.packages-test-kernel-matrix $(INSTALLED)  ## the same on each kernel that the module is for (slow)
+	@cmake --build build/dev -j $(JOBS) --target shm_test shim_test shim_preload_test
+	@for kernel in debian debian-6.12; do kernel/vm/test.sh $$kernel || exit 1; done
 
 test-kernel-zerrow: build/.packages-test-kernel $(INSTALLED)  ## the flights demo on the module, compared with other backends (slow)
 	@$(BIN)/python examples/flights/prepare.py

@@ -2,22 +2,34 @@
 /*
  * Symbols that the kernel doesn't export. Nothing depends on them: what a missing one would do is
  * done by copying, and KZ_VERSION's capabilities tell.
+ *
+ * They are called directly, as static calls are: with indirect branch tracking the kernel closes
+ * functions that it never calls through a pointer to whoever does.
  */
 #include <linux/kprobes.h>
-#ifdef CONFIG_X86_KERNEL_IBT
-#include <asm/cpufeature.h>
-#include <asm/ibt.h>
-#endif
+#include <linux/static_call.h>
 
 #include "compat.h"
 #include "kernelzero.h"
 
-struct kz_symbols kz_symbols;
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+#define KZ_SPLIT_NAME "split_huge_page_to_list_to_order"
+typedef int kz_split_function(struct page *page, struct list_head *list, unsigned int order);
+#else
+#define KZ_SPLIT_NAME "split_huge_page_to_list"
+typedef int kz_split_function(struct page *page, struct list_head *list);
+#endif
+typedef bool kz_free_swap_function(struct folio *folio);
+typedef void kz_drain_function(void);
+
+DEFINE_STATIC_CALL_NULL(kz_split_call, kz_split_function);
+DEFINE_STATIC_CALL_NULL(kz_free_swap_call, kz_free_swap_function);
+DEFINE_STATIC_CALL_NULL(kz_drain_call, kz_drain_function);
+DEFINE_STATIC_CALL_NULL(kz_drain_local_call, kz_drain_function);
 
 /*
- * A kprobe finds what kallsyms_lookup_name() would. With indirect branch tracking it is placed
- * behind the function's ENDBR, and the kernel may have overwritten the ENDBR of functions that it
- * never calls indirectly itself: calling such a one would trap.
+ * A kprobe finds what kallsyms_lookup_name() would, or the instruction behind the function's ENDBR,
+ * which is as good for a direct call.
  */
 static void *kz_lookup(const char *name)
 {
@@ -28,19 +40,57 @@ static void *kz_lookup(const char *name)
 		return NULL;
 	found = probe.addr;
 	unregister_kprobe(&probe);
-#ifdef CONFIG_X86_KERNEL_IBT
-	if (is_endbr(*(u32 *)(found - ENDBR_INSN_SIZE)))
-		found -= ENDBR_INSN_SIZE;
-	if (cpu_feature_enabled(X86_FEATURE_IBT) && *(u32 *)found != gen_endbr())
-		return NULL;
-#endif
 	return found;
 }
 
 void kz_symbols_init(void)
 {
-	kz_symbols.free_swap = kz_lookup("folio_free_swap");
-	kz_symbols.split = kz_lookup(KZ_SPLIT_NAME);
-	kz_symbols.drain = kz_lookup("lru_add_drain_all");
-	kz_symbols.drain_local = kz_lookup("lru_add_drain");
+	static_call_update(kz_split_call, (kz_split_function *)kz_lookup(KZ_SPLIT_NAME));
+	static_call_update(kz_free_swap_call,
+			   (kz_free_swap_function *)kz_lookup("folio_free_swap"));
+	static_call_update(kz_drain_call, (kz_drain_function *)kz_lookup("lru_add_drain_all"));
+	static_call_update(kz_drain_local_call, (kz_drain_function *)kz_lookup("lru_add_drain"));
+}
+
+/* Whether huge pages can be split. */
+bool kz_can_split(void)
+{
+	return static_call_query(kz_split_call);
+}
+
+/* Splits the huge page that a locked page is of, if it can be; the lock stays on this page. */
+void kz_split_huge_page(struct page *page)
+{
+	if (!kz_can_split())
+		return;
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+	static_call(kz_split_call)(page, NULL, 0);
+#else
+	static_call(kz_split_call)(page, NULL);
+#endif
+}
+
+/* Whether folios can give up what they have in swap. */
+bool kz_can_free_swap(void)
+{
+	return static_call_query(kz_free_swap_call);
+}
+
+/* Frees a locked folio's slots in swap, if nobody else uses them. Return: whether it has none. */
+bool kz_free_swap(struct folio *folio)
+{
+	return kz_can_free_swap() && static_call(kz_free_swap_call)(folio);
+}
+
+/* Lets go of pages that are on their way to an LRU list. Return: whether it could. */
+bool kz_drain(void)
+{
+	static_call_cond(kz_drain_call)();
+	return static_call_query(kz_drain_call);
+}
+
+/* The same on this processor alone, which is cheap. */
+void kz_drain_local(void)
+{
+	static_call_cond(kz_drain_local_call)();
 }

@@ -13,47 +13,32 @@
 #include <linux/version.h>
 #include <linux/vmstat.h>
 
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
-#error "KernelZero needs Linux 6.1"
+/* Those that it was built for and run on: whoever wants to try another is to know it. */
+#define KZ_IS_LINUX(minor) (LINUX_VERSION_CODE >= KERNEL_VERSION(6, minor, 0) && \
+			    LINUX_VERSION_CODE < KERNEL_VERSION(6, (minor) + 1, 0))
+#if !KZ_IS_LINUX(1) && !KZ_IS_LINUX(12) && !defined(KZ_UNTRIED)
+#error "KernelZero was run on Linux 6.1 and 6.12: it uses inner workings of the kernel, which change"
+#endif
+#ifndef CONFIG_X86_64
+#error "KernelZero is for x86-64: only there has it been run"
 #endif
 #ifndef CONFIG_TRANSPARENT_HUGEPAGE
 #error "KernelZero needs transparent huge pages"
 #endif
 
-/**
- * struct kz_symbols - functions that modules can't link to, looked up at load
- * @free_swap: folio_free_swap(): without it pages that keep a copy in swap are copied
- * @split: splits a huge page: without it the huge pages that a range cuts are copied
- * @drain: lru_add_drain_all(): without it pages that were touched just now may be copied
- * @drain_local: lru_add_drain(): saves most calls of @drain
- */
-struct kz_symbols {
-	bool (*free_swap)(struct folio *folio);
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
-	int (*split)(struct page *page, struct list_head *list, unsigned int order);
-#else
-	int (*split)(struct page *page, struct list_head *list);
-#endif
-	void (*drain)(void);
-	void (*drain_local)(void);
-};
-
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
-#define KZ_SPLIT_NAME "split_huge_page_to_list_to_order"
-#else
-#define KZ_SPLIT_NAME "split_huge_page_to_list"
-#endif
-
-extern struct kz_symbols kz_symbols;
+/* Symbols that modules can't link to, looked up at load */
 void kz_symbols_init(void);
+bool kz_can_split(void);
+void kz_split_huge_page(struct page *page);
+bool kz_can_free_swap(void);
+bool kz_free_swap(struct folio *folio);
+bool kz_drain(void);
+void kz_drain_local(void);
 
-static inline int kz_symbol_split(struct page *page)
+/* Whether a page is part of a huge page, or of another large folio. */
+static inline bool kz_is_large(struct page *page)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
-	return kz_symbols.split(page, NULL, 0);
-#else
-	return kz_symbols.split(page, NULL);
-#endif
+	return folio_test_large(page_folio(page));
 }
 
 static inline long kz_get_user_pages(unsigned long start, unsigned long count, unsigned int flags,
@@ -92,10 +77,13 @@ static inline void kz_vma_start_write(struct vm_area_struct *vma)
 #endif
 }
 
-/* Gives up the lock under which a fault is handled, before one that asked for it is retried. */
+/*
+ * Gives up the lock under which a fault is handled, before one that asked for it is retried. Before
+ * 6.6 faults in files have no other than the mm's.
+ */
 static inline void kz_release_fault_lock(struct vm_fault *vmf)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
 	release_fault_lock(vmf);
 #else
 	mmap_read_unlock(vmf->vma->vm_mm);
@@ -108,15 +96,6 @@ static inline int kz_setattr(struct dentry *dentry, struct iattr *attr)
 	return d_inode(dentry)->i_op->setattr(&nop_mnt_idmap, dentry, attr);
 #else
 	return d_inode(dentry)->i_op->setattr(&init_user_ns, dentry, attr);
-#endif
-}
-
-static inline void kz_stat_mod_folio(struct folio *folio, enum node_stat_item item, long pages)
-{
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
-	__lruvec_stat_mod_folio(folio, item, pages);
-#else
-	__mod_lruvec_page_state(&folio->page, item, pages);
 #endif
 }
 

@@ -111,9 +111,9 @@ static long kz_ioctl_version(void __user *arg)
 		return error;
 	version.abi = KZ_ABI_VERSION;
 	version.capabilities = KZ_CAP_HUGE;
-	if (kz_symbols.split)
+	if (kz_can_split())
 		version.capabilities |= KZ_CAP_SPLIT_HUGE;
-	if (kz_symbols.free_swap)
+	if (kz_can_free_swap())
 		version.capabilities |= KZ_CAP_SWAP_CACHE;
 	version.max_ranges = kz_max_ranges;
 	version.max_bytes = kz_max_user_bytes;

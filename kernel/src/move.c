@@ -68,7 +68,7 @@ static pgoff_t kz_place(const struct kz_piece *piece, pgoff_t end)
 	while (i < piece->count) {
 		unsigned long pages = 1;
 
-		if (PageTransCompound(piece->pages[i]) && kz_is_whole(piece, i)) {
+		if (kz_is_large(piece->pages[i]) && kz_is_whole(piece, i)) {
 			pages = folio_nr_pages(page_folio(piece->pages[i]));
 			align = max(align, pages);
 		}
@@ -87,9 +87,9 @@ static unsigned long kz_run_length(const struct kz_piece *piece, unsigned long p
 {
 	unsigned long most = min(piece->count - page, KZ_RUN - index % KZ_RUN), run = 0;
 
-	if (PageTransCompound(piece->pages[page]))
+	if (kz_is_large(piece->pages[page]))
 		return kz_is_whole(piece, page) ? folio_nr_pages(page_folio(piece->pages[page])) : 0;
-	while (run < most && !PageTransCompound(piece->pages[page + run]))
+	while (run < most && !kz_is_large(piece->pages[page + run]))
 		run++;
 	return run;
 }
@@ -101,11 +101,10 @@ static int kz_commit(struct kz_call *call, struct kz_piece *piece)
 	unsigned long i = 0, moved = 0, huge = 0, copied = 0;
 	int error = 0;
 
-	if (kz_symbols.drain_local)
-		kz_symbols.drain_local();
+	kz_drain_local();
 	while (i < piece->count) {
 		unsigned long run = kz_run_length(piece, i, base + i), stolen = 0;
-		bool large = PageTransCompound(piece->pages[i]);
+		bool large = kz_is_large(piece->pages[i]);
 
 		if (run)
 			stolen = kz_steal(call->kf, piece->pages + i, run, base + i, &call->drained);

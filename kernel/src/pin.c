@@ -150,10 +150,10 @@ static bool kz_split_parts(struct kz_piece *piece)
 	unsigned long *parts;
 	bool large = false;
 
-	if (!kz_symbols.split)
+	if (!kz_can_split())
 		return false;
 	for (i = 0; i < piece->count && !large; i++)
-		large = PageTransCompound(piece->pages[i]);
+		large = kz_is_large(piece->pages[i]);
 	if (!large)
 		return false;
 	/* One address of each; the pins must go before. They're found in the order of addresses. */

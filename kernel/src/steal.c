@@ -31,10 +31,7 @@ static bool kz_is_orphan(struct folio *folio)
 		return false;
 	folio_wait_writeback(folio);
 	/* A slot in swap may be in another process's page table. */
-	if (folio_test_swapcache(folio) &&
-	    !(kz_symbols.free_swap && kz_symbols.free_swap(folio)))
-		return false;
-	return true;
+	return !folio_test_swapcache(folio) || kz_free_swap(folio);
 }
 
 /* Whether two locked folios are charged to the same memory cgroup, and lie in the same node. */
@@ -133,10 +130,10 @@ static unsigned long kz_store_run(struct kz_file *kf, struct page **pages, unsig
 		}
 		mapping->nrpages += (stored - before) * each;
 		/* The memory cgroup's charge stays as it is; what it counts it as doesn't. */
-		kz_stat_mod_folio(first, NR_FILE_PAGES, (stored - before) * each);
-		kz_stat_mod_folio(first, NR_SHMEM, (stored - before) * each);
+		__lruvec_stat_mod_folio(first, NR_FILE_PAGES, (stored - before) * each);
+		__lruvec_stat_mod_folio(first, NR_SHMEM, (stored - before) * each);
 		if (folio_test_pmd_mappable(first))
-			kz_stat_mod_folio(first, NR_SHMEM_THPS, (stored - before) * each);
+			__lruvec_stat_mod_folio(first, NR_SHMEM_THPS, (stored - before) * each);
 		xas_unlock_irq(&xas);
 		/* The first try may only find out which nodes to allocate. */
 	} while (xas_nomem(&xas, GFP_KERNEL | __GFP_NOFAIL));
@@ -175,10 +172,10 @@ retry:
 		folio_unlock(folio);
 	}
 	/* The reference too many may be that of a batch on its way to an LRU list. */
-	if (locked && !stored && error == -EBUSY && !*drained && kz_symbols.drain) {
+	if (locked && !stored && error == -EBUSY && !*drained) {
 		*drained = true;
-		kz_symbols.drain();
-		goto retry;
+		if (kz_drain())
+			goto retry;
 	}
 	return stored * folio_nr_pages(page_folio(pages[0]));
 }
@@ -223,9 +220,9 @@ int kz_copy(struct kz_file *kf, struct page *from, pgoff_t index)
 /* Splits the huge page that a page is of, if it can be; the caller holds one plain reference. */
 void kz_split(struct page *page)
 {
-	if (!kz_symbols.split || !PageTransCompound(page))
+	if (!kz_is_large(page))
 		return;
 	lock_page(page);
-	kz_symbol_split(page); /* the lock stays on this page */
+	kz_split_huge_page(page);
 	unlock_page(page);
 }

@@ -1,21 +1,22 @@
 #!/usr/bin/env bash
-# Builds Debian's kernel source with debug.config, once for each state of both, and prints the
-# folder of the built tree. About 25 minutes on two cores, 3 GB.
+# debug_kernel.sh [VERSION]: builds Debian's kernel source (6.1 if no other is named) with
+# debug.config, once for each state of both, and prints the folder of the built tree. About 25 minutes on two cores, 3 GB.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/cache.sh"
 
-source=$(unpacked linux-source-6.1)
+name=linux-source-${1:-6.1}
+source=$(unpacked "$name")
 key=$(cat "$here/debug.config" <(basename "$source") | sha256sum | cut -c1-12)
 tree=$cache/debug_$key
 mkdir -p "$tree"
 exec 9>"$tree/lock" && flock 9
 if [[ ! -e $tree/done ]]; then
   echo "Building the debug kernel, log in $tree/log" >&2
-  rm -rf "$tree/linux-source-6.1"
-  tar -xJf "$source/usr/src/linux-source-6.1.tar.xz" -C "$tree"
+  rm -rf "${tree:?}/$name"
+  tar -xJf "$source/usr/src/$name.tar.xz" -C "$tree"
   (
-    cd "$tree/linux-source-6.1"
+    cd "$tree/$name"
     make -s tinyconfig
     scripts/kconfig/merge_config.sh -m .config "$here/debug.config"
     make -s olddefconfig
@@ -28,4 +29,4 @@ if [[ ! -e $tree/done ]]; then
   ) >"$tree/log" 2>&1 || { tail -20 "$tree/log" >&2; exit 1; }
   touch "$tree/done"
 fi
-echo "$tree/linux-source-6.1"
+echo "$tree/$name"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# run.sh debian|debug|RELEASE SECONDS [TEST[:ARGUMENT...]...]: builds the module and its tests for a
-# kernel (see image.sh) and runs them in a virtual machine, or all but bench if none is named.
+# run.sh KERNEL SECONDS [TEST[:ARGUMENT...]...]: builds the module and its tests for a kernel (see
+# image.sh) and runs them in a virtual machine, or all but bench if none is named.
 # CGROUP=1, MEMORY and COUNTED=1 are as in init and boot.sh. The console is shown, and kept in
 # build/kernel/KERNEL/log.
 set -euo pipefail
@@ -12,7 +12,7 @@ build=$repo/build/kernel/$kernel
 module=$build/module
 export MEMORY=${MEMORY:-2G}
 slowness=1
-[[ $kernel != debug ]] || slowness=10
+[[ $kernel != debug* ]] || slowness=10
 
 image=$("$here/image.sh" "$kernel")
 { read -r vmlinuz && read -r modules && read -r tree; } <<<"$image"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# test.sh debian|debug: runs the module's tests in a virtual machine with that kernel, with memory
+# test.sh KERNEL (see image.sh): runs the module's tests in a virtual machine with that kernel, with memory
 # cgroups of version 2 and then, those to which it matters, with version 1. Prints a line for each
 # program, what failed in full, and at the end "N passed, N failed". The consoles are kept in
 # build/kernel/KERNEL/.
@@ -28,7 +28,7 @@ for source in "$repo"/kernel/tests/[a-z]*.c; do
 done
 
 failed=0
-if [[ $kernel == debug ]]; then
+if [[ $kernel == debug* ]]; then
   run 2 10800 "${programs[@]}" race:-t:5 fuzz:-t:120 || failed=1
   run 1 1800 cgroup swap || failed=1
 else
