@@ -111,7 +111,8 @@ int kz_grow(struct inode *inode, u64 bytes)
 {
 	int error;
 
-	mutex_lock(&kz_promise_lock);
+	if (mutex_lock_killable(&kz_promise_lock))
+		return -EINTR;
 	error = kz_promise_resize(bytes);
 	if (!error) {
 		i_size_write(file_inode(kz_promise), 0);

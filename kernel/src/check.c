@@ -70,7 +70,7 @@ static int kz_check_overlaps(const struct kz_move *move, const struct kz_range *
 
 		if (i && range->addr < range[-1].addr + range[-1].length)
 			error = -EINVAL;
-		if ((move->flags & KZ_MOVE_UNMAP) &&
+		if ((move->flags & (KZ_MOVE_UNMAP | KZ_MOVE_DISCARD)) &&
 		    (kz_overlap(range->addr, range->length, move->ranges, bytes) ||
 		     kz_overlap(range->addr, range->length, header, header_size)))
 			error = -EINVAL;

@@ -58,15 +58,18 @@ bool kz_can_split(void)
 	return static_call_query(kz_split_call);
 }
 
-/* Splits the huge page that a locked page is of, if it can be; the lock stays on this page. */
-void kz_split_huge_page(struct page *page)
+/*
+ * Splits the huge page that a locked page is of; the lock stays on this page. Return: whether it
+ * could be.
+ */
+bool kz_split_huge_page(struct page *page)
 {
 	if (!kz_can_split())
-		return;
+		return false;
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
-	static_call(kz_split_call)(page, NULL, 0);
+	return !static_call(kz_split_call)(page, NULL, 0);
 #else
-	static_call(kz_split_call)(page, NULL);
+	return !static_call(kz_split_call)(page, NULL);
 #endif
 }
 

@@ -29,7 +29,7 @@
 /* Symbols that modules can't link to, looked up at load */
 void kz_symbols_init(void);
 bool kz_can_split(void);
-void kz_split_huge_page(struct page *page);
+bool kz_split_huge_page(struct page *page);
 bool kz_can_free_swap(void);
 bool kz_free_swap(struct folio *folio);
 bool kz_drain(void);
@@ -74,6 +74,26 @@ static inline void kz_vma_start_write(struct vm_area_struct *vma)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
 	vma_start_write(vma);
+#endif
+}
+
+/* Whether a VMA must stay as it is (mseal). */
+static inline bool kz_is_sealed(struct vm_area_struct *vma)
+{
+#ifdef VM_SEALED
+	return vma->vm_flags & VM_SEALED;
+#else
+	return false;
+#endif
+}
+
+/* Takes pages that lie in one VMA out of the page tables; the mmap lock is held. */
+static inline void kz_zap_pages(struct vm_area_struct *vma, unsigned long start, unsigned long end)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	zap_page_range_single(vma, start, end - start, NULL);
+#else
+	zap_page_range(vma, start, end - start);
 #endif
 }
 

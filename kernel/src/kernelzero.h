@@ -64,6 +64,33 @@ struct kz_steps {
 	unsigned int left;
 };
 
+/* What is counted; the pages that are copied, by why */
+enum kz_counter {
+	KZ_PIECES,
+	KZ_RETRIES,		/* pieces that other threads had changed meanwhile */
+	KZ_MOVED,
+	KZ_SPLIT,		/* huge pages */
+	KZ_DRAINS,		/* of all processors' LRU batches */
+	KZ_COPIED_EDGE,
+	KZ_COPIED_SHARED,	/* by copy-on-write: another process or KSM has the page as well */
+	KZ_COPIED_CUT,		/* part of a huge page, or one that lies askew */
+	KZ_COPIED_HELD,		/* somebody has a reference */
+	KZ_COPIED_USED,		/* mapped elsewhere, in swap for others, locked, or no plain page */
+	KZ_COPIED_OCCUPIED,	/* the kernel had put a page there in the file */
+	KZ_COPIED_FORCED,
+	KZ_NR_COUNTERS
+};
+
+/**
+ * struct kz_theft - how stealing goes, in one call
+ * @drained: whether all batches of the LRU lists were drained already
+ * @why: what the last page that wasn't stolen counts as
+ */
+struct kz_theft {
+	bool drained;
+	enum kz_counter why;
+};
+
 /* main.c */
 extern unsigned int kz_max_ranges;
 extern unsigned long kz_max_call_pages;
@@ -96,6 +123,9 @@ void kz_file_publish(struct kz_file *kf);
 long kz_live_files(void);
 long kz_live_pages(void);
 
+/* counters.c */
+void kz_count(enum kz_counter counter, long count);
+
 /* move.c */
 long kz_move(struct kz_move *move, void __user *header, size_t header_size,
 	     struct kz_steps *steps);
@@ -103,7 +133,7 @@ long kz_move(struct kz_move *move, void __user *header, size_t header_size,
 /* steal.c */
 #define KZ_RUN XA_CHUNK_SIZE /* pages that are stolen together: as many as share a node */
 unsigned long kz_steal(struct kz_file *kf, struct page **pages, unsigned long count, pgoff_t index,
-		       bool *drained);
+		       struct kz_theft *theft);
 int kz_copy(struct kz_file *kf, struct page *from, pgoff_t index);
 void kz_split(struct page *page);
 

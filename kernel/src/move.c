@@ -101,17 +101,17 @@ static int kz_commit(struct kz_call *call, struct kz_piece *piece)
 	unsigned long i = 0, moved = 0, huge = 0, copied = 0;
 	int error = 0;
 
-	kz_drain_local();
 	while (i < piece->count) {
 		unsigned long run = kz_run_length(piece, i, base + i), stolen = 0;
 		bool large = kz_is_large(piece->pages[i]);
 
 		if (run)
-			stolen = kz_steal(call->kf, piece->pages + i, run, base + i, &call->drained);
+			stolen = kz_steal(call->kf, piece->pages + i, run, base + i, &call->theft);
 		moved += stolen;
 		huge += large ? stolen : 0;
 		i += stolen;
 		if (!stolen) {
+			kz_count(run ? call->theft.why : KZ_COPIED_CUT, 1);
 			error = kz_copy(call->kf, piece->pages[i], base + i) ?: error;
 			copied++;
 			i++;
@@ -125,10 +125,14 @@ static int kz_commit(struct kz_call *call, struct kz_piece *piece)
 		if (!edge->copy)
 			continue;
 		error = kz_copy(call->kf, edge->copy, piece->base + edge->page) ?: error;
+		kz_count(KZ_COPIED_EDGE, 1);
 		copied++;
 	}
 	/* What copy-on-write copied doesn't count as moved, though the copy was. */
 	piece->broken = min(piece->broken, moved);
+	kz_count(KZ_PIECES, 1);
+	kz_count(KZ_MOVED, moved - piece->broken);
+	kz_count(KZ_COPIED_SHARED, piece->broken);
 	call->move->moved_pages += moved - piece->broken;
 	call->move->copied_pages += copied + piece->broken;
 	call->move->huge_pages += huge;
@@ -199,6 +203,7 @@ static long kz_move_piece(struct kz_call *call, struct kz_range *range)
 		do {
 			error = kz_move_pages(call, &piece, range);
 		} while (error == -EAGAIN && ++tries < KZ_MAX_TRIES);
+		kz_count(KZ_RETRIES, tries);
 	}
 	for (i = 0; i < ARRAY_SIZE(piece.edges); i++)
 		if (piece.edges[i].copy)
@@ -276,7 +281,9 @@ long kz_move(struct kz_move *move, void __user *header, size_t header_size, stru
 	size_t bytes;
 	long error;
 
-	if (move->flags & ~(KZ_MOVE_UNMAP | KZ_MOVE_EDGES))
+	if (move->flags & ~(KZ_MOVE_UNMAP | KZ_MOVE_EDGES | KZ_MOVE_DISCARD))
+		return -EINVAL;
+	if ((move->flags & KZ_MOVE_UNMAP) && (move->flags & KZ_MOVE_DISCARD))
 		return -EINVAL;
 	if (move->nr_ranges > READ_ONCE(kz_max_ranges))
 		return -E2BIG;

@@ -18,7 +18,7 @@
  * @view_flags: that those views have, beyond their rights
  * @piece_bytes: of a piece at most, whole huge pages
  * @pages: room for the pages of a piece
- * @drained: whether the LRU's batches were drained already
+ * @theft: how stealing goes
  */
 struct kz_call {
 	struct kz_move *move;
@@ -29,7 +29,7 @@ struct kz_call {
 	unsigned long view_flags;
 	unsigned long piece_bytes;
 	struct page **pages;
-	bool drained;
+	struct kz_theft theft;
 };
 
 /* What has become of the memory that a piece is to replace. */
@@ -59,6 +59,7 @@ struct kz_edge {
  * @broken: how many of those are copies that pinning has made, as others have the page too
  * @vm_flags: of the mapping that is replaced, as far as its view takes them over
  * @may_be_shared: some pages may be other processes' as well, or KSM's
+ * @alone: nobody else used the address space when the pages were about to be pinned
  * @is_part: of a range that has more pieces
  * @fate: of the memory
  * @takeover: by the view
@@ -73,7 +74,7 @@ struct kz_piece {
 	struct page **pages;
 	unsigned long count, pinned, broken;
 	unsigned long vm_flags;
-	bool may_be_shared, is_part;
+	bool may_be_shared, alone, is_part;
 	enum kz_fate fate;
 	struct kz_takeover takeover;
 	pgoff_t base;

@@ -34,6 +34,12 @@ static bool kz_may_be_shared(unsigned long start, unsigned long end)
 	return false;
 }
 
+/* Whether this is the address space's only thread, and nobody else looks into it right now. */
+static bool kz_is_alone(void)
+{
+	return atomic_read(&current->mm->mm_users) == 1;
+}
+
 /* Which pages there are before pinning may replace some; NULL for those that hold no data. */
 static long kz_note_pages(unsigned long start, long count, struct page **before)
 {
@@ -68,6 +74,7 @@ static int kz_note_mapping(struct kz_piece *piece)
 				&piece->vm_flags);
 	if (!error && piece->count)
 		error = kz_check_memory(piece->inner, piece->inner_end, &piece->vm_flags);
+	piece->alone = kz_is_alone();
 	piece->may_be_shared = !error && kz_may_be_shared(piece->inner, piece->inner_end);
 	mmap_read_unlock(current->mm);
 	return error;
@@ -257,7 +264,9 @@ static void kz_lock_mappings(const struct kz_piece *piece)
  * @piece: whose mapping is about to go; the mmap lock is held for writing
  *
  * Since then other threads may have changed its rights, or have discarded or moved its pages; then
- * those that are pinned aren't the ones that have been written to.
+ * those that are pinned aren't the ones that have been written to. Where there are no other threads
+ * nothing can have changed, and the pages aren't looked at: whoever reaches into another process's
+ * memory can't replace pages that are pinned.
  *
  * Return: 0, -EAGAIN if it isn't, -ENOMEM, -EOPNOTSUPP, or -EINTR.
  */
@@ -270,6 +279,8 @@ int kz_confirm(struct kz_piece *piece)
 		return error;
 	if (vm_flags != piece->vm_flags)
 		return -EAGAIN;
+	if (piece->alone && kz_is_alone())
+		return 0;
 	kz_lock_mappings(piece);
 	while (page < piece->count) {
 		long same = kz_still_mapped(piece, page);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A piece's memory leaves its owner's page tables, all of it in one step, and a view of the file
- * comes in its place, still empty. Until that step everything can be given up; after it the pins
+ * comes in its place, still empty, or nothing, or zeros. Until that step everything can be given up; after it the pins
  * are all that holds the data, and the caller has to bring the pages into the file.
  */
 #include <linux/file.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
+#include <linux/mmap_lock.h>
 #include <linux/sched/signal.h>
 
 #include "compat.h"
@@ -89,6 +90,34 @@ static long kz_unmap_view(const struct kz_piece *piece)
 	return error;
 }
 
+/*
+ * Leaves the mapping as it is, and empty: whoever looks finds zeros. Nobody can look before the lock
+ * is let go of, so no view and no gate is needed.
+ */
+static long kz_discard(struct kz_piece *piece)
+{
+	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *vma;
+	struct vma_iterator vmi;
+	long error;
+
+	if (mmap_write_lock_killable(mm))
+		return -EINTR;
+	error = kz_confirm(piece);
+	vma_iter_init(&vmi, mm, piece->inner);
+	for_each_vma_range(vmi, vma, piece->inner_end)
+		error = error ?: (kz_is_sealed(vma) ? -EPERM : 0);
+	if (!error) {
+		vma_iter_init(&vmi, mm, piece->inner);
+		for_each_vma_range(vmi, vma, piece->inner_end)
+			kz_zap_pages(vma, max(vma->vm_start, piece->inner),
+				     min(vma->vm_end, piece->inner_end));
+		piece->fate = KZ_GONE;
+	}
+	mmap_write_unlock(mm);
+	return error;
+}
+
 /**
  * kz_replace() - takes a piece's pages out of the owner's page tables, if they still are there
  * @call: of the piece
@@ -112,6 +141,8 @@ long kz_replace(struct kz_call *call, struct kz_piece *piece)
 
 	if (kz_step_fails(call->steps))
 		return -ENOMEM;
+	if (call->move->flags & KZ_MOVE_DISCARD)
+		return kz_discard(piece);
 	piece->takeover.before_map = kz_before_view;
 	piece->takeover.vm_flags = unmap ? 0 : piece->vm_flags & KZ_KEPT_VM_FLAGS;
 	file = kz_view_file(call, piece->takeover.vm_flags);

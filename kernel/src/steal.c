@@ -141,23 +141,40 @@ static unsigned long kz_store_run(struct kz_file *kf, struct page **pages, unsig
 	return stored;
 }
 
+/* Empties this processor's batches, which is cheap, or all processors', once a call. */
+static bool kz_drain_next(bool *here, bool *everywhere)
+{
+	if (!*here) {
+		*here = true;
+		kz_drain_local();
+		return true;
+	}
+	if (*everywhere)
+		return false;
+	*everywhere = true;
+	kz_count(KZ_DRAINS, 1);
+	return kz_drain();
+}
+
 /**
  * kz_steal() - makes folios a file's
  * @kf: the file
  * @pages: of the folios, pinned once each by the caller, and in no page table any more
  * @count: of them: one large folio's, or those of KZ_RUN small ones at most
  * @index: in the file, naturally aligned for the folio
- * @drained: whether the batches of the LRU lists were drained during this call already
+ * @theft: how it goes in this call
  *
  * Return: how many of the first pages the file has. If none, the first folio is as it was, and
  * must be copied; what follows may be tried again.
  */
 unsigned long kz_steal(struct kz_file *kf, struct page **pages, unsigned long count, pgoff_t index,
-		       bool *drained)
+		       struct kz_theft *theft)
 {
 	unsigned long locked, stored = 0, i;
+	bool drained_here = false;
 	int error = 0;
 
+	theft->why = KZ_COPIED_FORCED;
 	if (READ_ONCE(kz_force_copy))
 		return 0;
 retry:
@@ -172,11 +189,11 @@ retry:
 		folio_unlock(folio);
 	}
 	/* The reference too many may be that of a batch on its way to an LRU list. */
-	if (locked && !stored && error == -EBUSY && !*drained) {
-		*drained = true;
-		if (kz_drain())
-			goto retry;
-	}
+	if (locked && !stored && error == -EBUSY &&
+	    kz_drain_next(&drained_here, &theft->drained))
+		goto retry;
+	theft->why = !locked ? KZ_COPIED_USED : error == -EEXIST ? KZ_COPIED_OCCUPIED :
+		     KZ_COPIED_HELD;
 	return stored * folio_nr_pages(page_folio(pages[0]));
 }
 
@@ -223,6 +240,6 @@ void kz_split(struct page *page)
 	if (!kz_is_large(page))
 		return;
 	lock_page(page);
-	kz_split_huge_page(page);
+	kz_count(KZ_SPLIT, kz_split_huge_page(page));
 	unlock_page(page);
 }

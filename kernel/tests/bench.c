@@ -19,7 +19,7 @@
 #include "kz_test.h"
 
 #define MAX_ROUNDS 25
-#define MAX_WAYS 4
+#define MAX_WAYS 5
 #define ROUND_BYTES (64 * MIB)
 #define KIB 1024UL
 #define NO_FILE -1
@@ -81,6 +81,14 @@ static int move_and_unmap(const struct buffers *buffers)
 	int fd = CHECK_OK(kz_create());
 
 	move(fd, buffers, 0, buffers->count, KZ_MOVE_UNMAP);
+	return fd;
+}
+
+static int move_and_discard(const struct buffers *buffers)
+{
+	int fd = CHECK_OK(kz_create());
+
+	move(fd, buffers, 0, buffers->count, KZ_MOVE_DISCARD);
 	return fd;
 }
 
@@ -161,13 +169,22 @@ static void check_file(const struct buffers *buffers, int fd, const struct way *
 	}
 }
 
+/* Small pages that begin where huge ones do, as then they lie at the file's beginning. */
+static char *map_small(size_t length)
+{
+	char *memory = map_aligned(length, HUGE);
+
+	CHECK_OK(madvise(memory, length, MADV_NOHUGEPAGE));
+	return memory;
+}
+
 static struct cost measure(struct buffers *buffers, const struct way *way)
 {
 	size_t i, length = buffers->count * stride(buffers);
 	struct cost cost;
 	int fd;
 
-	buffers->memory = buffers->huge ? map_huge(length) : map_pages(length);
+	buffers->memory = buffers->huge ? map_huge(length) : map_small(length);
 	for (i = 0; i < buffers->count; i++)
 		fill((char *)buffer_at(buffers, i), buffers->size, i);
 	if (way->swapped)
@@ -259,6 +276,7 @@ static void compare_ways(struct buffers buffers, const struct way *ways, size_t 
 static const struct way sizes_ways[] = {
 	{ .name = "move", .publish = move_together },
 	{ .name = "move and unmap", .publish = move_and_unmap },
+	{ .name = "move and discard", .publish = move_and_discard },
 	{ .name = "write()", .publish = write_all, .packed = true },
 	{ .name = "memcpy()", .publish = copy_all, .packed = true },
 };
@@ -295,6 +313,7 @@ static void buffers(void)
 
 static const struct way threshold_ways[] = {
 	{ .name = "move", .publish = move_together },
+	{ .name = "move and discard", .publish = move_and_discard },
 	{ .name = "memcpy()", .publish = copy_all, .packed = true },
 };
 

@@ -41,6 +41,10 @@ static void move_bytes(char *memory, size_t size, size_t begin, size_t end, unsi
 		CHECK_EQ(is_mapped(memory + i * PAGE), !moved || !(flags & KZ_MOVE_UNMAP));
 		if (moved && flags & KZ_MOVE_UNMAP)
 			continue;
+		if (moved && flags & KZ_MOVE_DISCARD) {
+			CHECK_EQ(not_zero(memory + i * PAGE, PAGE), 0);
+			continue;
+		}
 		CHECK_EQ(differing(memory + i * PAGE, PAGE, 1, i * PAGE), 0);
 		CHECK_EQ(frame_of(memory + i * PAGE), frames[i]);
 	}
@@ -79,6 +83,11 @@ static void kept(void)
 static void given_up(void)
 {
 	every_kind_of_edge(KZ_MOVE_UNMAP);
+}
+
+static void discarded(void)
+{
+	every_kind_of_edge(KZ_MOVE_DISCARD);
 }
 
 static void of_huge_pages(void)
@@ -138,6 +147,7 @@ static void random_bytes(void)
 static const struct kz_case cases[] = {
 	{ "kept", kept },
 	{ "given_up", given_up },
+	{ "discarded", discarded },
 	{ "of_huge_pages", of_huge_pages },
 	{ "page_of_two_ranges", page_of_two_ranges },
 	{ "random_bytes", random_bytes },

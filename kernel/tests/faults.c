@@ -79,6 +79,8 @@ static void check_done(const struct plan *plan, const struct kz_range *range, un
 	CHECK_EQ(file_differing(plan->fd, (off_t)range->offset, range->length, seed, place), 0);
 	if (flags & KZ_MOVE_UNMAP)
 		CHECK(!is_mapped(whole));
+	else if (flags & KZ_MOVE_DISCARD)
+		CHECK_EQ(not_zero(whole, PAGE), 0);
 	else
 		CHECK_EQ(differing((char *)range->addr, range->length, seed, place), 0);
 }
@@ -233,6 +235,11 @@ static void of_moves_given_up(void)
 	sweep(KZ_MOVE_UNMAP);
 }
 
+static void of_moves_discarded(void)
+{
+	sweep(KZ_MOVE_DISCARD);
+}
+
 static void of_creation(void)
 {
 	char *memory = map_pages(PAGE);
@@ -259,6 +266,7 @@ static void of_creation(void)
 static const struct kz_case cases[] = {
 	{ "of_moves", of_moves },
 	{ "of_moves_given_up", of_moves_given_up },
+	{ "of_moves_discarded", of_moves_discarded },
 	{ "of_creation", of_creation },
 };
 

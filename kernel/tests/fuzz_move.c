@@ -125,6 +125,16 @@ static void note_moved(const struct file *file, const struct part *part, uint64_
 	}
 }
 
+/* Of the whole pages nothing is left but zeros. */
+static void note_discarded(const struct part *part)
+{
+	size_t i;
+
+	for (i = part->first; i <= part->last; i++)
+		if (i * PAGE >= part->start && (i + 1) * PAGE <= part->end)
+			part->region->page[i].id = 0;
+}
+
 /*
  * Of different regions, so that they don't overlap; mostly of such as can move. What is gone may be
  * another thread's memory by now, so it is left alone. Return: how many.
@@ -190,7 +200,8 @@ fail_as_unexpected(const struct part *parts, size_t nr, int error, int refused)
 void move_ranges(struct model *model)
 {
 	static const unsigned int all_flags[] = { 0, 0, KZ_MOVE_UNMAP, KZ_MOVE_EDGES,
-						  KZ_MOVE_EDGES | KZ_MOVE_UNMAP };
+						  KZ_MOVE_EDGES | KZ_MOVE_UNMAP, KZ_MOVE_DISCARD,
+						  KZ_MOVE_EDGES | KZ_MOVE_DISCARD };
 	unsigned int flags = all_flags[below(&model->random, ARRAY_SIZE(all_flags))];
 	struct file *file = model->files + below(&model->random, FILES);
 	int result, error, refused = 0;
@@ -222,8 +233,11 @@ void move_ranges(struct model *model)
 			shorten(parts + i, account.partial_bytes);
 		check_in_file(file, parts + i, ranges[i].offset);
 		publish(model, file, parts + i, ranges[i].offset);
-		note_moved(file, parts + i, ranges[i].offset, flags & KZ_MOVE_UNMAP,
-			   !error || i + 1 < done);
+		if (flags & KZ_MOVE_DISCARD)
+			note_discarded(parts + i);
+		else
+			note_moved(file, parts + i, ranges[i].offset, flags & KZ_MOVE_UNMAP,
+				   !error || i + 1 < done);
 		/* What has moved and what hasn't is there. */
 		check_region(part.region, part.first, part.last - part.first + 1);
 	}

@@ -69,6 +69,8 @@ static void same_frames_in_owner_and_reader(char *memory, size_t length, unsigne
 	if (flags & KZ_MOVE_UNMAP) {
 		CHECK(!is_mapped(memory));
 		CHECK(!is_mapped(memory + length - 1));
+	} else if (flags & KZ_MOVE_DISCARD) {
+		CHECK_EQ(not_zero(memory, length), 0);
 	} else {
 		CHECK_EQ(differing(memory, length, 1, 0), 0);
 		CHECK_EQ(same_frames(memory, count, frames), count);
@@ -88,6 +90,11 @@ static void pages_given_up(void)
 	same_frames_in_owner_and_reader(map_pages(MIB), MIB, KZ_MOVE_UNMAP, false);
 }
 
+static void pages_discarded(void)
+{
+	same_frames_in_owner_and_reader(map_pages(MIB), MIB, KZ_MOVE_DISCARD, false);
+}
+
 static void huge(void)
 {
 	same_frames_in_owner_and_reader(map_huge(4 * HUGE), 4 * HUGE, 0, true);
@@ -96,6 +103,28 @@ static void huge(void)
 static void huge_given_up(void)
 {
 	same_frames_in_owner_and_reader(map_huge(4 * HUGE), 4 * HUGE, KZ_MOVE_UNMAP, true);
+}
+
+static void huge_discarded(void)
+{
+	same_frames_in_owner_and_reader(map_huge(4 * HUGE), 4 * HUGE, KZ_MOVE_DISCARD, true);
+}
+
+/* What is left is the memory that it was: it can be used, and moved again. */
+static void discarded_again(void)
+{
+	char *memory = map_pages(2 * PAGE);
+	int fd = CHECK_OK(kz_create());
+	uint64_t seed;
+
+	for (seed = 1; seed <= 3; seed++) {
+		fill(memory, 2 * PAGE, seed);
+		CHECK_EQ(kz_move_one(fd, KZ_MOVE_DISCARD, memory, 2 * PAGE, NULL),
+			 (seed - 1) * 2 * PAGE);
+		CHECK_EQ(file_differing(fd, (off_t)((seed - 1) * 2 * PAGE), 2 * PAGE, seed, 0), 0);
+		CHECK_EQ(not_zero(memory, 2 * PAGE), 0);
+	}
+	CHECK_ERRNO(kz_move_one(fd, KZ_MOVE_DISCARD | KZ_MOVE_UNMAP, memory, PAGE, NULL), EINVAL);
 }
 
 /* In KiB, after each processor has told what it counted. */
@@ -373,6 +402,9 @@ static const struct kz_case cases[] = {
 	{ "pages_given_up", pages_given_up },
 	{ "huge", huge },
 	{ "huge_given_up", huge_given_up },
+	{ "pages_discarded", pages_discarded },
+	{ "huge_discarded", huge_discarded },
+	{ "discarded_again", discarded_again },
 	{ "counted_as_shmem", counted_as_shmem },
 	{ "huge_behind_pages", huge_behind_pages },
 	{ "parts_of_huge", parts_of_huge },

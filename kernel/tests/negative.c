@@ -50,7 +50,7 @@ static void flags_and_reserved(void)
 	struct kz_range range = range_of(setting.memory, PAGE), reserved = range;
 	unsigned int bit;
 
-	for (bit = 2; bit < 32; bit++)
+	for (bit = 3; bit < 32; bit++)
 		REFUSE(&setting, 1U << bit, EINVAL, range);
 	reserved.reserved = 1;
 	REFUSE(&setting, 0, EINVAL, reserved);
@@ -194,7 +194,7 @@ static void bad_pointers(void)
 	CHECK_UNCHANGED(before);
 }
 
-/* With KZ_MOVE_UNMAP the call's own arguments mustn't be among what goes. */
+/* With KZ_MOVE_UNMAP or KZ_MOVE_DISCARD the call's own arguments mustn't be among what goes. */
 static void arguments_in_the_range(void)
 {
 	struct setting setting = new_setting();
@@ -206,6 +206,7 @@ static void arguments_in_the_range(void)
 	*ranges = whole;
 	before = take_snapshot(setting.memory, LENGTH, setting.fd);
 	CHECK_ERRNO(kz_move(setting.fd, KZ_MOVE_UNMAP, ranges, 1, NULL), EINVAL);
+	CHECK_ERRNO(kz_move(setting.fd, KZ_MOVE_DISCARD, ranges, 1, NULL), EINVAL);
 	CHECK_UNCHANGED(before);
 	*header = (struct kz_move){ .size = sizeof(*header), .flags = KZ_MOVE_UNMAP,
 				    .fd = setting.fd, .nr_ranges = 1, .ranges = (uintptr_t)&whole };

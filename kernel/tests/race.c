@@ -444,6 +444,7 @@ static const struct kz_case cases[] = {
 	{ "protected", protected },
 	{ "discarded", discarded },
 	{ "discarded_and_given_up", discarded_and_given_up },
+	{ "discarded_by_both", discarded_by_both },
 	{ "unmapped", unmapped },
 	{ "remapped", remapped },
 	{ "killed", killed },

@@ -54,6 +54,7 @@ double seconds_now(void);
 
 /* race_given_up.c */
 void discarded_and_given_up(void);
+void discarded_by_both(void);
 
 /* race_disturb.c; the second part of them uses the pages that the writers don't. */
 void forks(struct race *race);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Memory is given up (KZ_MOVE_UNMAP) while another thread discards its pages and writes to them
- * anew: what it has written is in the file, as long as there was memory to write to.
+ * Memory is given up (KZ_MOVE_UNMAP, KZ_MOVE_DISCARD) while another thread discards its pages and
+ * writes to them anew: what it has written is in the file, as long as there was memory to write to,
+ * or else in the memory that is left.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -70,7 +71,20 @@ static void check_written(const struct given_up *race, int fd)
 	}
 }
 
-static bool round_moves(uint64_t *random)
+/* Zeros are left, in which the writer has gone on. */
+static void check_left(const struct given_up *race, int fd)
+{
+	size_t page;
+
+	for (page = 0; page < PAGES; page++) {
+		uint64_t left = *(uint64_t *)(race->memory + page * PAGE), found;
+
+		CHECK_EQ(pread(fd, &found, sizeof(found), (off_t)(page * PAGE)), sizeof(found));
+		CHECK_EQ(left ? left : found, race->written[page]);
+	}
+}
+
+static bool round_moves(unsigned int flags, uint64_t *random)
 {
 	struct given_up race = { .memory = map_pages(PAGES * PAGE), .random = kz_random(random) };
 	int fd = (int)CHECK_OK(kz_create());
@@ -80,20 +94,22 @@ static bool round_moves(uint64_t *random)
 	memset(race.memory, 0, PAGES * PAGE);
 	CHECK_EQ(pthread_create(&writer, NULL, discards_and_writes, &race), 0);
 	kz_sleep_ms(1 + kz_random(random) % 8);
-	moved = kz_move_one(fd, KZ_MOVE_UNMAP, race.memory, PAGES * PAGE, NULL) == 0;
+	moved = kz_move_one(fd, flags, race.memory, PAGES * PAGE, NULL) == 0;
 	if (!moved)
 		CHECK_EQ(errno, EAGAIN);
 	race.stop = true;
 	CHECK_EQ(pthread_join(writer, NULL), 0);
-	if (moved)
+	if (moved && flags & KZ_MOVE_UNMAP)
 		check_written(&race, fd);
-	else
+	else if (moved)
+		check_left(&race, fd);
+	if (!moved || !(flags & KZ_MOVE_UNMAP))
 		munmap(race.memory, PAGES * PAGE);
 	close(fd);
 	return moved;
 }
 
-void discarded_and_given_up(void)
+static void run_rounds(unsigned int flags)
 {
 	double end = seconds_now() + (kz_options.seconds ? kz_options.seconds : 2);
 	struct sigaction action = { .sa_handler = on_fault };
@@ -102,8 +118,18 @@ void discarded_and_given_up(void)
 
 	CHECK_OK(sigaction(SIGSEGV, &action, NULL));
 	do {
-		moved += round_moves(&random);
+		moved += round_moves(flags, &random);
 		rounds++;
 	} while (seconds_now() < end || !moved);
 	dprintf(STDOUT_FILENO, "  %lu rounds, %lu of them moved\n", rounds, moved);
+}
+
+void discarded_and_given_up(void)
+{
+	run_rounds(KZ_MOVE_UNMAP);
+}
+
+void discarded_by_both(void)
+{
+	run_rounds(KZ_MOVE_DISCARD);
 }

@@ -308,6 +308,7 @@ static void sealed(void)
 	before = take_snapshot(memory + 4 * PAGE, 4 * PAGE, -1);
 	CHECK_ERRNO(kz_move(fd, 0, ranges + 1, 1, NULL), EPERM);
 	CHECK_ERRNO(kz_move(fd, KZ_MOVE_UNMAP, ranges + 1, 1, NULL), EPERM);
+	CHECK_ERRNO(kz_move(fd, KZ_MOVE_DISCARD, ranges + 1, 1, NULL), EPERM);
 	CHECK_UNCHANGED(before);
 	CHECK_ERRNO(kz_move(fd, 0, ranges, 2, &account), EPERM);
 	CHECK_EQ(account.done, 1);

@@ -48,6 +48,7 @@ struct kz_range {
 
 #define KZ_MOVE_UNMAP	(1 << 0)	/* give the pages up; else a private view of them stays */
 #define KZ_MOVE_EDGES	(1 << 1)	/* ranges needn't be whole pages: see below */
+#define KZ_MOVE_DISCARD	(1 << 2)	/* leave zeros, as MADV_DONTNEED; not with KZ_MOVE_UNMAP */
 
 /*
  * Appends ranges to the file. Ranges are whole pages, unless KZ_MOVE_EDGES: then the bytes of a
