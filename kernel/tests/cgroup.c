@@ -244,7 +244,7 @@ static void swapping_under_a_limit(void)
  */
 static void table_over_the_limit(void)
 {
-	size_t length = kz_options.seconds ? 1024 * MIB : 64 * MIB, limit = length / 4;
+	size_t length = kz_options.seconds ? 1024 * MIB : 32 * MIB, limit = length / 4;
 	struct kz_group group = new_group("table");
 	pid_t owner = kz_fork();
 	int status;
@@ -256,7 +256,7 @@ static void table_over_the_limit(void)
 		size_t at;
 
 		if (!kz_options.seconds)
-			CHECK_OK(kz_set_parameter("piece_pages", 4 * HUGE / PAGE));
+			CHECK_OK(kz_set_parameter("piece_pages", HUGE / PAGE));
 		CHECK_OK(madvise(memory, length, MADV_NOHUGEPAGE));
 		limit_group(&group, limit);
 		enter_group(&group);
