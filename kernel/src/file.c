@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The module's files: unlinked files of shmem whose operations are shmem's, but for a gate in front
- * of pages that are still on their way, and a lock on everything that would write.
+ * The module's files: unlinked files of shmem whose operations are shmem's, but for views (view.c),
+ * and a lock on everything that would write. What is in a file for good only grows; nobody sees
+ * more of it.
  */
 #include <linux/cred.h>
 #include <linux/dcache.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
-#include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/sched/mm.h>
 #include <linux/shmem_fs.h>
@@ -22,11 +22,8 @@ static atomic_long_t kz_nr_pages = ATOMIC_LONG_INIT(0);
 
 /* Shmem's operations, and ours, which are theirs with some replaced. */
 static const struct file_operations *shmem_fops;
-static const struct vm_operations_struct *shmem_vm_ops;
 static struct file_operations kz_fops;
-static struct vm_operations_struct kz_vm_ops;
 static struct dentry_operations kz_dentry_ops;
-static DEFINE_MUTEX(kz_vm_ops_lock);
 
 long kz_live_files(void)
 {
@@ -150,115 +147,6 @@ void kz_file_publish(struct kz_file *kf)
 	kz_file_open_gate(kf);
 }
 
-/* How many pages are in the file for good, and can be seen. */
-static pgoff_t kz_ready(struct kz_file *kf)
-{
-	/* Pairs with kz_file_publish(). */
-	return smp_load_acquire(&kf->ready);
-}
-
-static bool kz_is_pending(struct kz_file *kf, pgoff_t index)
-{
-	return index >= kz_ready(kf) && index < READ_ONCE(kf->pending);
-}
-
-/* Waits until a page is in the file, without the mm's lock if the fault can be retried. */
-static vm_fault_t kz_wait_at_gate(struct kz_file *kf, struct vm_fault *vmf)
-{
-	pgoff_t index = vmf->pgoff;
-	struct file *file;
-	int killed;
-
-	/* Only if the kernel fills the view at once, which has to wait for the data. */
-	if (READ_ONCE(kf->mover) == current)
-		return VM_FAULT_SIGBUS;
-	if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
-		return VM_FAULT_RETRY;
-	if (!fault_flag_allow_retry_first(vmf->flags)) {
-		killed = wait_event_killable(kf->gate, !kz_is_pending(kf, index));
-		return killed ? VM_FAULT_SIGBUS : 0;
-	}
-	/* The VMA may go with the lock: nothing of it, nor of vmf, is used from here on. */
-	file = get_file(vmf->vma->vm_file);
-	kz_release_fault_lock(vmf);
-	wait_event_killable(kf->gate, !kz_is_pending(kf, index));
-	fput(file);
-	return VM_FAULT_RETRY;
-}
-
-static vm_fault_t kz_fault(struct vm_fault *vmf)
-{
-	struct kz_file *kf = kz_file_of(vmf->vma->vm_file);
-
-	if (kz_is_pending(kf, vmf->pgoff)) {
-		vm_fault_t result = kz_wait_at_gate(kf, vmf);
-
-		if (result)
-			return result;
-	}
-	/* After the gate was looked at: what was behind it a moment ago may be ready by now. */
-	if (vmf->pgoff >= kz_ready(kf))
-		return VM_FAULT_SIGBUS;
-	return shmem_vm_ops->fault(vmf);
-}
-
-static vm_fault_t kz_map_pages(struct vm_fault *vmf, pgoff_t first, pgoff_t last)
-{
-	struct kz_file *kf = kz_file_of(vmf->vma->vm_file);
-	pgoff_t ready = kz_ready(kf);
-
-	if (first >= ready)
-		return 0;
-	return shmem_vm_ops->map_pages(vmf, first, min(last, ready - 1));
-}
-
-static int kz_mmap(struct file *file, struct vm_area_struct *vma)
-{
-	struct kz_file *kf = kz_file_of(file);
-	int error = shmem_fops->mmap(file, vma);
-
-	if (error)
-		return error;
-	/* Shmem doesn't export its vm_ops, but here they are. */
-	mutex_lock(&kz_vm_ops_lock);
-	if (!shmem_vm_ops) {
-		kz_vm_ops = *vma->vm_ops;
-		kz_vm_ops.fault = kz_fault;
-		kz_vm_ops.map_pages = kz_map_pages;
-		shmem_vm_ops = vma->vm_ops;
-	}
-	mutex_unlock(&kz_vm_ops_lock);
-	vma->vm_ops = &kz_vm_ops;
-	if (READ_ONCE(kf->mover) == current)
-		kz_vm_flags_set(vma, kf->takeover->vm_flags);
-	return 0;
-}
-
-/*
- * Where a mapping goes is asked for with the mm's lock held, and if it goes to a fixed place this
- * is the last moment before what was there goes. Others go where huge pages can be mapped whole.
- */
-static unsigned long kz_get_unmapped_area(struct file *file, unsigned long address,
-					  unsigned long length, unsigned long offset,
-					  unsigned long flags)
-{
-	struct kz_file *kf = kz_file_of(file);
-
-	if (READ_ONCE(kf->mover) == current) {
-		int error = kf->takeover->before_map(kf->takeover);
-
-		if (error)
-			return error;
-		/*
-		 * Before anyone can see the view. Not in kz_mmap(), which isn't called if the view
-		 * becomes a part of the one next to it.
-		 */
-		kz_file_close_gate(kf);
-	}
-	/* Not shmem's, which takes no other files than its own. */
-	return thp_get_unmapped_area(file, address, length, offset, flags);
-}
-
 /* Nobody opens the file for writing, root neither. */
 static int kz_open(struct inode *inode, struct file *file)
 {
@@ -270,7 +158,7 @@ static int kz_open(struct inode *inode, struct file *file)
 /* How many bytes from a position on are in the file for good. */
 static size_t kz_readable(struct file *file, loff_t position, size_t count)
 {
-	loff_t size = (loff_t)kz_ready(kz_file_of(file)) << PAGE_SHIFT;
+	loff_t size = (loff_t)kz_file_ready(kz_file_of(file)) << PAGE_SHIFT;
 
 	return position < size ? min_t(loff_t, size - position, count) : 0;
 }
@@ -407,8 +295,7 @@ int kz_files_init(void)
 	kz_fops = *shmem_fops;
 	kz_fops.owner = THIS_MODULE;
 	kz_fops.open = kz_open;
-	kz_fops.mmap = kz_mmap;
-	kz_fops.get_unmapped_area = kz_get_unmapped_area;
+	kz_use_view_operations(&kz_fops);
 	kz_fops.read_iter = kz_read_iter;
 	kz_fops.splice_read = kz_splice_read;
 	kz_fops.write_iter = NULL;

@@ -120,8 +120,19 @@ void kz_file_cancel(struct kz_file *kf);
 void kz_file_close_gate(struct kz_file *kf);
 void kz_file_open_gate(struct kz_file *kf);
 void kz_file_publish(struct kz_file *kf);
+
+/* How many pages are in the file for good, and can be seen. */
+static inline pgoff_t kz_file_ready(struct kz_file *kf)
+{
+	/* Pairs with kz_file_publish(). */
+	return smp_load_acquire(&kf->ready);
+}
+
 long kz_live_files(void);
 long kz_live_pages(void);
+
+/* view.c */
+void kz_use_view_operations(struct file_operations *fops);
 
 /* counters.c */
 void kz_count(enum kz_counter counter, long count);

@@ -18,7 +18,7 @@ PAGE = 4096
 KZ_MOVE_EDGES = 1 << 1
 
 CREATE = struct.Struct("IIiI")
-MOVE = struct.Struct("IIiIQQQQQQ")
+MOVE = struct.Struct("IIiIQQQQQQQ")
 RANGE = struct.Struct("QQQQ")
 
 
@@ -39,12 +39,12 @@ class Moved:
         array = ctypes.create_string_buffer(packed, len(packed))
         move = bytearray(
             MOVE.pack(
-                MOVE.size, KZ_MOVE_EDGES, self.fd, len(ranges), ctypes.addressof(array), *[0] * 5
+                MOVE.size, KZ_MOVE_EDGES, self.fd, len(ranges), ctypes.addressof(array), *[0] * 6
             )
         )
         fcntl.ioctl(device, call(0x42, MOVE.size), move)
         os.close(device)
-        self.done, self.size, self.moved, _, self.copied = MOVE.unpack(move)[5:]
+        self.done, self.size, self.moved, _, self.copied, _ = MOVE.unpack(move)[5:]
         self.offsets = {
             (address, length): offset for address, length, offset, _ in RANGE.iter_unpack(array.raw)
         }
