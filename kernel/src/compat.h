@@ -17,7 +17,7 @@
 #define KZ_IS_LINUX(minor) (LINUX_VERSION_CODE >= KERNEL_VERSION(6, minor, 0) && \
 			    LINUX_VERSION_CODE < KERNEL_VERSION(6, (minor) + 1, 0))
 #if !KZ_IS_LINUX(1) && !KZ_IS_LINUX(12) && !defined(KZ_UNTRIED)
-#error "KernelZero was run on Linux 6.1 and 6.12: it uses inner workings of the kernel, which change"
+#error "KernelZero was run on Linux 6.1 and 6.12 only, and uses what changes between versions"
 #endif
 #ifndef CONFIG_X86_64
 #error "KernelZero is for x86-64: only there has it been run"

@@ -276,4 +276,4 @@ module_init(kz_init);
 module_exit(kz_exit);
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("Moves anonymous memory into files without copying it");
-MODULE_VERSION("1");
+MODULE_VERSION("2");

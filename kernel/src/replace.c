@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A piece's memory leaves its owner's page tables, all of it in one step, and a view of the file
- * comes in its place, still empty, or nothing, or zeros. Until that step everything can be given up; after it the pins
- * are all that holds the data, and the caller has to bring the pages into the file.
+ * comes in its place, still empty, or nothing, or zeros. Until that step everything can be given
+ * up; after it the pins are all that holds the data, and the caller has to bring the pages into the
+ * file.
  */
 #include <linux/file.h>
 #include <linux/mm.h>

@@ -31,7 +31,7 @@ static off_t size_of(int fd)
 	return status.st_size;
 }
 
-/* How many mappings there are in a range of addresses; @with: of those that say so in their lines. */
+/* How many mappings there are in a range of addresses, of those whose lines have @with. */
 static size_t mappings_in(const char *start, size_t length, const char *with)
 {
 	FILE *maps = fopen("/proc/self/maps", "re");

@@ -38,8 +38,8 @@ class KernelZero {
 
   /// Moves ranges (of any alignment, not overlapping) into a new file. The bytes that share a page
   /// with others are copied; no byte outside the ranges comes into the file. IOError: memory that
-  /// can't be moved; the ranges keep their contents, but those that had moved when the call stopped,
-  /// or their beginnings, can't be moved again.
+  /// can't be moved; the ranges keep their contents, but what of them had moved when the call
+  /// stopped can't be moved again.
   arrow::Result<MovedFile> Move(std::span<const MemoryRange> ranges) const;
 
  private:
