@@ -14,6 +14,10 @@ namespace {
 // tables are needed in turns.
 constexpr int kMaxVainRollbacks = 8;
 
+// Of a table that isn't deterministic, counting its rollbacks before that was known: readers that
+// start over are no progress.
+constexpr int kMostRenewed = 8;
+
 // Beyond so many tasks to be run again nobody looks any further: the table had better stay.
 constexpr size_t kMaxRemade = 32;
 
@@ -69,7 +73,7 @@ void Lineage::Lose(TaskId id) {
   if (!task.resident) return;
   // Whatever it costs, and however often.
   if (task.repeatable) return void(RollBack(id, Reason::kInputUnreadable));
-  if (task.rollbacks >= kMaxRollbacks || board_.runs.at(id.run).cancelled) {
+  if (task.rollbacks >= kMostRenewed || board_.runs.at(id.run).cancelled) {
     task.lost = true;
     return;
   }

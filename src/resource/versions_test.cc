@@ -205,13 +205,13 @@ TEST_F(VersionsOnDisk, WhatCantBeReadAndVariesIsMadeAnewForAll) {
 }
 
 TEST_F(VersionsOnDisk, ButNotForEver) {
-  Add({Varying(Reads({})), Value({0})});
+  Add({Varying(Reads({})), Needs(500, Value({0}))});
   int attempt = 0;
   Said said;
   while (core_.run_count() > 0 && ++attempt < 100) {
     const auto segment = static_cast<SegmentId>(attempt);
     const TaskId other = {kRun + segment, 0};
-    Add({Needs(700, Value({}))}, other.run);
+    Add({Needs(300, Value({}))}, other.run);
     Succeed(0, {{segment, 400}}, "a", attempt);
     Tell(TaskMeasured{other, 1, 700});
     Written(segment);
