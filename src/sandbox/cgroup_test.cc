@@ -159,7 +159,9 @@ TEST(MemoryCgroup, TellsThatSomebodyWaitsForRoom) {
   EXPECT_EQ(::write(go[1], "x", 1), 1);
   for (int tries = 0; !cgroup.IsFull() && tries < 20'000; ++tries) ::usleep(1000);
   EXPECT_TRUE(cgroup.IsFull());
-  if (first) EXPECT_GT(cgroup.TimesFull(), 0);
+  if (first) {
+    EXPECT_GT(cgroup.TimesFull(), 0);
+  }
   EXPECT_GE(cgroup.Usage().ValueOrDie().all_bytes(), kLimit - kLimit / 16);
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
