@@ -12,8 +12,9 @@ TRACE = HEADING + (
     "p1,0.0,BATCH_PIPELINE,op1,,1,const,4,0\n"
     "p1,,,op2,op1,1,const,4,0\n"
     "p1,,,op3,op1;op2,1,const,2,0\n"
-    "p2,0.5,QUERY,op1,,3,linear3,6,0\n"
+    "p2,0.5,QUERY,op1,,8,linear3,6,0\n"
 )
+LIMITED = ("simulate", "trace.csv", "--slots", "2", "--memory-limit", "7GB", "--policy")
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_a_trace_without_a_limit(trace):
     assert forecast["memory_limit_bytes"] is None
     assert forecast["slots"] == 2
     assert forecast["evictions"] == []
-    assert forecast["makespan_s"] == pytest.approx(3.5)
+    assert forecast["makespan_s"] == pytest.approx(8.5)
     tasks = by_name(forecast)
     assert list(tasks) == ["p1.op1", "p1.op2", "p1.op3", "p2.op1"]
     assert tasks["p2.op1"]["start_s"] == pytest.approx(0.5)
@@ -40,9 +41,7 @@ def test_a_trace_without_a_limit(trace):
 
 @pytest.mark.parametrize("policy", ["swap", "rollback", "adaptive"])
 def test_a_limit_makes_tables_go_and_come_back(trace, policy):
-    forecast = trace.json(
-        "simulate", "trace.csv", "--slots", "2", "--memory-limit", "7GB", "--policy", policy
-    )
+    forecast = trace.json(*LIMITED, policy)
     assert forecast["policy"] == policy
     assert forecast["memory_limit_bytes"] == 7_000_000_000
     assert 0 < forecast["peak_bytes"] <= 7_000_000_000
@@ -63,11 +62,10 @@ def test_a_limit_makes_tables_go_and_come_back(trace, policy):
 
 
 def test_the_disk_s_speed_counts(trace):
-    words = ["simulate", "trace.csv", "--slots", "2", "--memory-limit", "7GB", "--policy", "swap"]
-    slow = trace.json(*words, "--disk-write", "100MB", "--disk-read", "50MB")
+    slow = trace.json(*LIMITED, "swap", "--disk-write", "100MB", "--disk-read", "50MB")
     # Written in 20 s, from the end of op1 on, and read in 40 s.
     assert by_name(slow)["p2.op1"]["start_s"] == pytest.approx(21)
-    assert slow["makespan_s"] == pytest.approx(21 + 3 + 40 + 2)
+    assert slow["makespan_s"] == pytest.approx(21 + 8 + 40 + 2)
 
 
 def test_what_cannot_fit_fails_with_code_1(trace):

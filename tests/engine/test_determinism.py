@@ -89,7 +89,8 @@ def run(pipeline, folder, *arguments):
 
 def tokens(folder):
     return [
-        pq.read_table(folder / f"{name}.parquet")["token"].to_pylist() for name in ("child", "after")
+        pq.read_table(folder / f"{name}.parquet")["token"].to_pylist()
+        for name in ("child", "after")
     ]
 
 
