@@ -91,6 +91,19 @@ TEST_F(Admission, APartOfItsInputsIsExpectedOfWhatWasNeverSeen) {
   EXPECT_EQ(Succeed(1), (Said{"finish 1:1 success", "start 1:3#1"}));
 }
 
+TEST_F(Admission, WhatAddsLessToMemoryGoesFirst) {
+  const auto makes = [](int64_t bytes, TaskSpec spec) {
+    spec.expected = {bytes, 0, 1};
+    return spec;
+  };
+  const std::vector<TaskSpec> tasks = {makes(300, Reads({})), makes(200, Reads({})),
+                                       makes(400, Reads({})), makes(0, Value({0, 1}))};
+  // The table of 2 is freed at once.
+  EXPECT_EQ(Add(tasks, kRun, {}, 1), Said{"start 1:2#1"});
+  EXPECT_EQ(Succeed(2, {{9, 400}}),
+            (Said{"finish 1:2 success", "release 1:2", "free 9", "start 1:1#1"}));
+}
+
 TEST_F(Admission, WhatIsTooLargeIsTriedAlone) {
   Add({Needs(100, Value({})), Needs(5000, Value({}))});
   EXPECT_EQ(Succeed(0), (Said{"finish 1:0 success", "start 1:1#1"}));

@@ -67,8 +67,29 @@ double Evictor::RemakeSeconds(TaskId id, const Idle& idle) {
   const bool has_disk =
       policy_ == EvictionPolicy::kAdaptive && idle.unwritten_bytes + idle.copied_bytes > 0;
   const bool often = board_.At(id).rollbacks >= kRollbacksBesideDisk;
-  if (has_disk && (bytes > 0 || often)) return kNever;
+  if (has_disk && (bytes > 0 || often || !FitsBesideOthers(id))) return kNever;
   return run_s * (1 + static_cast<double>(bytes) / static_cast<double>(idle.exclusive_bytes));
+}
+
+// Whether the table could be made again while what its next reader needs besides is there. Else
+// they would push each other out.
+bool Evictor::FitsBesideOthers(TaskId id) const {
+  const auto& tasks = board_.runs.at(id.run).tasks;
+  const Task& table = tasks[id.index];
+  if (table.first_open >= table.readers.size()) return true;
+  const auto size = [&tasks](size_t task) {
+    return std::max(tasks[task].table_bytes, tasks[task].spec.expected.output_bytes);
+  };
+  int64_t bytes = table.peak_bytes;
+  for (const size_t input : table.spec.inputs) bytes += size(input);
+  const auto& read = tasks[table.readers[table.first_open]].spec.inputs;
+  for (const size_t other : read) {
+    const bool counted = other == id.index || std::ranges::binary_search(table.spec.inputs, other);
+    if (!counted) bytes += size(other);
+  }
+  return std::ranges::all_of(board_.LimitedScopesOf(id.run), [&](Scope scope) {
+    return bytes <= board_.BudgetOf(scope).capacity();
+  });
 }
 
 Candidate Evictor::CandidateOf(TaskId id) {

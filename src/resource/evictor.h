@@ -52,6 +52,7 @@ class Evictor {
   void Uncache(SegmentId segment, const Purpose& purpose);
   void Unload(SegmentId segment, TaskId table);
   bool DiskIsFull() const;
+  bool FitsBesideOthers(TaskId table) const;
   void NoteHolders(SegmentId segment);
 
   Board& board_;

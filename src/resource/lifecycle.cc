@@ -48,6 +48,7 @@ void Lifecycle::Append(RunId id, const std::vector<TaskSpec>& specs) {
   run.tasks.resize(first + specs.size());
   run.unfinished += specs.size();
   board_.touched.insert(id);
+  std::vector<size_t> ready;
   for (size_t i = first; i < run.tasks.size(); ++i) {
     Task& task = NewTask(id, i, specs[i - first]);
     // A table that is absent again comes back only if it was dropped for want of memory.
@@ -67,9 +68,11 @@ void Lifecycle::Append(RunId id, const std::vector<TaskSpec>& specs) {
     } else if (!possible) {
       Finish({id, i}, ModelStatus::kSkipped, Reason::kInputFailed);
     } else if (task.waiting_for == 0) {
-      MakeReady({id, i});
+      ready.push_back(i);
     }
   }
+  // Now that it is known who reads them.
+  for (const size_t i : ready) MakeReady({id, i});
 }
 
 void Lifecycle::Await(TaskId id) {
@@ -118,16 +121,19 @@ void Lifecycle::Dequeue(TaskId id) {
   }
 }
 
+// What adds least to memory comes first, then what is furthest along.
 Rank Lifecycle::RankOf(TaskId id) const {
   const auto& tasks = board_.runs.at(id.run).tasks;
   const Task& task = tasks[id.index];
-  int64_t freed_bytes = 0;
+  // What nobody reads is freed at once.
+  const bool stays = task.open_readers > 0 || task.spec.kept;
+  int64_t added_bytes = stays ? task.spec.expected.output_bytes : 0;
   for (const size_t input : task.spec.inputs) {
     // What isn't in memory would have to come there first.
     if (tasks[input].open_readers > 1 || !tasks[input].resident) continue;
-    freed_bytes += tasks[input].table_bytes - board_.BytesOnDisk({id.run, input});
+    added_bytes -= tasks[input].table_bytes - board_.BytesOnDisk({id.run, input});
   }
-  return {-freed_bytes, -task.depth, id.index};
+  return {added_bytes, -task.depth, id.index};
 }
 
 // The last reader of a table frees it, which makes starting that reader better.

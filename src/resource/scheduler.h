@@ -2,8 +2,9 @@
 //
 // Slots go to the run of the highest priority, but after sixteen in a row to one of lower priority;
 // of equals to the run with the fewest running tasks, then to the one that has waited longest.
-// Within a run first comes what frees most memory, then what is furthest along (so that a chain is
-// finished before another one begins), then the plan's order. Who comes first and doesn't fit is
+// Within a run first comes what adds least to memory (what it is expected to leave, less what it
+// frees), then what is furthest along (so that a chain is finished before another one begins), then
+// the plan's order. Who comes first and doesn't fit is
 // passed by others that do, but not for long (EASY backfilling's rule, Lifka 1995, with a number of
 // passes for the unknown time of a reservation). Pure, one thread at a time.
 #pragma once
