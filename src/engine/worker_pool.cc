@@ -27,6 +27,8 @@ namespace {
 constexpr Channel::Limits kZygoteLimits = {.body_bytes = 64 << 10, .fds = 4};
 constexpr size_t kOutputTailBytes = 8 * 1024;
 constexpr milliseconds kZygotePatience = std::chrono::seconds(2);
+// Between the ends of two descriptors of a process that dies.
+constexpr milliseconds kClosingPatience(50);
 
 struct Pipe {
   UniqueFd read;
@@ -101,13 +103,20 @@ arrow::Result<WorkerId> WorkerPool::Start(const json& task, std::span<const int>
     // A task lies in the socket until its worker is there: it fits, as bodies beyond 32 KiB travel
     // as a file.
     const arrow::Status sent = worker.channel.Send(task, task_fds);
-    if (sent.ok()) {
+    // The end of a zygote that died with the request ends this worker as lost, too.
+    if (sent.ok() || (forks && IsZygoteGone())) {
       Give(id, worker, std::move(handlers));
       return id;
     }
     Forget(id);
     if (forks) return sent;  // or else one that waited and is gone by now
   }
+}
+
+// What it held closes in any order.
+bool WorkerPool::IsZygoteGone() const {
+  pollfd poller{zygote_.channel.fd(), 0, 0};
+  return ::poll(&poller, 1, static_cast<int>(kClosingPatience.count())) == 1;
 }
 
 void WorkerPool::Give(WorkerId id, Worker& worker, WorkerHandlers handlers) {

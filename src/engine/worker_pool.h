@@ -59,6 +59,7 @@ class WorkerPool {
   /// need the project of `run`, or for those that need none. Those of a run end with it.
   void ForkAhead(size_t count, std::optional<resource::RunId> run);
   /// How many wait now.
+  bool IsZygoteGone() const;
   size_t CountWaiting(std::optional<resource::RunId> run) const;
   /// Ends those that wait.
   void EndWaiting();
