@@ -1,5 +1,6 @@
 #include "engine/memory_log.h"
 
+#include <cmath>
 #include <utility>
 
 #include "resource/reasons.h"
@@ -138,7 +139,7 @@ void MemoryLog::Note(const Decision& decision, const NameOf& name_of, Time now) 
 void MemoryLog::NoteStall(double share, Time now) {
   if (!explain_) return;
   last_.reset();
-  const auto percent = static_cast<int>(share * 100 + 0.5);
+  const auto percent = std::lround(share * 100);
   Say("processes waited for memory for " + std::to_string(percent) + " % of the last ten seconds",
       now);
 }
