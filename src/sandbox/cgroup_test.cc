@@ -148,7 +148,7 @@ TEST(MemoryCgroup, TellsThatSomebodyWaitsForRoom) {
   ASSERT_EQ(::pipe(go), 0);
   const pid_t child = ::fork();
   if (child == 0) {
-    char told;
+    char told = 0;
     if (::read(go[0], &told, 1) != 1) ::_exit(1);
     // Version 2 would kill it at the limit.
     const std::vector<char> eaten(first ? 2 * kLimit : kLimit - kLimit / 64, 'x');

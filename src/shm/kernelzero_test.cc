@@ -157,7 +157,9 @@ TEST_F(KernelZeroTest, AMoveThatStopsMidwayLeavesTheContents) {
 }
 
 TEST_F(KernelZeroTest, TheFileOutlivesItsMaker) {
-  auto [ours, theirs] = base::Channel::MakePair().ValueOrDie();
+  auto channels = base::Channel::MakePair().ValueOrDie();
+  base::Channel& ours = channels.first;
+  base::Channel& theirs = channels.second;
   TestProcess maker([&] {
     Memory memory(2 * kMiB);
     const auto made = KernelZero::Open().ValueOrDie().Move(std::vector{memory.Range(0, 2 * kMiB)});
