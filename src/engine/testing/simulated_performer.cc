@@ -306,7 +306,9 @@ void SimulatedPerformer::NoteVersions(TaskId task, const Attempt& attempt, Fate 
     versions_.NoteFile(task.run, what.path, attempt.versions);
   }
   const resource::Core& core = dispatcher_->core();
-  if (!core.Awaits(task, attempt.number) || core.IsStopping(task)) return;
+  if (!core.Awaits(task, attempt.number) || core.RunsAgain(task)) return;
+  // What was seen of a table is shown though it came while the run was cancelled.
+  if (core.IsStopping(task) && what.kind != RunTask::Kind::kPreview) return;
   versions_.NoteAnswer(task, what, attempt.versions);
 }
 
