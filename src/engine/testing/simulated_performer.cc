@@ -307,8 +307,8 @@ void SimulatedPerformer::NoteVersions(TaskId task, const Attempt& attempt, Fate 
   }
   const resource::Core& core = dispatcher_->core();
   if (!core.Awaits(task, attempt.number) || core.RunsAgain(task)) return;
-  // What was seen of a table is shown though it came while the run was cancelled.
-  if (core.IsStopping(task) && what.kind != RunTask::Kind::kPreview) return;
+  // What was seen of a table, or written, is told though it came while the run was cancelled.
+  if (core.IsStopping(task) && what.kind == RunTask::Kind::kNode) return;
   versions_.NoteAnswer(task, what, attempt.versions);
 }
 
