@@ -26,7 +26,7 @@ from typing import Any
 import lib
 import pyarrow as pa
 import pyarrow.parquet as pq
-from zerrow._tasks_sql import datafusion_session  # the configuration of a worker
+from zerrow._worker.tasks_sql import datafusion_session  # the configuration of a worker
 
 EXAMPLE = lib.ROOT / "examples" / "tpch"
 PARAMETERS = {"segment": "BUILDING", "region": "ASIA", "shipped_before": "1998-09-02"}

@@ -28,7 +28,7 @@ import tables
 from sql_engines import shared_bytes
 
 sys.path.insert(0, str(lib.ROOT / "python"))
-from zerrow import _tasks_sql
+from zerrow._worker import tasks_sql
 
 CHUNK_ROWS = 1 << 20
 COLUMNS = ("l_orderkey", "l_suppkey", "l_quantity", "l_shipdate", "l_returnflag", "l_shipmode")
@@ -100,7 +100,7 @@ def encoded(table: pa.Table) -> pa.Table:
 
 
 def by_datafusion_alone(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
-    return _tasks_sql._query(_tasks_sql.datafusion_session(inputs, merge=True), inputs, sql)
+    return tasks_sql._query(tasks_sql.datafusion_session(inputs, merge=True), inputs, sql)
 
 
 def used(encoded: dict[str, pa.Table], sql: str) -> dict[str, pa.Table]:
@@ -114,11 +114,11 @@ def used(encoded: dict[str, pa.Table], sql: str) -> dict[str, pa.Table]:
 
 
 def arms(given: dict[str, pa.Table], sql: str) -> list[lib.Arm]:
-    plain = {name: _tasks_sql.decoded(table) for name, table in given.items()}
+    plain = {name: tasks_sql.decoded(table) for name, table in given.items()}
     ways = {
-        "plain": (_tasks_sql._datafusion, plain),
+        "plain": (tasks_sql._datafusion, plain),
         "DataFusion": (by_datafusion_alone, given),
-        "kept": (_tasks_sql._datafusion, given),
+        "kept": (tasks_sql._datafusion, given),
     }
 
     def arm(name: str) -> lib.Arm:

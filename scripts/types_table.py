@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 
 import pyarrow as pa
-from zerrow import _convert
+from zerrow._worker import convert
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "types.md"
 BEGIN, END = "<!-- scripts/types_table.py -->\n", "<!-- end -->\n"
@@ -68,7 +68,7 @@ def through(form: str, table: pa.Table) -> pa.Table:
         context = datafusion.SessionContext()
         context.from_arrow(table, "t")
         return pa.table(context.sql("SELECT * FROM t"))
-    return _convert.to_table(_convert.from_table(table, form), "model")
+    return convert.to_table(convert.from_table(table, form), "model")
 
 
 def ranges(column: pa.ChunkedArray) -> list[tuple[int, int]]:

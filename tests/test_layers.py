@@ -1,5 +1,8 @@
-"""The source tree's own rules: includes only go down, files stay small, one list of versions."""
+"""The source tree's own rules: includes and imports only go down, files stay small, one list of
+versions.
+"""
 
+import ast
 import re
 import subprocess
 import sys
@@ -57,6 +60,44 @@ def test_includes_go_down(path):
             assert own == ABOVE_ALL, f'{name}: include it by its folder, as "layer/{name}"'
             continue
         assert layer_of_include(name) <= own, f"{name} stands above {path.parent.name}"
+
+
+# Lowest first, as above. Modules that no folder holds stand below all or, as FACADE, above all.
+PYTHON = ROOT / "python" / "zerrow"
+PYTHON_LAYERS = ["_sql", "_sources", "_project", "_worker"]
+BASE = -1
+FACADE = {"__init__", "_run", "compute", "standard_expectations"}
+
+
+def python_layer_of(parts):
+    """Of a module's name, without `zerrow`."""
+    if parts[0] in PYTHON_LAYERS:
+        return PYTHON_LAYERS.index(parts[0])
+    return len(PYTHON_LAYERS) if parts[0] in FACADE else BASE
+
+
+def imported_by(path):
+    """The names of the package's modules that a file imports, anywhere, each as its parts."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "zerrow":
+            yield from ([name.name] for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("zerrow."):
+            yield node.module.split(".")[1:]
+        elif isinstance(node, ast.Import):
+            names = [name.name.split(".") for name in node.names]
+            yield from (parts[1:] for parts in names if parts[0] == "zerrow" and parts[1:])
+
+
+def test_every_folder_of_the_package_is_a_layer():
+    folders = {path.parent.name for path in PYTHON.glob("*/*.py")}
+    assert folders == set(PYTHON_LAYERS)
+
+
+@pytest.mark.parametrize("path", sources("python/zerrow/**/*.py"), ids=lambda path: path.stem)
+def test_imports_go_down(path):
+    own = python_layer_of(path.relative_to(PYTHON).with_suffix("").parts)
+    above = [".".join(parts) for parts in imported_by(path) if python_layer_of(parts) > own]
+    assert not above, f"{', '.join(above)} stands above {path.relative_to(PYTHON)}"
 
 
 def test_files_stay_under_500_lines():

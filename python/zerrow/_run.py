@@ -88,7 +88,7 @@ class RunResult:
             kept = ", ".join(self._tables) or "none"
             raise KeyError(f"the run has no table of {model!r}; there is: {kept}")
         try:
-            from zerrow._dictionaries import decoded
+            from zerrow._worker.dictionaries import decoded
 
             table: pa.Table = decoded(handle.open())
         except Exception as problem:

@@ -23,7 +23,7 @@ from typing import TypeAlias, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 from zerrow._native import concat_tables, encode_columns, filter_table, sort_table, take_table
-from zerrow._operators import parse_order
+from zerrow._project.operators import parse_order
 
 Texts = TypeVar("Texts", pa.Array, pa.ChunkedArray)
 Rows: TypeAlias = pa.Array | pa.ChunkedArray | Sequence[int | None]
@@ -47,13 +47,13 @@ def filter(table: pa.Table, condition: Mask) -> pa.Table:
             many values as the table has rows.
         TypeError: the condition is of another type, or not boolean.
     """
-    from zerrow import _filters
+    from zerrow._sql import filters
 
     if isinstance(condition, str):
-        compiled = _filters.compile_condition(condition, table.schema)
-        return filter_table(table, _filters.serialize(compiled))
+        compiled = filters.compile_condition(condition, table.schema)
+        return filter_table(table, filters.serialize(compiled))
     if isinstance(condition, pc.Expression):
-        return filter_table(table, _filters.serialize(condition))
+        return filter_table(table, filters.serialize(condition))
     if not isinstance(condition, pa.Array | pa.ChunkedArray):
         raise TypeError(f"a condition is a text, expression or array, not {type(condition)}")
     if len(condition) != table.num_rows:
@@ -62,7 +62,7 @@ def filter(table: pa.Table, condition: Mask) -> pa.Table:
     while name in table.column_names:
         name += "_"
     masked = table.append_column(name, condition)
-    kept = filter_table(masked, _filters.serialize(pc.field(name)))
+    kept = filter_table(masked, filters.serialize(pc.field(name)))
     return kept.remove_column(table.num_columns)
 
 

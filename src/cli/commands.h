@@ -23,7 +23,7 @@ int ListCache(const Arguments& arguments);
 int ClearCache(const Arguments& arguments);
 /// Prints an error that isn't a run's; the exit code that goes with it.
 int Fail(const arrow::Status& status);
-/// Becomes `python -m zerrow._inline`; returns only if that fails.
+/// Becomes `python -m zerrow._worker.inline`; returns only if that fails.
 int RunInline(const Arguments& arguments);
 
 }  // namespace zerrow::cli

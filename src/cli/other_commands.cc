@@ -112,7 +112,7 @@ int Version(const Arguments& arguments) {
 
 int RunInline(const Arguments& arguments) {
   std::vector<std::string> words = {PythonInterpreter(), "-P",        "-m",
-                                    "zerrow._inline",    "--project", arguments.run.project_dir};
+                                    "zerrow._worker.inline",    "--project", arguments.run.project_dir};
   for (const auto& [name, value] : arguments.run.parameters) {
     words.insert(words.end(), {"--param", name + "=" + value});
   }

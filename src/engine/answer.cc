@@ -13,7 +13,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kUnheardStatus = 121;  // as in python/zerrow/_worker.py
+constexpr int kUnheardStatus = 121;  // as in python/zerrow/_worker/worker.py
 constexpr size_t kMaxMessageBytes = 64 * 1024;
 constexpr size_t kMaxTracebackBytes = 1 << 20;
 

@@ -100,7 +100,7 @@ arrow::Result<Zygote> StartZygote(const ZygoteOptions& options) {
   if (!null.valid()) return base::ErrnoStatus(errno, "opening /dev/null");
   ChildProcess::Options child;
   // -P: a file random.py in the user's folder must not become the zygote's random module.
-  child.arguments = {options.python, "-P", "-m", "zerrow._zygote"};
+  child.arguments = {options.python, "-P", "-m", "zerrow._worker.zygote"};
   child.environment = ZygoteEnvironment(options);
   child.new_session = true;  // Ctrl-C in a terminal is for the engine's process
   child.fds = {{null.get(), 0},

@@ -32,7 +32,7 @@ def shared_memory_bytes():
 
 
 def zygotes(project):
-    return [pid for pid, command in project.processes() if "zerrow._zygote" in command]
+    return [pid for pid, command in project.processes() if "zerrow._worker.zygote" in command]
 
 
 def wait_for_processes(project, count):

@@ -147,7 +147,7 @@ STAYS = """
 @zerrow.model()
 def {name}(t=zerrow.Model("t")):
     import gc, json, peer
-    from zerrow._tasks import Task
+    from zerrow._worker.tasks import Task
     task = next(found for found in gc.get_objects() if type(found) is Task)
     answer = task.publish(pa.table({{"n": pa.array([7] * {rows})}}))
     peer.packet(json.dumps(answer.body).encode(), answer.fds)

@@ -478,7 +478,7 @@ def zygotes():
     found = set()
     for pid in children():
         with contextlib.suppress(OSError):  # it has ended
-            if b"zerrow._zygote" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"zerrow._worker.zygote" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.add(pid)
     return found
 

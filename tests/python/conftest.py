@@ -10,9 +10,10 @@ import textwrap
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from zerrow import _native, _tasks
-from zerrow._filters import columns_of
-from zerrow._parquet import ParquetFile, identity_of
+from zerrow import _native
+from zerrow._sources.parquet import ParquetFile, identity_of
+from zerrow._sql.filters import columns_of
+from zerrow._worker import tasks
 
 FLIGHTS = pa.table(
     {"carrier": ["AA", "UA"], "dep_delay": [1.0, None], "Origin": ["JFK", "EWR"], "day": [1, 2]}
@@ -28,13 +29,13 @@ sources:
 # Forks a process for each project, as the zygote does; imports that cost a second are done once.
 SERVER = """
 import json, os, sys
-from zerrow import _discovery
+from zerrow._project import discovery
 for line in sys.stdin:
     request = json.loads(line)
     if os.fork() == 0:
         os.dup2(2, 1)
         os.environ["ZERROW_IMPORT_TIMEOUT_S"] = request["import_timeout_s"]
-        answer = _discovery.describe(request["project"], request["parameters"])
+        answer = discovery.describe(request["project"], request["parameters"])
         with open(request["answer"], "w") as file:
             json.dump(answer, file)
         os._exit(0)
@@ -105,7 +106,7 @@ class Scanned:
         self.indices = {}  # the same of columns that are decoded as dictionaries
         self.values = {}  # their values, by column
         self.bytes = 0
-        answer = _tasks.run(body, list(fds), self._tell, lambda: None)
+        answer = tasks.run(body, list(fds), self._tell, lambda: None)
         self.answer = answer.body
         if self.answer["op"] == "failed":
             raise ScanError(self.answer["error"]["message"])
@@ -168,8 +169,8 @@ class Scanned:
                 ]
             )
         else:
-            table = _tasks.without_columns(sum(map(self.rows_of, blocks)))
-        return _tasks.narrow(table, columns, given["filter"])
+            table = tasks.without_columns(sum(map(self.rows_of, blocks)))
+        return tasks.narrow(table, columns, given["filter"])
 
 
 class ScanError(Exception):

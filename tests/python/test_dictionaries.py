@@ -3,8 +3,8 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from zerrow import _dictionaries, _tasks_native, _tasks_sql
-from zerrow._tasks import narrow
+from zerrow._worker import dictionaries, tasks_native, tasks_sql
+from zerrow._worker.tasks import narrow
 
 MARK = {b"zerrow:dictionary": b"auto"}
 TEXTS = ["b", None, "", "a", "ä", "B", "a", "", None, "c", "b", "longer than twelve bytes"] * 4
@@ -39,7 +39,7 @@ def plain():
 
 def same(found, expected, *, ordered=True):
     """Whether a consumer that was promised nothing sees the same."""
-    found = _dictionaries.as_chosen(found, "never")
+    found = dictionaries.as_chosen(found, "never")
     assert found.schema.equals(expected.schema, check_metadata=True)
     rows = [table.to_pylist() for table in (found, expected)]
     assert rows[0] == rows[1] if ordered else sorted(map(str, rows[0])) == sorted(map(str, rows[1]))
@@ -79,13 +79,13 @@ QUERIES = [
 @pytest.mark.parametrize("sql", QUERIES)
 def test_datafusion_answers_the_same(plain, sql):
     table = marked(plain)
-    expected = _tasks_sql._datafusion({"x": plain}, sql)
-    same(_tasks_sql._datafusion({"x": table}, sql), expected, ordered="ORDER BY" in sql)
+    expected = tasks_sql._datafusion({"x": plain}, sql)
+    same(tasks_sql._datafusion({"x": table}, sql), expected, ordered="ORDER BY" in sql)
 
 
 def test_datafusion_keeps_dictionaries_and_their_marks(plain):
-    found = _tasks_sql._datafusion({"x": marked(plain)}, "SELECT s, own, s AS z FROM x WHERE n > 3")
-    assert [_dictionaries.is_marked(field) for field in found.schema] == [True, False, True]
+    found = tasks_sql._datafusion({"x": marked(plain)}, "SELECT s, own, s AS z FROM x WHERE n > 3")
+    assert [dictionaries.is_marked(field) for field in found.schema] == [True, False, True]
     assert pa.types.is_dictionary(found.schema.field("own").type)
 
 
@@ -103,8 +103,8 @@ DUCKDB_QUERIES = [
 
 @pytest.mark.parametrize("sql", DUCKDB_QUERIES)
 def test_duckdb_answers_the_same(plain, sql):
-    expected = _tasks_sql._duckdb({"x": plain}, sql)
-    same(_tasks_sql._duckdb({"x": marked(plain)}, sql), expected, ordered="ORDER BY" in sql)
+    expected = tasks_sql._duckdb({"x": plain}, sql)
+    same(tasks_sql._duckdb({"x": marked(plain)}, sql), expected, ordered="ORDER BY" in sql)
 
 
 @pytest.mark.parametrize(
@@ -127,16 +127,16 @@ def test_duckdb_answers_the_same(plain, sql):
 )
 def test_large_dictionaries_that_a_query_groups_by_are_decoded(plain, monkeypatch, sql, names):
     table = marked(plain.select(["n", "s", "t"]), ["s", "t"])
-    same_inputs = _tasks_sql._without_slow_dictionaries({"x": table}, sql)
+    same_inputs = tasks_sql._without_slow_dictionaries({"x": table}, sql)
     assert same_inputs["x"].schema.equals(table.schema, check_metadata=True)
-    monkeypatch.setattr(_tasks_sql, "_FEW_VALUES", 3)
-    given = _tasks_sql._without_slow_dictionaries({"x": table}, sql)["x"]
+    monkeypatch.setattr(tasks_sql, "_FEW_VALUES", 3)
+    given = tasks_sql._without_slow_dictionaries({"x": table}, sql)["x"]
     assert [
         f.name for f in given.schema if f.name != "n" and f.type != table.schema.field(f.name).type
     ] == names
     assert given.to_pylist() == table.to_pylist()
-    found = _tasks_sql._datafusion({"x": table}, sql)
-    same(found, _tasks_sql._datafusion({"x": plain}, sql), ordered=False)
+    found = tasks_sql._datafusion({"x": table}, sql)
+    same(found, tasks_sql._datafusion({"x": plain}, sql), ordered=False)
 
 
 @pytest.mark.parametrize(
@@ -148,11 +148,11 @@ def test_large_dictionaries_that_a_query_groups_by_are_decoded(plain, monkeypatc
 )
 def test_queries_that_pick_rows_get_plain_texts(plain, sql):
     table = marked(plain)
-    given = _tasks_sql._without_slow_dictionaries({"x": table}, sql)["x"]
+    given = tasks_sql._without_slow_dictionaries({"x": table}, sql)["x"]
     assert given.schema.equals(plain.schema, check_metadata=True)
     assert given.to_pylist() == plain.to_pylist()
-    found = _tasks_sql._datafusion({"x": table}, sql)
-    same(found, _tasks_sql._datafusion({"x": plain}, sql), ordered=False)
+    found = tasks_sql._datafusion({"x": table}, sql)
+    same(found, tasks_sql._datafusion({"x": plain}, sql), ordered=False)
 
 
 def test_errors_are_those_of_plain_texts(plain):
@@ -164,7 +164,7 @@ def test_errors_are_those_of_plain_texts(plain):
         messages = []
         for table in (plain, marked(plain)):
             with pytest.raises(Exception) as caught:  # noqa: PT011
-                _tasks_sql._datafusion({"x": table}, sql)
+                tasks_sql._datafusion({"x": table}, sql)
             messages.append(str(caught.value))
         assert messages[0] == messages[1]
 
@@ -190,19 +190,19 @@ OPERATORS = [
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator["kind"])
 def test_native_operators_give_the_same(plain, operator):
-    found = _dictionaries.computed(
-        {"x": marked(plain)}, lambda given: _tasks_native.apply(given["x"], operator)
+    found = dictionaries.computed(
+        {"x": marked(plain)}, lambda given: tasks_native.apply(given["x"], operator)
     )
     ordered = operator["kind"] != "aggregate"
-    same(found, _tasks_native.apply(plain, operator), ordered=ordered)
+    same(found, tasks_native.apply(plain, operator), ordered=ordered)
 
 
 def test_a_dictionary_that_a_model_asks_for_is_its_own(plain):
     encode = {"kind": "dictionary", "columns": ["s"]}
-    found = _dictionaries.computed(
-        {"x": marked(plain)}, lambda given: _tasks_native.apply(given["x"], encode)
+    found = dictionaries.computed(
+        {"x": marked(plain)}, lambda given: tasks_native.apply(given["x"], encode)
     )
-    assert [_dictionaries.is_marked(field) for field in found.schema] == [
+    assert [dictionaries.is_marked(field) for field in found.schema] == [
         field.name in ("t", "bin") for field in found.schema
     ]
 
@@ -219,10 +219,10 @@ def test_concat_gives_the_same(plain, second):
     other = others[second]
     names = {"a": "first", "b": "second"}
     operator = {"kind": "concat"}
-    expected = _tasks_native._compute({"a": first, "b": other}, names, operator)
+    expected = tasks_native._compute({"a": first, "b": other}, names, operator)
     given = {"a": marked(first, ["s"]), "b": marked(other, ["s"]) if second == "marked" else other}
-    found = _dictionaries.computed(
-        given, lambda tables: _tasks_native._compute(tables, names, operator)
+    found = dictionaries.computed(
+        given, lambda tables: tasks_native._compute(tables, names, operator)
     )
     same(found, expected)
 
@@ -230,26 +230,26 @@ def test_concat_gives_the_same(plain, second):
 def test_what_a_consumer_is_promised(plain):
     noted = plain.replace_schema_metadata({"note": "x"})
     table = marked(noted.set_column(1, pa.field("s", pa.string(), metadata={"k": "v"}), plain["s"]))
-    never = _dictionaries.as_chosen(table, "never")
+    never = dictionaries.as_chosen(table, "never")
     assert never.schema.types == plain.schema.types
     assert never.schema.metadata == {b"note": b"x"}
     assert never.schema.field("s").metadata == {b"k": b"v"}
     assert never.to_pylist() == plain.to_pylist()
-    assert _dictionaries.as_chosen(table, "auto") is table
-    always = _dictionaries.as_chosen(table, "always")
+    assert dictionaries.as_chosen(table, "auto") is table
+    always = dictionaries.as_chosen(table, "always")
     texts = [name for name in plain.column_names if name != "n"]
     assert [f.name for f in always.schema if pa.types.is_dictionary(f.type)] == texts
-    assert not any(_dictionaries.is_marked(field) for field in always.schema)
+    assert not any(dictionaries.is_marked(field) for field in always.schema)
     assert always.schema.field("s").metadata == {b"k": b"v"}
     assert always.to_pylist() == plain.to_pylist()
-    assert _dictionaries.as_chosen(plain, "always").schema.types == always.schema.types
+    assert dictionaries.as_chosen(plain, "always").schema.types == always.schema.types
 
 
 def test_filters_of_inputs(plain):
     for condition in ("s = 'a'", "t >= 'b' AND n > 3", "s IS NULL", "date < '2020-01-15'"):
         found = narrow(marked(plain), ["n", "s"], condition)
         same(found, narrow(plain, ["n", "s"], condition))
-        assert _dictionaries.is_marked(found.schema.field("s"))
+        assert dictionaries.is_marked(found.schema.field("s"))
 
 
 def test_texts_too_long_for_one_array_are_several(monkeypatch):
@@ -273,7 +273,7 @@ def test_texts_too_long_for_one_array_are_several(monkeypatch):
         def cast(self, type_):
             return cast(self.array, type_)
 
-    parts = _dictionaries._decoded_parts(Part(chunk), pa.string())
+    parts = dictionaries._decoded_parts(Part(chunk), pa.string())
     assert [part.to_pylist() for part in parts] == [["ab"], ["c"], [None], ["ab"]]
 
 
@@ -292,9 +292,7 @@ def write(path, texts, type_, groups=GROUPS, **options):
     "type_", [pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.string_view()]
 )
 def test_a_source_has_one_dictionary_for_row_groups_and_files(tmp_path, scan, monkeypatch, type_):
-    from zerrow import _scan
-
-    monkeypatch.setattr(_scan, "_BLOCK_ROWS", 100)
+    monkeypatch.setattr("zerrow._sources.scan._BLOCK_ROWS", 100)
     paths = [str(tmp_path / f"{i}.parquet") for i in range(2)]
     for path, groups in zip(paths, (GROUPS, GROUPS[::-1]), strict=True):
         write(path, lambda group: group, type_, groups)
@@ -341,9 +339,7 @@ def test_one_file_without_a_dictionary_decides_for_all(tmp_path, scan):
 
 
 def test_a_filter_sees_the_texts(tmp_path, scan, monkeypatch):
-    from zerrow import _scan
-
-    monkeypatch.setattr(_scan, "_BLOCK_ROWS", 100)
+    monkeypatch.setattr("zerrow._sources.scan._BLOCK_ROWS", 100)
     path = str(tmp_path / "t.parquet")
     write(path, lambda group: group, pa.string())
     reads = [(["s", "n"], "s = 'aa'", True), (["s", "n"], "upper(s) = 'C'", True)]
@@ -355,9 +351,7 @@ def test_a_filter_sees_the_texts(tmp_path, scan, monkeypatch):
 
 
 def test_indices_that_the_engine_has(tmp_path, scan, monkeypatch):
-    from zerrow import _scan
-
-    monkeypatch.setattr(_scan, "_BLOCK_ROWS", 100)
+    monkeypatch.setattr("zerrow._sources.scan._BLOCK_ROWS", 100)
     path = str(tmp_path / "t.parquet")
     write(path, lambda group: group, pa.string())
     found = scan([path], [(["s"], None, True)], have=[(0, 0, "s", True), (0, 1, "s")])
@@ -368,9 +362,7 @@ def test_indices_that_the_engine_has(tmp_path, scan, monkeypatch):
 
 @pytest.mark.parametrize("type_", [pa.string(), pa.large_binary()])
 def test_values_that_the_engine_has_are_extended(tmp_path, scan, monkeypatch, type_):
-    from zerrow import _scan
-
-    monkeypatch.setattr(_scan, "_BLOCK_ROWS", 100)
+    monkeypatch.setattr("zerrow._sources.scan._BLOCK_ROWS", 100)
     path = str(tmp_path / "t.parquet")
     write(path, lambda group: group, type_)
     first = pa.array(["z", "c", "", "y"], type_)

@@ -10,7 +10,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from zerrow import _native
-from zerrow._filters import (
+from zerrow._sources.parquet import ParquetFile
+from zerrow._sql.filters import (
     FilterError,
     check_text,
     columns_of,
@@ -19,8 +20,7 @@ from zerrow._filters import (
     prunable,
     serialize,
 )
-from zerrow._parquet import ParquetFile
-from zerrow._pruning import may_skip
+from zerrow._sql.pruning import may_skip
 
 DAY = datetime.date(2020, 1, 1)
 TABLE = pa.table(

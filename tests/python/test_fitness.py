@@ -10,7 +10,7 @@ import traceback
 
 import numpy
 import pytest
-from zerrow import _fitness, _random_states, _threads
+from zerrow._worker import fitness, random_states, threads
 
 
 def in_a_fork(call):
@@ -41,7 +41,7 @@ def problem(tmp_path):
 
         def run():
             gc.freeze()  # as zygotes do: what other tests have made isn't looked at
-            watch = _fitness.Watch(str(tmp_path))
+            watch = fitness.Watch(str(tmp_path))
             module = {"__name__": "m", "__file__": str(path)}
             exec(compile(text, path, "exec"), module)
             return watch.problem(files, own_namespace=False)
@@ -106,17 +106,17 @@ def test_calls_are_no_longer_noted_afterwards(tmp_path):
     import atexit
 
     original = atexit.register, os.register_at_fork
-    _fitness.Watch(str(tmp_path)).problem(1, own_namespace=False)
+    fitness.Watch(str(tmp_path)).problem(1, own_namespace=False)
     assert (atexit.register, os.register_at_fork) == original
 
 
 @pytest.mark.parametrize("drawn", [0, 1, 623, 624, 625, 100_000])
 def test_drawing_numbers_is_no_seed(drawn):
-    before = _random_states.states()
+    before = random_states.states()
     for _ in range(drawn):
         random.getrandbits(32)
     numpy.random.bytes(4 * drawn)
-    assert _random_states.seeded(before) == {}
+    assert random_states.seeded(before) == {}
 
 
 @pytest.mark.parametrize(
@@ -128,12 +128,12 @@ def test_drawing_numbers_is_no_seed(drawn):
     ],
 )
 def test_a_seed_is_kept(seed, library):
-    before = _random_states.states()
+    before = random_states.states()
     seed()
-    seeded = _random_states.seeded(before)
+    seeded = random_states.seeded(before)
     assert set(seeded) == {library}
     values = random.random(), numpy.random.rand()
-    _random_states.renew(seeded)
+    random_states.renew(seeded)
     again = random.random(), numpy.random.rand()
     assert (values[0] == again[0], values[1] == again[1]) == (
         library == "random",
@@ -146,7 +146,7 @@ def test_whose_thread_it_is():
         stop = threading.Event()
         thread = threading.Thread(target=stop.wait)
         thread.start()
-        while not (libraries := _threads._libraries_of(thread.native_id, _threads.mappings())):
+        while not (libraries := threads._libraries_of(thread.native_id, threads.mappings())):
             time.sleep(0.01)  # until it waits
         stop.set()
         thread.join()

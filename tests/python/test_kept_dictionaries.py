@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zerrow import _tasks_sql
-from zerrow._kept_dictionaries import keep_dictionaries
+from zerrow._worker import tasks_sql
+from zerrow._worker.kept_dictionaries import keep_dictionaries
 
 ROWS = 140_000  # three of DataFusion's batches
 NAMES = pa.array(["birch", "cedar", "ash", None, "elm", "a name of more than twelve bytes", ""])
@@ -76,8 +76,8 @@ def test_datafusion_keeps_its_inputs_dictionaries(tables, sql):
         for column in table.columns
         if pa.types.is_dictionary(column.type)
     }
-    found = _tasks_sql._datafusion(tables, sql)
-    before = _tasks_sql._query(_tasks_sql.datafusion_session(tables, merge=True), tables, sql)
+    found = tasks_sql._datafusion(tables, sql)
+    before = tasks_sql._query(tasks_sql.datafusion_session(tables, merge=True), tables, sql)
     assert found.schema.equals(before.schema, check_metadata=True)
     rows = [sorted(map(repr, table.to_pylist())) for table in (found, before)]
     assert rows[0] == rows[1]
@@ -88,21 +88,21 @@ def test_datafusion_keeps_its_inputs_dictionaries(tables, sql):
 
 def test_a_sort_doesnt_append_dictionaries(tables):
     sql = "SELECT name, who FROM big ORDER BY n"
-    found = _tasks_sql._datafusion_result(tables, sql)
+    found = tasks_sql._datafusion_result(tables, sql)
     assert found["who"].num_chunks > 1
     assert {len(chunk.dictionary) for chunk in found["who"].chunks} == {len(MANY)}
 
 
 def test_a_new_value_makes_one_dictionary_for_all_batches(tables):
     sql = "SELECT CASE WHEN n > 70 THEN who ELSE 'nobody' END AS who FROM big"
-    found = _tasks_sql._datafusion(tables, sql)["who"]
+    found = tasks_sql._datafusion(tables, sql)["who"]
     assert found.num_chunks > 1
     assert len(dictionaries(found)) == 1
     assert sorted(found.chunk(0).dictionary.to_pylist()) == [*MANY.to_pylist(), "nobody"]
 
 
 def test_a_function_of_values_leaves_the_indices_where_they_are(tables):
-    found = _tasks_sql._datafusion(tables, "SELECT upper(who) AS u, reverse(name) AS r FROM big")
+    found = tasks_sql._datafusion(tables, "SELECT upper(who) AS u, reverse(name) AS r FROM big")
     for name, source in (("u", "who"), ("r", "name")):
         given = tables["big"][source].chunk(0).indices.buffers()[1]
         for chunk in found[name].chunks:
@@ -115,7 +115,7 @@ def test_a_function_of_values_leaves_the_indices_where_they_are(tables):
 
 def test_text_too_long_to_be_sorted_as_one_is_merged(tables, monkeypatch):
     """As DataFusion fails over more than 2 GiB of plain text."""
-    query, session, merged = _tasks_sql._query, _tasks_sql.datafusion_session, []
+    query, session, merged = tasks_sql._query, tasks_sql.datafusion_session, []
 
     def note(inputs, *, merge=False):
         merged.append(merge)
@@ -126,17 +126,17 @@ def test_text_too_long_to_be_sorted_as_one_is_merged(tables, monkeypatch):
             raise RuntimeError("Arrow error: Offset overflow error: 2198576000")
         return query(context, inputs, sql)
 
-    monkeypatch.setattr(_tasks_sql, "datafusion_session", note)
-    monkeypatch.setattr(_tasks_sql, "_query", fail_unless_merged)
+    monkeypatch.setattr(tasks_sql, "datafusion_session", note)
+    monkeypatch.setattr(tasks_sql, "_query", fail_unless_merged)
     big, sql = tables["big"].select(["n", "who"]), "SELECT n, who FROM big ORDER BY n"
-    found = _tasks_sql._datafusion({"big": big}, sql)
+    found = tasks_sql._datafusion({"big": big}, sql)
     assert merged == [False, True]
     assert found["n"].to_pylist() == sorted(big["n"].to_pylist())
     assert dictionaries(found["who"]) == dictionaries(big["who"])
     field = big.schema.field("who").with_metadata({"zerrow:dictionary": "auto"})
     automatic = pa.table(big.columns, pa.schema([big.schema.field("n"), field]))
     merged.clear()
-    found = _tasks_sql._datafusion({"big": automatic}, sql)
+    found = tasks_sql._datafusion({"big": automatic}, sql)
     assert not any(merged)  # decoded instead
     assert found.schema.field("who").type == pa.string()
     assert found["n"].to_pylist() == sorted(big["n"].to_pylist())

@@ -5,8 +5,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from zerrow._errors import ProjectError
-from zerrow._project_file import SourceEntry
-from zerrow._sources import resolve_source
+from zerrow._project.project_file import SourceEntry
+from zerrow._project.sources import resolve_source
 
 NULL = "__HIVE_DEFAULT_PARTITION__"
 

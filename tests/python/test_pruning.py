@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from zerrow._filters import columns_of, compile_condition, prunable
-from zerrow._parquet import ParquetFile
-from zerrow._pruning import (
+from zerrow._sources.parquet import ParquetFile
+from zerrow._sources.widening import widest
+from zerrow._sql.filters import columns_of, compile_condition, prunable
+from zerrow._sql.pruning import (
     EVALUATORS,
     Bounds,
     Family,
@@ -23,8 +24,7 @@ from zerrow._pruning import (
     may_skip,
     value_of,
 )
-from zerrow._tasks import narrow
-from zerrow._widening import widest
+from zerrow._worker.tasks import narrow
 
 DAY = datetime.date(2020, 1, 1)
 MOMENT = datetime.datetime(2020, 1, 1)

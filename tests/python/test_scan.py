@@ -3,9 +3,9 @@
 import random
 
 import pytest
-from zerrow import _scan
-from zerrow._pruning import Always, Compare, Comparison, Family, Group, Unknown, Value
-from zerrow._scan import Part, Plan, Read, Step, needs_part, parts_of
+from zerrow._sources import scan
+from zerrow._sources.scan import Part, Plan, Read, Step, needs_part, parts_of
+from zerrow._sql.pruning import Always, Compare, Comparison, Family, Group, Unknown, Value
 
 FULL = 1 << 17
 KEEP = Always(True)
@@ -133,7 +133,7 @@ def test_each_column_is_decoded_once_and_none_for_nothing():
 
 @pytest.mark.parametrize("rows", [[1], [1, 50, 3], [FULL, 1, 2]], ids=str)
 def test_many_small_blocks_are_put_together(monkeypatch, rows):
-    monkeypatch.setattr(_scan, "MOST_ENTRIES", 12)
+    monkeypatch.setattr(scan, "MOST_ENTRIES", 12)
     parts = [parts_of(file, [rows[file % len(rows)]]) for file in range(40)]
     every = {part for own in parts for part in own}
     plan = Plan(parts, [Read(("a", "b", "c"), KEEP)], [every], {(0, 0, "a")})
@@ -149,7 +149,7 @@ def test_many_small_blocks_are_put_together(monkeypatch, rows):
 
 
 def test_only_what_is_needed_is_put_together(monkeypatch):
-    monkeypatch.setattr(_scan, "MOST_ENTRIES", 4)
+    monkeypatch.setattr(scan, "MOST_ENTRIES", 4)
     parts = [parts_of(file, [1]) for file in range(20)]
     odd = {part for own in parts for part in own if part.file % 2}
     some = {part for part in odd if part.file < 6}
@@ -166,7 +166,7 @@ def test_only_what_is_needed_is_put_together(monkeypatch):
 
 
 def test_more_columns_than_entries(monkeypatch):
-    monkeypatch.setattr(_scan, "MOST_ENTRIES", 4)
+    monkeypatch.setattr(scan, "MOST_ENTRIES", 4)
     parts = [parts_of(file, [1]) for file in range(3)]
     plan = Plan(parts, [Read(tuple("abcdef"), KEEP)], [{own[0] for own in parts}])
     assert [block.rows for block in plan.blocks] == [3]

@@ -5,7 +5,7 @@ import datetime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from zerrow._parquet import ParquetFile
+from zerrow._sources.parquet import ParquetFile
 
 YEAR_2999 = datetime.datetime(2999, 12, 31, 23, 59, 59, 999_999)
 NAN = float("nan")

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from zerrow._errors import ProjectError
-from zerrow._project_file import SourceEntry
-from zerrow._sources import resolve_source
+from zerrow._project.project_file import SourceEntry
+from zerrow._project.sources import resolve_source
 
 ODD_NAMES = ["runs [1]", "a*b?", "100%41 #1", "two  spaces ", "new\nline", "~", "ünï", "-o", "a=b"]
 

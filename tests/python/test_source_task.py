@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from zerrow import _native, _scan, _source_files, _tasks_source
-from zerrow._filters import columns_of
-from zerrow._parquet import ParquetError, ParquetFile
-from zerrow._tasks import narrow
+from zerrow import _native
+from zerrow._sources import source_files
+from zerrow._sources.parquet import ParquetError, ParquetFile
+from zerrow._sql.filters import columns_of
+from zerrow._worker import tasks_source
+from zerrow._worker.tasks import narrow
 
 NAN = float("nan")
 COLUMNS = {
@@ -62,7 +64,7 @@ def rows_of(table):
 @pytest.mark.parametrize("group_rows", [1, 2, 4, 6])
 @pytest.mark.parametrize("block_rows", [1, 3, 1 << 17])
 def test_all_types(path, scan, monkeypatch, group_rows, block_rows):
-    monkeypatch.setattr(_scan, "_BLOCK_ROWS", block_rows)
+    monkeypatch.setattr("zerrow._sources.scan._BLOCK_ROWS", block_rows)
     table = pa.table(COLUMNS)
     table = pa.concat_tables([table, table.slice(0, 0), table.slice(1, 4)]).combine_chunks()
     pq.write_table(table, path, row_group_size=group_rows)
@@ -92,7 +94,7 @@ def test_dictionaries_of_row_groups_become_one(path, scan):
 
 
 def test_empty_files_and_row_groups(tmp_path, scan, monkeypatch):
-    monkeypatch.setattr(_scan, "_BLOCK_ROWS", 1)
+    monkeypatch.setattr("zerrow._sources.scan._BLOCK_ROWS", 1)
     files = [str(tmp_path / f"{i}.parquet") for i in range(4)]
     schema = pa.schema([("x", pa.int64()), ("s", pa.string())])
     counts = [[], [0], [0, 2, 0, 1, 0], [3]]
@@ -139,7 +141,7 @@ def test_reads_without_columns_count_rows(path, scan):
 
 def several_blocks(path, monkeypatch, rows=40):
     """x ascends; y doesn't, so that statistics say nothing of it."""
-    monkeypatch.setattr(_scan, "_BLOCK_ROWS", 10)
+    monkeypatch.setattr("zerrow._sources.scan._BLOCK_ROWS", 10)
     table = pa.table(
         {
             "x": range(rows),
@@ -202,7 +204,7 @@ def test_filters_that_fail_are_left_to_whoever_applies_them(path, scan, monkeypa
 
 
 def test_random_reads_of_random_files(tmp_path, scan, monkeypatch):
-    monkeypatch.setattr(_scan, "_BLOCK_ROWS", 4)
+    monkeypatch.setattr("zerrow._sources.scan._BLOCK_ROWS", 4)
     conditions = ["f > 0", "f <> 3", "NOT (f < 3)", "s = 'b'", "i IN (1, 2)", "f IS NULL", "i < 2"]
     for seed in range(60):
         choose = random.Random(seed)
@@ -244,8 +246,8 @@ def test_random_reads_of_random_files(tmp_path, scan, monkeypatch):
 
 
 def test_many_small_files_become_few_entries(tmp_path, scan, monkeypatch):
-    monkeypatch.setattr(_scan, "MOST_ENTRIES", 20)
-    monkeypatch.setattr(_source_files, "_MOST_OPEN", 3)
+    monkeypatch.setattr("zerrow._sources.scan.MOST_ENTRIES", 20)
+    monkeypatch.setattr(source_files, "_MOST_OPEN", 3)
     files = []
     for part in range(50):
         folder = tmp_path / f"p={part}"
@@ -269,14 +271,14 @@ def test_many_small_files_become_few_entries(tmp_path, scan, monkeypatch):
 
 
 def test_entries_are_sent_as_they_get_ready(tmp_path, scan, monkeypatch):
-    monkeypatch.setattr(_scan, "_BLOCK_ROWS", 1)
+    monkeypatch.setattr("zerrow._sources.scan._BLOCK_ROWS", 1)
     path = str(tmp_path / "t.parquet")
     pq.write_table(pa.table({"x": range(300)}), path, row_group_size=1)
     assert len(os.listdir("/proc/self/fd")) < 200
     found = scan([path])
     assert len(found.entries) == 300
     assert max(len(message["entries"]) for message in found.messages) <= 64
-    monkeypatch.setattr(_tasks_source, "_MOST_UNSENT_BYTES", 1)
+    monkeypatch.setattr(tasks_source, "_MOST_UNSENT_BYTES", 1)
     assert len(scan([path]).messages) == 300
 
 
@@ -297,7 +299,7 @@ def test_no_descriptor_is_left(path, scan, scan_error, monkeypatch):
 
 
 def test_no_more_than_a_few_columns_of_blocks_are_in_memory(path, scan, monkeypatch):
-    monkeypatch.setattr(_scan, "_BLOCK_ROWS", 1)
+    monkeypatch.setattr("zerrow._sources.scan._BLOCK_ROWS", 1)
     rows, blocks, columns = 50_000, 12, 8
     names = [f"c{i}" for i in range(columns)]
     table = pa.table({name: np.random.default_rng(7).random(rows * blocks) for name in names})

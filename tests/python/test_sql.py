@@ -7,8 +7,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 from zerrow._errors import SqlError
-from zerrow._sql_analysis import analyze
-from zerrow._sql_text import literal, parameters_of, substitute
+from zerrow._sql.analysis import analyze
+from zerrow._sql.text import literal, parameters_of, substitute
 
 ENGINES = {"datafusion": "postgres", "duckdb": "duckdb"}
 

@@ -9,8 +9,8 @@ import pytest
 # What a worker does with a SQL model, and with a relation for a function.
 BEGIN = """
 import datetime, duckdb, pyarrow as pa
-from zerrow._convert import from_table
-from zerrow._tasks_sql import _duckdb
+from zerrow._worker.convert import from_table
+from zerrow._worker.tasks_sql import _duckdb
 made = datetime.datetime(2024, 6, 1, 15, tzinfo=datetime.timezone.utc)
 table = pa.table({"seen": pa.array([made], pa.timestamp("us", "Europe/Berlin"))})
 day = "CAST(CAST(seen AS DATE) AS VARCHAR)"

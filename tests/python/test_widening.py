@@ -4,8 +4,8 @@ import itertools
 
 import pyarrow as pa
 import pytest
-from zerrow._common_schema import FileColumns, SchemaError, common_schema
-from zerrow._widening import widen, widens, widest
+from zerrow._sources.common_schema import FileColumns, SchemaError, common_schema
+from zerrow._sources.widening import widen, widens, widest
 
 CHAINS = [
     [pa.int8(), pa.int16(), pa.int32(), pa.int64()],

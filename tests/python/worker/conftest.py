@@ -105,7 +105,7 @@ class Harness:
         self.channel, theirs = _native.Channel.make_pair()
         os.set_inheritable(theirs.fileno(), True)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "zerrow._zygote"],
+            [sys.executable, "-m", "zerrow._worker.zygote"],
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),

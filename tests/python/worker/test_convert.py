@@ -6,8 +6,8 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from zerrow import _convert
-from zerrow._tasks import TaskError
+from zerrow._worker import convert
+from zerrow._worker.tasks import TaskError
 
 ROWS = 10_000
 WHOLE = pa.table(
@@ -49,8 +49,8 @@ def shared(output, column, table=TABLE):
     "form", ["pyarrow", "pyarrow_reader", "pandas", "polars", "polars_lazy", "duckdb"]
 )
 def test_there_and_back(form):
-    frame = _convert.from_table(TABLE, form)
-    table = _convert.to_table(frame, "f")
+    frame = convert.from_table(TABLE, form)
+    table = convert.to_table(frame, "f")
     assert table.column_names == TABLE.column_names
     for name in TABLE.column_names:
         assert (
@@ -59,9 +59,9 @@ def test_there_and_back(form):
 
 
 def test_pandas_shares_every_column():
-    frame = _convert.from_table(TABLE, "pandas")
+    frame = convert.from_table(TABLE, "pandas")
     frame["new"] = frame["n"] + 1
-    table = _convert.to_table(frame, "f")
+    table = convert.to_table(frame, "f")
     for name in TABLE.column_names:
         assert table.schema.field(name).type == TABLE.schema.field(name).type
         assert shared(table, name) == 1
@@ -69,8 +69,8 @@ def test_pandas_shares_every_column():
 
 
 def test_polars_shares_numbers_and_text():
-    frame = _convert.from_table(TABLE, "polars").with_columns(new=pl.col("n") + 1)
-    table = _convert.to_table(frame, "f")
+    frame = convert.from_table(TABLE, "polars").with_columns(new=pl.col("n") + 1)
+    table = convert.to_table(frame, "f")
     assert shared(table, "n") == shared(table, "x") == 1
     assert shared(table, "nullable") > 0.98  # bitmaps that don't begin at a byte are written anew
     assert shared(table, "s") > 0.5  # the views are new, the text isn't
@@ -88,7 +88,7 @@ def test_polars_frames_of_every_kind():
         when=pl.lit("2020-01-01").str.to_datetime(),
     )
     for given in (frame, frame.clear(), pl.concat([frame, frame], rechunk=False), pl.DataFrame()):
-        table = _convert.to_table(given, "f")
+        table = convert.to_table(given, "f")
         table.validate(full=True)
         assert table.schema.equals(pa.table(given).schema, check_metadata=True)
         assert pl.DataFrame(table).equals(given)
@@ -109,27 +109,27 @@ def test_polars_frames_of_every_kind():
     ids=lambda value: type(value).__module__.split(".")[0] + "." + type(value).__name__,
 )
 def test_what_functions_may_return(result):
-    assert _convert.to_table(result, "f").equals(TABLE.select(["n"]))
+    assert convert.to_table(result, "f").equals(TABLE.select(["n"]))
 
 
 def test_relation():
     relation = duckdb.from_arrow(TABLE).project("n, s")
-    assert _convert.to_table(relation, "f").to_pydict() == TABLE.select(["n", "s"]).to_pydict()
+    assert convert.to_table(relation, "f").to_pydict() == TABLE.select(["n", "s"]).to_pydict()
 
 
 def test_rows_with_different_keys():
-    table = _convert.to_table([{"a": 1}, {"b": "x", "a": None}], "f")
+    table = convert.to_table([{"a": 1}, {"b": "x", "a": None}], "f")
     assert table.to_pydict() == {"a": [1, None], "b": [None, "x"]}
-    assert _convert.to_table([], "f").num_columns == 0
+    assert convert.to_table([], "f").num_columns == 0
 
 
 def test_a_pandas_index_with_a_name_becomes_a_column():
     frame = pd.DataFrame({"k": ["a", "b", "a"], "v": [1, 2, 3]})
-    assert _convert.to_table(frame.groupby("k").sum(), "f").to_pydict() == {
+    assert convert.to_table(frame.groupby("k").sum(), "f").to_pydict() == {
         "v": [4, 2],
         "k": ["a", "b"],
     }
-    table = _convert.to_table(frame[frame["v"] > 1], "f")
+    table = convert.to_table(frame[frame["v"] > 1], "f")
     assert table.to_pydict() == {"k": ["b", "a"], "v": [2, 3]}
     assert not table.schema.metadata
 
@@ -147,14 +147,14 @@ def test_a_pandas_index_with_a_name_becomes_a_column():
 )
 def test_what_functions_may_not_return(result, message):
     with pytest.raises(TaskError) as caught:
-        _convert.to_table(result, "f")
+        convert.to_table(result, "f")
     assert str(caught.value).startswith(message)
 
 
 def test_rows_without_columns_stay():
     rows = TABLE.select([])
     for form in ("pyarrow", "pyarrow_reader", "pandas", "polars", "polars_lazy"):
-        table = _convert.to_table(_convert.from_table(rows, form), "f")
+        table = convert.to_table(convert.from_table(rows, form), "f")
         assert (table.num_rows, table.num_columns) == (ROWS, 0), form
     made = [
         pd.DataFrame(index=range(3)),
@@ -165,15 +165,15 @@ def test_rows_without_columns_stay():
         [{}, {}, {}],
         rows.slice(0, 3).to_batches()[0],
     ]
-    counts = [_convert.to_table(result, "f").num_rows for result in made]
+    counts = [convert.to_table(result, "f").num_rows for result in made]
     assert counts == [3, 3, 0, 3, 3, 3, 3]
     named = pd.DataFrame(index=pd.Index([1, 2], name="i"))
-    assert _convert.to_table(named, "f").to_pydict() == {"i": [1, 2]}
+    assert convert.to_table(named, "f").to_pydict() == {"i": [1, 2]}
 
 
 def test_rows_without_columns_are_refused_where_they_would_be_lost(monkeypatch):
     with pytest.raises(TaskError, match="DuckDB can't hold rows without columns: ask for a col"):
-        _convert.from_table(TABLE.select([]), "duckdb")
+        convert.from_table(TABLE.select([]), "duckdb")
     monkeypatch.setattr(pl, "from_arrow", lambda *_, **__: pl.DataFrame())
     with pytest.raises(TaskError, match="polars can't hold rows without columns"):
-        _convert.from_table(TABLE.select([]), "polars")
+        convert.from_table(TABLE.select([]), "polars")

@@ -2,7 +2,8 @@ import os
 import socket
 
 import pytest
-from zerrow import _native, _rehearsal
+from zerrow import _native
+from zerrow._worker import rehearsal
 
 
 @pytest.fixture
@@ -22,13 +23,13 @@ def opened(monkeypatch):
             opened.append(super().open(*arguments))
             return opened[-1]
 
-    monkeypatch.setattr(_rehearsal._native, "Handover", Handover)
+    monkeypatch.setattr(rehearsal._native, "Handover", Handover)
     return opened
 
 
 def test_a_table_is_handed_over_and_nothing_stays(channel, opened):
     before = os.listdir("/proc/self/fd")
-    _rehearsal.rehearse(channel[0].fileno())
+    rehearsal.rehearse(channel[0].fileno())
     assert [table.num_rows for table in opened] == [1]
     opened.clear()
     assert os.listdir("/proc/self/fd") == before
@@ -36,10 +37,10 @@ def test_a_table_is_handed_over_and_nothing_stays(channel, opened):
 
 def test_a_task_that_is_there_comes_first(channel, opened):
     channel[1].send(b"task")
-    _rehearsal.rehearse(channel[0].fileno())
+    rehearsal.rehearse(channel[0].fileno())
     assert opened == []
 
 
 def test_what_fails_is_no_failure(channel, monkeypatch):
-    monkeypatch.setattr(_rehearsal._native, "Handover", None)
-    _rehearsal.rehearse(channel[0].fileno())
+    monkeypatch.setattr(rehearsal._native, "Handover", None)
+    rehearsal.rehearse(channel[0].fileno())

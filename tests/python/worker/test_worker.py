@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from zerrow import _native, _operators
+from zerrow import _native
+from zerrow._project import operators
 
 TABLE = pa.table({"x": [1, 2, 3], "name": ["a", "b", None]})
 
@@ -198,7 +199,7 @@ def test_tables_are_joined(plain_zygote, tmp_path):
 
 
 def test_the_project_file_may_name_what_the_operators_know():
-    assert list(_operators.AGGREGATES) == _native.aggregate_functions()
+    assert list(operators.AGGREGATES) == _native.aggregate_functions()
 
 
 def test_sql_over_rows_without_columns(plain_zygote, tmp_path):

@@ -267,7 +267,8 @@ def test_a_library_that_is_not_there_is_no_problem(start_zygote):
 IMPORTED = """
 import gc, os, sys
 def f(a):
-    names = ["pandas", "pyarrow.parquet", "sqlglot.dialects.postgres", "zerrow._tasks_source"]
+    own = "zerrow._worker.tasks_source"
+    names = ["pandas", "pyarrow.parquet", "sqlglot.dialects.postgres", own]
     return [{
         "imported": [name for name in names if name in sys.modules],
         "collects": gc.isenabled(),
@@ -281,7 +282,7 @@ def f(a):
     [
         ("", ["pandas"]),  # pyarrow's
         ("sqlglot", ["pandas", "sqlglot.dialects.postgres"]),
-        ("pyarrow.parquet", ["pandas", "pyarrow.parquet", "zerrow._tasks_source"]),
+        ("pyarrow.parquet", ["pandas", "pyarrow.parquet", "zerrow._worker.tasks_source"]),
     ],
 )
 def test_workers_find_imported_what_the_project_needs(start_zygote, tmp_path, preload, imported):

@@ -1,0 +1,1 @@
+"""A project's files: found, read, checked and described to the engine."""

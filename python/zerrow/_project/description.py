@@ -1,0 +1,93 @@
+"""The parts of a project description: what the engine is told about a project's models."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zerrow._errors import Problem, ProjectError
+from zerrow._project.sources import Source
+
+
+@dataclass
+class Input:
+    """One input of a model: the argument (or the table's name in SQL) and what it stands for."""
+
+    parameter: str
+    model: str
+    columns: list[str] | None
+    filter: str | None
+    line: int
+    filter_columns: list[str] = field(default_factory=list)  # that the filter reads, once checked
+    dictionary: str = "never"  # whether texts may be dictionaries: never, auto, always
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of a model's `inputs`."""
+        return dict(vars(self))
+
+
+@dataclass
+class ModelEntry:
+    """One model or expectation, of whatever kind."""
+
+    name: str
+    kind: str  # python, sql, native, expectation
+    file: str
+    line: int
+    inputs: list[Input] = field(default_factory=list)
+    function: str | None = None
+    module: str | None = None  # the file whose import declares it
+    sql: str | None = None
+    engine: str | None = None
+    operator: dict[str, Any] | None = None
+    parameters: list[dict[str, str]] = field(default_factory=list)
+    columns: list[str] | None = None  # as declared
+    timeout_s: float | None = None
+    memory_bytes: int | None = None
+    deterministic: bool = True
+    code: str | None = None  # python and expectation: tells one text of its files from another
+    imports: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of the description's `models`."""
+        return {**vars(self), "inputs": [entry.to_json() for entry in self.inputs]}
+
+    def error(self, message: str, line: int | None = None) -> ProjectError:
+        """An error in this model, at its own line if no other is given."""
+        return ProjectError(message, self.file, self.line if line is None else line, self.name)
+
+
+@dataclass
+class Project:
+    """A project while it is read: parts that failed are missing, and in `problems`."""
+
+    directory: Path
+    name: str = ""
+    memory_limit_bytes: int | None = None
+    parameters: list[dict[str, Any]] = field(default_factory=list)
+    sources: dict[str, Source] = field(default_factory=dict)
+    declared_sources: set[str] = field(default_factory=set)  # also those that failed
+    models: list[ModelEntry] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The parameters' values by name."""
+        return {entry["name"]: entry["value"] for entry in self.parameters}
+
+    def report(self, problem: ProjectError, model: str = "") -> None:
+        """Notes an error, once, with its file relative to the project."""
+        entry = Problem(problem.message, problem.file, problem.line, problem.model or model)
+        if entry not in self.problems:
+            self.problems.append(entry)
+
+    def to_json(self) -> dict[str, Any]:
+        """The project description."""
+        return {
+            "name": self.name,
+            "memory_limit_bytes": self.memory_limit_bytes,
+            "parameters": self.parameters,
+            "sources": [source.to_json() for source in self.sources.values()],
+            "models": [model.to_json() for model in self.models],
+            "errors": [problem.to_json() for problem in self.problems],
+        }

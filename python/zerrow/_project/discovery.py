@@ -1,0 +1,130 @@
+"""`describe`: reads a project and says what it consists of, and everything that is wrong with it.
+
+It imports the user's files, so that it runs in a worker, never in the engine. The result is the
+project description that the engine plans from; graph errors (cycles, unknown inputs, duplicates)
+are the planner's to find. What reads SQL needs sqlglot, which takes as long to import as all else
+here does: only projects that have conditions or queries import it.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from zerrow._errors import ProjectError, SqlError
+from zerrow._project.checks import Columns, check_inputs, check_names, check_operators
+from zerrow._project.description import ModelEntry, Project
+from zerrow._project.modules import find_python_files, project_files
+from zerrow._project.native_models import DIALECT, narrow_inputs, read_native_models
+from zerrow._project.parameters import resolve as resolve_parameters
+from zerrow._project.project_file import ProjectFile, read_project_file
+from zerrow._project.python_models import import_files, read_python_models
+from zerrow._project.sources import resolve_source
+
+
+def describe(
+    project_dir: str | Path,
+    parameters: Mapping[str, str] | None = None,
+    *,
+    on_import: Callable[[str], None] | None = None,
+    on_imported: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """The description of the project in the folder, as JSON values; never raises for its mistakes.
+
+    Args:
+        project_dir: the folder that has zerrow_project.yml.
+        parameters: texts for parameters, as given with `--param name=text`.
+        on_import: called with each of the user's files before it is imported.
+        on_imported: called with their number when all are imported, if nothing was wrong with them
+            and before anything else is done.
+    """
+    project = Project(Path(project_dir).absolute())
+    try:
+        file = read_project_file(project.directory)
+    except ProjectError as problem:
+        project.report(problem)
+        return project.to_json()
+    project.name = file.name
+    project.memory_limit_bytes = file.memory_limit_bytes
+    project.problems.extend(file.problems)
+    project.parameters, problems = resolve_parameters(file.parameters, parameters or {})
+    project.problems.extend(problems)
+    files, unreadable = find_python_files(project.directory)
+    failed = import_files(project.directory, files, on_import)
+    if on_imported is not None and files and not failed:
+        on_imported(len(files))
+    _read_sources(project, file)
+    for mistake in unreadable:
+        project.report(mistake)
+    read_python_models(project, files, failed)
+    _read_models(project, file)
+    return project.to_json()
+
+
+def _read_sources(project: Project, file: ProjectFile) -> None:
+    for entry in file.sources:
+        project.declared_sources.add(entry.table)
+        try:
+            project.sources[entry.table] = resolve_source(entry, project.directory)
+        except ProjectError as problem:
+            project.report(problem)
+
+
+def _read_models(project: Project, file: ProjectFile) -> None:
+    """Those that no Python declares."""
+    queries = _read_queries(project)
+    natives = read_native_models(project, file.natives)
+    check_names(project)
+    columns = Columns(project)
+    for entry, operator in natives:
+        if operator.output is None:
+            columns.add_same(entry.name, entry.inputs[0].model)
+        else:
+            columns.add(entry.name, operator.output)
+    _find_sql_inputs(project, queries, columns)
+    _fill_filters(project)
+    check_operators(project, natives, columns)
+    narrow_inputs(project, natives)
+    check_inputs(project, columns)
+
+
+def _read_queries(project: Project) -> list[ModelEntry]:
+    files = project_files(project.directory, ".sql")
+    if not files:
+        return []
+    from zerrow._project.sql_models import read_sql_models
+
+    return read_sql_models(project, files)
+
+
+def _find_sql_inputs(project: Project, queries: list[ModelEntry], columns: Columns) -> None:
+    if not queries:
+        return
+    from zerrow._project.sql_models import find_inputs
+
+    names = [*project.declared_sources, *(model.name for model in project.models)]
+    for entry in queries:
+        try:
+            output = find_inputs(entry, project, names)
+        except ProjectError as problem:
+            project.report(problem)
+            continue
+        if output is not None:
+            columns.add(entry.name, output, exact=entry.engine == "datafusion")
+
+
+def _fill_filters(project: Project) -> None:
+    """Puts the parameters' values into the filters of inputs."""
+    for model in project.models:
+        for entry in model.inputs:
+            if entry.filter is not None:
+                entry.filter = _filled(entry.filter, model, entry.line, project)
+
+
+def _filled(text: str, model: ModelEntry, line: int, project: Project) -> str | None:
+    from zerrow._sql.text import substitute
+
+    try:
+        return substitute(text, project.values, DIALECT)
+    except SqlError as problem:
+        project.report(model.error(f"filter {text!r}: {problem}", line))
+        return None

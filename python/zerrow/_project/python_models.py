@@ -1,0 +1,209 @@
+"""From decorated functions to entries of the project description."""
+
+import functools
+import importlib.util
+import inspect
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from zerrow._annotations import AnnotationError, wanted_forms
+from zerrow._declarations import Declaration, Model, Parameter, registered
+from zerrow._errors import Problem, ProjectError
+from zerrow._project.description import Input, ModelEntry, Project
+from zerrow._project.modules import (
+    ImportTimeoutError,
+    PythonFile,
+    import_time_s,
+    load_module,
+    time_limit,
+)
+from zerrow._project.tracebacks import describe_failure, relative_file
+
+
+def import_files(
+    directory: Path, files: list[PythonFile], on_import: Callable[[str], None] | None = None
+) -> list[Problem]:
+    """Imports the files; what is wrong with them.
+
+    `on_import` is called with each file before it is imported, so that somebody knows which file it
+    was if this process doesn't survive.
+    """
+    problems = []
+    deadline = time.monotonic() + import_time_s()
+    for file in files:
+        if on_import is not None:
+            on_import(file.path)
+        problem = _import(directory, file.path, deadline)
+        if problem is not None:
+            problems.append(_import_problem(problem, file.path, directory))
+        if isinstance(problem, ImportTimeoutError):
+            break
+    return problems
+
+
+def read_python_models(project: Project, files: list[PythonFile], problems: list[Problem]) -> None:
+    """Adds the models of the imported files to the project, and what was wrong with these."""
+    for problem in problems:
+        # A file that fails fails again in each that imports it: once is enough.
+        if not any(
+            (known.file, known.line) == (problem.file, problem.line) for known in project.problems
+        ):
+            project.problems.append(problem)
+    root = os.path.realpath(project.directory)
+    imports = {file.path: file.imports for file in files}
+    hash_of = functools.cache(_text_hash)
+    for declaration in once_each(registered):
+        module = module_file(declaration, root)
+        if module is None:
+            continue
+        try:
+            entry = _entry(declaration, root, module, imports.get(module, []))
+            # Of these files alone: with those that they import, each change of a helper would lose
+            # what is known of all models, and it seldom matters to what they take.
+            entry.code = hash_of(os.path.join(root, module)) + hash_of(declaration.file)
+            project.models.append(entry)
+        except ProjectError as mistake:
+            project.report(mistake)
+
+
+def once_each(declarations: Iterable[Declaration]) -> list[Declaration]:
+    """Without those that a file made again when it was imported under another name."""
+    seen: dict[tuple[str, str, int], str] = {}
+    found = []
+    for declaration in declarations:
+        key = (declaration.name, declaration.file, declaration.line)
+        if seen.setdefault(key, declaration.module) == declaration.module:
+            found.append(declaration)
+    return found
+
+
+def module_file(declaration: Declaration, root: str) -> str | None:
+    """The project's file whose import declares the model; None if that failed, or of a library."""
+    file = getattr(sys.modules.get(declaration.module), "__file__", None)
+    return relative_file(file, root) if isinstance(file, str) else None
+
+
+def _import(directory: Path, path: str, deadline: float) -> BaseException | None:
+    """Imports a file until the deadline at most; returns what it raised."""
+    try:
+        with time_limit(max(deadline - time.monotonic(), 0.001)):
+            load_module(directory, path)
+    except BaseException as problem:  # SystemExit is the user's mistake as well
+        return problem
+    return None
+
+
+def _import_problem(problem: BaseException, path: str, directory: Path) -> Problem:
+    root = os.path.realpath(directory)
+    if isinstance(problem, ProjectError):  # of a decorator, which knows the place
+        place = relative_file(problem.file, root)
+        return Problem(problem.message, place or path, problem.line if place else 0)
+    failure = describe_failure(problem, directory)
+    if isinstance(problem, SystemExit):
+        what = f"importing {path} ended the process ({failure.message}): a file must only define"
+    else:
+        what = f"importing {path} failed: {failure.message}"
+    if isinstance(problem, ModuleNotFoundError):
+        what += _hint_at_neighbour(problem, directory, failure.file or path)
+    return Problem(what, failure.file or path, failure.line, traceback=failure.traceback)
+
+
+def _hint_at_neighbour(problem: ModuleNotFoundError, directory: Path, path: str) -> str:
+    """Files beside a model in a subfolder aren't found by their plain names."""
+    name = (problem.name or "").split(".", maxsplit=1)[0]
+    folder = (directory / path).parent
+    if folder == directory or not (folder / f"{name}.py").exists():
+        return ""
+    relative = folder.relative_to(directory)
+    return f"; {relative / name}.py is found as `from .{name} import ...`"
+
+
+def _entry(declaration: Declaration, root: str, module: str, imports: list[str]) -> ModelEntry:
+    function = declaration.function
+    path, line = relative_file(declaration.file, root), declaration.line
+    if path is None:  # a library's function made the model
+        path, line = module, declaration.module_line
+    if declaration.kind is None:
+        said = " and ".join(f"@zerrow.{name}" for name in sorted(declaration.said))
+        raise ProjectError(
+            f"{function.__name__}() has {said}, but neither @zerrow.model nor @zerrow.expectation",
+            path,
+            line,
+        )
+    entry = ModelEntry(
+        name=declaration.name,
+        kind=declaration.kind,
+        file=path,
+        line=line,
+        function=function.__name__,
+        module=module,
+        columns=declaration.columns,
+        timeout_s=declaration.timeout_s,
+        memory_bytes=declaration.memory_bytes,
+        deterministic=declaration.deterministic,
+        imports=imports,
+    )
+    try:
+        declaration.target()
+    except LookupError as problem:
+        raise entry.error(str(problem)) from None
+    _refuse_coroutines(function, entry)
+    for name, parameter in inspect.signature(function).parameters.items():
+        _add_argument(entry, name, parameter)
+    for given in entry.inputs:
+        try:
+            wanted_forms(function, [given.parameter])
+        except AnnotationError as problem:
+            raise entry.error(str(problem), given.line) from None
+    return entry
+
+
+def _text_hash(path: str) -> str:
+    """Tells one text of a file from another."""
+    try:
+        return importlib.util.source_hash(Path(path).read_bytes()).hex()
+    except OSError:  # generated code has no file
+        return ""
+
+
+def _refuse_coroutines(function: Callable[..., Any], entry: ModelEntry) -> None:
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise entry.error(f"{function.__name__}() is async, which is not supported")
+    if inspect.isgeneratorfunction(function):
+        raise entry.error(f"{function.__name__}() yields; return the table instead")
+
+
+def _add_argument(entry: ModelEntry, name: str, parameter: inspect.Parameter) -> None:
+    default = parameter.default
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
+        raise entry.error(
+            f"{stars}{name}: each input needs an argument of its own (a decorator needs "
+            "functools.wraps to show those of its function)"
+        )
+    if parameter.kind is parameter.POSITIONAL_ONLY:
+        raise entry.error(f"{name} is positional-only; arguments are passed by name")
+    if isinstance(default, Model):
+        entry.inputs.append(
+            Input(
+                name,
+                default.name,
+                default.columns,
+                default.filter,
+                default.line,
+                dictionary=default.dictionary,
+            )
+        )
+    elif isinstance(default, Parameter):
+        entry.parameters.append({"argument": name, "name": default.name})
+    elif default is inspect.Parameter.empty:
+        raise entry.error(
+            f"argument {name!r} has no default: zerrow.Model('...') makes it an input, "
+            "zerrow.Parameter('...') a parameter"
+        )
+    elif default is Model or default is Parameter:
+        raise entry.error(f"argument {name!r}: write zerrow.{default.__name__}('...')")

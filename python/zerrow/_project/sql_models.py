@@ -1,0 +1,151 @@
+"""SQL files of a project: each is one model, a SELECT over the tables that it names."""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from zerrow._errors import ProjectError, SqlError, did_you_mean
+from zerrow._project.description import Input, ModelEntry, Project
+from zerrow._project.sources import Source
+from zerrow._sizes import parse_bytes
+from zerrow._sql import analysis
+from zerrow._sql.text import parameters_of, substitute, tokenize
+
+ENGINES = ("datafusion", "duckdb")
+_SETTINGS = ("name", "engine", "memory", "deterministic")
+
+
+def read_sql_models(project: Project, files: Iterable[str]) -> list[ModelEntry]:
+    """Adds a model for each of these files; what is wrong with one becomes a problem."""
+    entries = []
+    for file in files:
+        try:
+            entries.append(_read(project, file))
+        except ProjectError as problem:
+            project.report(problem)
+    project.models.extend(entries)
+    return entries
+
+
+def _read(project: Project, file: str) -> ModelEntry:
+    try:
+        text = Path(project.directory, file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ProjectError(f"{file} can't be read: {problem}", file) from None
+    entry = ModelEntry(
+        name=os.path.basename(file).removesuffix(".sql"), kind="sql", file=file, line=1
+    )
+    settings = _settings(text, file)
+    entry.name = settings.get("name", entry.name)
+    entry.engine = settings.get("engine", "datafusion")
+    entry.imports = [entry.engine]
+    entry.deterministic = settings.get("deterministic") != "false"
+    entry.memory_bytes = parse_bytes(settings["memory"]) if "memory" in settings else None
+    dialect = analysis.dialect_of(entry.engine)
+    try:
+        entry.line = _first_line(text, dialect)
+        entry.sql = _without_semicolon(substitute(text, project.values, dialect), dialect)
+        names = dict.fromkeys(name for name, _ in parameters_of(text, dialect))
+        entry.parameters = [{"argument": name, "name": name} for name in names]
+    except SqlError as problem:
+        raise entry.error(str(problem), problem.line) from None
+    return entry
+
+
+def _settings(text: str, file: str) -> dict[str, str]:
+    """`-- zerrow: name=x engine=duckdb` among the comments at the beginning."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith("--"):
+            break
+        match = re.match(r"\s*--\s*(zerrow|bauplan)\s*:\s*(.*)", line)
+        if match is None:
+            continue
+        if match[1] != "zerrow":
+            raise ProjectError("this setting starts with `-- zerrow:` here", file, number)
+        for setting in match[2].split():
+            key, _, value = setting.partition("=")
+            _check_setting(key, value, file, number)
+            found[key] = value
+    return found
+
+
+def _check_setting(key: str, value: str, file: str, line: int) -> None:
+    if key == "materialization_strategy":
+        if value != "NONE":
+            raise ProjectError(
+                f"{key}={value} is not supported yet: it needs the catalog, which is not there yet",
+                file,
+                line,
+            )
+    elif key not in _SETTINGS:
+        hint = did_you_mean(key, _SETTINGS)
+        raise ProjectError(f"a SQL model has no setting {key!r}{hint}", file, line)
+    if not value:
+        raise ProjectError(f"`-- zerrow:` takes name=value, not {key!r}", file, line)
+    if key == "engine" and value not in ENGINES:
+        raise ProjectError(f"engine must be {' or '.join(ENGINES)}, not {value!r}", file, line)
+    if key == "deterministic" and value not in ("true", "false"):
+        raise ProjectError(f"deterministic must be true or false, not {value!r}", file, line)
+    if key == "memory":
+        try:
+            parse_bytes(value)
+        except ValueError as problem:
+            raise ProjectError(f"memory {problem}", file, line) from None
+
+
+def _first_line(text: str, dialect: str) -> int:
+    tokens = tokenize(text, dialect)
+    return tokens[0].line if tokens else 1
+
+
+def _without_semicolon(text: str, dialect: str) -> str:
+    tokens = tokenize(text, dialect)
+    while tokens and tokens[-1].text == ";":
+        text = text[: tokens.pop().start]
+    return text
+
+
+def find_inputs(entry: ModelEntry, project: Project, names: Iterable[str]) -> list[str] | None:
+    """Sets the model's inputs; returns its output's columns if they are certain.
+
+    `names` are those of all models and sources. Raises ProjectError.
+    """
+    try:
+        query = analysis.analyze(entry.sql or "", entry.engine or "")
+    except SqlError as problem:
+        raise entry.error(str(problem), problem.line) from None
+    known = list(names)
+    for table in query.tables.values():
+        model = _match(table.name, known)
+        source = project.sources.get(model)
+        columns = None
+        if source is not None:
+            columns = None if table.columns is None else source.narrowed(table.columns)
+            _check_references(entry, table.name, source, query)
+        entry.inputs.append(Input(table.name, model, columns, None, table.line, dictionary="auto"))
+    return query.output
+
+
+def _match(table: str, names: list[str]) -> str:
+    """The model that is meant: DataFusion and DuckDB don't distinguish an unquoted A from a."""
+    if table in names:
+        return table
+    same = [name for name in names if name.lower() == table.lower()]
+    return same[0] if len(same) == 1 else table
+
+
+def _check_references(entry: ModelEntry, table: str, source: Source, query: analysis.Query) -> None:
+    exact = entry.engine == "datafusion"
+    names = source.schema.names
+    known = set(names) if exact else {name.lower() for name in names}
+    for reference in query.references:
+        column = reference.column if exact else reference.column.lower()
+        if reference.table == table and column not in known:
+            hint = did_you_mean(reference.column, names)
+            if exact and reference.column.lower() in {name.lower() for name in names}:
+                hint += " (DataFusion reads names without quotes as lower case)"
+            raise entry.error(
+                f"there is no column {reference.column!r} in {source.table!r}{hint}", reference.line
+            )

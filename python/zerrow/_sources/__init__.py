@@ -1,0 +1,1 @@
+"""Parquet files as sources: footers, schemas, which row groups and columns must be decoded."""

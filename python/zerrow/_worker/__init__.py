@@ -1,0 +1,1 @@
+"""What runs inside zygotes, importers and workers."""

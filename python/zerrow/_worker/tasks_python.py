@@ -1,0 +1,90 @@
+"""Tasks "python" and "expectation": calls a user's function."""
+
+from builtins import AssertionError
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from zerrow._annotations import wanted_forms
+from zerrow._declarations import declared
+from zerrow._project.modules import load_module
+from zerrow._project.tracebacks import describe_failure, text_of
+from zerrow._worker import convert
+from zerrow._worker.tasks import Answer, Input, Task, TaskError
+from zerrow._worker.unheard import unheard
+
+
+def run(task: Task) -> Answer:
+    """Imports the function's file, calls the function and publishes or answers what it returns."""
+    if declared(task.body["model"]) is None:  # this process wasn't forked after the import
+        with unheard():
+            load_module(task.project_dir, task.body["file"])
+    function = find_function(task.project_dir, task.body["file"], task.body["model"])
+    arguments = prepare_arguments(function, task.inputs, task.body.get("parameters") or {})
+    started = perf_counter()
+    if task.body["kind"] == "expectation":
+        value = expect(function, arguments, task.project_dir, task.regain)
+        return Answer({"op": "result", "value": value})
+    result = function(**arguments)
+    task.timings["run_s"] = perf_counter() - started
+    task.regain()
+    table = convert.to_table(result, task.body["function"])
+    task.regain()  # a reader's batches, for one, come from user code as well
+    return task.publish(table, split=not convert.is_arrow(result))
+
+
+def find_function(project_dir: str | Path, file: str, model: str) -> Callable[..., Any]:
+    """The model's function, as the import of the file declares it."""
+    load_module(project_dir, file)
+    declaration = declared(model)
+    if declaration is not None:
+        return declaration.target()
+    raise TaskError(
+        f"importing {file} declares no model {model!r}; it did when the project was read"
+    )
+
+
+def prepare_arguments(
+    function: Callable[..., Any], inputs: Iterable[Input], parameters: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The function's inputs in the forms that its annotations ask for, and its parameters."""
+    inputs = list(inputs)
+    forms = wanted_forms(function, [given.parameter for given in inputs])
+    arguments = dict(parameters)
+    for given in inputs:
+        arguments[given.parameter] = convert.from_table(given.table, forms[given.parameter])
+    return arguments
+
+
+def expect(
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    project_dir: str | Path,
+    regain: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Whether the expectation is met (`met`), and of a failed assert what it said and where.
+
+    TaskError if it says neither yes nor no.
+    """
+    try:
+        result = function(**arguments)
+    except AssertionError as problem:
+        regain()
+        failure = describe_failure(problem, project_dir)
+        message = text_of(problem).strip() or failure.statement or "an assert failed"
+        return {
+            "met": False,
+            "message": message,
+            "file": failure.file,
+            "line": failure.line,
+            "traceback": failure.traceback,
+        }
+    regain()
+    result = result.as_py() if hasattr(result, "as_py") else result
+    if type(result).__name__ not in ("bool", "bool_"):
+        raise TaskError(
+            f"{function.__name__}() is an expectation and must return True or False, "
+            f"not {type(result).__name__}"
+        )
+    return {"met": bool(result)}
