@@ -188,7 +188,9 @@ void Estimates::Note(const Run& run, size_t task, std::optional<int64_t> charged
   });
   taken.table_bytes = report.bytes.total();
   taken.new_bytes = report.bytes.new_bytes + report.bytes.copied_bytes;
-  taken.peak_bytes = charged_peak_bytes.value_or(report.peak_memory_bytes);
+  const bool maps_inputs = run.plan().nodes[what.node].kind != ModelKind::kSource;
+  const int64_t own_bytes = report.peak_memory_bytes - (maps_inputs ? taken.input_bytes : 0);
+  taken.peak_bytes = charged_peak_bytes.value_or(std::max(own_bytes, taken.new_bytes));
   taken.run_s = report.wall_s;
   history_->Note(KeyOf(run, what.node), taken);
 }

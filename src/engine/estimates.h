@@ -28,7 +28,7 @@ class Estimates {
   void Fill(const Run& run, std::vector<resource::TaskSpec>& tasks) const;
 
   /// Remembers what a task that has succeeded took: Dispatcher::Options::on_taken. Without a peak
-  /// the process's own, which counts what it has read of its inputs, too.
+  /// the process's own, less its inputs, as it counts what was read of them.
   void Note(const Run& run, size_t task, std::optional<int64_t> charged_peak_bytes) const;
 
   /// Remembers that the task isn't deterministic: Dispatcher::Options::on_varied.

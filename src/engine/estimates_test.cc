@@ -138,17 +138,17 @@ TEST_F(EstimatesTest, WhatWasTakenIsExpectedAgainAndWhatFollowsFromIt) {
   EXPECT_EQ(Expect("second").expected.output_bytes, 160 * kMB);
 }
 
-TEST_F(EstimatesTest, WithoutAChargedPeakTheProcesssOwnCounts) {
+TEST_F(EstimatesTest, WithoutAChargedPeakTheProcesssOwnCountsButForItsInputs) {
   Add(Model("m", ModelKind::kPython, {"t"}));
   Plan();
+  Took("t", 40 * kMB, 0, 0);
   const size_t task = 1 + *run_->plan().Find("m");
   run_->OnStarted(task, 0);
   Outcome outcome;
   outcome.what = std::make_shared<const PublishedTable>();
-  outcome.peak_memory_bytes = 5 * kMB;
+  outcome.peak_memory_bytes = 45 * kMB;
   run_->OnEnded(task, std::move(outcome), 1);
   Estimates(history_).Note(*run_, task, std::nullopt);
-  project_.sources[0].columns = {{"a", "int64", 0}};
   EXPECT_EQ(Expect("m").expected.peak_bytes(), 5 * kMB);
 }
 

@@ -25,7 +25,7 @@ constexpr std::chrono::milliseconds kLastPatience{200};
 constexpr std::chrono::milliseconds kNap{5};
 constexpr int kOperationsBetweenLooks = 10'000;
 constexpr int kApplicationId = 0x5a726f77;
-constexpr int kVersion = 2;
+constexpr int kVersion = 3;
 
 constexpr char kSchema[] = R"(
 DROP TABLE IF EXISTS observation;

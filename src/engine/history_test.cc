@@ -290,9 +290,9 @@ TEST_F(HistoryTest, AnotherProgramsDatabaseIsLeftAlone) {
 
 TEST_F(HistoryTest, ALaterVersionsIsLeftAloneAnEarlierOnesBegunAnew) {
   Store({1, 1}, 50);
-  Execute("PRAGMA user_version = 3");
+  Execute("PRAGMA user_version = 4");
   ExpectProblem("a later version of Zerrow has made it");
-  Execute("PRAGMA user_version = 1");
+  Execute("PRAGMA user_version = 2");
   EXPECT_EQ(StoredTableOf({1, 1}), std::nullopt);
   Store({1, 1}, 50);
   EXPECT_EQ(StoredTableOf({1, 1}), 50);

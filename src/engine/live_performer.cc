@@ -344,7 +344,7 @@ void LivePerformer::OnWorkerEnded(TaskId task, WorkerEnd end) {
   outcome.lost = end.lost && end.was_ready;
   outcome.cpu_s = end.cpu_s;
   outcome.exit_s = end.exit_s;
-  if (attempt.peak_bytes > 0) outcome.charged_peak_bytes = attempt.peak_bytes;
+  outcome.charged_peak_bytes = attempt.peak_bytes;
   outcome.peak_memory_bytes = attempt.pid > 0 ? sampler_.RemoveProcess(attempt.pid) : 0;
   // It may have lived too shortly to be sampled.
   if (outcome.peak_memory_bytes == 0) outcome.peak_memory_bytes = end.max_rss_bytes;

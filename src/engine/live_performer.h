@@ -108,10 +108,10 @@ class LivePerformer final : public Performer {
 
     bool discarding = false;  // it was stopped, and what it was granted is given back
     bool frozen = false;
-    int64_t inherited_bytes = 0;   // anonymous memory that it was forked with
-    int64_t descendant_bytes = 0;  // of what it has started, when that was last looked at
-    int64_t told_bytes = 0;        // Measured
-    int64_t peak_bytes = 0;        // of these
+    int64_t inherited_bytes = 0;        // anonymous memory that it was forked with
+    int64_t descendant_bytes = 0;       // of what it has started, when that was last looked at
+    int64_t told_bytes = 0;             // Measured
+    std::optional<int64_t> peak_bytes;  // of these, once it was
   };
   struct Publishing;
   /// What an active run has here.

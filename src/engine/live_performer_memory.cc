@@ -66,7 +66,7 @@ std::vector<LivePerformer::Measured> LivePerformer::MeasureAttempts() {
     int64_t bytes = PrivateBytes(attempt, look_at_trees);
     if (attempt.grant) bytes += attempt.grant->BackedBytes();
     if (attempt.scanning) bytes += scans_.DecodedBytes(task);
-    attempt.peak_bytes = std::max(attempt.peak_bytes, bytes);
+    attempt.peak_bytes = std::max(attempt.peak_bytes.value_or(0), bytes);
     if (std::abs(bytes - attempt.told_bytes) < kNoticeable) continue;
     attempt.told_bytes = bytes;
     measured.push_back({task, attempt.number, bytes});
