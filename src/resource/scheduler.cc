@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "resource/outlook.h"
+
 namespace zerrow::resource {
 
 using enum Task::State;
@@ -61,8 +63,9 @@ void Scheduler::StartReady() {
   blocked_.reset();
   slots_now_ = board_.jobs.empty() ? slots_ : std::max(slots_, *board_.jobs.rbegin());
   while (HasSlot()) {
-    const auto first = First();
+    auto first = First();
     if (!first) break;
+    first = LookAhead(*first);
     // What it waits for now is ready itself, or it has failed.
     if (!lineage_.Demand(*first)) continue;
     Guess(*first);
@@ -78,6 +81,16 @@ void Scheduler::StartReady() {
   ReadAhead();
   StartAlone(std::nullopt);
   StartAloneInRuns();
+}
+
+// Where all that comes needn't fit.
+TaskId Scheduler::LookAhead(TaskId first) const {
+  std::optional<int64_t> room;
+  for (const Scope scope : board_.LimitedScopesOf(first.run)) {
+    const int64_t left = -board_.Shortfall(scope, 0);
+    room = room ? std::min(*room, left) : left;
+  }
+  return room ? TaskId{first.run, FirstByOutlook(board_.runs.at(first.run), *room)} : first;
 }
 
 // Too much holds up what would fit; nothing at all starts everything at once. Most functions join,

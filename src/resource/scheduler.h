@@ -38,6 +38,7 @@ class Scheduler {
   bool HasSlot() const { return board_.running < slots_now_; }
   std::optional<TaskId> First(const Run& run, RunId id) const;
   std::optional<TaskId> First() const;
+  TaskId LookAhead(TaskId first) const;
   /// Beyond the first: the next few of its run, and of the other runs.
   std::vector<TaskId> Others(TaskId first);
   std::vector<TaskId> ReadyIn(const Level& level, size_t most) const;

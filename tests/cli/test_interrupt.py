@@ -124,5 +124,8 @@ def test_shared_memory_is_given_back(running, zerrow):
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=30)
     assert_nothing_is_left(zerrow.folder)
-    # Others use this machine too: what matters is that it isn't a chunk of 64 MiB per run.
-    assert shared_memory_bytes() - before < 48 << 20
+    # Others use this machine too, and give back: a chunk of 64 MiB mustn't stay.
+    deadline = time.monotonic() + 60
+    while shared_memory_bytes() - before >= 48 << 20:
+        assert time.monotonic() < deadline, "a chunk of shared memory is left"
+        time.sleep(0.5)
