@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from zerrow._errors import Problem, ProjectError, did_you_mean
 from zerrow._sizes import parse_bytes
 
@@ -168,20 +167,15 @@ def read_project_file(project_dir: Path) -> ProjectFile:
         ) from None
     except (OSError, UnicodeDecodeError) as problem:
         raise ProjectError(f"{FILE} can't be read: {problem}", FILE) from None
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = None if root is None else _converted(root).content
-    except yaml.MarkedYAMLError as problem:
-        mark = problem.problem_mark or problem.context_mark
-        line = mark.line + 1 if mark else 0
-        raise error(f"this is not valid YAML: {problem.problem or problem.context}", line) from None
-    except (yaml.YAMLError, RecursionError) as problem:
-        raise error(f"this is not valid YAML: {problem}", 1) from None
+    # Here, as what a worker imports of this module needs no YAML.
+    from zerrow._project.yaml_text import parse
+
+    root = parse(text)
     if root is None:
         raise error("the file is empty: it needs at least `name: ...`", 1)
-    if not isinstance(content, Mapping):
+    if not isinstance(root.content, Mapping):
         raise error("the file must consist of `key: value` lines", 1)
-    return _read(content)
+    return _read(root.content)
 
 
 def _read(top: Mapping) -> ProjectFile:
@@ -274,38 +268,6 @@ def _native(item: Value) -> NativeEntry:
     entry = Mapping(item.content._entries, item.line, f"model {name!r}")
     operator = entry.text("operator")
     return NativeEntry(name, operator, entry, item.line)
-
-
-def _converted(node: yaml.Node) -> Value:
-    line = node.start_mark.line + 1
-    if isinstance(node, yaml.SequenceNode):
-        return Value([_converted(child) for child in node.value], line)
-    if isinstance(node, yaml.MappingNode):
-        return Value(_mapping(node), line)
-    constructor = yaml.SafeLoader("")
-    try:
-        content = constructor.construct_object(node)
-    except yaml.MarkedYAMLError as problem:
-        raise error(f"this is not valid YAML: {problem.problem}", line) from None
-    except ValueError as problem:
-        raise error(f"{node.value!r} is not valid: {problem}", line) from None
-    # A date or time without quotes: its text is what the user meant, a filter or a default.
-    known = content is None or isinstance(content, str | bool | int | float)
-    return Value(content if known else node.value, line)
-
-
-def _mapping(node: yaml.MappingNode) -> Mapping:
-    entries: dict[str, tuple[int, Value]] = {}
-    for key_node, value_node in node.value:
-        line = key_node.start_mark.line + 1
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise error("a key must be a plain name", line)
-        # The text as written: YAML would read `no:` or `2013:` as something else than a name.
-        key = key_node.value
-        if key in entries:
-            raise error(f"{key!r} is there twice (first on line {entries[key][0]})", line)
-        entries[key] = (line, _converted(value_node))
-    return Mapping(entries, node.start_mark.line + 1, "this")
 
 
 def _is_a(value: object, kind: str) -> bool:

@@ -19,6 +19,7 @@ _PRELOADED = {
         "zerrow._worker.tasks_source",
     ],
     "numpy": ["numpy"],
+    "yaml": ["zerrow._project.yaml_text"],
     "pandas": ["pandas"],
     "polars": ["polars"],
     "duckdb": ["duckdb"],
@@ -48,7 +49,7 @@ def preload(names: str) -> None:
     """Imports these libraries, separated by commas, and what nearly every worker needs."""
     with _sleepy_blas():
         _import_library("numpy")
-    wanted = ["pyarrow", *filter(None, names.split(","))]
+    wanted = ["pyarrow", "yaml", *filter(None, names.split(","))]
     for name in wanted:
         if name not in _PRELOADED_APART:
             _import_library(name)
