@@ -64,7 +64,7 @@ def test_includes_go_down(path):
 
 # Lowest first, as above. Modules that no folder holds stand below all or, as FACADE, above all.
 PYTHON = ROOT / "python" / "zerrow"
-PYTHON_LAYERS = ["_sql", "_sources", "_project", "_worker"]
+PYTHON_LAYERS = ["_environments", "_sql", "_sources", "_project", "_worker"]
 BASE = -1
 FACADE = {"__init__", "_run", "compute", "standard_expectations"}
 
