@@ -26,7 +26,7 @@ constexpr size_t kNameColumn = 26;  // where descriptions start in the help
 constexpr size_t kHelpWidth = 100;
 
 constexpr std::string_view kMainFooter = R"(Examples:
-  zerrow init demo && zerrow run -p demo     make a small project and run it
+  zerrow init demo && zerrow run demo        make a small project and run it
   zerrow run --param origin=EWR              run the project in this folder
   zerrow show late_flights                   look at one model's rows
   zerrow COMMAND --help                      options and examples of a command
@@ -64,7 +64,10 @@ constexpr std::string_view kExplainFooter = R"(Examples:
   zerrow explain --select late_flights -O json)";
 
 constexpr std::string_view kInitFooter = R"(Examples:
-  zerrow init demo                           writes demo/, which `zerrow run -p demo` runs)";
+  zerrow init demo                           writes demo/, which `zerrow run demo` runs
+
+The project has a Parquet source (20 MB, made up), models in Python and SQL, an expectation and a
+test for pytest. No file that is there is touched.)";
 
 constexpr std::string_view kEngineFooter = R"(Examples:
   zerrow engine start                        from now on zerrow run finds processes and memory warm

@@ -15,7 +15,6 @@ int Explain(const Arguments& arguments);
 int Info(const Arguments& arguments);
 int Simulate(const Arguments& arguments);
 int Version(const Arguments& arguments);
-int InitProject(const Arguments& arguments);
 int StartEngine(const Arguments& arguments);
 int StopEngine(const Arguments& arguments);
 int EngineStatus(const Arguments& arguments);
@@ -23,7 +22,8 @@ int ListCache(const Arguments& arguments);
 int ClearCache(const Arguments& arguments);
 /// Prints an error that isn't a run's; the exit code that goes with it.
 int Fail(const arrow::Status& status);
-/// Becomes `python -m zerrow._worker.inline`; returns only if that fails.
+/// These become a Python process; they return only if that fails.
 int RunInline(const Arguments& arguments);
+int InitProject(const Arguments& arguments);
 
 }  // namespace zerrow::cli

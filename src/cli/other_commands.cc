@@ -2,8 +2,6 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <thread>
 #include <vector>
@@ -111,18 +109,16 @@ int Version(const Arguments& arguments) {
 }
 
 int RunInline(const Arguments& arguments) {
-  std::vector<std::string> words = {PythonInterpreter(), "-P",        "-m",
-                                    "zerrow._worker.inline",    "--project", arguments.run.project_dir};
+  std::vector<std::string> words = {"--project", arguments.run.project_dir};
   for (const auto& [name, value] : arguments.run.parameters) {
     words.insert(words.end(), {"--param", name + "=" + value});
   }
   words.push_back(*arguments.inline_model);
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  ::execvp(argv[0], argv.data());
-  return Fail(arrow::Status::IOError(
-      fmt::format("can't start {}: {}", words.front(), std::strerror(errno))));
+  return Fail(BecomePython("zerrow._worker.inline", words));
+}
+
+int InitProject(const Arguments& arguments) {
+  return Fail(BecomePython("zerrow._new_project", {arguments.new_project_dir}));
 }
 
 }  // namespace zerrow::cli

@@ -4,7 +4,10 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -34,22 +37,51 @@ def models_of(report):
 def test_a_new_project_runs(zerrow):
     made = zerrow.run("init", "demo")
     assert made.returncode == 0
-    assert "zerrow run -p demo" in made.stdout
+    assert "cd demo\n  zerrow run " in made.stdout
     report = zerrow.json("run", "-p", "demo", "--strict")
     assert report["status"] == "success"
-    assert {"trips", "long_trips", "long_trips_by_city", "trips_take_time"} <= set(
-        models_of(report)
+    models = models_of(report)
+    assert models.keys() == {"trips", "priced", "tipped", "long_trips", "zones", "fares_are_paid"}
+    assert models["tipped"]["reshared_bytes"] > 7 * models["tipped"]["new_bytes"] > 100_000_000
+    assert sum(model["copied_bytes"] or 0 for model in models.values()) < 1_000_000
+
+
+def test_a_new_project_has_a_test_that_plain_pytest_runs(zerrow):
+    zerrow.run("init", "demo")
+    pytest_command = Path(sys.executable).parent / "pytest"
+    done = subprocess.run(
+        [pytest_command, "-q"],
+        cwd=zerrow.folder / "demo",
+        capture_output=True,
+        text=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
 
 
 def test_init_touches_nothing_that_is_there(zerrow):
     zerrow.run("init", "demo")
-    file = zerrow.folder / "demo" / "zerrow_project.yml"
-    file.write_text("mine")
+    file = zerrow.folder / "demo" / "models" / "trips.py"
+    shutil.move(file, zerrow.folder / "trips.py")
+    file.symlink_to("nowhere")
+    (zerrow.folder / "demo" / "zerrow_project.yml").unlink()
     again = zerrow.run("init", "demo")
     assert again.returncode == 2
     assert "already there" in again.stderr
-    assert file.read_text() == "mine"
+    assert sorted(path.name for path in (zerrow.folder / "demo").iterdir()) == [
+        "data",
+        "models",
+        "pytest.ini",
+        "tests",
+    ]
+
+
+def test_init_says_where_it_cant_write(zerrow):
+    (zerrow.folder / "file").touch()
+    done = zerrow.run("init", "file/demo")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: file/demo can't be written: ")
 
 
 def test_text_has_marked_lines_a_table_and_no_escapes(project):
@@ -162,7 +194,7 @@ def test_explain_prints_what_is_read(zerrow):
     done = zerrow.run("explain", "-p", "demo")
     assert done.returncode == 0, done.stderr
     assert "long_trips" in done.stdout
-    assert "minutes >= 45" in done.stdout
+    assert "km >= 10" in done.stdout
     document = zerrow.json("explain", "-p", "demo")
     assert {node["name"] for node in document["nodes"]} >= {"trips", "long_trips"}
 
