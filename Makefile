@@ -158,8 +158,9 @@ fuzz: build/.packages-fuzz build/.requirements  ## each fuzz target for FUZZ_SEC
 	@for fuzz in $$(find build/fuzz -name '*_fuzz' -type f -perm -u+x | sort); do \
 	  $$fuzz -max_total_time=$(FUZZ_SECONDS) build/fuzz/corpus/$$(basename $$fuzz) || exit 1; done
 
-docs: $(INSTALLED)  ## docs/cli.md from the command's own help
+docs: $(INSTALLED)  ## docs/cli.md from the command's own help, the project file's schema from its types
 	$(BIN)/python scripts/cli_docs.py >docs/cli.md
+	$(BIN)/python scripts/project_schema.py >docs/zerrow_project.schema.json
 
 clean:  ## remove what was built (keeps .venv)
 	rm -rf build python/zerrow/_bin python/zerrow/*.so

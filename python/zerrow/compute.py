@@ -23,7 +23,7 @@ from typing import TypeAlias, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 from zerrow._native import concat_tables, encode_columns, filter_table, sort_table, take_table
-from zerrow._project.operators import parse_order
+from zerrow._sql.operator_text import parse_order
 
 Texts = TypeVar("Texts", pa.Array, pa.ChunkedArray)
 Rows: TypeAlias = pa.Array | pa.ChunkedArray | Sequence[int | None]

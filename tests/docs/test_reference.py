@@ -4,8 +4,11 @@ import inspect
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
+import yaml
 import zerrow
+from zerrow._project import project_types
 
 ROOT = Path(__file__).resolve().parents[2]
 SECTION = re.compile(r"^### `(?:@)?zerrow\.([\w.]+)`\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
@@ -86,6 +89,16 @@ def test_links_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)#]+)", (ROOT / document).read_text()):
         if "://" not in target:
             assert (folder / target).exists(), f"{document} links to {target}"
+
+
+def test_the_schema_of_project_files_is_the_one_that_they_are_checked_by(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import project_schema
+
+    published = (ROOT / "docs" / "zerrow_project.schema.json").read_text()
+    assert published == project_schema.schema(), "run: make docs"
+    for project in (ROOT / "examples").glob("*/zerrow_project.yml"):
+        msgspec.convert(yaml.safe_load(project.read_text()), project_types.Document)
 
 
 def test_the_table_of_types_is_what_the_libraries_do(monkeypatch):

@@ -182,7 +182,8 @@ NATIVE_MISTAKES = {
     "operator: filtr\n    input: flights": "no operator 'filtr'; did you mean 'filter'?",
     "operator: filter": "input is missing",
     "input: flights": "operator is missing",
-    "operator: filter\n    input: flights": "condition is missing",
+    "operator: filter\n    input: flights": "filter is missing",
+    "operator: filter\n    input: flights\n    filter: {}": "filter.condition is missing",
     "operator: filter\n    input: flights\n    filter: {condition: a > 1}\n    memory: all": (
         "memory must be a size such as"
     ),
@@ -197,7 +198,7 @@ SETTING_MISTAKES = {
     "project: {columns: {a: lower(day)}}": "day (int64) is not a text",
     "project: {columns: {a: concat(carrier)}}": "not supported here",
     "project: {columns: {a: 'trim(day from carrier)'}}": "must be a text in quotes",
-    "project: {columns: {}}": "columns must have",
+    "project: {columns: {}}": "project.columns must not be empty",
     "project: {columns: {a: carrier + 1}}": "can't be calculated",
     "slice: {}": "give an offset, a length or both",
     "slice: {offset: -1}": "offset must be a number of rows, not '-1'",
@@ -205,10 +206,10 @@ SETTING_MISTAKES = {
     "slice: {length: true}": "length must be a number of rows",
     "slice: {length: $origin}": "not \"'JFK'\"",
     "slice: {lenght: 1}": "did you mean 'length'?",
-    "dictionary: {columns: []}": "at least one column",
+    "dictionary: {columns: []}": "dictionary.columns must not be empty",
     "dictionary: {columns: [carier]}": "did you mean 'carrier'?",
     "dictionary: {column: [carrier]}": "did you mean 'columns'?",
-    "sort: {by: []}": "at least one column",
+    "sort: {by: []}": "sort.by must not be empty",
     "sort: {by: [dayy desc]}": "no column 'dayy'",
     "aggregate: {by: [dayy], measures: {n: count}}": "no column 'dayy'",
     "aggregate: {measures: {n: mean}}": "not a measure",
@@ -217,9 +218,9 @@ SETTING_MISTAKES = {
     "aggregate: {by: [day], measures: {day: count}}": "'day' is there twice",
 }
 CONCAT_MISTAKES = {
-    "": "inputs must list the tables to join",
+    "": "inputs is missing",
     "inputs: flights": "inputs must be a list",
-    "inputs: []": "inputs must list the tables to join",
+    "inputs: []": "inputs must not be empty",
     "inputs: [flights]\n    input: flights": "no setting 'input'; did you mean 'inputs'?",
     "inputs: [flights]\n    concat: {}": "no setting 'concat'",
 }

@@ -278,6 +278,7 @@ def test_a_refused_argument_is_reported_at_its_line(project):
     assert text.startswith("@zerrow.model: partitioned_by is not supported yet")
 
 
+MODEL = "name: x\nmodels:\n  - name: m\n    input: f\n"
 PROJECT_FILES = {
     "is not a project": (None, 0),
     "the file is empty": ("", 1),
@@ -303,6 +304,20 @@ PROJECT_FILES = {
     "must be a finite number": ("name: x\nparameters:\n  p: {default: .inf}\n", 3),
     "fit in 64 bits": (f"name: x\nparameters:\n  p: {{default: {2**70}}}\n", 3),
     "not valid YAML: maximum recursion": ("name: &a [*a]\n", 1),
+    "name must be a text, not 3": ("name: 3\n", 1),
+    "models must be a list, not {}": ("name: x\nmodels: {}\n", 2),
+    "model 'm': sort must be `name: ...` lines, not ['a']": (
+        f"{MODEL}    operator: sort\n    sort: [a]\n",
+        6,
+    ),
+    "model 'm': sort.by[1] must be a text, not {'a': 'b'}": (
+        f"{MODEL}    operator: sort\n    sort:\n      by:\n      - a\n      - a: b\n",
+        9,
+    ),
+    "model 'm': aggregate.measures.n must be a text, not [1]": (
+        f"{MODEL}    operator: aggregate\n    aggregate:\n      measures:\n        n: [1]\n",
+        8,
+    ),
     "can't be read as Parquet": ("name: x\nsources:\n  s: zerrow_project.yml\n", 3),
 }
 

@@ -5,7 +5,7 @@ pyarrow, and none of Zerrow's other dependencies.
 import subprocess
 import sys
 
-MISSING = ("yaml", "sqlglot", "datafusion", "numpy", "pandas", "polars", "duckdb")
+MISSING = ("yaml", "msgspec", "sqlglot", "datafusion", "numpy", "pandas", "polars", "duckdb")
 
 
 def test_functions_are_called_without_any_dependency_but_pyarrow():

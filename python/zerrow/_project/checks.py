@@ -11,7 +11,8 @@ from zerrow import _native
 from zerrow._errors import ProjectError, did_you_mean
 from zerrow._project.description import Input, ModelEntry, Project
 from zerrow._project.operators import Operator
-from zerrow._project.project_file import FILE, name_problem
+from zerrow._project.place import FILE
+from zerrow._project.project_file import name_problem
 
 
 class Columns:

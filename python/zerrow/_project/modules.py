@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 
 from zerrow._errors import ProjectError
-from zerrow._project.project_file import FILE
+from zerrow._project.place import FILE
 from zerrow._project.tracebacks import one_line
 
 _DECLARING = {"model", "expectation", "python", "resources"}

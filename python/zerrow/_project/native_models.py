@@ -3,7 +3,8 @@
 from zerrow._errors import ProjectError, SqlError
 from zerrow._project.description import Input, ModelEntry, Project
 from zerrow._project.operators import Operator, read_operator
-from zerrow._project.project_file import FILE, NativeEntry, error
+from zerrow._project.place import FILE, error
+from zerrow._project.project_file import NativeEntry
 
 DIALECT = "postgres"  # of conditions, see _filters
 

@@ -17,27 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from zerrow._errors import did_you_mean
-from zerrow._project.project_file import Mapping, NativeEntry, Value, error, plain
+from zerrow._project import project_types as types
+from zerrow._project.place import Place, error
+from zerrow._project.project_file import NativeEntry
 from zerrow._sizes import parse_bytes
+from zerrow._sql.operator_text import parse_measure, parse_order
 
-OPERATORS = ("filter", "project", "sort", "aggregate", "slice", "concat", "dictionary")
-AGGREGATES = (
-    "all",
-    "any",
-    "approximate_median",
-    "count",
-    "count_distinct",
-    "first",
-    "last",
-    "max",
-    "mean",
-    "min",
-    "product",
-    "stddev",
-    "sum",
-    "variance",
-)
+Fill = Callable[[str, int], str]
 
 
 @dataclass(frozen=True)
@@ -57,84 +43,57 @@ class Operator:
     memory_bytes: int | None = None
 
 
-def read_operator(entry: NativeEntry, fill: Callable[[str, int], str]) -> Operator:
+def read_operator(entry: NativeEntry, fill: Fill) -> Operator:
     """The operator of a model in the project file; raises ProjectError.
 
     `fill` puts the parameters' values into a condition or value, of which it gets the line too.
     """
-    what = f"model {entry.name!r}"
-    if entry.operator not in OPERATORS:
-        hint = did_you_mean(entry.operator, OPERATORS)
-        line = entry.settings.line_of("operator")
-        raise error(f"{what}: there is no operator {entry.operator!r}{hint}", line)
-    operator = _read(entry, what, fill)
-    return replace(operator, memory_bytes=_memory(entry.settings, what))
-
-
-def _memory(settings: Mapping, what: str) -> int | None:
-    if "memory" not in settings:
-        return None
+    model, place = entry.model, entry.place
+    made = _made(model, place, fill)
+    if isinstance(model, types.Concat):
+        inputs = _names(model.inputs, place / "inputs")
+    else:
+        inputs = [(model.input, (place / "input").line)]
+    if model.memory is None:
+        return replace(made, inputs=inputs)
     try:
-        return parse_bytes(settings.value("memory"))
+        return replace(made, inputs=inputs, memory_bytes=parse_bytes(model.memory))
     except ValueError as problem:
-        raise error(f"{what}: memory {problem}", settings.line_of("memory")) from None
+        line = (place / "memory").line
+        raise error(f"model {model.name!r}: memory {problem}", line) from None
 
 
-def _read(entry: NativeEntry, what: str, fill: Callable[[str, int], str]) -> Operator:
-    if entry.operator == "concat":
-        return _concat(entry.settings, what)
-    entry.settings.only("name", "operator", "input", "memory", entry.operator)
-    source = (entry.settings.text("input"), entry.settings.line_of("input"))
-    settings = entry.settings.mapping(entry.operator, f"{what}: {entry.operator}")
-    return replace(_with_settings(entry.operator, settings, fill), inputs=[source])
+def _made(model: types.AnyModel, place: Place, fill: Fill) -> Operator:  # noqa: PLR0911
+    match model:
+        case types.Filter():
+            line = (place / "filter" / "condition").line
+            condition = fill(str(model.filter.condition), line)
+            return Operator(
+                {"kind": "filter", "condition": condition}, [(condition, line)], [], None
+            )
+        case types.Project():
+            return _project(model.project, place / "project", fill)
+        case types.Sort():
+            by = _names(model.sort.by, place / "sort" / "by")
+            names = [(parse_order(text)[0], line) for text, line in by]
+            return Operator({"kind": "sort", "by": [text for text, _ in by]}, [], names, None)
+        case types.Aggregate():
+            return _aggregate(model.aggregate, place / "aggregate")
+        case types.Slice():
+            return _slice(model.slice, place / "slice", fill)
+        case types.Dictionary():
+            names = _names(model.dictionary.columns, place / "dictionary" / "columns")
+            columns = [name for name, _ in names]
+            return Operator({"kind": "dictionary", "columns": columns}, [], names, None)
+        case types.Concat():
+            return Operator({"kind": "concat"}, [], [], None)
 
 
-def _with_settings(name: str, settings: Mapping, fill: Callable[[str, int], str]) -> Operator:
-    if name == "filter":
-        return _filter(settings, fill)
-    if name == "project":
-        return _project(settings, fill)
-    if name == "slice":
-        return _slice(settings, fill)
-    if name == "dictionary":
-        return _dictionary(settings)
-    return _sort(settings) if name == "sort" else _aggregate(settings)
-
-
-def parse_order(text: str) -> tuple[str, bool]:
-    """`name`, `name asc` or `name desc` as (column, descending)."""
-    column, _, direction = text.strip().rpartition(" ")
-    if direction.lower() in ("asc", "desc") and column.strip():
-        return column.strip(), direction.lower() == "desc"
-    return text.strip(), False
-
-
-def parse_measure(text: str) -> tuple[str, str]:
-    """`count` or `mean(column)` as (function, column); a count of rows has no column.
-
-    Raises ValueError for anything else.
-    """
-    if text.strip() in ("count", "count(*)", "count()"):
-        return "count", ""
-    found = re.fullmatch(r"\s*(\w+)\s*\(\s*(.+?)\s*\)\s*", text)
-    if found is None:
-        raise ValueError(f"{text!r} is not a measure such as count or mean(column)")
-    function, column = found.groups()
-    if function not in AGGREGATES:
-        raise ValueError(f"there is no function {function!r}{did_you_mean(function, AGGREGATES)}")
-    return function, column
-
-
-def _filter(settings: Mapping, fill: Callable[[str, int], str]) -> Operator:
-    settings.only("condition")
-    line = settings.line_of("condition")
-    condition = fill(settings.text("condition"), line)
-    return Operator({"kind": "filter", "condition": condition}, [(condition, line)], [], None)
-
-
-def _project(settings: Mapping, fill: Callable[[str, int], str]) -> Operator:
-    settings.only("columns")
-    columns = [(name, fill(text, line), line) for name, text, line in _texts(settings, "columns")]
+def _project(settings: types.ProjectSettings, place: Place, fill: Fill) -> Operator:
+    columns = []
+    for name, value in settings.columns.items():
+        line = (place / "columns" / name).line
+        columns.append((name, fill(str(value), line), line))
     return Operator(
         {"kind": "project", "columns": [[name, text] for name, text, _ in columns]},
         [(text, line) for _, text, line in columns],
@@ -143,95 +102,46 @@ def _project(settings: Mapping, fill: Callable[[str, int], str]) -> Operator:
     )
 
 
-def _sort(settings: Mapping) -> Operator:
-    settings.only("by")
-    by = _names(settings, "by")
-    if not by:
-        raise error("sort: by must list at least one column", settings.line_of("by"))
-    names = [(parse_order(text)[0], line) for text, line in by]
-    return Operator({"kind": "sort", "by": [text for text, _ in by]}, [], names, None)
-
-
-def _slice(settings: Mapping, fill: Callable[[str, int], str]) -> Operator:
-    settings.only("offset", "length")
-    if "offset" not in settings and "length" not in settings:
-        raise error("slice: give an offset, a length or both", settings.line)
-    rows = {key: _number(settings, key, fill) for key in ("offset", "length") if key in settings}
+def _slice(settings: types.SliceSettings, place: Place, fill: Fill) -> Operator:
+    given = {"offset": settings.offset, "length": settings.length}
+    rows = {}
+    for key, value in given.items():
+        if value is None:
+            continue
+        line = (place / key).line
+        text = fill(str(value), line).strip()  # perhaps a parameter's value
+        if not re.fullmatch(r"[0-9]{1,18}", text):
+            raise error(f"slice: {key} must be a number of rows, not {text!r}", line)
+        rows[key] = int(text)
+    if not rows:
+        raise error("slice: give an offset, a length or both", place.line)
     return Operator({"kind": "slice", "offset": 0, "length": None, **rows}, [], [], None)
 
 
-def _number(settings: Mapping, key: str, fill: Callable[[str, int], str]) -> int:
-    """A number of rows, perhaps a parameter's value."""
-    line = settings.line_of(key)
-    text = fill(_text(Value(settings.value(key), line), f"slice: {key}", line), line).strip()
-    if not re.fullmatch(r"[0-9]{1,18}", text):
-        raise error(f"slice: {key} must be a number of rows, not {text!r}", line)
-    return int(text)
-
-
-def _concat(settings: Mapping, what: str) -> Operator:
-    settings.only("name", "operator", "inputs", "memory")
-    inputs = _names(settings, "inputs")
-    if not inputs:
-        raise error(f"{what}: inputs must list the tables to join", settings.line_of("inputs"))
-    return Operator({"kind": "concat"}, [], [], None, inputs)
-
-
-def _dictionary(settings: Mapping) -> Operator:
-    settings.only("columns")
-    names = _names(settings, "columns")
-    if not names:
-        line = settings.line_of("columns")
-        raise error("dictionary: columns must list at least one column", line)
-    return Operator({"kind": "dictionary", "columns": [name for name, _ in names]}, [], names, None)
-
-
-def _aggregate(settings: Mapping) -> Operator:
-    settings.only("by", "measures")
-    by = _names(settings, "by")
-    measures = _texts(settings, "measures")
+def _aggregate(settings: types.AggregateSettings, place: Place) -> Operator:
+    by = _names(settings.by, place / "by")
     names = list(by)
-    for _, text, line in measures:
+    measures = []
+    for name, value in settings.measures.items():
+        line = (place / "measures" / name).line
         try:
-            _, column = parse_measure(text)
+            _, column = parse_measure(str(value))
         except ValueError as problem:
             raise error(f"aggregate: {problem}", line) from None
         if column:
             names.append((column, line))
-    output = [name for name, _ in by] + [name for name, _, _ in measures]
+        measures.append([name, str(value)])
+    output = [name for name, _ in by] + [name for name, _ in measures]
     for name in output:
         if output.count(name) > 1:
-            raise error(f"aggregate: column {name!r} is there twice", settings.line)
+            raise error(f"aggregate: column {name!r} is there twice", place.line)
     return Operator(
-        {
-            "kind": "aggregate",
-            "by": [name for name, _ in by],
-            "measures": [[name, text] for name, text, _ in measures],
-        },
+        {"kind": "aggregate", "by": [name for name, _ in by], "measures": measures},
         [],
         names,
         output,
     )
 
 
-def _texts(settings: Mapping, key: str) -> list[tuple[str, str, int]]:
-    """`name: text` lines, each with its line. A number is as good as a text."""
-    found = []
-    for name, line, value in settings.mapping(key, key):
-        found.append((name, _text(value, f"{key}: {name}", line), line))
-    if not found:
-        raise error(f"{key} must have `name: ...` lines", settings.line_of(key))
-    return found
-
-
-def _names(settings: Mapping, key: str) -> list[tuple[str, int]]:
-    return [(_text(item, key, item.line), item.line) for item in settings.items(key, key)]
-
-
-def _text(value: Value, what: str, line: int) -> str:
-    content = value.content
-    if isinstance(content, bool | int | float):
-        return str(content)
-    if not isinstance(content, str) or not content.strip():
-        raise error(f"{what} must be a text, not {plain(content)!r}", line)
-    return content
+def _names(values: list[types.Value], place: Place) -> list[tuple[str, int]]:
+    return [(str(value), (place / number).line) for number, value in enumerate(values)]

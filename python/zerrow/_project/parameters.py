@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from zerrow._errors import Problem, did_you_mean
-from zerrow._project.project_file import FILE, ParameterEntry
+from zerrow._project.place import FILE
+from zerrow._project.project_file import ParameterEntry
 
 Scalar = str | int | float | bool | None
 

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from zerrow._errors import Problem, ProjectError, did_you_mean
+from zerrow._project.place import FILE, Place, error
+from zerrow._project.project_types import MODELS, AnyModel, Document, Parameter, Text
+from zerrow._project.project_values import read_as
+from zerrow._project.project_yaml import read_yaml
 from zerrow._sizes import parse_bytes
 
-FILE = "zerrow_project.yml"
 PARAMETER_TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 
 
@@ -36,12 +39,20 @@ class SourceEntry:
 
 @dataclass
 class NativeEntry:
-    """A model that a built-in operator makes: its settings are read by `_native`."""
+    """A model that a built-in operator makes."""
 
-    name: str
-    operator: str
-    settings: "Mapping"
-    line: int
+    model: AnyModel
+    place: Place
+
+    @property
+    def name(self) -> str:
+        """The model's."""
+        return self.model.name
+
+    @property
+    def line(self) -> int:
+        """Where its entry begins."""
+        return self.place.line
 
 
 @dataclass
@@ -55,93 +66,12 @@ class ProjectFile:
     natives: list[NativeEntry] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
-
-@dataclass(frozen=True)
-class Value:
-    """Something in the file: a `Mapping`, a list of values, or a scalar, and its line."""
-
-    content: Any
-    line: int
-
-
-class Mapping:
-    """A mapping of the file, in its order; raises ProjectError for what isn't as asked for."""
-
-    def __init__(self, entries: dict[str, tuple[int, Value]], line: int, what: str) -> None:
-        self._entries = entries
-        self._what = what
-        self.line = line
-
-    def __iter__(self) -> Iterator[tuple[str, int, Value]]:
-        return ((key, line, value) for key, (line, value) in self._entries.items())
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._entries
-
-    def only(self, *known: str) -> None:
-        """Raises for a key that isn't among the `known`: most likely it was misspelt."""
-        for key, line, _ in self:
-            if key not in known:
-                raise error(f"{self._what} has no setting {key!r}{did_you_mean(key, known)}", line)
-
-    def line_of(self, key: str) -> int:
-        """The line of a key, of the mapping itself where it is missing."""
-        return self._entries[key][0] if key in self._entries else self.line
-
-    def value(self, key: str) -> Any:  # noqa: ANN401
-        """What stands for `key`, None if nothing does."""
-        return self._entries[key][1].content if key in self._entries else None
-
-    def text(self, key: str, *, default: str | None = None) -> str:
-        """A text that must be there, unless there is a default."""
-        value = self.value(key)
-        if value is None and default is not None:
-            return default
-        if not isinstance(value, str) or not value.strip():
-            shown = "is missing" if value is None else f"must be a text, not {plain(value)!r}"
-            raise error(f"{self._what}: {key} {shown}", self.line_of(key))
-        return value
-
-    def flag(self, key: str, *, default: bool) -> bool:
-        """true or false."""
-        value = self.value(key)
-        if value is None:
-            return default
-        if not isinstance(value, bool):
-            raise error(
-                f"{self._what}: {key} must be true or false, not {plain(value)!r}",
-                self.line_of(key),
-            )
-        return value
-
-    def mapping(self, key: str, what: str) -> "Mapping":
-        """A mapping below `key`, empty if there is none."""
-        value = self.value(key)
-        if value is None:
-            return Mapping({}, self.line_of(key), what)
-        if not isinstance(value, Mapping):
-            raise error(
-                f"{what} must be `name: ...` lines, not {plain(value)!r}", self.line_of(key)
-            )
-        return Mapping(value._entries, self.line_of(key), what)
-
-    def items(self, key: str, what: str) -> list[Value]:
-        """A list below `key`, empty if there is none."""
-        value = self.value(key)
-        if value is None:
-            return []
-        if not isinstance(value, list):
-            raise error(f"{what} must be a list (lines with `- `)", self.line_of(key))
-        return value
-
-
-def plain(content: object) -> object:
-    """A value without its lines, for messages."""
-    if isinstance(content, Mapping):
-        return {key: plain(value.content) for key, _, value in content}
-    if isinstance(content, list):
-        return [plain(value.content) for value in content]
-    return content
+    def each(self, read: Callable[..., None], *arguments: object) -> None:
+        """Reads something; what is wrong with it becomes a problem."""
+        try:
+            read(*arguments)
+        except ProjectError as problem:
+            self.problems.append(Problem(problem.message, FILE, problem.line, problem.model))
 
 
 def name_problem(name: str) -> str | None:
@@ -149,11 +79,6 @@ def name_problem(name: str) -> str | None:
     if re.fullmatch(r"\w[\w.-]*", name):
         return None
     return "a name consists of letters, digits, _, - and . (not at its beginning)"
-
-
-def error(message: str, line: int) -> ProjectError:
-    """An error in the project file."""
-    return ProjectError(message, FILE, line)
 
 
 def read_project_file(project_dir: Path) -> ProjectFile:
@@ -167,108 +92,109 @@ def read_project_file(project_dir: Path) -> ProjectFile:
         ) from None
     except (OSError, UnicodeDecodeError) as problem:
         raise ProjectError(f"{FILE} can't be read: {problem}", FILE) from None
-    # Here, as what a worker imports of this module needs no YAML.
-    from zerrow._project.yaml_text import parse
-
-    root = parse(text)
-    if root is None:
-        raise error("the file is empty: it needs at least `name: ...`", 1)
-    if not isinstance(root.content, Mapping):
+    content, top = read_yaml(text)
+    if not isinstance(content, dict):
         raise error("the file must consist of `key: value` lines", 1)
-    return _read(root.content)
+    return _read(content, top)
 
 
-def _read(top: Mapping) -> ProjectFile:
-    top = Mapping(top._entries, 1, "the project file")
-    top.only("name", "memory_limit", "parameters", "sources", "models")
-    project = ProjectFile(top.text("name"))
+def _read(content: dict[str, Any], top: Place) -> ProjectFile:
+    for key in content:
+        if key not in Document.__struct_fields__:
+            hint = did_you_mean(key, Document.__struct_fields__)
+            raise error(f"the project file has no setting {key!r}{hint}", (top / key).line)
+    if content.get("name") is None:
+        raise error("the project file: name is missing", (top / "name").line)
+    project = ProjectFile(read_as(Text, content["name"], top / "name", "name"))
+    project.each(_read_memory_limit, content.get("memory_limit"), top / "memory_limit", project)
 
-    def each(read: Callable[[], None]) -> None:
-        try:
-            read()
-        except ProjectError as problem:
-            project.problems.append(Problem(problem.message, FILE, problem.line, problem.model))
+    def section(key: str, type_: Any) -> Iterator[tuple[Any, Any, Place]]:  # noqa: ANN401
+        found = read_as(type_, content.get(key), top / key, key) or {}
+        entries = found.items() if isinstance(found, dict) else enumerate(found)
+        return ((name, value, top / key / name) for name, value in entries)
 
-    def section(key: str, read: Callable[[str, int, Value], None]) -> None:
-        for name, line, value in top.mapping(key, key):
-            each(lambda name=name, line=line, value=value: read(name, line, value))  # type: ignore[misc]
+    def parameters() -> None:
+        for name, value, place in section("parameters", dict[str, Any] | None):
+            project.each(_read_parameter, name, value, place, project)
 
-    each(lambda: _read_memory_limit(top, project))
-    each(
-        lambda: section("parameters", lambda *entry: project.parameters.append(_parameter(*entry)))
-    )
-    each(lambda: section("sources", lambda *entry: project.sources.append(_source(*entry))))
+    def sources() -> None:
+        for name, value, place in section("sources", dict[str, Any] | None):
+            project.each(_read_source, name, value, place, project)
 
     def models() -> None:
-        for item in top.items("models", "models"):
-            each(lambda item=item: project.natives.append(_native(item)))  # type: ignore[misc]
+        for _, value, place in section("models", list[Any] | None):
+            project.each(_read_model, value, place, project)
 
-    each(models)
+    for read in (parameters, sources, models):
+        project.each(read)
     return project
 
 
-def _read_memory_limit(top: Mapping, project: ProjectFile) -> None:
-    limit = top.value("memory_limit")
+def _read_memory_limit(limit: object, place: Place, project: ProjectFile) -> None:
     if limit is None:
         return
     try:
         project.memory_limit_bytes = parse_bytes(limit)
     except ValueError as problem:
-        raise error(f"memory_limit {problem}", top.line_of("memory_limit")) from None
+        raise error(f"memory_limit {problem}", place.line) from None
 
 
-def _parameter(name: str, line: int, value: Value) -> ParameterEntry:
+def _read_parameter(name: str, content: object, place: Place, project: ProjectFile) -> None:
     what = f"parameter {name!r}"
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise error(f"{what}: a name consists of letters, digits and _, so that $name works", line)
-    if not isinstance(value.content, Mapping):
-        raise error(f"{what} needs `type: str|int|float|bool` and perhaps `default:`", line)
-    entry = Mapping(value.content._entries, line, what)
-    entry.only("type", "default", "required", "description")
-    default = entry.value("default")
-    kind = entry.text("type", default=type(default).__name__ if default is not None else "str")
-    if kind == "secret":
-        raise error(f"{what}: type secret is not supported yet", entry.line_of("type"))
-    if kind not in PARAMETER_TYPES:
+        raise error(
+            f"{what}: a name consists of letters, digits and _, so that $name works", place.line
+        )
+    if not isinstance(content, dict):
+        raise error(f"{what} needs `type: str|int|float|bool` and perhaps `default:`", place.line)
+    declared = content.get("type")
+    if declared == "secret":
+        raise error(f"{what}: type secret is not supported yet", (place / "type").line)
+    if declared is not None and declared not in PARAMETER_TYPES:
         known = ", ".join(PARAMETER_TYPES)
-        raise error(f"{what}: type must be one of {known}, not {kind!r}", entry.line_of("type"))
+        raise error(f"{what}: type must be one of {known}, not {declared!r}", (place / "type").line)
+    entry = read_as(Parameter, content, place, what)
+    kind = entry.type or ("str" if entry.default is None else type(entry.default).__name__)
+    default = _default(entry.default, kind, what, (place / "default").line)
+    project.parameters.append(ParameterEntry(name, kind, default, entry.required, place.line))
+
+
+def _default(
+    default: str | int | float | bool | None, kind: str, what: str, line: int
+) -> str | int | float | bool | None:
     if kind == "float" and type(default) is int:
         default = float(default)
-    if default is not None and not _is_a(default, kind):
-        raise error(
-            f"{what} is of type {kind}, but its default is {plain(default)!r}",
-            entry.line_of("default"),
-        )
-    if isinstance(default, int | float) and not -(2**63) <= default < 2**63 and kind != "float":
-        raise error(f"{what}: its default doesn't fit in 64 bits", entry.line_of("default"))
+    if default is not None and type(default) is not PARAMETER_TYPES[kind]:
+        raise error(f"{what} is of type {kind}, but its default is {default!r}", line)
+    if type(default) is int and not -(2**63) <= default < 2**63:
+        raise error(f"{what}: its default doesn't fit in 64 bits", line)
     if isinstance(default, float) and not math.isfinite(default):
-        raise error(f"{what}: its default must be a finite number", entry.line_of("default"))
-    return ParameterEntry(name, kind, default, entry.flag("required", default=False), line)
+        raise error(f"{what}: its default must be a finite number", line)
+    return default
 
 
-def _source(table: str, line: int, value: Value) -> SourceEntry:
-    if name_problem(table):
-        raise error(f"source {table!r}: {name_problem(table)}", line)
-    if not isinstance(value.content, str) or not value.content.strip():
+def _read_source(table: str, content: object, place: Place, project: ProjectFile) -> None:
+    if problem := name_problem(table):
+        raise error(f"source {table!r}: {problem}", place.line)
+    if not isinstance(content, str) or not content.strip():
         raise error(
             f"source {table!r} must be the path of a Parquet file, a folder or a glob, "
-            f"not {plain(value.content)!r}",
-            line,
+            f"not {content!r}",
+            place.line,
         )
-    return SourceEntry(table, value.content, line)
+    project.sources.append(SourceEntry(table, content, place.line))
 
 
-def _native(item: Value) -> NativeEntry:
-    if not isinstance(item.content, Mapping):
-        raise error(
-            "a model of the project file needs `name:`, `operator:` and `input:`", item.line
-        )
-    entry = Mapping(item.content._entries, item.line, "a model of the project file")
-    name = entry.text("name")
-    entry = Mapping(item.content._entries, item.line, f"model {name!r}")
-    operator = entry.text("operator")
-    return NativeEntry(name, operator, entry, item.line)
-
-
-def _is_a(value: object, kind: str) -> bool:
-    return type(value) is PARAMETER_TYPES[kind]
+def _read_model(content: object, place: Place, project: ProjectFile) -> None:
+    if not isinstance(content, dict):
+        raise error("a model of the project file needs `name:`, `operator:`, `input:`", place.line)
+    named = isinstance(content.get("name"), str)
+    what = f"model {content['name']!r}" if named else "a model of the project file"
+    operator = content.get("operator")
+    if operator is None:
+        raise error(f"{what}: operator is missing", place.line)
+    type_ = MODELS.get(operator) if isinstance(operator, str) else None
+    if type_ is None:
+        hint = did_you_mean(str(operator), MODELS)
+        raise error(f"{what}: there is no operator {operator!r}{hint}", (place / "operator").line)
+    project.natives.append(NativeEntry(read_as(type_, content, place, what), place))

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zerrow._errors import ProjectError
-from zerrow._project.project_file import FILE, SourceEntry
+from zerrow._project.place import FILE
+from zerrow._project.project_file import SourceEntry
 
 if TYPE_CHECKING:
     import pyarrow as pa

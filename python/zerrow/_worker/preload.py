@@ -19,7 +19,7 @@ _PRELOADED = {
         "zerrow._worker.tasks_source",
     ],
     "numpy": ["numpy"],
-    "yaml": ["zerrow._project.yaml_text"],
+    "yaml": ["zerrow._project.discovery"],
     "pandas": ["pandas"],
     "polars": ["polars"],
     "duckdb": ["duckdb"],

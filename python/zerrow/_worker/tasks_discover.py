@@ -3,7 +3,6 @@
 import os
 
 from zerrow._declarations import declared
-from zerrow._project.discovery import describe
 from zerrow._project.tracebacks import text_of
 from zerrow._worker.fitness import Watch
 from zerrow._worker.tasks import Answer, Task
@@ -14,6 +13,9 @@ _MOST_TOLD = 10_000
 
 def run(task: Task) -> Answer:
     """Answers the project description."""
+    # Only here, as it needs what environments of packages don't have: YAML and msgspec.
+    from zerrow._project.discovery import describe
+
     told = 0
 
     def on_import(file: str) -> None:

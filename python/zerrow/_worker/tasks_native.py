@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 from zerrow import _native
-from zerrow._project.operators import parse_measure, parse_order
+from zerrow._sql.operator_text import parse_measure, parse_order
 from zerrow._worker.dictionaries import computed
 from zerrow._worker.tasks import Answer, Task, TaskError
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from zerrow import _native
-from zerrow._project import operators
+from zerrow._sql import operator_text
 
 TABLE = pa.table({"x": [1, 2, 3], "name": ["a", "b", None]})
 
@@ -199,7 +199,7 @@ def test_tables_are_joined(plain_zygote, tmp_path):
 
 
 def test_the_project_file_may_name_what_the_operators_know():
-    assert list(operators.AGGREGATES) == _native.aggregate_functions()
+    assert list(operator_text.AGGREGATES) == _native.aggregate_functions()
 
 
 def test_sql_over_rows_without_columns(plain_zygote, tmp_path):

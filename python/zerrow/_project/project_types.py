@@ -1,0 +1,144 @@
+"""What zerrow_project.yml may hold, as types: the file is checked by them, and they are its JSON
+Schema (docs/zerrow_project.schema.json).
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Text = Annotated[str, Meta(pattern=r"\S")]
+# A number is as good as a text.
+Value = Text | bool | int | float
+Names = Annotated[list[Value], Meta(min_length=1)]
+Size = Annotated[int | str, Meta(description="Bytes, such as 2GB or 512MiB")]
+
+
+class Settings(msgspec.Struct, forbid_unknown_fields=True):
+    """A mapping with keys that are known."""
+
+
+class Parameter(Settings):
+    """A value that --param sets; $name in filters and SQL."""
+
+    type: Literal["str", "int", "float", "bool"] | None = None
+    default: str | bool | int | float | None = None
+    required: bool = False
+    description: str = ""
+
+
+class FilterSettings(Settings):
+    """Of the operator filter."""
+
+    condition: Value
+
+
+class ProjectSettings(Settings):
+    """Of the operator project: by name, columns or values in SQL."""
+
+    columns: Annotated[dict[str, Value], Meta(min_length=1)]
+
+
+class SortSettings(Settings):
+    """Of the operator sort: columns, each perhaps with asc or desc."""
+
+    by: Names
+
+
+class AggregateSettings(Settings):
+    """Of the operator aggregate: groups, and by name what is computed, as mean(delay)."""
+
+    measures: Annotated[dict[str, Value], Meta(min_length=1)]
+    by: list[Value] = []
+
+
+class SliceSettings(Settings):
+    """Of the operator slice: rows."""
+
+    offset: Value | None = None
+    length: Value | None = None
+
+
+class DictionarySettings(Settings):
+    """Of the operator dictionary: columns that become dictionaries."""
+
+    columns: Names
+
+
+class Model(Settings, kw_only=True, tag_field="operator"):
+    """A table that a built-in operator makes."""
+
+    name: Text
+    memory: Size | None = None
+
+
+class Filter(Model, tag="filter", kw_only=True):
+    """The rows for which a condition holds."""
+
+    input: Text
+    filter: FilterSettings
+
+
+class Project(Model, tag="project", kw_only=True):
+    """Columns that are there or computed."""
+
+    input: Text
+    project: ProjectSettings
+
+
+class Sort(Model, tag="sort", kw_only=True):
+    """The same rows in another order."""
+
+    input: Text
+    sort: SortSettings
+
+
+class Aggregate(Model, tag="aggregate", kw_only=True):
+    """A row for each group."""
+
+    input: Text
+    aggregate: AggregateSettings
+
+
+class Slice(Model, tag="slice", kw_only=True):
+    """Rows by their number."""
+
+    input: Text
+    slice: SliceSettings
+
+
+class Dictionary(Model, tag="dictionary", kw_only=True):
+    """The same, with columns as dictionaries."""
+
+    input: Text
+    dictionary: DictionarySettings
+
+
+class Concat(Model, tag="concat", kw_only=True):
+    """The rows of all inputs, one after the other."""
+
+    inputs: Names
+
+
+AnyModel = Filter | Project | Sort | Aggregate | Slice | Dictionary | Concat
+MODELS: dict[str, type[AnyModel]] = {
+    "filter": Filter,
+    "project": Project,
+    "sort": Sort,
+    "aggregate": Aggregate,
+    "slice": Slice,
+    "concat": Concat,
+    "dictionary": Dictionary,
+}
+
+
+class Document(Settings):
+    """A project of Zerrow."""
+
+    name: Text
+    memory_limit: Size | None = None
+    parameters: dict[str, Parameter] | None = None
+    sources: Annotated[
+        dict[str, Text] | None, Meta(description="Parquet files, folders or globs by table")
+    ] = None
+    models: list[AnyModel] | None = None
