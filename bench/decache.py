@@ -64,13 +64,13 @@ class Runs:
         time.sleep(0.02)  # what the engine does after it has answered
         model = result.models["source"]
         return {
-            "asked_to_ready_s": model["wall_s"],
-            "source_cpu_s": model["cpu_s"],
+            "asked_to_ready_s": model.wall_s,
+            "source_cpu_s": model.cpu_s,
             "engine_cpu_s": process_cpu_s(self._engine.pid) - engine_s,
             "all_cpu_s": self._engine.cpu_s() - all_s,
-            "hits": model["cache"]["hits"],
-            "misses": model["cache"]["misses"],
-            "table_bytes": model["bytes"],
+            "hits": model.cache.hits,
+            "misses": model.cache.misses,
+            "table_bytes": model.bytes,
         }
 
     def run(self, select: list[str], keep: list[str]) -> zerrow.RunResult:

@@ -17,20 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 from zerrow._declarations import Model, Parameter
 from zerrow._decorators import expectation, model, python, resources
-from zerrow._errors import ProjectError
+from zerrow._errors import Problem, ProjectError, ZerrowError
 
 if TYPE_CHECKING:
     from zerrow import compute, standard_expectations
-    from zerrow._run import (
-        Connection,
+    from zerrow._reports import ModelReport, RunReport
+    from zerrow._run import Connection, RunResult, connect, run
+    from zerrow._run_errors import (
         EngineError,
         InvalidOptionsError,
         InvalidProjectError,
         ModelError,
         RunError,
-        RunResult,
-        connect,
-        run,
+        UnknownTableError,
     )
 
 __version__ = "0.1.0"
@@ -42,10 +41,15 @@ __all__ = [
     "InvalidProjectError",
     "Model",
     "ModelError",
+    "ModelReport",
     "Parameter",
+    "Problem",
     "ProjectError",
     "RunError",
+    "RunReport",
     "RunResult",
+    "UnknownTableError",
+    "ZerrowError",
     "__version__",
     "compute",
     "connect",
@@ -65,11 +69,14 @@ _LAZY = {
     "connect": "_run",
     "Connection": "_run",
     "RunResult": "_run",
-    "RunError": "_run",
-    "InvalidOptionsError": "_run",
-    "InvalidProjectError": "_run",
-    "ModelError": "_run",
-    "EngineError": "_run",
+    "RunError": "_run_errors",
+    "InvalidOptionsError": "_run_errors",
+    "InvalidProjectError": "_run_errors",
+    "ModelError": "_run_errors",
+    "EngineError": "_run_errors",
+    "UnknownTableError": "_run_errors",
+    "RunReport": "_reports",
+    "ModelReport": "_reports",
 }
 
 

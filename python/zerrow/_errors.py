@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 
-class ProjectError(Exception):
+class ZerrowError(Exception):
+    """Whatever Zerrow raises."""
+
+
+class ProjectError(ZerrowError):
     """A project that can't run as it is written: the message says why, `file` and `line` where."""
 
     def __init__(self, message: str, file: str = "", line: int = 0, model: str = "") -> None:
@@ -23,13 +27,25 @@ class ProjectError(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """One entry of a project description's `errors`; `file` is relative to the project."""
+    """What is wrong, and where; `file` is relative to the project, empty if it isn't known.
+
+    Attributes:
+        message: one line, with what to do about it.
+        line: 0 if it isn't known.
+        model: empty: the project as a whole.
+        traceback: the user's own frames, where it was the user's code that failed.
+    """
 
     message: str
     file: str = ""
     line: int = 0
     model: str = ""
-    traceback: str = ""  # of the user's own code, where it was that which failed
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.file else ""
+        text = ": ".join(filter(None, [place, self.model, self.message]))
+        return text + ("\n" + self.traceback.rstrip() if self.traceback else "")
 
     def to_json(self) -> dict[str, Any]:
         """The entry as the engine reads it."""

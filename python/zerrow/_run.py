@@ -10,6 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypedDict, Unpack
 
+from zerrow._reports import ModelReport, RunReport
+from zerrow._run_errors import (
+    EngineError,
+    InvalidOptionsError,
+    InvalidProjectError,
+    ModelError,
+    RunError,
+    UnknownTableError,
+)
 from zerrow._sizes import parse_bytes
 
 if TYPE_CHECKING:
@@ -22,38 +31,14 @@ _PATIENCE_S = 0.1
 _UNLIMITED = 2**63 - 1
 
 
-class RunError(Exception):
-    """A run that didn't succeed; `result` is what there is of it, None if it never began."""
-
-    def __init__(self, message: str, result: "RunResult | None" = None) -> None:
-        super().__init__(message)
-        self.result = result
-
-
-class InvalidProjectError(RunError):
-    """The project has mistakes, and nothing was run: the message lists them with their places."""
-
-
-class ModelError(RunError):
-    """At least one model or expectation failed; the others were finished."""
-
-
-class EngineError(RunError):
-    """Zerrow itself couldn't go on: its processes don't start, the system refuses something."""
-
-
-class InvalidOptionsError(RunError, ValueError):
-    """An argument of `run` that makes no sense: a folder, a backend, a number."""
-
-
 class RunResult:
     """What a run left: its report, and the tables of the models that were kept.
 
     Attributes:
-        report: the document that `zerrow run -O json` prints.
+        report: how it went, as `zerrow run -O json` prints it.
     """
 
-    def __init__(self, report: dict[str, Any], tables: "Mapping[str, TableHandle]") -> None:
+    def __init__(self, report: RunReport, tables: "Mapping[str, TableHandle]") -> None:
         self.report = report
         self._tables = dict(tables)
 
@@ -63,13 +48,12 @@ class RunResult:
     @property
     def status(self) -> str:
         """success, failed or cancelled."""
-        status: str = self.report["status"]
-        return status
+        return self.report.status
 
     @property
-    def models(self) -> dict[str, dict[str, Any]]:
+    def models(self) -> dict[str, ModelReport]:
         """The report of each model, source and expectation, by name, in the order of the DAG."""
-        return {model["name"]: model for model in self.report["models"]}
+        return {model.name: model for model in self.report.models}
 
     @property
     def tables(self) -> list[str]:
@@ -80,13 +64,14 @@ class RunResult:
         """The model's output, zero-copy: it stays valid and in memory for as long as it is held.
         Only texts that Zerrow itself had as dictionaries are decoded.
 
-        Raises KeyError for a model that failed or wasn't kept, ModelError if what it returned isn't
-        sound: all of it is checked, so that reading it can't crash this process.
+        Raises UnknownTableError, a KeyError too, for a model that failed or wasn't kept, ModelError
+        if what it returned isn't sound: all of it is checked, so that reading it can't crash this
+        process.
         """
         handle = self._tables.get(model)
         if handle is None:
             kept = ", ".join(self._tables) or "none"
-            raise KeyError(f"the run has no table of {model!r}; there is: {kept}")
+            raise UnknownTableError(f"the run has no table of {model!r}; there is: {kept}")
         try:
             from zerrow._worker.dictionaries import decoded
 
@@ -271,7 +256,7 @@ def _wait(run: "Run", on_line: Line) -> RunResult:
         raise
     with _own_errors():
         report, tables = run.take_result()
-    return RunResult(json.loads(report), tables)
+    return RunResult(RunReport.from_json(json.loads(report)), tables)
 
 
 @contextlib.contextmanager
@@ -290,17 +275,11 @@ def _own_errors() -> Iterator[None]:
 def _raise_if_failed(result: RunResult) -> None:
     if result.status == "success":
         return
-    problems = [_place(error) for error in result.report.get("errors", [])]
-    if not result.report["models"]:
+    problems = [str(error) for error in result.report.errors]
+    if not result.report.models:
         raise InvalidProjectError("\n".join(problems), result)
-    problems += [_place(model["error"]) for model in result.report["models"] if model["error"]]
+    problems += [str(model.error) for model in result.report.models if model.error]
     raise ModelError("\n".join(problems) or f"the run {result.status}", result)
-
-
-def _place(error: Mapping[str, Any]) -> str:
-    parts = [f"{error['file']}:{error['line']}" if error["file"] else "", error["model"]]
-    text = ": ".join(filter(None, [*parts, error["message"]]))
-    return text + ("\n" + error["traceback"].rstrip() if error["traceback"] else "")
 
 
 def _path(path: object, argument: str) -> bytes:

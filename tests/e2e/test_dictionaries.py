@@ -156,8 +156,8 @@ def test_every_library_gets_what_the_file_has(texts, backend):
     for cache in (True, True, False):
         run = zerrow.run(texts, backend=backend, cache=cache)
         check(run.table)
-        (source,) = (model for model in run.report["models"] if model["name"] == "t")
-        caches.append((source["cache"]["hits"] > 0, source["cache"]["misses"] > 0))
+        use = run.models["t"].cache
+        caches.append((use.hits > 0, use.misses > 0))
     assert caches == [(False, True), (True, False), (False, True)]
 
 

@@ -82,8 +82,8 @@ class Folder:
 
 
 def use_of_cache(run):
-    (source,) = (model for model in run.report["models"] if model["name"] == "t")
-    return source["cache"]["hits"], source["cache"]["misses"]
+    cache = run.models["t"].cache
+    return cache.hits, cache.misses
 
 
 @pytest.fixture

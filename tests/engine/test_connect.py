@@ -66,7 +66,7 @@ def test_a_run_gives_what_zerrow_run_gives(engine, project):
     assert there.tables == here.tables == ["part", "wide"]
     for model in here.tables:
         assert there.table(model).equals(here.table(model))
-    assert there.models["part"]["reshared_bytes"] == here.models["part"]["reshared_bytes"]
+    assert there.models["part"].reshared_bytes == here.models["part"].reshared_bytes
 
 
 def test_tables_stay_valid_while_other_runs_recycle_memory(engine, project):

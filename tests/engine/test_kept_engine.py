@@ -238,9 +238,9 @@ def test_what_is_found_by_content_can_be_stored_instead(project, run):
     """)
     for wanted, found in ((True, 800_000), (False, 0)):
         result = run(content_reshare=wanted)
-        copied = next(m for m in result.report["models"] if m["name"] == "copied")
-        assert copied["content_reshared_bytes"] == found
-        assert copied["new_bytes"] == 800_000 - found
+        copied = result.models["copied"]
+        assert copied.content_reshared_bytes == found
+        assert copied.new_bytes == 800_000 - found
         assert result.table("copied") == result.table("numbers")
 
 

@@ -295,7 +295,7 @@ import zerrow
 
 if __name__ == "__main__":
     result = zerrow.run(sys.argv[1], memory_limit=int(sys.argv[2]), keep=["*"])
-    assert result.report["evictions"], result.report
+    assert result.report.evictions, result.report
     for i in range({tables}):
         share = result.table(f"share{{i}}")["share"][0].as_py()
         table = result.table(f"table{{i}}")

@@ -1,7 +1,9 @@
 """`zerrow.run` from Python."""
 
+import dataclasses
 import fcntl
 import gc
+import json
 import os
 import signal
 import threading
@@ -103,12 +105,60 @@ def test_errors(project, run):
     )
     with pytest.raises(zerrow.ModelError, match="no such thing") as raised:
         run()
-    assert raised.value.result.models["t"]["status"] == "success"
+    result = raised.value.result
+    assert result.models["t"].status == "success"
+    assert result.models["a"].error.line == 6
     assert run(check=False).status == "failed"
     with pytest.raises(ValueError, match="backend"):
         zerrow.run(project.folder, backend="fast")
     with pytest.raises(ValueError, match="folder"):
         zerrow.run(project.folder / "nowhere")
+    assert all(
+        issubclass(error, zerrow.ZerrowError)
+        for error in vars(zerrow).values()
+        if isinstance(error, type) and issubclass(error, Exception)
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"project": "nope"},
+        {"project": 5},
+        {"project": "a\0b"},
+        {"parameters": {1: 2}},
+        {"parameters": {"p": "\ud800"}},
+        {"select": "one"},
+        {"select": ["nope"]},
+        {"keep": ["nope"]},
+        {"jobs": 0},
+        {"backend": "fast"},
+        {"memory_limit": "much"},
+        {"priority": 1e9},
+        {"output": "/proc/nowhere"},
+        {"strict": 1},
+    ],
+)
+def test_only_errors_of_zerrow_are_raised(project, arguments):
+    project.models(MODELS)
+    with pytest.raises(zerrow.ZerrowError):
+        zerrow.run(**{"project": project.folder, "backend": project.backend, **arguments})
+
+
+def test_reports_are_values(project, run):
+    project.models(MODELS)
+    result = run(account=True, on_line=lambda *_: None)
+    model = result.models["doubled"]
+    assert (model.kind, model.status, model.rows) == ("python", "success", 100_000)
+    assert model.bytes == model.new_bytes + model.reshared_bytes + model.copied_bytes
+    assert model.timings.run_s > 0
+    assert result.models["t"].cache.misses > 0
+    assert result.report.models == tuple(result.models.values())
+    assert json.loads(json.dumps(result.report.document))["models"][1]["rows"] == model.rows
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        model.rows = 1
+    with pytest.raises(zerrow.UnknownTableError, match="no table of 'nope'; there is: doubled"):
+        result.table("nope")
 
 
 @pytest.fixture
