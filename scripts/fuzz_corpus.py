@@ -104,6 +104,7 @@ DESCRIPTION: dict[str, Any] = {
     ],
     "errors": [],
     "import_again": "",
+    "broken": ["lost"],
 }
 ERROR = {"file": "a.py", "line": 1, "model": "a", "message": "m", "traceback": ""}
 CIRCLE = [

@@ -3,12 +3,13 @@
 Nothing here imports a data library: projects import it, also in their unit tests.
 """
 
+import contextlib
 import inspect
 import linecache
 import re
 import sys
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import Any, cast
@@ -19,6 +20,28 @@ from zerrow._errors import ProjectError
 # function here by the model's name: a factory may have made it, or a later one of the same name may
 # hide it in its module.
 registered: "list[Declaration]" = []
+
+
+# Mistakes in declarations while a project is read; None: they are raised.
+_noted: list[ProjectError] | None = None
+
+
+@contextlib.contextmanager
+def noting_mistakes() -> Iterator[list[ProjectError]]:
+    """Has declarations note their mistakes inside the block, so that all of them are found."""
+    global _noted  # noqa: PLW0603
+    _noted = []
+    try:
+        yield _noted
+    finally:
+        _noted = None
+
+
+def mistake(problem: ProjectError) -> None:
+    """Notes it while a project is read, else raises it."""
+    if _noted is None:
+        raise problem
+    _noted.append(problem)
 
 
 def caller(depth: int = 2) -> tuple[str, int]:
@@ -70,13 +93,13 @@ class Model:
         self.file, self.line = caller()
         self.name = _checked_name(name, "Model", self)
         if ref is not None:
-            raise self._error(
-                "ref= is not supported yet: there is no catalog with branches to read from"
-            )
+            self._fail("ref= is not supported yet: there is no catalog with branches to read from")
         if filter is not None and (not isinstance(filter, str) or not filter.strip()):
-            raise self._error(f"filter must be a condition such as 'n > 100', not {filter!r}")
+            self._fail(f"filter must be a condition such as 'n > 100', not {filter!r}")
+            filter = None
         if dictionary not in ("never", "auto", "always"):
-            raise self._error(f'dictionary must be "never", "auto" or "always", not {dictionary!r}')
+            self._fail(f'dictionary must be "never", "auto" or "always", not {dictionary!r}')
+            dictionary = "never"
         self.dictionary = dictionary
         self.columns = self._checked_columns(columns)
         self.filter = filter
@@ -89,11 +112,12 @@ class Model:
             return None
         problem = columns_problem(columns)
         if problem:
-            raise self._error(problem)
+            self._fail(problem)
+            return None
         return list(columns)
 
-    def _error(self, message: str) -> ProjectError:
-        return ProjectError(f"Model({self.name!r}): {message}", self.file, self.line)
+    def _fail(self, message: str) -> None:
+        mistake(ProjectError(f"Model({self.name!r}): {message}", self.file, self.line))
 
 
 class Parameter:
@@ -110,9 +134,10 @@ class Parameter:
 
 
 def _checked_name(name: object, what: str, place: "Model | Parameter") -> str:
-    if not isinstance(name, str) or not name:
-        raise ProjectError(f"{what}() needs a name, not {name!r}", place.file, place.line)
-    return name
+    if isinstance(name, str) and name:
+        return name
+    mistake(ProjectError(f"{what}() needs a name, not {name!r}", place.file, place.line))
+    return ""
 
 
 def columns_problem(columns: object) -> str | None:

@@ -24,6 +24,7 @@ from zerrow._declarations import (
     columns_problem,
     definition_line,
     importing_module,
+    mistake,
     registered,
 )
 from zerrow._errors import ProjectError
@@ -31,6 +32,7 @@ from zerrow._sizes import parse_bytes
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Decorator = TypeVar("Decorator", bound=Callable[..., Any])
 
 _CATALOG = "it needs the catalog, which is not there yet"
 
@@ -40,13 +42,49 @@ class _Place:
 
     def __init__(self, decorator: str) -> None:
         self.decorator = decorator
-        self.file, self.line = caller(3)
+        self.file, self.line = caller(4)
 
     def fail(self, message: str) -> NoReturn:
         raise ProjectError(f"@zerrow.{self.decorator}: {message}", self.file, self.line)
 
     def refuse(self, argument: str, why: str) -> NoReturn:
         self.fail(f"{argument} is not supported yet: {why}")
+
+
+def _noting(decorator: Decorator) -> Decorator:
+    """While a project is read, a decorator's mistake is noted and leaves the function as it is."""
+
+    @functools.wraps(decorator)
+    def call(*args: Any, **arguments: Any) -> Any:  # noqa: ANN401
+        name = arguments.get("name")
+        plain = args[0] if args and callable(args[0]) else None  # written without parentheses
+        try:
+            made = decorator(*args, **arguments)
+        except ProjectError as problem:
+            leave = _leaving(problem, name)
+            return leave if plain is None else leave(plain)
+
+        def decorate(function: Callable[..., Any]) -> Any:  # noqa: ANN401
+            try:
+                return made(function)
+            except ProjectError as problem:
+                registered[:] = (known for known in registered if known.function is not function)
+                return _leaving(problem, name)(function)
+
+        return decorate if plain is None else made
+
+    return cast("Decorator", call)
+
+
+def _leaving(problem: ProjectError, name: object) -> Callable[[Callable[..., Any]], Any]:
+    """Says whose mistake it was."""
+    mistake(problem)
+
+    def leave(function: Callable[..., Any]) -> Callable[..., Any]:
+        problem.model = str(name or getattr(function, "__name__", ""))
+        return function
+
+    return leave
 
 
 def _declared(function: Callable[P, R], place: _Place) -> tuple[Callable[P, R], Declaration]:
@@ -140,6 +178,7 @@ def model(
     cache_strategy: str | None = None,
     deterministic: bool = True,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+@_noting
 def model(
     function: Callable[P, R] | None = None,
     /,
@@ -201,6 +240,7 @@ def model(
 def expectation(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def expectation(*, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+@_noting
 def expectation(
     function: Callable[P, R] | None = None, /, *, name: str | None = None
 ) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
@@ -218,6 +258,7 @@ def expectation(
     return decorate if function is None else decorate(function)
 
 
+@_noting
 def python(
     version: str | None = None, *, pip: dict[str, str] | None = None
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -243,6 +284,7 @@ def python(
     return decorate
 
 
+@_noting
 def resources(
     *,
     cpus: float | None = None,

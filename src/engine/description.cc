@@ -336,8 +336,8 @@ const char* ToString(Dictionaries dictionaries) {
 
 Result<Description> ParseDescription(const json& document) {
   const Field root(document, "");
-  ARROW_RETURN_NOT_OK(root.CheckObject(
-      {"name", "memory_limit_bytes", "parameters", "sources", "models", "errors", "import_again"}));
+  ARROW_RETURN_NOT_OK(root.CheckObject({"name", "memory_limit_bytes", "parameters", "sources",
+                                        "models", "errors", "import_again", "broken"}));
   Description description;
   ARROW_ASSIGN_OR_RAISE(description.name, root["name"].TextOrEmpty());
   ARROW_ASSIGN_OR_RAISE(description.memory_limit_bytes, root["memory_limit_bytes"].OptionalBytes());
@@ -348,6 +348,7 @@ Result<Description> ParseDescription(const json& document) {
   ARROW_ASSIGN_OR_RAISE(description.models, root["models"].List<ModelDescription>(ParseModel));
   ARROW_ASSIGN_OR_RAISE(description.errors, root["errors"].List<RunError>(ParseError));
   ARROW_ASSIGN_OR_RAISE(description.import_again, root["import_again"].TextOrEmpty());
+  ARROW_ASSIGN_OR_RAISE(description.broken, root["broken"].Texts());
   return description;
 }
 

@@ -94,6 +94,8 @@ struct Description {
   std::vector<ModelDescription> models;
   std::vector<RunError> errors;  // found while reading; any of them: nothing runs
   std::string import_again;      // why each worker must import the project itself; empty: once
+  /// Models and sources that there are, but for errors in them; "*": any might be among them.
+  std::vector<std::string> broken = {};
 };
 
 /// SerializationError that names the field, such as "models[2].inputs[0].model: not a string".

@@ -31,8 +31,7 @@ class Planner {
 
   PlanResult Make() {
     errors_ = description_.errors;
-    // A file that couldn't be read makes its models' consumers look wrong as well: say the cause.
-    if (!errors_.empty()) return {{}, std::move(errors_)};
+    broken_ = {description_.broken.begin(), description_.broken.end()};
     IndexNames();
     for (const auto& model : description_.models) CheckModel(model);
     const std::vector<size_t> order = OrderModels();
@@ -82,8 +81,15 @@ class Planner {
         names_.push_back(model.name);
       }
     }
-    if (description_.models.empty()) AddError("the project has no models", "", "", 0);
+    if (description_.models.empty() && errors_.empty()) {
+      AddError("the project has no models", "", "", 0);
+    }
     for (const auto& parameter : description_.parameters) parameters_.push_back(parameter.name);
+  }
+
+  // It couldn't be read: that it isn't known is a consequence, and the cause is said already.
+  bool IsBroken(const std::string& name) const {
+    return broken_.contains(name) || broken_.contains("*");
   }
 
   void CheckModel(const ModelDescription& model) {
@@ -105,6 +111,7 @@ class Planner {
     }
     const auto producer = models_.find(input.model);
     if (producer == models_.end()) {
+      if (IsBroken(input.model)) return;
       return AddError("unknown input \"" + input.model + "\"" + DidYouMean(input.model, names_),
                       model, input.line);
     }
@@ -216,6 +223,7 @@ class Planner {
       open.pop_back();
       const auto model = models_.find(name);
       if (model == models_.end() && !sources_.contains(name)) {
+        if (IsBroken(name)) continue;
         AddError("unknown model \"" + name + "\" in --select" + DidYouMean(name, AllNames()), "",
                  "", 0);
         continue;
@@ -242,6 +250,7 @@ class Planner {
     for (const auto& [what, names] : lists) {
       for (const auto& name : *names) {
         if (name == "*" && what == std::string_view("keep")) continue;
+        if (IsBroken(name)) continue;
         if (std::ranges::find(names_, name) == names_.end()) {
           AddError("unknown model \"" + name + "\" to " + what + DidYouMean(name, names_), "", "",
                    0);
@@ -401,6 +410,7 @@ class Planner {
   std::map<std::string, size_t> models_;   // index in description_.models; the first of a name
   std::vector<std::string> names_;         // what an input may be
   std::vector<std::string> parameters_;
+  std::set<std::string> broken_;
   std::map<std::string, size_t> model_nodes_;
   std::map<std::string, size_t> source_nodes_;
   std::map<std::string, std::map<std::tuple<Columns, std::string, Dictionaries>, size_t>>

@@ -60,6 +60,22 @@ TEST(Plan, OrdersModelsAfterTheirInputs) {
   EXPECT_TRUE(result.plan.nodes[2].final_model);
 }
 
+TEST(Plan, ErrorsOfFilesAndOfTheGraphAreToldAtOnce) {
+  Description description = Project({Model("a", {Input("lost")}), Model("b", {Input("flihgts")}),
+                                     Model("c", {Input("d")}), Model("d", {Input("c")})});
+  description.errors = {{.message = "it has two names", .model = "lost"}};
+  description.broken = {"lost"};
+  RunOptions options;
+  EXPECT_EQ(Errors(MakePlan(description, options)),
+            (Texts{"lost: it has two names",
+                   "models.py:7: b: unknown input \"flihgts\"; did you mean \"flights\"?",
+                   "models.py:3: c: models depend on each other in a cycle: c -> d -> c"}));
+  description.broken = {"*"};
+  description.models.clear();
+  options.select = {"nobody"};
+  EXPECT_EQ(Errors(MakePlan(description, options)), Texts{"lost: it has two names"});
+}
+
 TEST(Plan, SourcesCantBeNamedAsTheirFiltersAre) {
   Description description = Project({Model("m", {Input("flights")})});
   description.sources.push_back({"flights#2", {{"/data/g.parquet", {}}}, {}, "p.yml", 4});
@@ -253,7 +269,7 @@ json ValidDocument() {
         "filter_columns": [], "dictionary": "never", "line": 5}],
       "parameters": [{"argument": "n", "name": "n"}], "columns": null, "timeout_s": 1.5,
       "memory_bytes": 2000000000, "deterministic": false, "code": "f00d", "imports": ["polars"]}],
-    "errors": [], "import_again": ""})");
+    "errors": [], "import_again": "", "broken": ["lost"]})");
 }
 
 TEST(Description, ParsesWhatADiscoveryWorkerSends) {

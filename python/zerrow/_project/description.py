@@ -57,6 +57,10 @@ class ModelEntry:
         return ProjectError(message, self.file, self.line if line is None else line, self.name)
 
 
+# Among the broken: any model might be.
+EVERYTHING = "*"
+
+
 @dataclass
 class Project:
     """A project while it is read: parts that failed are missing, and in `problems`."""
@@ -69,6 +73,8 @@ class Project:
     declared_sources: set[str] = field(default_factory=set)  # also those that failed
     models: list[ModelEntry] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    # Models and sources that are missing for their errors: who reads them is told nothing more.
+    broken: set[str] = field(default_factory=set)
 
     @property
     def values(self) -> Mapping[str, Any]:
@@ -90,4 +96,5 @@ class Project:
             "sources": [source.to_json() for source in self.sources.values()],
             "models": [model.to_json() for model in self.models],
             "errors": [problem.to_json() for problem in self.problems],
+            "broken": sorted(self.broken),
         }

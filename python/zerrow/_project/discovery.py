@@ -12,7 +12,7 @@ from typing import Any
 
 from zerrow._errors import ProjectError, SqlError
 from zerrow._project.checks import Columns, check_inputs, check_names, check_operators
-from zerrow._project.description import ModelEntry, Project
+from zerrow._project.description import EVERYTHING, ModelEntry, Project
 from zerrow._project.modules import find_python_files, project_files
 from zerrow._project.native_models import DIALECT, narrow_inputs, read_native_models
 from zerrow._project.parameters import resolve as resolve_parameters
@@ -42,13 +42,16 @@ def describe(
         file = read_project_file(project.directory)
     except ProjectError as problem:
         project.report(problem)
+        project.broken.add(EVERYTHING)
         return project.to_json()
+    files, unreadable = find_python_files(project.directory)
     project.name = file.name
     project.memory_limit_bytes = file.memory_limit_bytes
     project.problems.extend(file.problems)
+    if file.problems or unreadable:
+        project.broken.add(EVERYTHING)
     project.parameters, problems = resolve_parameters(file.parameters, parameters or {})
     project.problems.extend(problems)
-    files, unreadable = find_python_files(project.directory)
     failed = import_files(project.directory, files, on_import)
     if on_imported is not None and files and not failed:
         on_imported(len(files))
@@ -66,6 +69,7 @@ def _read_sources(project: Project, file: ProjectFile) -> None:
         try:
             project.sources[entry.table] = resolve_source(entry, project.directory)
         except ProjectError as problem:
+            project.broken.add(entry.table)
             project.report(problem)
 
 

@@ -18,6 +18,7 @@ def read_native_models(
         try:
             found.append(_read(native, project))
         except ProjectError as problem:
+            project.broken.add(native.name)
             project.report(problem, native.name)
     project.models.extend(entry for entry, _ in found)
     return found

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from zerrow._annotations import AnnotationError, wanted_forms
-from zerrow._declarations import Declaration, Model, Parameter, registered
+from zerrow._declarations import Declaration, Model, Parameter, noting_mistakes, registered
 from zerrow._errors import Problem, ProjectError
-from zerrow._project.description import Input, ModelEntry, Project
+from zerrow._project.description import EVERYTHING, Input, ModelEntry, Project
 from zerrow._project.modules import (
     ImportTimeoutError,
     PythonFile,
@@ -32,14 +32,15 @@ def import_files(
     `on_import` is called with each file before it is imported, so that somebody knows which file it
     was if this process doesn't survive.
     """
-    problems = []
+    problems: list[Problem] = []
     deadline = time.monotonic() + import_time_s()
     for file in files:
         if on_import is not None:
             on_import(file.path)
-        problem = _import(directory, file.path, deadline)
-        if problem is not None:
-            problems.append(_import_problem(problem, file.path, directory))
+        with noting_mistakes() as mistakes:
+            problem = _import(directory, file.path, deadline)
+        found: list[BaseException] = [*mistakes, *([] if problem is None else [problem])]
+        problems.extend(_import_problem(each, file.path, directory) for each in found)
         if isinstance(problem, ImportTimeoutError):
             break
     return problems
@@ -49,10 +50,12 @@ def read_python_models(project: Project, files: list[PythonFile], problems: list
     """Adds the models of the imported files to the project, and what was wrong with these."""
     for problem in problems:
         # A file that fails fails again in each that imports it: once is enough.
-        if not any(
-            (known.file, known.line) == (problem.file, problem.line) for known in project.problems
-        ):
+        place = (problem.file, problem.line)
+        known = ((known.file, known.line) for known in project.problems if known.traceback)
+        if problem not in project.problems and not (problem.traceback and place in known):
             project.problems.append(problem)
+        if problem.model or problem.traceback:
+            project.broken.add(problem.model or EVERYTHING)
     root = os.path.realpath(project.directory)
     imports = {file.path: file.imports for file in files}
     hash_of = functools.cache(_text_hash)
@@ -67,6 +70,7 @@ def read_python_models(project: Project, files: list[PythonFile], problems: list
             entry.code = hash_of(os.path.join(root, module)) + hash_of(declaration.file)
             project.models.append(entry)
         except ProjectError as mistake:
+            project.broken.add(declaration.name or declaration.function.__name__)
             project.report(mistake)
 
 
@@ -101,7 +105,8 @@ def _import_problem(problem: BaseException, path: str, directory: Path) -> Probl
     root = os.path.realpath(directory)
     if isinstance(problem, ProjectError):  # of a decorator, which knows the place
         place = relative_file(problem.file, root)
-        return Problem(problem.message, place or path, problem.line if place else 0)
+        line = problem.line if place else 0
+        return Problem(problem.message, place or path, line, problem.model)
     failure = describe_failure(problem, directory)
     if isinstance(problem, SystemExit):
         what = f"importing {path} ended the process ({failure.message}): a file must only define"

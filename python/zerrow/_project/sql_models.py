@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from zerrow._errors import ProjectError, SqlError, did_you_mean
-from zerrow._project.description import Input, ModelEntry, Project
+from zerrow._project.description import EVERYTHING, Input, ModelEntry, Project
 from zerrow._project.sources import Source
 from zerrow._sizes import parse_bytes
 from zerrow._sql import analysis
@@ -23,6 +23,8 @@ def read_sql_models(project: Project, files: Iterable[str]) -> list[ModelEntry]:
         try:
             entries.append(_read(project, file))
         except ProjectError as problem:
+            name = os.path.basename(file).removesuffix(".sql")
+            project.broken.update({problem.model or EVERYTHING, name})
             project.report(problem)
     project.models.extend(entries)
     return entries
