@@ -45,6 +45,10 @@ struct RunOptions {
   int64_t preview_rows = 0;                   // rows of each previewed model to report; 0: none
   std::vector<std::string> preview;           // models to preview; empty: the final ones
   std::vector<std::string> keep;              // models whose tables the result holds; "*": all
+  /// A model in Python whose function has the stdin and stderr of the engine's own process, and
+  /// inline_stdout of its descriptors, so that a debugger works; it has no timeout.
+  std::optional<std::string> inline_model;
+  int inline_stdout = 1;
 };
 
 enum class RunStatus { kSuccess, kFailed, kCancelled };
@@ -165,6 +169,12 @@ struct RunReport {
   nlohmann::json ToJson() const;
 };
 
+/// What a model that runs has of memory, its inputs aside.
+struct ModelMemory {
+  std::string model;
+  int64_t bytes = 0;
+};
+
 /// Called on the thread that waits for the run, one at a time.
 class RunObserver {
  public:
@@ -173,7 +183,10 @@ class RunObserver {
   virtual void OnPlanned(const std::vector<ModelReport>& models) {}
   /// A model that has read what came out differently when it was made again starts and finishes
   /// once more: what it finished with last holds.
-  virtual void OnModelStarted(const std::string& model) {}
+  /// `expected_s`: how long it will probably take, if that is known from earlier runs.
+  virtual void OnModelStarted(const std::string& model, std::optional<double> expected_s) {}
+  /// About once in a second, of models that run, while that changes.
+  virtual void OnMemoryMeasured(const std::vector<ModelMemory>& models) {}
   virtual void OnModelFinished(const ModelReport& report) {}
   /// One line, without its newline, that a function printed. `stream` is 1 or 2.
   virtual void OnOutputLine(const std::string& model, int stream, std::string_view line) {}

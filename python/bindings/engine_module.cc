@@ -195,7 +195,7 @@ NB_MODULE(_engine, module) {
   nb::class_<HostedRun>(module, "Run", "A run that was begun.")
       .def_prop_ro("ended", &HostedRun::ended)
       .def("wait", &HostedRun::Wait, nb::arg("patience_s"),
-           "(model, stream, line), the next that a function printed; None: nothing for that long.")
+           "The next thing that happened, as _engine.pyi has it; None: nothing for that long.")
       .def("cancel", &HostedRun::Cancel)
       .def("take_result", &TakeResult,
            "(report as JSON text, {model: TableHandle}) of a run that has ended, once; raises "

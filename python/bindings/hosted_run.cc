@@ -1,5 +1,6 @@
 #include "hosted_run.h"
 
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
 #include <new>
@@ -139,6 +140,35 @@ void HostedRun::Cancel() const {
   source_->Cancel();
 }
 
+namespace {
+
+// As _engine.pyi has it.
+struct EventTuple {
+  nb::object operator()(const engine::Planned& planned) const {
+    nb::list models;
+    for (const ModelReport& model : planned.models) models.append(model.name);
+    return nb::make_tuple("planned", models);
+  }
+  nb::object operator()(const engine::ModelStarted& started) const {
+    return nb::make_tuple("started", started.model, started.expected_s);
+  }
+  nb::object operator()(const engine::MemoryMeasured& measured) const {
+    nb::dict bytes;
+    for (const auto& model : measured.models) bytes[nb::str(model.model.c_str())] = model.bytes;
+    return nb::make_tuple("measured", bytes);
+  }
+  nb::object operator()(const engine::ModelFinished& finished) const {
+    return nb::make_tuple("finished", finished.report.name,
+                          std::string(ToString(finished.report.status)));
+  }
+  nb::object operator()(const engine::OutputLine& line) const {
+    return nb::make_tuple("line", line.model, line.stream,
+                          nb::bytes(line.line.data(), line.line.size()));
+  }
+};
+
+}  // namespace
+
 nb::object HostedRun::Wait(double patience_s) {
   if (ended()) return nb::none();
   auto item = [&] {
@@ -151,9 +181,7 @@ nb::object HostedRun::Wait(double patience_s) {
     done_ = std::make_unique<RunQueue::Done>(std::move(*done));
     return nb::none();
   }
-  const auto* line = std::get_if<engine::OutputLine>(&std::get<engine::RunEvent>(*item));
-  if (line == nullptr) return nb::none();
-  return nb::make_tuple(line->model, line->stream, nb::bytes(line->line.data(), line->line.size()));
+  return std::visit(EventTuple{}, std::get<engine::RunEvent>(*item));
 }
 
 engine::RunResult HostedRun::TakeResult() {

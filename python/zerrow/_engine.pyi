@@ -1,3 +1,5 @@
+from typing import Literal
+
 import pyarrow as pa
 
 MAX_JOBS: int
@@ -6,10 +8,21 @@ MAX_PRIORITY: int
 class TableHandle:
     def open(self) -> pa.Table: ...
 
+# What happens to a run: what is going to run, in topological order; a model that starts, with the
+# seconds that it took in earlier runs; bytes of memory by model, of those that run; a model that
+# has finished, with its status; a line that a function printed to stream 1 or 2.
+Event = (
+    tuple[Literal["planned"], list[str]]
+    | tuple[Literal["started"], str, float | None]
+    | tuple[Literal["measured"], dict[str, int]]
+    | tuple[Literal["finished"], str, str]
+    | tuple[Literal["line"], str, int, bytes]
+)
+
 class Run:
     @property
     def ended(self) -> bool: ...
-    def wait(self, patience_s: float) -> tuple[str, int, bytes] | None: ...
+    def wait(self, patience_s: float) -> Event | None: ...
     def cancel(self) -> None: ...
     def take_result(self) -> tuple[str, dict[str, TableHandle]]: ...
 

@@ -246,8 +246,9 @@ def _wait(run: "Run", on_line: Line) -> RunResult:
         # Libraries with a signal handler of their own (DataFusion's, for one) make the kernel go on
         # with an interrupted wait, so that Ctrl-C would only be seen at its end.
         while not run.ended:
-            if printed := run.wait(_PATIENCE_S):
-                model, stream, line = printed
+            event = run.wait(_PATIENCE_S)
+            if event is not None and event[0] == "line":
+                _, model, stream, line = event
                 on_line(model, stream, line.decode(errors="replace"))
     except BaseException:
         run.cancel()

@@ -258,8 +258,8 @@ void AddRun(CLI::App* app, Raw* raw) {
   run->add_flag("--strict", options.strict,
                 "An expectation that isn't met fails the run; --output writes nothing then");
   run->add_option("--inline", raw->inline_model,
-                  "Run one model in this terminal, where breakpoint() works; what it needs is "
-                  "run as usual")
+                  "Run this model's function in this terminal, where breakpoint() works, and what "
+                  "it needs as usual")
       ->option_text("MODEL");
   AddExecution(run, raw);
   run->footer(std::string(kRunFooter));
@@ -377,7 +377,12 @@ Arguments Finish(Raw raw) {
   if (!raw.engine.empty()) arguments.engine = ParseEngineChoice(raw.engine);
   if (raw.format == "json") arguments.format = OutputFormat::kJson;
   if (!raw.output_dir.empty()) run.output_dir = raw.output_dir;
-  if (!raw.inline_model.empty()) arguments.inline_model = raw.inline_model;
+  if (!raw.inline_model.empty()) {
+    run.inline_model = raw.inline_model;
+    if (run.select.empty()) run.select = {raw.inline_model};
+    // Where the function prints; that the document is alone there.
+    if (arguments.format == OutputFormat::kJson) run.inline_stdout = 2;
+  }
   if (arguments.command == Command::kShow) {
     run.select = {raw.model};
     run.preview = {raw.model};

@@ -63,11 +63,10 @@ struct Arguments {
   RunOptions run;  // of run, show and explain
   OutputFormat format = OutputFormat::kText;
   std::string log_level = "warning";
-  std::optional<std::string> inline_model;  // run: in a process where a debugger works
-  std::string new_project_dir;              // init
-  SimulateOptions simulate;                 // simulate
-  std::optional<EngineChoice> engine;       // of run, show and explain
-  bool foreground = false;                  // engine start
+  std::string new_project_dir;         // init
+  SimulateOptions simulate;            // simulate
+  std::optional<EngineChoice> engine;  // of run, show and explain
+  bool foreground = false;             // engine start
   // Of engine start, and of a command's own engine: engine::EngineOptions.
   std::optional<int64_t> cache_bytes;
   std::optional<int64_t> memory_limit_bytes;  // engine start only: of a run it is in `run`

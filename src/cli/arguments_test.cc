@@ -40,8 +40,18 @@ TEST(ArgumentsTest, RunWithItsDefaults) {
   EXPECT_TRUE(arguments.run.cache);
   EXPECT_EQ(arguments.cache_bytes, std::nullopt);
   EXPECT_FALSE(arguments.run.output_dir.has_value());
-  EXPECT_FALSE(arguments.inline_model.has_value());
+  EXPECT_FALSE(arguments.run.inline_model.has_value());
   EXPECT_EQ(arguments.format, OutputFormat::kText);
+}
+
+TEST(ArgumentsTest, AnInlineModelIsSelectedUnlessOthersAre) {
+  const RunOptions alone = Parsed({"run", "--inline", "m"}).run;
+  EXPECT_EQ(alone.inline_model, "m");
+  EXPECT_EQ(alone.select, std::vector<std::string>{"m"});
+  EXPECT_EQ(alone.inline_stdout, 1);
+  const RunOptions among = Parsed({"run", "--inline", "m", "--select", "n", "-O", "json"}).run;
+  EXPECT_EQ(among.select, std::vector<std::string>{"n"});
+  EXPECT_EQ(among.inline_stdout, 2) << "the document is alone on stdout";
 }
 
 TEST(ArgumentsTest, RunWithEverything) {

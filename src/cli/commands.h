@@ -22,8 +22,7 @@ int ListCache(const Arguments& arguments);
 int ClearCache(const Arguments& arguments);
 /// Prints an error that isn't a run's; the exit code that goes with it.
 int Fail(const arrow::Status& status);
-/// These become a Python process; they return only if that fails.
-int RunInline(const Arguments& arguments);
+/// Becomes a Python process; returns only if that fails.
 int InitProject(const Arguments& arguments);
 
 }  // namespace zerrow::cli

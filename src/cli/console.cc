@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "cli/format.h"
 #include "cli/render.h"
@@ -12,24 +13,61 @@ namespace zerrow::cli {
 namespace {
 
 constexpr auto kRedrawEvery = std::chrono::milliseconds(100);
+constexpr auto kLookEvery = std::chrono::milliseconds(500);
 constexpr size_t kMaxNameWidth = 24;
 constexpr size_t kUsualWidth = 80;
+// Models that run for less are named in the first line only, as lines that come and go are no help.
+constexpr double kLongSeconds = 2;
+constexpr size_t kMostLongShown = 8;
+
+double SecondsSince(std::chrono::steady_clock::time_point began) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+}
+
+std::string WholeSeconds(double seconds) {
+  return seconds < 100 ? fmt::format("{:.0f} s", seconds) : FormatSeconds(seconds);
+}
 
 }  // namespace
+
+std::string RenderRunning(const RunningModel& model) {
+  std::string text = "running for " + WholeSeconds(model.elapsed_s);
+  if (model.expected_s) text += " of about " + WholeSeconds(*model.expected_s);
+  if (model.memory_bytes > 0) text += ", " + FormatBytes(model.memory_bytes);
+  return text;
+}
 
 std::string RenderProgress(const Progress& progress, size_t width, const Style& style) {
   const std::string head =
       fmt::format("[{}/{}] {:.1f} s", progress.finished, progress.total, progress.elapsed_s);
-  std::string rest = progress.cancelling ? "cancelling" : "";
-  for (const std::string& model : progress.running) rest += (rest.empty() ? "" : ", ") + model;
+  std::string rest;
+  std::string lines;
+  size_t name_width = 0;
+  size_t shown = 0;
+  for (const RunningModel& model : progress.running) {
+    if (model.elapsed_s >= kLongSeconds && shown++ < kMostLongShown) {
+      name_width = std::max(name_width, DisplayWidth(OneLine(model.name, kMaxNameWidth)));
+    } else {
+      rest += (rest.empty() ? "" : ", ") + model.name;
+    }
+  }
+  shown = 0;
+  for (const RunningModel& model : progress.running) {
+    if (model.elapsed_s < kLongSeconds || shown++ >= kMostLongShown) continue;
+    const std::string name = OneLine(model.name, kMaxNameWidth);
+    const std::string padding(name_width - DisplayWidth(name), ' ');
+    lines += "\n" + OneLine("  " + name + padding + "  " + RenderRunning(model), width);
+  }
   if (progress.total == 0 && rest.empty()) rest = "reading the project";
   const size_t used = DisplayWidth(head) + 2;
-  if (width <= used) return head.substr(0, width);
-  return style.Wrap(style.cyan(), head) + "  " + OneLine(rest, width - used);
+  if (width <= used) return head.substr(0, width) + lines;
+  return style.Wrap(style.cyan(), head) + (rest.empty() ? "" : "  " + OneLine(rest, width - used)) +
+         lines;
 }
 
-Console::Console(Options options) : options_(options) {
-  if (options_.progress != nullptr) drawer_ = std::thread([this] { Redraw(); });
+Console::Console(Options options) : options_(std::move(options)) {
+  const bool moves = options_.progress != nullptr || options_.beat.count() > 0;
+  if (moves) drawer_ = std::thread([this] { Redraw(); });
 }
 
 Console::~Console() { Finish(); }
@@ -44,14 +82,9 @@ void Console::Finish() {
   if (drawer_.joinable()) drawer_.join();
 }
 
-void Console::ShowCancelling() {
-  const std::lock_guard lock(mutex_);
-  progress_.cancelling = true;
-}
-
 void Console::OnPlanned(const std::vector<ModelReport>& models) {
   const std::lock_guard lock(mutex_);
-  progress_.total = models.size();
+  total_ = models.size();
   for (const ModelReport& model : models) {
     name_width_ = std::max(name_width_, DisplayWidth(model.name));
   }
@@ -65,18 +98,25 @@ void Console::OnPlanned(const std::vector<ModelReport>& models) {
                     FormatPlural(sources, "source")));
 }
 
-void Console::OnModelStarted(const std::string& model) {
+void Console::OnModelStarted(const std::string& model, std::optional<double> expected_s) {
   const std::lock_guard lock(mutex_);
-  progress_.running.push_back(model);
+  running_.push_back({{.name = model, .expected_s = expected_s}, Clock::now()});
   finished_models_.erase(model);
-  progress_.finished = finished_models_.size();
+}
+
+void Console::OnMemoryMeasured(const std::vector<ModelMemory>& models) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [model, bytes] : models) {
+    for (Running& running : running_) {
+      if (running.model.name == model) running.model.memory_bytes = bytes;
+    }
+  }
 }
 
 void Console::OnModelFinished(const ModelReport& report) {
   const std::lock_guard lock(mutex_);
-  std::erase(progress_.running, report.name);
+  std::erase_if(running_, [&](const Running& one) { return one.model.name == report.name; });
   finished_models_.insert(report.name);
-  progress_.finished = finished_models_.size();
   // On a terminal the progress line and the table at the end say that all is well.
   const bool well = report.status == ModelStatus::kSuccess && report.expectation != false;
   if (options_.progress == nullptr || !well) Print(RenderModelLine(report, options_.style));
@@ -98,31 +138,66 @@ void Console::Print(const std::string& text) {
   Draw();
 }
 
+// From the first of the lines that were drawn to the end of the screen.
+std::string Console::Erasure() {
+  // What was said about the interruption stands below them by now.
+  if (options_.cancelled()) drawn_lines_ = 0;
+  if (drawn_lines_ == 0) return "";
+  const size_t up = std::exchange(drawn_lines_, 0) - 1;
+  return (up > 0 ? fmt::format("\r\033[{}A", up) : "\r") + "\033[J";
+}
+
 void Console::Erase() {
-  if (!drawn_) return;
-  std::fputs("\r\033[K", options_.progress);
+  const std::string erasure = Erasure();
+  if (erasure.empty()) return;
+  std::fputs(erasure.c_str(), options_.progress);
   std::fflush(options_.progress);
-  drawn_ = false;
+}
+
+Progress Console::ProgressNow() {
+  Progress progress{.finished = finished_models_.size(),
+                    .total = total_,
+                    .running = {},
+                    .elapsed_s = SecondsSince(start_)};
+  for (Running& running : running_) {
+    running.model.elapsed_s = SecondsSince(running.began);
+    progress.running.push_back(running.model);
+  }
+  return progress;
 }
 
 void Console::Draw() {
-  if (options_.progress == nullptr || finished_) return;
-  progress_.elapsed_s =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  if (options_.progress == nullptr || finished_ || options_.cancelled()) return;
   // Asked each time, as windows change. The last column stays free: some terminals wrap early.
   const size_t known = StyleOf(::fileno(options_.progress)).width;
   const size_t width = (known > 0 ? known : kUsualWidth) - 1;
-  const std::string text = "\r\033[K" + RenderProgress(progress_, width, options_.progress_style);
+  const std::string lines = RenderProgress(ProgressNow(), width, options_.progress_style);
+  const std::string text = Erasure() + lines;
   std::fwrite(text.data(), 1, text.size(), options_.progress);
   std::fflush(options_.progress);
-  drawn_ = true;
+  drawn_lines_ = static_cast<size_t>(std::ranges::count(lines, '\n')) + 1;
+}
+
+void Console::Beat() {
+  if (options_.cancelled()) return;
+  for (Running& running : running_) {
+    const int64_t beats = (Clock::now() - running.began) / options_.beat;
+    if (beats <= std::exchange(running.beats, beats)) continue;
+    running.model.elapsed_s = SecondsSince(running.began);
+    Print(OneLine(running.model.name, kMaxNameWidth) + ": " + RenderRunning(running.model) + "\n");
+  }
 }
 
 void Console::Redraw() {
   std::unique_lock lock(mutex_);
   while (!finished_) {
-    Draw();
-    wake_.wait_for(lock, kRedrawEvery);
+    if (options_.progress != nullptr) {
+      Draw();
+      wake_.wait_for(lock, kRedrawEvery);
+    } else {
+      Beat();
+      wake_.wait_for(lock, std::min(options_.beat, std::chrono::milliseconds(kLookEvery)));
+    }
   }
 }
 

@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <mutex>
+#include <thread>
 
 namespace zerrow::cli {
 namespace {
@@ -39,11 +42,61 @@ ModelReport Model(const std::string& name, ModelKind kind = ModelKind::kPython) 
 }
 
 TEST(ProgressTest, FitsTheTerminal) {
-  const Progress progress{
-      .finished = 3, .total = 9, .running = {"late_flights", "by_carrier"}, .elapsed_s = 1.23};
+  const Progress progress{.finished = 3,
+                          .total = 9,
+                          .running = {{.name = "late_flights"}, {.name = "by_carrier"}},
+                          .elapsed_s = 1.23};
   EXPECT_EQ(RenderProgress(progress, 80, {}), "[3/9] 1.2 s  late_flights, by_carrier");
   EXPECT_EQ(RenderProgress(progress, 20, {}), "[3/9] 1.2 s  late_f…");
   EXPECT_EQ(RenderProgress(progress, 5, {}), "[3/9]");
+}
+
+TEST(ProgressTest, ModelsThatTakeLongHaveALineEach) {
+  Progress progress{.finished = 3, .total = 9, .elapsed_s = 30};
+  progress.running = {
+      {.name = "short"}, {"long", 12, 30, int64_t{3} << 29}, {.name = "longer", .elapsed_s = 300}};
+  EXPECT_EQ(RenderProgress(progress, 80, {}),
+            "[3/9] 30.0 s  short\n"
+            "  long    running for 12 s of about 30 s, 1.5 GiB\n"
+            "  longer  running for 5 min 0 s");
+  EXPECT_EQ(RenderProgress(progress, 20, {}),
+            "[3/9] 30.0 s  short\n  long    running f…\n  longer  running f…");
+  progress.running.resize(40, {.name = "one", .elapsed_s = 5});
+  const std::string many = RenderProgress(progress, 40, {});
+  EXPECT_EQ(std::ranges::count(many, '\n'), 8) << "a screen isn't endless";
+}
+
+TEST(ConsoleTest, PlainLinesSayThatALongModelLives) {
+  Collector lines;
+  bool cancelled = false;
+  std::mutex mutex;
+  const auto is_cancelled = [&] {
+    const std::lock_guard lock(mutex);
+    return cancelled;
+  };
+  {
+    Console console(
+        {.lines = lines.stream(), .beat = std::chrono::milliseconds(1), .cancelled = is_cancelled});
+    console.OnModelStarted("late", 7);
+    console.OnMemoryMeasured({{"late", 2048}, {"other", 1}});
+    while (lines.text().find("2.0 KiB") == std::string::npos) std::this_thread::yield();
+    const std::unique_lock lock(mutex);
+    cancelled = true;
+  }
+  const std::string text = lines.text();
+  EXPECT_NE(text.find("late: running for 0 s of about 7 s, 2.0 KiB\n"), std::string::npos) << text;
+}
+
+TEST(ConsoleTest, NothingIsDrawnOnceTheRunIsCancelled) {
+  Collector lines;
+  Collector progress;
+  {
+    Console console(
+        {.lines = lines.stream(), .progress = progress.stream(), .cancelled = [] { return true; }});
+    console.OnPlanned({Model("late")});
+    console.OnModelStarted("late", {});
+  }
+  EXPECT_EQ(progress.text(), "");
 }
 
 TEST(ConsoleTest, PlainLinesAreMarkedWithTheirModel) {
@@ -51,7 +104,7 @@ TEST(ConsoleTest, PlainLinesAreMarkedWithTheirModel) {
   {
     Console console({.lines = lines.stream()});
     console.OnPlanned({Model("flights", ModelKind::kSource), Model("late")});
-    console.OnModelStarted("late");
+    console.OnModelStarted("late", {});
     console.OnOutputLine("late", 1, "hello");
     console.OnOutputLine("late", 2, "");
     console.OnModelFinished(Model("late"));
@@ -73,7 +126,7 @@ TEST(ConsoleTest, ATerminalGetsAProgressLineThatIsErased) {
   {
     Console console({.lines = lines.stream(), .progress = progress.stream()});
     console.OnPlanned({Model("late")});
-    console.OnModelStarted("late");
+    console.OnModelStarted("late", {});
     console.OnOutputLine("late", 1, "hello");
     console.OnModelFinished(Model("late"));
     console.Finish();
@@ -81,7 +134,7 @@ TEST(ConsoleTest, ATerminalGetsAProgressLineThatIsErased) {
   }
   EXPECT_EQ(lines.text(), "running 1 model on 0 sources\nlate | hello\n");
   EXPECT_NE(progress.text().find("[0/1]"), std::string::npos);
-  EXPECT_TRUE(progress.text().ends_with("\r\033[K")) << progress.text();
+  EXPECT_TRUE(progress.text().ends_with("\r\033[J")) << progress.text();
 }
 
 }  // namespace

@@ -39,7 +39,6 @@ int Execute(const Arguments& arguments) {
     case Command::kInit:
       return InitProject(arguments);
     case Command::kRun:
-      return arguments.inline_model ? RunInline(arguments) : RunPipeline(arguments);
     case Command::kShow:
       return RunPipeline(arguments);
     case Command::kExplain:

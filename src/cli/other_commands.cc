@@ -108,15 +108,6 @@ int Version(const Arguments& arguments) {
   return kExitSuccess;
 }
 
-int RunInline(const Arguments& arguments) {
-  std::vector<std::string> words = {"--project", arguments.run.project_dir};
-  for (const auto& [name, value] : arguments.run.parameters) {
-    words.insert(words.end(), {"--param", name + "=" + value});
-  }
-  words.push_back(*arguments.inline_model);
-  return Fail(BecomePython("zerrow._worker.inline", words));
-}
-
 int InitProject(const Arguments& arguments) {
   return Fail(BecomePython("zerrow._new_project", {arguments.new_project_dir}));
 }

@@ -349,13 +349,32 @@ std::string RenderPreview(const Preview& preview, const Style& style) {
 
 namespace {
 
+// A traceback whose files, where they are relative, are told from where the user is.
+std::string FromHere(const std::string& traceback, const std::string& folder) {
+  constexpr std::string_view kFile = "File \"";
+  std::string text;
+  for (size_t start = 0; start < traceback.size();) {
+    const size_t end = std::min(traceback.find('\n', start), traceback.size() - 1) + 1;
+    const std::string line = traceback.substr(start, end - start);
+    const size_t indent = std::min(line.find_first_not_of(' '), line.size());
+    const size_t name = indent + kFile.size();
+    const bool relative = line.compare(indent, kFile.size(), kFile) == 0 && name < line.size() &&
+                          line[name] != '/' && line[name] != '<';
+    text += relative ? line.substr(0, name) + folder + line.substr(name) : line;
+    start = end;
+  }
+  return text;
+}
+
 std::string RenderLabelled(const std::string& label, const RunError& error,
                            const std::string& project_dir) {
   RunError shown = error;
   // So that an editor or terminal finds the file from where the user is.
   const bool relative = !shown.file.empty() && shown.file.front() != '/';
   if (relative && project_dir != ".") {
-    shown.file = project_dir + (project_dir.ends_with('/') ? "" : "/") + shown.file;
+    const std::string folder = project_dir + (project_dir.ends_with('/') ? "" : "/");
+    shown.file = folder + shown.file;
+    shown.traceback = FromHere(shown.traceback, folder);
   }
   // A traceback without frames of the user's is the message once more.
   if (shown.traceback.find('\n') == std::string::npos) shown.traceback.clear();

@@ -34,7 +34,10 @@ ModelReport Failed() {
                             .model = "late",
                             .file = "models/late.py",
                             .line = 12,
-                            .traceback = "models/late.py:12 in late\n  flights['dep_delay']"}};
+                            .traceback = "Traceback (your frames only):\n"
+                                         "  File \"models/late.py\", line 12, in late\n"
+                                         "    flights['dep_delay']\n"
+                                         "  File \"/elsewhere.py\", line 1, in f"}};
 }
 
 RunReport SmallReport() {
@@ -101,8 +104,10 @@ TEST(RenderTest, ErrorsNameThePlaceAndWhatToDo) {
   report.models = {Failed()};
   EXPECT_EQ(RenderErrors(report, "flights/", kPlain),
             "error: flights/models/late.py:12: late: KeyError: 'dep_delay'\n"
-            "    models/late.py:12 in late\n"
-            "      flights['dep_delay']\n"
+            "    Traceback (your frames only):\n"
+            "      File \"flights/models/late.py\", line 12, in late\n"
+            "        flights['dep_delay']\n"
+            "      File \"/elsewhere.py\", line 1, in f\n"
             "    to debug it: zerrow run -p flights/ --inline late\n");
   EXPECT_EQ(RenderErrors(report, ".", kPlain).substr(0, 33), "error: models/late.py:12: late: K");
 }

@@ -103,6 +103,10 @@ arrow::Result<std::shared_ptr<server::Connection>> ConnectToEngine(
 arrow::Result<std::shared_ptr<server::Connection>> BeginAtResident(
     const Arguments& arguments, bool plan_only, const engine::CancelToken& token) {
   ARROW_ASSIGN_OR_RAISE(const EngineChoice choice, ChoiceOf(arguments));
+  if (arguments.run.inline_model) {  // whose terminal is this process's
+    if (choice != EngineChoice::kResident) return nullptr;
+    return Status::Invalid("--inline runs a model in this terminal, which takes --engine own");
+  }
   if (choice == EngineChoice::kOwn) return nullptr;
   const auto cancelled = [&token] { return token.cancelled(); };
   const auto greeting = choice == EngineChoice::kAuto ? kAutoPatience : Patience::kDefault;

@@ -1,5 +1,6 @@
 // `zerrow run` and `zerrow show`.
 #include <fmt/core.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -28,12 +29,32 @@ FILE* LinesOf(const Arguments& arguments) {
   return arguments.format == OutputFormat::kJson ? stderr : stdout;
 }
 
-Console::Options ConsoleOptions(const Arguments& arguments) {
+// A debugger that is killed leaves the terminal as it had set it.
+class TerminalKeeper {
+ public:
+  TerminalKeeper() : known_(::tcgetattr(STDIN_FILENO, &before_) == 0) {}
+  ~TerminalKeeper() {
+    if (known_) ::tcsetattr(STDIN_FILENO, TCSADRAIN, &before_);
+  }
+  TerminalKeeper(const TerminalKeeper&) = delete;
+  TerminalKeeper& operator=(const TerminalKeeper&) = delete;
+
+ private:
+  termios before_{};
+  const bool known_;
+};
+
+Console::Options ConsoleOptions(const Arguments& arguments, const engine::CancelToken& token) {
   Console::Options options;
   options.lines = LinesOf(arguments);
   options.style = StyleOf(::fileno(options.lines));
   if (IsLiveTerminal(STDERR_FILENO)) options.progress = stderr;
   options.progress_style = StyleOf(STDERR_FILENO);
+  options.cancelled = [token] { return token.cancelled(); };
+  if (arguments.run.inline_model) {  // the terminal is its function's
+    options.progress = nullptr;
+    options.beat = {};
+  }
   return options;
 }
 
@@ -90,7 +111,9 @@ void WarnOfEngineOptions(const Arguments& arguments) {
 arrow::Result<RunReport> RunEngine(const Arguments& arguments) {
   ARROW_ASSIGN_OR_RAISE(const auto token, engine::CancelToken::Make());
   const InterruptHandler interrupt(token);
-  Console console(ConsoleOptions(arguments));
+  std::optional<TerminalKeeper> terminal;
+  if (arguments.run.inline_model) terminal.emplace();
+  Console console(ConsoleOptions(arguments, token));
   ARROW_ASSIGN_OR_RAISE(const auto resident,
                         BeginAtResident(arguments, /*plan_only=*/false, token));
   if (resident != nullptr) {

@@ -19,10 +19,17 @@ struct Dispatcher::Entry {
   std::unique_ptr<RunSink> sink;
   MemoryLog memory;
   int64_t limit_bytes = resource::Budget::kUnlimited;
-  std::set<size_t> restarted = {};  // tasks that haven't begun again yet
+  std::set<size_t> restarted = {};           // tasks that haven't begun again yet
+  std::map<size_t, double> expected_s = {};  // by task, as far as it is known
+  // Of models that run, since the sink was told last.
+  std::map<size_t, int64_t> measured = {};
+  resource::Time told_at = 0;
+  bool has_enough = false;  // the sink
 };
 
 namespace {
+
+constexpr resource::Time kTellMemoryEverySeconds = 1;
 
 resource::ContentHash HashOf(const Run& run, size_t task, const PublishedTable& table) {
   return run.IsHashed(run.task(task)) ? resource::ContentHash(table.content_hash) : std::nullopt;
@@ -68,19 +75,43 @@ void Dispatcher::Abandon(const arrow::Status& why) {
 }
 
 void Dispatcher::Resume(RunId run) {
-  if (runs_.contains(run)) performer_.Pause(run, false);
+  const auto found = runs_.find(run);
+  if (found == runs_.end()) return;
+  found->second->has_enough = false;
+  performer_.Pause(run, false);
 }
 
 void Dispatcher::DropResult(TaskId task) { Handle(resource::ResultDropped{task}); }
 
-void Dispatcher::OnTime() { Handle(resource::Tick{}); }
+void Dispatcher::OnTime() {
+  Handle(resource::Tick{});
+  for (const auto& [id, entry] : runs_) TellMemory(*entry, id);
+}
 
 void Dispatcher::SetBudget(resource::Scope scope, const resource::Budget& budget) {
   Handle(resource::BudgetChanged{scope, budget});
 }
 
 void Dispatcher::OnMeasured(TaskId task, int attempt, int64_t bytes) {
+  const auto found = runs_.find(task.run);
+  const bool of_model =
+      found != runs_.end() && found->second->run.task(task.index).kind == RunTask::Kind::kNode;
+  if (of_model && core_.Awaits(task, attempt) && !core_.IsLeaving(task)) {
+    found->second->measured[task.index] = bytes;
+  }
   Handle(resource::TaskMeasured{task, attempt, bytes});
+}
+
+void Dispatcher::TellMemory(Entry& entry, RunId run) {
+  const resource::Time now = options_.now();
+  if (entry.measured.empty() || entry.has_enough) return;
+  if (now - entry.told_at < kTellMemoryEverySeconds) return;
+  entry.told_at = now;
+  MemoryMeasured measured;
+  for (const auto& [task, bytes] : std::exchange(entry.measured, {})) {
+    measured.models.push_back({entry.run.NameOf(task), bytes});
+  }
+  Offer(entry, run, std::move(measured));
 }
 
 void Dispatcher::OnRunning(TaskId task, int attempt) {
@@ -145,6 +176,10 @@ void Dispatcher::OnEnded(TaskId task, int attempt, Outcome outcome) {
     if (!tasks.empty()) {
       Offer(entry, task.run, Planned{entry.run.models()});
       if (options_.estimate) options_.estimate(task.run, entry.run, tasks);
+      for (size_t i = 0; i < tasks.size(); ++i) {
+        const double run_s = tasks[i].expected.run_s;
+        if (run_s > 0) entry.expected_s[entry.run.task_count() - tasks.size() + i] = run_s;
+      }
       Handle(resource::TasksAdded{task.run, std::move(tasks)});
     }
   }
@@ -289,6 +324,7 @@ void Dispatcher::Vary(Run& run, size_t task) const {
 
 void Dispatcher::Restart(Entry& entry, const Decision& decision) {
   const size_t task = decision.task.index;
+  entry.measured.erase(task);
   // Of one that is stopped, or hasn't ended yet, nothing but its start was told.
   if (entry.run.OnRestarted(task, decision.why.cause->index)) entry.restarted.insert(task);
 }
@@ -298,12 +334,16 @@ void Dispatcher::Start(Entry& entry, TaskId task, int attempt) {
   entry.run.OnStarted(task.index, options_.now());
   const bool again = entry.restarted.erase(task.index) > 0;
   if (of_model && (attempt == 1 || again)) {
-    Offer(entry, task.run, ModelStarted{entry.run.NameOf(task.index)});
+    ModelStarted started = {entry.run.NameOf(task.index)};
+    const auto expected = entry.expected_s.find(task.index);
+    if (expected != entry.expected_s.end()) started.expected_s = expected->second;
+    Offer(entry, task.run, std::move(started));
   }
   performer_.Start(task, attempt, entry.run);
 }
 
 void Dispatcher::Finish(Entry& entry, const Decision& decision) {
+  entry.measured.erase(decision.task.index);
   // What failed for want of memory has no attempt that could say so.
   const auto name_of = [this](TaskId task) { return NameOf(task); };
   const std::string why =
@@ -334,7 +374,9 @@ void Dispatcher::EndRun(RunId id) {
 }
 
 void Dispatcher::Offer(Entry& entry, RunId run, RunEvent event) {
-  if (!entry.sink->Offer(std::move(event))) performer_.Pause(run, true);
+  if (entry.sink->Offer(std::move(event))) return;
+  entry.has_enough = true;
+  performer_.Pause(run, true);
 }
 
 }  // namespace zerrow::engine

@@ -76,6 +76,7 @@ class Dispatcher {
   /// The cache keeps the segment, or does no more.
   void OnCached(const resource::SegmentBytes& segment);
   void OnUncached(SegmentId segment);
+  /// What the attempt has of memory; its run's sink hears of it from time to time.
   void OnMeasured(resource::TaskId task, int attempt, int64_t bytes);
   void OnSwappedOut(const resource::SegmentSwappedOut& event) { Handle(event); }
   void OnSwappedIn(const resource::SegmentSwappedIn& event) { Handle(event); }
@@ -107,6 +108,7 @@ class Dispatcher {
   void Finish(Entry& entry, const resource::Decision& decision);
   void EndRun(resource::RunId run);
   void Offer(Entry& entry, resource::RunId run, RunEvent event);
+  void TellMemory(Entry& entry, resource::RunId run);
 
   const Options options_;
   Performer& performer_;

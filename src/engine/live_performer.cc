@@ -143,9 +143,9 @@ Status LivePerformer::Launch(TaskId task, Attempt& attempt, ActiveRun& active, c
     message.body["broker"] = message.fds.size();
     message.fds.push_back(broker.get());
   }
-  const std::optional<RunImport> import = ImportFor(task, *active.run);
   ARROW_ASSIGN_OR_RAISE(attempt.worker,
-                        attempt.pool->Start(message.body, message.fds, HandlersFor(task), import));
+                        attempt.pool->Start(message.body, message.fds, HandlersFor(task),
+                                            ImportFor(task, *active.run), message.terminal));
   if (active.paused) attempt.pool->Pause(*attempt.worker, true);
   return Status::OK();
 }

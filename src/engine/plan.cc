@@ -37,6 +37,7 @@ class Planner {
     const std::vector<size_t> order = OrderModels();
     const std::set<std::string> selected = Select();
     CheckNamesAreSelected(selected);
+    CheckInline(selected);
     if (errors_.empty()) Build(order, selected);
     if (std::ranges::any_of(plan_.nodes, [](const PlanNode& node) { return node.imports(); })) {
       plan_.import_again = description_.import_again;
@@ -258,6 +259,27 @@ class Planner {
           AddError("the model \"" + name + "\" to " + what + " isn't selected", "", "", 0);
         }
       }
+    }
+  }
+
+  void CheckInline(const std::set<std::string>& selected) {
+    if (!options_.inline_model || IsBroken(*options_.inline_model)) return;
+    const std::string& name = *options_.inline_model;
+    const auto found = models_.find(name);
+    if (found == models_.end()) {
+      // Of --select it is said there.
+      if (std::ranges::find(options_.select, name) != options_.select.end()) return;
+      return AddError("unknown model \"" + name + "\" to run inline" + DidYouMean(name, AllNames()),
+                      "", "", 0);
+    }
+    const ModelDescription& model = description_.models[found->second];
+    if (model.function.empty()) {
+      AddError("it is a " + std::string(ToString(model.kind)) +
+                   " model, and only a Python function can be run inline; zerrow show prints its "
+                   "rows",
+               model);
+    } else if (!selected.contains(name)) {
+      AddError("the model to run inline isn't selected", model);
     }
   }
 

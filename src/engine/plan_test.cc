@@ -66,6 +66,7 @@ TEST(Plan, ErrorsOfFilesAndOfTheGraphAreToldAtOnce) {
   description.errors = {{.message = "it has two names", .model = "lost"}};
   description.broken = {"lost"};
   RunOptions options;
+  options.inline_model = "lost";
   EXPECT_EQ(Errors(MakePlan(description, options)),
             (Texts{"lost: it has two names",
                    "models.py:7: b: unknown input \"flihgts\"; did you mean \"flights\"?",
@@ -74,6 +75,25 @@ TEST(Plan, ErrorsOfFilesAndOfTheGraphAreToldAtOnce) {
   description.models.clear();
   options.select = {"nobody"};
   EXPECT_EQ(Errors(MakePlan(description, options)), Texts{"lost: it has two names"});
+}
+
+TEST(Plan, WhatRunsInlineIsAPythonModelThatIsSelected) {
+  const Description description = Project({Model("a", {Input("flights")}), Model("b", {})});
+  const auto said = [&](Description of, std::vector<std::string> select) {
+    RunOptions options;
+    options.select = std::move(select);
+    options.inline_model = "a";
+    return Errors(MakePlan(of, options));
+  };
+  EXPECT_EQ(said(description, {}), Texts{});
+  EXPECT_EQ(said(description, {"b"}),
+            Texts{"models.py:3: a: the model to run inline isn't selected"});
+  Description other = description;
+  other.models[0].function = "";
+  other.models[0].kind = ModelKind::kSql;
+  EXPECT_EQ(said(other, {}).size(), 1U);
+  other.models.erase(other.models.begin());
+  EXPECT_EQ(said(other, {}), Texts{"unknown model \"a\" to run inline; did you mean \"b\"?"});
 }
 
 TEST(Plan, SourcesCantBeNamedAsTheirFiltersAre) {

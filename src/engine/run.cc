@@ -111,7 +111,7 @@ TaskSpec Run::SpecOf(const RunTask& task) const {
   } else if (task.kind == RunTask::Kind::kNode) {
     const PlanNode& node = plan_.nodes[task.node];
     for (const PlanInput& input : node.inputs) spec.inputs.push_back(TaskOf(input.node));
-    spec.timeout_s = node.model.timeout_s;
+    if (request_.options.inline_model != node.name) spec.timeout_s = node.model.timeout_s;
     spec.deterministic = node.model.deterministic;
     spec.expected.private_bytes = node.model.memory_bytes.value_or(0);
     spec.has_table = node.has_table();

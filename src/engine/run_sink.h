@@ -8,6 +8,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -24,6 +25,11 @@ struct Planned {
 };
 struct ModelStarted {
   std::string model;
+  std::optional<double> expected_s = {};  // RunObserver::OnModelStarted
+};
+/// Of models that run and whose memory has changed. Not for a sink that has enough.
+struct MemoryMeasured {
+  std::vector<ModelMemory> models;
 };
 struct ModelFinished {
   ModelReport report;
@@ -35,7 +41,7 @@ struct OutputLine {
   int stream = 1;
   std::string line;
 };
-using RunEvent = std::variant<Planned, ModelStarted, ModelFinished, OutputLine>;
+using RunEvent = std::variant<Planned, ModelStarted, MemoryMeasured, ModelFinished, OutputLine>;
 
 /// Calls the observer's method for it.
 void Tell(RunObserver& observer, const RunEvent& event);

@@ -32,6 +32,9 @@ class MessageMaker {
         break;
       case RunTask::Kind::kNode:
         message_.body["hash"] = run_.IsHashed(task);
+        if (options.inline_model == plan_.nodes[task.node].name) {
+          message_.terminal = Terminal{.out = options.inline_stdout};
+        }
         ARROW_RETURN_NOT_OK(AddNode(plan_.nodes[task.node]));
         break;
       case RunTask::Kind::kPreview:

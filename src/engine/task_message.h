@@ -4,10 +4,12 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
 #include "engine/publish_output.h"
 #include "engine/run.h"
+#include "engine/worker.h"
 #include "shm/segment_store.h"
 
 namespace zerrow::engine {
@@ -16,6 +18,7 @@ struct TaskMessage {
   nlohmann::json body;
   std::vector<int> fds;                // in the order that the body refers to
   std::vector<base::UniqueFd> opened;  // what they are
+  std::optional<Terminal> terminal;    // instead of pipes and nothing to read
 };
 
 /// Of a task of the run that is about to start, so that its inputs are in `store`. `inputs` gets

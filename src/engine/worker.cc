@@ -136,6 +136,7 @@ void Worker::TakeRest() {
   while (error.empty() && TakeMessage() == Taken::kMessage) {
   }
   for (const int stream : {1, 2}) {
+    if (!output(stream).pipe.valid()) continue;
     std::array<char, 64 * 1024> buffer;
     for (auto bytes = ReadSome(output(stream).pipe.get(), buffer); bytes && !bytes->empty();
          bytes = ReadSome(output(stream).pipe.get(), buffer)) {

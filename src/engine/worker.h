@@ -61,6 +61,13 @@ struct WorkerHandlers {
   std::function<void(WorkerEnd end)> on_ended;
 };
 
+/// Descriptors of this process that a worker's stdin, stdout and stderr are.
+struct Terminal {
+  int in = 0;
+  int out = 1;
+  int err = 2;
+};
+
 /// For a worker that needs the project of a run: forked from a process that has imported it, where
 /// there is one. `first`: it reads the project, and may leave that process behind.
 struct RunImport {

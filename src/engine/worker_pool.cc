@@ -90,15 +90,15 @@ arrow::Status WorkerPool::Watch() {
 }
 
 arrow::Result<WorkerId> WorkerPool::Start(const json& task, std::span<const int> task_fds,
-                                          WorkerHandlers handlers,
-                                          std::optional<RunImport> import) {
+                                          WorkerHandlers handlers, std::optional<RunImport> import,
+                                          const std::optional<Terminal>& terminal) {
   if (lost()) return arrow::Status::IOError(lost_);
   while (true) {
     const auto waiting = std::ranges::find_if(
-        workers_, [&](const auto& entry) { return entry.second->waits_for(import); });
+        workers_, [&](const auto& entry) { return !terminal && entry.second->waits_for(import); });
     const bool forks = waiting == workers_.end();
     ARROW_ASSIGN_OR_RAISE(const WorkerId id,
-                          forks ? Fork(import) : arrow::Result<WorkerId>(waiting->first));
+                          forks ? Fork(import, terminal) : arrow::Result<WorkerId>(waiting->first));
     Worker& worker = *workers_.at(id);
     // A task lies in the socket until its worker is there: it fits, as bodies beyond 32 KiB travel
     // as a file.
@@ -164,22 +164,39 @@ bool WorkerPool::is_needed() const {
          std::ranges::any_of(workers_, [](const auto& entry) { return !entry.second->waits; });
 }
 
-arrow::Result<WorkerId> WorkerPool::Fork(std::optional<RunImport> import) {
+// The descriptors that it gets besides its channel, and what of them is read here.
+arrow::Status WorkerPool::Connect(Worker& worker, const std::optional<Terminal>& terminal) {
+  if (terminal) {
+    for (const int fd : {terminal->in, terminal->out, terminal->err}) {
+      ARROW_ASSIGN_OR_RAISE(auto own, base::Duplicate(fd));
+      worker.fork_fds.push_back(std::move(own));
+    }
+    return arrow::Status::OK();
+  }
+  UniqueFd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!null.valid()) return base::ErrnoStatus(errno, "opening /dev/null");
+  worker.fork_fds.push_back(std::move(null));
+  for (auto& output : worker.outputs) {
+    ARROW_ASSIGN_OR_RAISE(Pipe pipe, MakePipe());
+    output.pipe = std::move(pipe.read);
+    worker.fork_fds.push_back(std::move(pipe.write));
+  }
+  return arrow::Status::OK();
+}
+
+arrow::Result<WorkerId> WorkerPool::Fork(std::optional<RunImport> import,
+                                         const std::optional<Terminal>& terminal) {
   if (lost()) return arrow::Status::IOError(lost_);
   ARROW_ASSIGN_OR_RAISE(auto channels, Channel::MakePair());
-  ARROW_ASSIGN_OR_RAISE(Pipe out, MakePipe());
-  ARROW_ASSIGN_OR_RAISE(Pipe err, MakePipe());
   const WorkerId id = next_id_++;
   const auto added =
       workers_.emplace(id, std::make_unique<Worker>(std::move(channels.first), import));
   Worker& worker = *added.first->second;
-  worker.outputs[0].pipe = std::move(out.read);
-  worker.outputs[1].pipe = std::move(err.read);
-  ARROW_ASSIGN_OR_RAISE(auto task_socket, base::Duplicate(channels.second.fd()));
-  worker.fork_fds.push_back(std::move(task_socket));
-  worker.fork_fds.push_back(std::move(out.write));
-  worker.fork_fds.push_back(std::move(err.write));
-  if (const arrow::Status status = WatchWorker(id, worker); !status.ok()) {
+  arrow::Status status =
+      base::Duplicate(channels.second.fd()).Value(&worker.fork_fds.emplace_back());
+  if (status.ok()) status = Connect(worker, terminal);
+  if (status.ok()) status = WatchWorker(id, worker);
+  if (!status.ok()) {
     Forget(id);
     return status;
   }
@@ -247,6 +264,7 @@ arrow::Status WorkerPool::WatchWorker(WorkerId id, Worker& worker) {
   ARROW_ASSIGN_OR_RAISE(worker.channel_watch,
                         loop_.Watch(worker.channel.fd(), [this, id] { OnWorkerMessage(id); }));
   for (const int stream : {1, 2}) {
+    if (!worker.output(stream).pipe.valid()) continue;  // somebody else reads it
     ARROW_ASSIGN_OR_RAISE(worker.output(stream).watch,
                           loop_.Watch(worker.output(stream).pipe.get(), [this, &worker, stream] {
                             if (worker.ReadOutput(stream)) return;

@@ -50,10 +50,12 @@ class WorkerPool {
   ~WorkerPool();
 
   /// Hands `task` with `task_fds` (borrowed) to a worker that waits for one, or forks it. May be
-  /// called before the zygote is ready. IOError if the zygote is gone.
+  /// called before the zygote is ready. With `terminal` it is forked, and what it prints isn't
+  /// read here. IOError if the zygote is gone.
   arrow::Result<WorkerId> Start(const nlohmann::json& task, std::span<const int> task_fds,
                                 WorkerHandlers handlers,
-                                std::optional<RunImport> import = std::nullopt);
+                                std::optional<RunImport> import = std::nullopt,
+                                const std::optional<Terminal>& terminal = std::nullopt);
 
   /// Forks ahead of need, as far as it can: afterwards `count` workers or more wait for tasks that
   /// need the project of `run`, or for those that need none. Those of a run end with it.
@@ -97,7 +99,9 @@ class WorkerPool {
  private:
   WorkerPool(EventLoop& loop, Zygote zygote);
   arrow::Status Watch();
-  arrow::Result<WorkerId> Fork(std::optional<RunImport> import);
+  arrow::Result<WorkerId> Fork(std::optional<RunImport> import,
+                               const std::optional<Terminal>& terminal = std::nullopt);
+  static arrow::Status Connect(Worker& worker, const std::optional<Terminal>& terminal);
   void Give(WorkerId id, Worker& worker, WorkerHandlers handlers);
   template <typename Wanted>
   void ForgetWaiting(Wanted wanted);

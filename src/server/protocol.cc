@@ -139,7 +139,16 @@ struct EventWriter {
     return {{"op", "planned"}, {"models", std::move(models)}};
   }
   json operator()(const engine::ModelStarted& started) const {
-    return {{"op", "started"}, {"model", started.model}};
+    json message = {{"op", "started"}, {"model", started.model}};
+    if (started.expected_s) message["expected_s"] = *started.expected_s;
+    return message;
+  }
+  json operator()(const engine::MemoryMeasured& measured) const {
+    json models = json::array();
+    for (const auto& [model, bytes] : measured.models) {
+      models.push_back(json::array({model, bytes}));
+    }
+    return {{"op", "measured"}, {"models", std::move(models)}};
   }
   json operator()(const engine::ModelFinished& finished) const {
     return {{"op", "finished"}, {"report", finished.report}};
@@ -235,6 +244,20 @@ engine::Planned PlannedOf(const json& body) {
   return planned;
 }
 
+engine::ModelStarted StartedOf(const json& body) {
+  engine::ModelStarted started = {body.at("model")};
+  if (body.contains("expected_s")) started.expected_s = body.at("expected_s").get<double>();
+  return started;
+}
+
+engine::MemoryMeasured MeasuredOf(const json& body) {
+  engine::MemoryMeasured measured;
+  for (const json& model : Items(body.at("models"))) {
+    measured.models.push_back({model.at(0), Whole<int64_t>(model.at(1))});
+  }
+  return measured;
+}
+
 engine::OutputLine LineOf(const json& body) {
   return {body.at("model"), Whole<int>(body.at("stream")), Bytes(body.at("line"))};
 }
@@ -257,7 +280,8 @@ Reply ReplyOf(const json& body) {
   const std::string op = body.at("op");
   if (op == "line") return engine::RunEvent(LineOf(body));
   if (op == "planned") return engine::RunEvent(PlannedOf(body));
-  if (op == "started") return engine::RunEvent(engine::ModelStarted{body.at("model")});
+  if (op == "started") return engine::RunEvent(StartedOf(body));
+  if (op == "measured") return engine::RunEvent(MeasuredOf(body));
   if (op == "finished") return engine::RunEvent(engine::ModelFinished{body.at("report")});
   if (op == "accepted") return Accepted{};
   if (op == "model") return ResultModel{body.at("report")};

@@ -21,7 +21,7 @@
 namespace zerrow::server {
 
 /// Raised with every change of what is said.
-inline constexpr int kProtocol = 4;
+inline constexpr int kProtocol = 5;
 /// A request: an environment of some megabytes, as text that stands for bytes.
 inline constexpr int64_t kMaxRequestBytes = 16 << 20;
 inline constexpr size_t kMaxRequestFds = 2;

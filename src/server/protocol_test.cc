@@ -108,6 +108,8 @@ std::vector<Reply> Replies() {
           Accepted{},
           engine::RunEvent(engine::Planned{{SomeModel()}}),
           engine::RunEvent(engine::ModelStarted{"m"}),
+          engine::RunEvent(engine::ModelStarted{"m", 1.5}),
+          engine::RunEvent(engine::MemoryMeasured{{{"m", 7}, {"n", 8}}}),
           engine::RunEvent(engine::ModelFinished{SomeModel()}),
           engine::RunEvent(engine::OutputLine{"m", 2, AllBytes()}),
           ResultModel{SomeModel()},

@@ -1,9 +1,13 @@
-"""`zerrow run --inline MODEL`: the function runs in the command's own process."""
+"""`zerrow run --inline MODEL`: the run as ever, but this model's function has the terminal."""
 
 import os
+import pty
+import select
+import subprocess
+import sys
+import termios
+import time
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 PROJECT = "name: debugged\nparameters:\n  least: {type: int, default: 1}\n"
@@ -42,51 +46,91 @@ def debugged(project):
     )
 
 
-def test_debugger_works_in_the_functions_own_process(start, debugged):
+def test_a_debugger_works(start, debugged):
     started = start("run", "-p", debugged, "--inline", "large", "--param", "least=2")
     outcome = started.finish(typed="p least\nc\n")
     assert outcome.code == 0, outcome
-    assert f"mine {started.process.pid} 1 2" in outcome.out
+    assert "mine" in outcome.out
+    assert "large | mine" not in outcome.out  # nobody stands between the function and the terminal
     assert "(Pdb) 2" in outcome.out
-    assert "large: 1 rows" in outcome.out
+    assert "success" in outcome.out
 
 
-def test_expectation_says_what_it_answers(zerrow, debugged):
-    outcome = zerrow("run", "-p", debugged, "--inline", "enough")
+def read_until(fd, text, patience_s=60):
+    """What a terminal shows until the text comes."""
+    shown = ""
+    deadline = time.monotonic() + patience_s
+    while text not in shown:
+        assert time.monotonic() < deadline, shown
+        if select.select([fd], [], [], 1)[0]:
+            shown += os.read(fd, 4096).decode(errors="replace")
+    return shown
+
+
+def test_a_debugger_on_a_terminal_that_is_interrupted(debugged):
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    command = ["setsid", "--ctty", sys.executable, "-m", "zerrow", "run"]
+    process = subprocess.Popen(
+        [*command, "-p", debugged, "--inline", "large"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    try:
+        read_until(ours, "(Pdb)")
+        os.write(ours, b"p numbers.num_rows + 40\n")
+        read_until(ours, "42")
+        os.write(ours, b"\x03")
+        shown = read_until(ours, "cancelled")
+        assert "stopping the run" in shown
+        assert process.wait(timeout=60) == 130
+        assert termios.tcgetattr(theirs) == before
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_the_options_of_a_run_hold(zerrow, debugged, tmp_path):
+    words = ["run", "-p", debugged, "--inline", "enough", "--output", tmp_path / "out"]
+    words += ["--select", "select_all", "--select", "enough"]
+    outcome = zerrow(*words, "--strict")
+    assert outcome.code == 1, outcome
+    assert "expectation isn't met" in outcome.err
+    assert not list((tmp_path / "out").iterdir())
+    outcome = zerrow(*words, "--preview", "2", "-O", "json")
     assert outcome.code == 0, outcome
-    assert "enough: not met" in outcome.out
+    assert outcome.report["previews"][0]["total_rows"] == 3
+    assert outcome.models["enough"]["expectation"] is False
+    assert (tmp_path / "out" / "select_all.parquet").exists()
+
+
+def test_with_json_the_function_prints_to_stderr(zerrow, debugged):
+    outcome = zerrow("run", "-p", debugged, "--inline", "large", "-O", "json", "--param", "least=5")
+    assert outcome.code == 1, outcome  # breakpoint() meets the end of its input
+    assert outcome.report["status"] == "failed"
+    assert "mine" in outcome.err
 
 
 def test_exception_is_shown_with_the_users_line(zerrow, debugged):
     outcome = zerrow("run", "-p", debugged, "--inline", "broken")
     assert outcome.code == 1, outcome
-    assert os.path.join(debugged, "models.py") in outcome.err
+    assert os.path.join(debugged, "models.py:17") in outcome.err
 
 
 @pytest.mark.parametrize(
-    ("model", "said"), [("nothing", "no model 'nothing'"), ("select_all", "sql model")]
+    ("options", "said"),
+    [
+        (["--inline", "nothing"], 'unknown model "nothing"'),
+        (["--inline", "select_all"], "only a Python function can be run inline"),
+        (["--inline", "large", "--select", "numbers"], "isn't selected"),
+        (["--inline", "large", "--engine", "resident"], "--engine own"),
+    ],
 )
-def test_what_cannot_be_called_is_refused(zerrow, debugged, model, said):
-    outcome = zerrow("run", "-p", debugged, "--inline", model)
-    assert outcome.code == 2, outcome
+def test_what_cannot_be_called_is_refused(zerrow, debugged, options, said):
+    outcome = zerrow("run", "-p", debugged, *options)
+    assert outcome.code in (1, 2), outcome
     assert said in outcome.err
-
-
-def test_sources_are_read_in_the_functions_own_process(zerrow, project):
-    source = 'zerrow.Model("t", columns=["s"], filter="k > 1 AND n <> 3")'
-    folder = project(
-        {
-            "zerrow_project.yml": "name: read\nsources:\n  t: data\n",
-            "models.py": "import zerrow\n\n@zerrow.model()\n"
-            f"def some(rows={source}):\n    return rows\n",
-        }
-    )
-    for k in (1, 2):
-        below = os.path.join(folder, "data", f"k={k}")
-        os.makedirs(below)
-        table = pa.table({"n": [1, 2, 3], "s": ["one", "two", "three"]})
-        pq.write_table(table, os.path.join(below, "part.parquet"))
-    outcome = zerrow("run", "-p", folder, "--inline", "some")
-    assert outcome.code == 0, outcome
-    assert "some: 2 rows" in outcome.out
-    assert '[["one","two"]]' in outcome.out

@@ -13,9 +13,9 @@ from zerrow._worker import isolation
 
 
 def become_worker(fds: list[int], own_namespace: bool, work: Callable[[int], int]) -> NoReturn:
-    """Calls `work` with the number of the first of `fds`; what comes after the third follows it.
+    """Calls `work` with the number of the first of `fds`; what comes after the fourth follows it.
 
-    The second and third are stdout and stderr. The process ends with the status that `work`
+    The second to fourth are stdin, stdout and stderr. The process ends with the status that `work`
     returns.
     """
     status = 1
@@ -50,7 +50,6 @@ def _take_descriptors(fds: list[int]) -> int:
 
     Returns the number of the first of these.
     """
-    task, stdout, stderr, *more = fds
-    null = os.open("/dev/null", os.O_RDONLY)
-    keep_only([null, stdout, stderr, task, *more], inheritable=3)
+    task, stdin, stdout, stderr, *more = fds
+    keep_only([stdin, stdout, stderr, task, *more], inheritable=3)
     return 3

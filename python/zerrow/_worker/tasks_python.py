@@ -61,7 +61,7 @@ def expect(
     function: Callable[..., Any],
     arguments: Mapping[str, Any],
     project_dir: str | Path,
-    regain: Callable[[], None] = lambda: None,
+    regain: Callable[[], None],
 ) -> dict[str, Any]:
     """Whether the expectation is met (`met`), and of a failed assert what it said and where.
 

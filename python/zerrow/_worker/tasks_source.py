@@ -22,7 +22,7 @@ from zerrow._sources.parquet import ParquetError
 from zerrow._sources.scan import Block, Column, Plan, Read, Step, Unit
 from zerrow._sources.source_files import SourceFiles
 from zerrow._sql.pruning import Always
-from zerrow._worker.tasks import Answer, Task, TaskError, without_columns
+from zerrow._worker.tasks import Answer, Task, TaskError
 
 # So few wait to be sent that neither descriptors nor memory add up.
 _MOST_UNSENT = 64
@@ -56,22 +56,6 @@ def run(task: Task) -> Answer:
     task.timings["run_s"] = time.perf_counter() - started
     task.timings["cpu_s"] = time.process_time()
     return Answer({"op": "scanned", **scan.found(), "timings": task.timings})
-
-
-def read_table(
-    entries: Sequence[dict[str, Any]], columns: list[str] | None, condition: str | None = None
-) -> pa.Table:
-    """The columns of all blocks that may have rows for the condition, which isn't applied."""
-    files = SourceFiles(entries)
-    names = files.schema.names if columns is None else columns
-    scan = Scan(files, [{"columns": names, "filter": condition}], set(), lambda table: table)
-    found = {(entry.block, entry.column.name): entry.result[0] for entry in scan.entries()}
-    blocks = scan.plan.needed_blocks(0)
-    if not names:
-        return without_columns(sum(scan.plan.blocks[block].rows for block in blocks))
-    schema = pa.schema([files.schema.field(name) for name in names], files.schema.metadata)
-    pieces = [pa.table([found[block, name] for name in names], schema=schema) for block in blocks]
-    return pa.concat_tables(pieces) if pieces else schema.empty_table()
 
 
 def _check_columns(declared: list[dict[str, str]] | None, schema: pa.Schema) -> None:

@@ -43,6 +43,15 @@ void CheckingSink::On(const ModelStarted& event) {
   verdict_.Expect(!story_->cancelled, "a model of a cancelled run starts");
 }
 
+void CheckingSink::On(const MemoryMeasured& event) {
+  verdict_.Expect(!story_->paused, "what a model has for one who has enough");
+  for (const auto& [model, bytes] : event.models) {
+    verdict_.Expect(story_->started[model] && !story_->finished.contains(model),
+                    "what a model has that doesn't run", model);
+    verdict_.Expect(bytes >= 0, "a model has less than nothing", model);
+  }
+}
+
 void CheckingSink::On(const ModelFinished& event) {
   const ModelReport& report = event.report;
   verdict_.Expect(story_->started.contains(report.name), "a model ends that isn't planned");

@@ -47,6 +47,7 @@ class CheckingSink final : public RunSink {
  private:
   void On(const Planned& event);
   void On(const ModelStarted& event);
+  void On(const MemoryMeasured& event);
   void On(const ModelFinished& event);
   void On(const OutputLine& event);
   void CheckReport(const RunResult& result);

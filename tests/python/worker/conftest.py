@@ -45,9 +45,10 @@ class Worker:
         self.channel = ours
         self.stdout, out = os.pipe()
         self.stderr, err = os.pipe()
-        harness.channel.send({"op": "fork", "worker": number}, [theirs.fileno(), out, err])
-        os.close(out)
-        os.close(err)
+        given = [os.open(os.devnull, os.O_RDONLY), out, err]
+        harness.channel.send({"op": "fork", "worker": number}, [theirs.fileno(), *given])
+        for fd in given:
+            os.close(fd)
         del theirs
         self.pidfd = harness.wait_for("forked", number)[1][0]
 
