@@ -66,7 +66,10 @@ def test_includes_go_down(path):
 PYTHON = ROOT / "python" / "zerrow"
 PYTHON_LAYERS = ["_environments", "_sql", "_sources", "_project", "_worker"]
 BASE = -1
-FACADE = {"__init__", "_run", "_run_errors", "compute", "standard_expectations"}
+FACADE = {
+    *("__init__", "_html", "_progress", "_run", "_run_errors", "_session"),
+    *("compute", "standard_expectations"),
+}
 
 
 def python_layer_of(parts):

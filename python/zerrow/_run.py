@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypedDict, Unpack
 
+from zerrow._html import report_html, show_tables
+from zerrow._progress import NotebookProgress, in_notebook
 from zerrow._reports import ModelReport, RunReport
 from zerrow._run_errors import (
     EngineError,
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from zerrow._engine import Asked, Run, TableHandle
 
 Line = Callable[[str, int, str], None]
+PathText = str | os.PathLike[str]
+Functions = Callable[..., Any] | Iterable[Callable[..., Any]]
 
 _PATIENCE_S = 0.1
 _UNLIMITED = 2**63 - 1
@@ -44,6 +48,9 @@ class RunResult:
 
     def __repr__(self) -> str:
         return f"<zerrow.RunResult {self.status}: {', '.join(self.models)}>"
+
+    def _repr_html_(self) -> str:
+        return report_html(self.report)
 
     @property
     def status(self) -> str:
@@ -82,8 +89,9 @@ class RunResult:
 
 
 def run(
-    project: str | os.PathLike[str] = ".",
+    project: PathText | Functions = ".",
     *,
+    sources: Mapping[str, object] | None = None,
     parameters: Mapping[str, Any] | None = None,
     select: Iterable[str] = (),
     keep: Iterable[str] = ("*",),
@@ -103,7 +111,12 @@ def run(
     """Runs a project as `zerrow run` does and waits for its end; Ctrl-C stops it and raises.
 
     Args:
-        project: the folder that has zerrow_project.yml.
+        project: the folder that has zerrow_project.yml; or decorated functions of this process,
+            such as a notebook's, which then are the project: they are run in processes of their
+            own as any others, with what they use of this one (by cloudpickle).
+        sources: what these functions read besides each other, by name: a path as in a project
+            file, but relative to this process's folder, or a table (pyarrow's, or any with an Arrow
+            stream, as polars' and pandas' frames).
         parameters: values for the project's parameters.
         select: models to run, with their ancestors; all if empty.
         keep: models whose tables the result holds; "*" stands for all. What isn't kept is freed as
@@ -133,32 +146,35 @@ def run(
     """
     from zerrow._kept_engine import kept
 
-    with _own_errors():
-        asked = _ask(
-            project,
-            {
-                "parameters": parameters,
-                "select": select,
-                "keep": keep,
-                "jobs": jobs,
-                "backend": backend,
-                "strict": strict,
-                "account": account,
-                "cache": cache,
-                "content_reshare": content_reshare,
-                "memory_limit": memory_limit,
-                "priority": priority,
-                "explain_memory": explain_memory,
-                "output": output,
-            },
-        )
-        run = kept.get(sys.executable or "").submit(asked, umask=_umask())
-    return _finish(run, check, on_line)
+    options: Options = {
+        "sources": sources,
+        "parameters": parameters,
+        "select": select,
+        "keep": keep,
+        "jobs": jobs,
+        "backend": backend,
+        "strict": strict,
+        "account": account,
+        "cache": cache,
+        "content_reshare": content_reshare,
+        "memory_limit": memory_limit,
+        "priority": priority,
+        "explain_memory": explain_memory,
+        "output": output,
+        "check": check,
+        "on_line": on_line,
+    }
+
+    def submit(asked: "Asked") -> "Run":
+        return kept.get(sys.executable or "").submit(asked, umask=_umask())
+
+    return _run(project, options, submit)
 
 
 class Options(TypedDict, total=False):
     """The keyword arguments of `run`."""
 
+    sources: Mapping[str, object] | None
     parameters: Mapping[str, Any] | None
     select: Iterable[str]
     keep: Iterable[str]
@@ -179,17 +195,17 @@ class Options(TypedDict, total=False):
 class Connection:
     """The user's resident engine, which `zerrow engine start` has started. Any thread."""
 
-    def run(self, project: str | os.PathLike[str] = ".", **options: Unpack[Options]) -> RunResult:
+    def run(self, project: PathText | Functions = ".", **options: Unpack[Options]) -> RunResult:
         """As `zerrow.run`, done by the resident engine: the same arguments, result and errors.
 
         Tables stay valid for as long as they are held, also when the engine has stopped.
         """
         from zerrow import _engine
 
-        with _own_errors():
-            asked = _ask(project, options)
-            run = _engine.submit_to_resident(asked, python=sys.executable or "python3")
-        return _finish(run, options.get("check", True), options.get("on_line"))
+        def submit(asked: "Asked") -> "Run":
+            return _engine.submit_to_resident(asked, python=sys.executable or "python3")
+
+        return _run(project, options, submit)
 
     def status(self) -> dict[str, Any]:
         """What `zerrow engine status -O json` prints. Raises EngineError if the engine is gone."""
@@ -207,7 +223,7 @@ def connect() -> Connection:
     return connection
 
 
-def _ask(project: str | os.PathLike[str], options: Options) -> "Asked":
+def _ask(project: PathText, options: Options) -> "Asked":
     from zerrow import _engine
 
     output = options.get("output")
@@ -233,15 +249,37 @@ def _ask(project: str | os.PathLike[str], options: Options) -> "Asked":
     )
 
 
-def _finish(run: "Run", check: bool, on_line: Line | None) -> RunResult:
-    result = _wait(run, on_line or _print_line)
-    if check:
+def _run(
+    project: PathText | Functions, options: Options, submit: "Callable[[Asked], Run]"
+) -> RunResult:
+    with _folder_of(project, options) as folder:
+        with _own_errors():
+            run = submit(_ask(folder, options))
+        result = _wait(run, options.get("on_line") or _print_line)
+    if options.get("check", True):
         _raise_if_failed(result)
     return result
 
 
+@contextlib.contextmanager
+def _folder_of(project: PathText | Functions, options: Options) -> Iterator[PathText]:
+    sources = options.get("sources")
+    if sources is not None and not isinstance(sources, Mapping):
+        raise InvalidOptionsError(f"sources must be paths or tables by name, not {sources!r}")
+    if isinstance(project, str | bytes | os.PathLike):
+        if sources is not None:
+            raise InvalidOptionsError("sources of a folder are those of its zerrow_project.yml")
+        yield project
+        return
+    from zerrow._session import project_of
+
+    with project_of(project, sources, options.get("parameters")) as folder:
+        yield folder
+
+
 def _wait(run: "Run", on_line: Line) -> RunResult:
-    """Waits for the run's end and shows meanwhile what functions print."""
+    """Waits for the run's end and shows meanwhile what functions print, and in a notebook more."""
+    progress = NotebookProgress() if in_notebook() else None
     try:
         # Libraries with a signal handler of their own (DataFusion's, for one) make the kernel go on
         # with an interrupted wait, so that Ctrl-C would only be seen at its end.
@@ -250,11 +288,16 @@ def _wait(run: "Run", on_line: Line) -> RunResult:
             if event is not None and event[0] == "line":
                 _, model, stream, line = event
                 on_line(model, stream, line.decode(errors="replace"))
+            if progress is not None:
+                progress.note(event)
     except BaseException:
         run.cancel()
         while not run.ended:
             run.wait(_PATIENCE_S)
         raise
+    if progress is not None:
+        progress.show()
+        show_tables()
     with _own_errors():
         report, tables = run.take_result()
     return RunResult(RunReport.from_json(json.loads(report)), tables)

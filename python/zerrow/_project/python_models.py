@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import inspect
+import linecache
 import os
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 from zerrow._annotations import AnnotationError, wanted_forms
 from zerrow._declarations import Declaration, Model, Parameter, noting_mistakes, registered
 from zerrow._errors import Problem, ProjectError
+from zerrow._project import session
 from zerrow._project.description import EVERYTHING, Input, ModelEntry, Project
 from zerrow._project.modules import (
     ImportTimeoutError,
@@ -169,6 +171,8 @@ def _entry(declaration: Declaration, root: str, module: str, imports: list[str])
 
 def _text_hash(path: str) -> str:
     """Tells one text of a file from another."""
+    if path in session.labels:
+        return importlib.util.source_hash("".join(linecache.getlines(path)).encode()).hex()
     try:
         return importlib.util.source_hash(Path(path).read_bytes()).hex()
     except OSError:  # generated code has no file

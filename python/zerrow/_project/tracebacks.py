@@ -13,6 +13,8 @@ from os.path import isfile, join, realpath
 from pathlib import Path
 from types import TracebackType
 
+from zerrow._project import session
+
 _LONGEST_MESSAGE = 2_000  # characters
 _LONGEST_TEXT = 20_000  # of one exception in a traceback
 _MOST_FRAMES = 60
@@ -92,11 +94,14 @@ def text_of(problem: BaseException) -> str:
 
 
 def relative_file(file: str, root: str) -> str | None:
-    """`file` relative to the project's (real) folder; None if it isn't the user's own.
+    """`file` relative to the project's (real) folder; None if it isn't the user's own. Of a
+    session, what that calls it.
 
     A virtual environment inside the project's folder holds libraries, not the user's code. A name
     that isn't absolute is what somebody gave to the compiler (Cython does), and need not exist.
     """
+    if file in session.labels:
+        return session.labels[file]
     if file.startswith("<"):  # "<frozen importlib._bootstrap>", "<string>"
         return None
     folder, name = os.path.split(join(root, file))
