@@ -13,11 +13,35 @@ Importing it loads none of the data libraries: they are imported where they are 
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zerrow._declarations import Model, Parameter
 from zerrow._decorators import expectation, model, python, resources
 from zerrow._errors import Problem, ProjectError, ZerrowError
+from zerrow._schemas import (
+    Arrow,
+    Binary,
+    Bool,
+    Date32,
+    Date64,
+    Float32,
+    Float64,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    String,
+    TableField,
+    TableSchema,
+    TimestampMicro,
+    TimestampMicroUTC,
+    TimestampNano,
+    TimestampNanoUTC,
+    UInt8,
+    UInt16,
+    UInt32,
+    UInt64,
+)
 
 if TYPE_CHECKING:
     from zerrow import compute, standard_expectations
@@ -35,8 +59,19 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Arrow",
+    "Binary",
+    "Bool",
     "Connection",
+    "Date32",
+    "Date64",
     "EngineError",
+    "Float32",
+    "Float64",
+    "Int8",
+    "Int16",
+    "Int32",
+    "Int64",
     "InvalidOptionsError",
     "InvalidProjectError",
     "Model",
@@ -48,6 +83,17 @@ __all__ = [
     "RunError",
     "RunReport",
     "RunResult",
+    "String",
+    "TableField",
+    "TableSchema",
+    "TimestampMicro",
+    "TimestampMicroUTC",
+    "TimestampNano",
+    "TimestampNanoUTC",
+    "UInt8",
+    "UInt16",
+    "UInt32",
+    "UInt64",
     "UnknownTableError",
     "ZerrowError",
     "__version__",
@@ -80,14 +126,16 @@ _LAZY = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401
-    source = _LAZY.get(name)
-    if source is None:
-        raise AttributeError(f"module 'zerrow' has no attribute {name!r}")
-    module = importlib.import_module(f"zerrow.{source or name}")
-    value = getattr(module, name) if source else module
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # for whom then any name would be one of this module
+
+    def __getattr__(name: str) -> object:
+        source = _LAZY.get(name)
+        if source is None:
+            raise AttributeError(f"module 'zerrow' has no attribute {name!r}")
+        module = importlib.import_module(f"zerrow.{source or name}")
+        value = getattr(module, name) if source else module
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -1,19 +1,22 @@
-"""What the annotation of an input asks for: as what the function gets the table.
+"""What a function's signature says: its inputs and parameters, as what it gets them, what it makes.
 
 An annotation that isn't understood is refused before anything runs: a function that gets something
 else than what it says would fail in the middle, or compute something else.
 """
 
-import ast
+import collections.abc
 import contextlib
 import inspect
-import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from zerrow._declarations import Model, ModelMark, Parameter, ParameterMark
 from zerrow._errors import did_you_mean
+from zerrow._evaluation import Absent, evaluate, full_name
+from zerrow._schemas import TableSchema
 
 # (package, class) -> form.
 _FORMS = {
@@ -27,142 +30,192 @@ _FORMS = {
     ("builtins", "object"): "pyarrow",
     ("typing", "Any"): "pyarrow",
 }
-_UNDERSTOOD = [f"{package}.{name}" for package, name in list(_FORMS)[:6]]
-# Where nothing says what a name stands for.
-_USUAL = {
-    "pa": "pyarrow",
-    "pd": "pandas",
-    "pl": "polars",
-    "t": "typing",
-    "object": "builtins.object",
-}
+_ARRAYS = {("numpy", "ndarray"), ("numpy", "NDArray")}
+_ARRAYS_TEXT = "dict[str, numpy.ndarray]"
+_UNDERSTOOD = [*(f"{package}.{name}" for package, name in list(_FORMS)[:6]), _ARRAYS_TEXT]
+_SCALARS = ("str", "int", "float", "bool")
 
 
 class AnnotationError(Exception):
-    """An annotation that no input can be made for, and why."""
+    """An annotation that no input can be made for, why, and on which line, if one is known."""
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
 
 
-def wanted_forms(function: Callable[..., Any], inputs: Iterable[str]) -> dict[str, str]:
-    """The form of each of these parameters: a value of _FORMS. AnnotationError if there is none."""
-    function = inspect.unwrap(function)
-    annotations: Mapping[str, Any] = getattr(function, "__annotations__", {})
-    forms = {}
-    for name in inputs:
-        forms[name] = "pyarrow"
-        if name in annotations:
-            form = next(_forms_of(annotations[name], function), None)
-            if form is None:
-                raise AnnotationError(_refusal(name, annotations[name], function))
-            forms[name] = form
-    return forms
+@dataclass(frozen=True)
+class Argument:
+    """One argument, and what it stands for."""
+
+    name: str
+    mark: ModelMark | ParameterMark | None
+    has_default: bool
+    form: str = ""  # of an input: a value of _FORMS, or "numpy"
+    scalars: tuple[str, ...] = ()  # of a parameter: the types that it may have, any if empty
+    line: int | None = None  # of the mark, if it stands in the function's file
 
 
-def _forms_of(annotation: object, function: Callable[..., Any]) -> Iterator[str]:
-    """The forms that an annotation allows, in its order: a union may name several."""
+@dataclass(frozen=True)
+class _Meaning:
+    """An annotation, taken apart: the types that it allows, and what Annotated says besides."""
+
+    types: list[object]
+    metadata: list[object]
+
+
+def arguments_of(function: Callable[..., Any]) -> list[Argument]:
+    """What each argument stands for. AnnotationError if one can't be understood."""
+    annotations = getattr(inspect.unwrap(function), "__annotations__", {})
+    return [
+        _argument(name, parameter.default, annotations, function)
+        for name, parameter in inspect.signature(function).parameters.items()
+    ]
+
+
+def output_schema_of(function: Callable[..., Any]) -> type[TableSchema] | None:
+    """The schema in the annotation of what the function returns: `-> Annotated[pa.Table, S]`."""
+    annotations = getattr(inspect.unwrap(function), "__annotations__", {})
+    if "return" not in annotations:
+        return None
+    try:
+        meaning = _meaning(annotations["return"], function)
+    except Exception:  # what it returns is judged when it has returned
+        return None
+    for one in meaning.types:
+        if _is_schema(one):
+            raise AnnotationError(f"it returns a table: write -> Annotated[..., {one.__name__}]")
+    found = [one for one in meaning.metadata if _is_schema(one)]
+    if any(isinstance(one, ModelMark | ParameterMark) for one in meaning.metadata):
+        raise AnnotationError("zerrow.Model and zerrow.Parameter stand for what a function gets")
+    if len(found) > 1:
+        raise AnnotationError(f"it returns one schema, not {len(found)}")
+    return found[0] if found else None
+
+
+def _is_schema(value: object) -> typing.TypeGuard[type[TableSchema]]:
+    return isinstance(value, type) and issubclass(value, TableSchema)
+
+
+def _argument(
+    name: str, default: object, annotations: Mapping[str, Any], function: Callable[..., Any]
+) -> Argument:
+    problem: Exception | None = None
+    meaning = _Meaning([object], [])
+    if name in annotations:
+        try:
+            meaning = _meaning(annotations[name], function)
+        except Exception as error:
+            meaning, problem = _Meaning([], []), error
+    if problem is not None and default is inspect.Parameter.empty:
+        raise AnnotationError(_refusal(name, annotations[name], meaning, function, problem))
+    mark = _mark(name, default, meaning.metadata)
+    # One that stands in a text, or that several files share, has another place.
+    at_home = mark is not None and mark.file == inspect.unwrap(function).__code__.co_filename
+    line = mark.line if mark is not None and at_home else None
+    form = next(filter(None, map(_form, meaning.types)), "")
+    if isinstance(mark, ModelMark) and not form:
+        raise AnnotationError(_refusal(name, annotations[name], meaning, function, problem), line)
+    has_default = default is not inspect.Parameter.empty
+    return Argument(name, mark, has_default, form, _scalars(meaning.types), line)
+
+
+def _mark(name: str, default: object, metadata: list[object]) -> ModelMark | ParameterMark | None:
+    """The one that is in the annotation or the default. AnnotationError if there are several."""
+    for one in (default, *metadata):
+        if one is Model or one is Parameter:
+            raise AnnotationError(f"argument {name!r}: write zerrow.{one.__name__}('...')")
+    marks = [one for one in (default, *metadata) if isinstance(one, ModelMark | ParameterMark)]
+    if len(marks) > 1:
+        raise AnnotationError(
+            f"argument {name!r} stands for one thing, but {' and '.join(map(repr, marks))} are "
+            "there: one in its annotation or as its default"
+        )
+    return marks[0] if marks else None
+
+
+def _meaning(annotation: object, function: Callable[..., Any]) -> _Meaning:
+    """Takes it apart. Raises what evaluating its texts does."""
+    metadata: list[object] = []
+    return _Meaning(list(_types(annotation, function, metadata)), metadata)
+
+
+def _types(
+    annotation: object, function: Callable[..., Any], metadata: list[object]
+) -> Iterator[object]:
+    """The types that an annotation allows, in its order: a union may name several."""
     if isinstance(annotation, typing.ForwardRef):
         annotation = annotation.__forward_arg__
     if isinstance(annotation, str):
-        known, value = _evaluated(annotation, function)
-        if not known:
-            yield from _spelled_forms(annotation, function)
-            return
-        annotation = value
+        annotation = _evaluated(annotation, function)
+    options: typing.Iterable[object] = ()
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        for option in typing.get_args(annotation):
-            yield from _forms_of(option, function)
+        options = typing.get_args(annotation)
     elif typing.get_origin(annotation) is typing.Annotated:
-        yield from _forms_of(typing.get_args(annotation)[0], function)
+        options = typing.get_args(annotation)[:1]
+        metadata.extend(typing.get_args(annotation)[1:])
     elif isinstance(annotation, typing.NewType):
-        yield from _forms_of(annotation.__supertype__, function)
+        options = (annotation.__supertype__,)
     elif isinstance(annotation, typing.TypeVar):
-        for option in annotation.__constraints__ or (annotation.__bound__ or object,):
-            yield from _forms_of(option, function)
-    else:
-        package = str(getattr(annotation, "__module__", "")).split(".")[0]
-        form = _FORMS.get((package, str(getattr(annotation, "__name__", ""))))
-        if form is not None:
-            yield form
+        options = annotation.__constraints__ or (annotation.__bound__ or object,)
+    elif annotation is not type(None):
+        yield annotation
+    for option in options:
+        yield from _types(option, function, metadata)
 
 
-def _evaluated(text: str, function: Callable[..., Any]) -> tuple[bool, object]:
-    """Whether the text can be evaluated where the function was defined, and its value."""
+def _evaluated(text: str, function: Callable[..., Any]) -> object:
+    function = inspect.unwrap(function)
     names = dict(getattr(function, "__globals__", {}))
     with contextlib.suppress(ValueError):  # a cell that is still empty
         names.update(inspect.getclosurevars(function).nonlocals)
-    try:
-        # The user's own module is loaded: its annotations are code that it asked to have.
-        return True, eval(text, names)
-    except Exception:
-        return False, None
+    value = evaluate(text, names, function.__module__)
+    return _evaluated(value, function) if isinstance(value, str) else value
 
 
-def _spelled_forms(text: str, function: Callable[..., Any]) -> Iterator[str]:
-    """By its words, where what they stand for isn't imported: `if TYPE_CHECKING: import ...`."""
-    try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError:
-        return
-    for dotted in _spelled(tree):
-        full = _full_name(dotted, function)
-        form = _FORMS.get((full.split(".", maxsplit=1)[0], full.rsplit(".", maxsplit=1)[-1]))
-        if form is not None:
-            yield form
+def _form(found: object) -> str | None:
+    origin, given = typing.get_origin(found), typing.get_args(found)
+    if origin in (dict, collections.abc.Mapping) and len(given) == 2 and given[0] is str:
+        return "numpy" if _key(typing.get_origin(given[1]) or given[1]) in _ARRAYS else None
+    return _FORMS.get(_key(found))
 
 
-def _spelled(node: ast.expr) -> Iterator[str]:
-    """The dotted names of the options: of `Optional["pl.DataFrame"]` that is pl.DataFrame."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        with contextlib.suppress(SyntaxError):
-            yield from _spelled(ast.parse(node.value.strip(), mode="eval").body)
-    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        yield from _spelled(node.left)
-        yield from _spelled(node.right)
-    elif isinstance(node, ast.Subscript):
-        outer = ast.unparse(node.value).rsplit(".", maxsplit=1)[-1]
-        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        if outer in ("Optional", "Union"):
-            for option in inner:
-                yield from _spelled(option)
-        elif outer == "Annotated":
-            yield from _spelled(inner[0])
-    elif isinstance(node, ast.Name | ast.Attribute):
-        yield ast.unparse(node)
+def _key(found: object) -> tuple[str, str]:
+    if isinstance(found, Absent):
+        return found.dotted.split(".", maxsplit=1)[0], found.dotted.rsplit(".", maxsplit=1)[-1]
+    package = str(getattr(found, "__module__", "")).split(".", maxsplit=1)[0]
+    return package, str(getattr(found, "__name__", ""))
 
 
-def _full_name(dotted: str, function: Callable[..., Any]) -> str:
-    """With its first word replaced by what the function's file imports under it."""
-    first, _, rest = dotted.partition(".")
-    known = {**_USUAL, **_imports(function)}
-    return f"{known.get(first, first)}.{rest}" if rest else known.get(first, first)
+def _scalars(found: list[object]) -> tuple[str, ...]:
+    names = [name for package, name in map(_key, found) if package == "builtins"]
+    known = all(name in _SCALARS for name in names) and len(names) == len(found)
+    return tuple(names) if known else ()
 
 
-def _imports(function: Callable[..., Any]) -> dict[str, str]:
-    """Name -> dotted name of all imports of the function's file, also those of type checkers."""
-    try:
-        tree = ast.parse(inspect.getsource(sys.modules[function.__module__]))
-    except (OSError, TypeError, KeyError, SyntaxError):
-        return {}
-    found = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found.update({a.asname: a.name for a in node.names if a.asname})
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            found.update({a.asname or a.name: f"{node.module}.{a.name}" for a in node.names})
-    return found
-
-
-def _refusal(name: str, annotation: object, function: Callable[..., Any]) -> str:
+def _refusal(
+    name: str,
+    annotation: object,
+    meaning: _Meaning,
+    function: Callable[..., Any],
+    problem: Exception | None,
+) -> str:
+    only = meaning.types[0] if len(meaning.types) == 1 else annotation
     if isinstance(annotation, str):
-        found, full = annotation, _full_name(annotation, function)
-    elif isinstance(annotation, type):
-        found = full = f"{annotation.__module__}.{annotation.__qualname__}".removeprefix(
-            "builtins."
-        )
+        found, full = annotation, full_name(annotation, inspect.unwrap(function).__module__)
+    elif isinstance(only, type) and not typing.get_args(only):
+        found = full = f"{only.__module__}.{only.__qualname__}".removeprefix("builtins.")
     else:
-        found = full = str(annotation)
+        found = full = str(only)
+    if isinstance(problem, AttributeError) and inspect.ismodule(problem.obj):
+        full = f"{problem.obj.__name__}.{problem.name}"
+    elif isinstance(only, Absent):
+        full = only.dotted
     hint = did_you_mean(full, _UNDERSTOOD)
+    if "ndarray" in full.lower():
+        hint = f"; did you mean {_ARRAYS_TEXT!r}, an array for each column?"
     if not hint.startswith("; did you mean"):
-        hint = ""
+        hint = f" ({problem})" if problem is not None else ""
     return (
         f"argument {name!r} is annotated as {found}, but an input arrives as "
         f"{', '.join(_UNDERSTOOD[:-1])} or {_UNDERSTOOD[-1]} (without annotation as the first)"

@@ -12,9 +12,10 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from zerrow._errors import ProjectError
+from zerrow._schemas import TableSchema, columns_of
 
 # Every decorated function of this process, in the order of the decorators. A worker finds its
 # function here by the model's name: a factory may have made it, or a later one of the same name may
@@ -70,27 +71,22 @@ def _line_of(frame: FrameType) -> int:
     return lines[bisect_right(starts, frame.f_lasti) - 1] or 0
 
 
-class Model:
-    """An input: the output of the model or source `name`, as the default of a function's argument.
+class ModelMark:
+    """What `Model(...)` notes."""
 
-    Only `columns` of it are read, all if None, and only rows for which `filter`, a condition as in
-    SQL's WHERE, is true. `$name` in a filter stands for the value of the project's parameter.
-    Texts have the type that the source's files give them; with `dictionary="always"` all of them
-    come as dictionaries, with "auto" those that Zerrow has as dictionaries anyway.
-    """
-
-    __slots__ = ("columns", "dictionary", "file", "filter", "line", "name")
+    __slots__ = ("columns", "dictionary", "file", "filter", "line", "name", "schema")
 
     def __init__(
         self,
         name: str,
         *,
-        columns: list[str] | tuple[str, ...] | None = None,
-        filter: str | None = None,
-        dictionary: str = "never",
-        ref: str | None = None,
+        columns: list[str] | tuple[str, ...] | None,
+        filter: str | None,
+        dictionary: str,
+        ref: str | None,
+        schema: type[TableSchema] | None,
     ) -> None:
-        self.file, self.line = caller()
+        self.file, self.line = caller(3)
         self.name = _checked_name(name, "Model", self)
         if ref is not None:
             self._fail("ref= is not supported yet: there is no catalog with branches to read from")
@@ -101,6 +97,7 @@ class Model:
             self._fail(f'dictionary must be "never", "auto" or "always", not {dictionary!r}')
             dictionary = "never"
         self.dictionary = dictionary
+        self.schema = schema
         self.columns = self._checked_columns(columns)
         self.filter = filter
 
@@ -108,6 +105,16 @@ class Model:
         return f"zerrow.Model({self.name!r})"
 
     def _checked_columns(self, columns: list[str] | tuple[str, ...] | None) -> list[str] | None:
+        if self.schema is not None:
+            if not isinstance(self.schema, type) or not issubclass(self.schema, TableSchema):
+                self._fail(
+                    f"projection_schema must be a class of zerrow.TableSchema, not {self.schema!r}"
+                )
+                self.schema = None
+                return None
+            if columns is not None:
+                self._fail("columns and projection_schema say the same: leave one away")
+            columns = [column.name for column in columns_of(self.schema)]
         if columns is None:
             return None
         problem = columns_problem(columns)
@@ -120,20 +127,59 @@ class Model:
         mistake(ProjectError(f"Model({self.name!r}): {message}", self.file, self.line))
 
 
-class Parameter:
-    """The value of the project's parameter `name`, as the default of a function's argument."""
+class ParameterMark:
+    """What `Parameter(...)` notes."""
 
     __slots__ = ("file", "line", "name")
 
     def __init__(self, name: str) -> None:
-        self.file, self.line = caller()
+        self.file, self.line = caller(3)
         self.name = _checked_name(name, "Parameter", self)
 
     def __repr__(self) -> str:
         return f"zerrow.Parameter({self.name!r})"
 
 
-def _checked_name(name: object, what: str, place: "Model | Parameter") -> str:
+# What they return is Any for type checkers: as the default of an argument it stands for a table or
+# a value of whatever type the argument has.
+
+
+def Model(  # noqa: N802
+    name: str,
+    *,
+    columns: list[str] | tuple[str, ...] | None = None,
+    filter: str | None = None,
+    dictionary: Literal["never", "auto", "always"] = "never",
+    ref: str | None = None,
+    projection_schema: type[TableSchema] | None = None,
+) -> Any:  # noqa: ANN401
+    """An input: the output of the model or source `name`, in an annotation or as a default.
+
+    `flights: Annotated[pa.Table, Model("flights")]` and `flights: pa.Table = Model("flights")` mean
+    the same. Only `columns` of it are read, all if None, and only rows for which `filter`, a
+    condition as in SQL's WHERE, is true. `$name` in a filter stands for the value of the project's
+    parameter. Texts have the type that the source's files give them; with `dictionary="always"` all
+    of them come as dictionaries, with "auto" those that Zerrow has as dictionaries anyway.
+
+    `projection_schema`, a class of `TableSchema`, stands for the columns that it declares; their
+    types, and where there may be nulls, are checked before the function is called.
+    """
+    return ModelMark(
+        name,
+        columns=columns,
+        filter=filter,
+        dictionary=dictionary,
+        ref=ref,
+        schema=projection_schema,
+    )
+
+
+def Parameter(name: str) -> Any:  # noqa: ANN401, N802
+    """The value of the project's parameter `name`, in an annotation or as a default."""
+    return ParameterMark(name)
+
+
+def _checked_name(name: object, what: str, place: ModelMark | ParameterMark) -> str:
     if isinstance(name, str) and name:
         return name
     mistake(ProjectError(f"{what}() needs a name, not {name!r}", place.file, place.line))

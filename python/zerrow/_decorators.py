@@ -18,8 +18,8 @@ from typing import Any, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from zerrow._declarations import (
     Declaration,
-    Model,
-    Parameter,
+    ModelMark,
+    ParameterMark,
     caller,
     columns_problem,
     definition_line,
@@ -132,7 +132,7 @@ def _checking_inputs(function: Callable[P, R]) -> Callable[P, R]:
         inputs = {
             name: parameter.default
             for name, parameter in signature.parameters.items()
-            if isinstance(parameter.default, Model | Parameter)
+            if isinstance(parameter.default, ModelMark | ParameterMark)
         }
         given = signature.bind_partial(*args, **kwargs).arguments
         missing = [name for name in inputs if name not in given]
@@ -202,7 +202,7 @@ def model(
         materialization_strategy: only "NONE": the table lives as long as the run.
         partitioned_by: not supported yet.
         overwrite_filter: not supported yet.
-        internet_access: not supported yet.
+        internet_access: only True: functions have the network access of the engine's user.
         cache_strategy: only "NONE": the function runs in each run.
         deterministic: whether the same inputs always give the same table. Where memory is short, a
             table of such a function may be dropped, and the function be called again for it.
@@ -216,9 +216,10 @@ def model(
         place.refuse("partitioned_by", _CATALOG)
     if overwrite_filter is not None:
         place.refuse("overwrite_filter", _CATALOG)
-    if internet_access is not None:
+    if internet_access not in (None, True):
         place.refuse(
-            "internet_access", "functions run with the network access of the engine's user"
+            f"internet_access={internet_access!r}",
+            "functions have the network access of the engine's user",
         )
     if cache_strategy not in (None, "NONE"):
         place.refuse(f"cache_strategy={cache_strategy!r}", "outputs are not kept between runs")

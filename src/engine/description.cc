@@ -217,6 +217,17 @@ Result<InputDescription> ParseInput(const Field& field) {
   return input;
 }
 
+Result<OutputColumn> ParseOutputColumn(const Field& field) {
+  ARROW_RETURN_NOT_OK(field.CheckObject({"name", "type", "nullable"}));
+  OutputColumn column;
+  ARROW_ASSIGN_OR_RAISE(column.name, field["name"].Text());
+  ARROW_ASSIGN_OR_RAISE(column.type, field["type"].TextOrEmpty());
+  if (!field["nullable"].is_null()) {
+    ARROW_ASSIGN_OR_RAISE(column.nullable, field["nullable"].Flag());
+  }
+  return column;
+}
+
 Result<ParameterUse> ParseParameterUse(const Field& field) {
   ARROW_RETURN_NOT_OK(field.CheckObject({"argument", "name"}));
   ParameterUse use;
@@ -280,7 +291,8 @@ Status CheckModelBody(const Field& field, const ModelDescription& model) {
 Result<ModelDescription> ParseModel(const Field& field) {
   ARROW_RETURN_NOT_OK(field.CheckObject(
       {"name", "kind", "file", "line", "function", "module", "sql", "engine", "operator", "inputs",
-       "parameters", "columns", "timeout_s", "memory_bytes", "deterministic", "code", "imports"}));
+       "parameters", "columns", "timeout_s", "memory_bytes", "deterministic", "code", "imports",
+       "contract"}));
   ModelDescription model;
   ARROW_ASSIGN_OR_RAISE(model.name, field["name"].Name());
   ARROW_ASSIGN_OR_RAISE(model.kind, ParseKind(field["kind"]));
@@ -290,6 +302,7 @@ Result<ModelDescription> ParseModel(const Field& field) {
   ARROW_ASSIGN_OR_RAISE(model.module, field["module"].TextOrEmpty());
   ARROW_ASSIGN_OR_RAISE(model.sql, field["sql"].TextOrEmpty());
   ARROW_ASSIGN_OR_RAISE(model.engine, field["engine"].TextOrEmpty());
+  ARROW_ASSIGN_OR_RAISE(model.contract, field["contract"].TextOrEmpty());
   // It is copied, and written out again, by recursive functions.
   if (IsDeeperThan(field["operator"].value(), kMaxOperatorDepth)) {
     return field["operator"].Malformed("nested too deeply");
@@ -298,7 +311,9 @@ Result<ModelDescription> ParseModel(const Field& field) {
   ARROW_ASSIGN_OR_RAISE(model.inputs, field["inputs"].List<InputDescription>(ParseInput));
   ARROW_ASSIGN_OR_RAISE(model.parameters,
                         field["parameters"].List<ParameterUse>(ParseParameterUse));
-  ARROW_ASSIGN_OR_RAISE(model.columns, field["columns"].OptionalTexts());
+  if (!field["columns"].is_null()) {
+    ARROW_ASSIGN_OR_RAISE(model.columns, field["columns"].List<OutputColumn>(ParseOutputColumn));
+  }
   ARROW_ASSIGN_OR_RAISE(model.timeout_s, ParseTimeout(field["timeout_s"]));
   ARROW_ASSIGN_OR_RAISE(model.memory_bytes, field["memory_bytes"].OptionalBytes());
   if (model.memory_bytes == 0) return field["memory_bytes"].Malformed("zero");
@@ -332,6 +347,13 @@ const char* ToString(Dictionaries dictionaries) {
       return "always";
   }
   return "never";
+}
+
+std::optional<std::vector<std::string>> ModelDescription::column_names() const {
+  if (!columns) return std::nullopt;
+  std::vector<std::string> names;
+  for (const OutputColumn& column : *columns) names.push_back(column.name);
+  return names;
 }
 
 Result<Description> ParseDescription(const json& document) {

@@ -61,6 +61,13 @@ struct InputDescription {
   Dictionaries dictionary = Dictionaries::kNever;
 };
 
+/// A column of a model's output, as far as it is declared or planned.
+struct OutputColumn {
+  std::string name;
+  std::string type;              // Arrow's spelling; only shown. Empty: unknown
+  std::optional<bool> nullable;  // nullopt: unknown
+};
+
 struct ParameterUse {
   std::string argument;
   std::string name;
@@ -75,15 +82,19 @@ struct ModelDescription {
   std::string module;        // of these, the file that declares the model when it is imported
   std::string sql;           // sql
   std::string engine;        // sql: datafusion or duckdb
+  std::string contract = {};  // sql: what its output must be, for the worker; empty: anything
   nlohmann::json operator_;  // native: an object for the worker; null otherwise
   std::vector<InputDescription> inputs;
   std::vector<ParameterUse> parameters;
-  std::optional<std::vector<std::string>> columns;  // declared output columns
+  std::optional<std::vector<OutputColumn>> columns;  // of its output
   std::optional<double> timeout_s;
   std::optional<int64_t> memory_bytes = {};  // it needs at most, as declared: inputs not counted
   bool deterministic = true;                 // the same inputs give the same table
   std::string code = {};  // python and expectation: tells one text of its files from another
   std::vector<std::string> imports;  // libraries that the model's file imports
+
+  /// The names of `columns`.
+  std::optional<std::vector<std::string>> column_names() const;
 };
 
 struct Description {

@@ -57,7 +57,10 @@ class Hasher {
 
 void HashModel(Hasher& hasher, const Plan& plan, const ModelDescription& model) {
   hasher << model.name << model.code << model.function << model.sql << model.engine;
-  hasher << (model.operator_.is_null() ? "" : model.operator_.dump()) << model.columns;
+  hasher << (model.operator_.is_null() ? "" : model.operator_.dump()) << model.column_names();
+  for (const OutputColumn& column : model.columns.value_or(std::vector<OutputColumn>())) {
+    hasher << column.type;
+  }
   for (const ParameterUse& use : model.parameters) {
     hasher << use.argument;
     for (const ParameterDescription& parameter : plan.parameters) {

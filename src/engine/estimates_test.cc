@@ -223,7 +223,7 @@ TEST_F(EstimatesTest, OtherCodeHasAnotherKey) {
   expect_new("filter");
   model.inputs[0].dictionary = Dictionaries::kAlways;
   expect_new("dictionary");
-  model.columns = {"x"};
+  model.columns = {{{"x", "", std::nullopt}}};
   expect_new("declared columns");
   request_.backend = BackendKind::kCopy;
   expect_new("backend");

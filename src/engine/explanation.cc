@@ -32,7 +32,26 @@ std::string Declared(const ModelDescription& model) {
   return text;
 }
 
+std::string Makes(const std::vector<OutputColumn>& columns) {
+  std::vector<std::string> texts;
+  for (const OutputColumn& column : columns) {
+    texts.push_back(column.name + (column.type.empty() ? "" : " " + column.type) +
+                    (column.nullable.value_or(true) ? "" : " not null"));
+  }
+  return "    makes " + (texts.empty() ? "no columns" : Join(texts)) + "\n";
+}
+
 json OrNull(const auto& value) { return value ? json(*value) : json(nullptr); }
+
+json ColumnsToJson(const std::vector<OutputColumn>& columns) {
+  json documents = json::array();
+  for (const OutputColumn& column : columns) {
+    documents.push_back({{"name", column.name},
+                         {"type", column.type.empty() ? json(nullptr) : json(column.type)},
+                         {"nullable", OrNull(column.nullable)}});
+  }
+  return documents;
+}
 
 }  // namespace
 
@@ -50,6 +69,7 @@ std::string Explanation::ToText() const {
         text += "    - " + (read == SourceRead{} ? "all" : Restrictions(read).substr(2)) + "\n";
       }
     }
+    if (node.model.columns) text += Makes(*node.model.columns);
     for (const PlanInput& input : node.inputs) {
       text += "    <- " + plan.nodes[input.node].name +
               Restrictions({input.columns, input.filter}) + "\n";
@@ -81,6 +101,7 @@ json Explanation::ToJson() const {
                      {"final", node.final_model},
                      {"deterministic", node.model.deterministic},
                      {"memory_bytes", OrNull(node.model.memory_bytes)},
+                     {"columns", node.model.columns ? ColumnsToJson(*node.model.columns) : json()},
                      {"inputs", std::move(inputs)}});
     if (node.of_source()) nodes.back()["table"] = node.source.table;
     if (node.kind != ModelKind::kSource) continue;

@@ -121,7 +121,7 @@ class Planner {
       return AddError("the input \"" + input.model + "\" is an expectation, which has no table",
                       model, input.line);
     }
-    CheckColumns(model, input, from.columns);
+    CheckColumns(model, input, from.column_names());
   }
 
   // `known`: nullopt if only the run will tell.

@@ -193,7 +193,7 @@ TEST(Plan, CollectsErrorsWithTheirPlaces) {
   auto check = Model("check", {Input("good")});
   check.kind = ModelKind::kExpectation;
   auto declared = Model("declared", {Input("flights")});
-  declared.columns = Texts{"x"};
+  declared.columns = {{{"x", "", std::nullopt}}};
   auto parametrized = Model("parametrized", {});
   parametrized.parameters = {{"origin", "origin"}};
   const auto result = MakePlan(
@@ -261,6 +261,21 @@ TEST(Plan, ExplainsWhatAModelDeclares) {
   EXPECT_EQ(nodes[0]["memory_bytes"], nullptr);
 }
 
+TEST(Plan, ExplainsWhatColumnsAModelMakes) {
+  Description project = Project({Model("m", {Input("flights")}), Model("n", {Input("m")})});
+  project.models[0].columns = {{{"a", "int64", false}, {"b", "string", true}, {"c", "", {}}}};
+  Explanation explanation;
+  explanation.plan = MakePlan(project, {}).plan;
+  EXPECT_NE(explanation.ToText().find("    makes a int64 not null, b string, c\n"),
+            std::string::npos)
+      << explanation.ToText();
+  const json nodes = explanation.ToJson()["nodes"];
+  EXPECT_EQ(nodes[1]["columns"], json::parse(R"([{"name": "a", "type": "int64", "nullable": false},
+      {"name": "b", "type": "string", "nullable": true},
+      {"name": "c", "type": null, "nullable": null}])"));
+  EXPECT_EQ(nodes[2]["columns"], nullptr);
+}
+
 TEST(Plan, ExplainsItself) {
   Explanation explanation;
   explanation.plan =
@@ -287,7 +302,8 @@ json ValidDocument() {
       "sql": null, "engine": null, "operator": null,
       "inputs": [{"parameter": "t", "model": "t", "columns": ["a"], "filter": null,
         "filter_columns": [], "dictionary": "never", "line": 5}],
-      "parameters": [{"argument": "n", "name": "n"}], "columns": null, "timeout_s": 1.5,
+      "parameters": [{"argument": "n", "name": "n"}], "contract": null,
+      "columns": [{"name": "x", "type": "int64", "nullable": false}], "timeout_s": 1.5,
       "memory_bytes": 2000000000, "deterministic": false, "code": "f00d", "imports": ["polars"]}],
     "errors": [], "import_again": "", "broken": ["lost"]})");
 }
@@ -301,6 +317,9 @@ TEST(Description, ParsesWhatADiscoveryWorkerSends) {
   EXPECT_EQ(description.models[0].code, "f00d");
   EXPECT_EQ(description.sources[0].columns[0].bytes, 80);
   EXPECT_EQ(description.models[0].inputs[0].columns, Texts{"a"});
+  EXPECT_EQ(description.models[0].columns->at(0).type, "int64");
+  EXPECT_EQ(description.models[0].columns->at(0).nullable, false);
+  EXPECT_EQ(description.models[0].column_names(), Texts{"x"});
   EXPECT_EQ(description.parameters[0].value, 3);
   EXPECT_TRUE(MakePlan(description, {}).errors.empty());
 }
@@ -321,6 +340,10 @@ TEST(Description, NamesTheMalformedField) {
       {"/models/0/memory_bytes", (int64_t{1} << 50) + 1},
       {"/models/0/deterministic", nullptr},
       {"/models/0/code", 7},
+      {"/models/0/contract", 7},
+      {"/models/0/columns", {"x"}},
+      {"/models/0/columns/0/name", nullptr},
+      {"/models/0/columns/0/nullable", 1},
       {"/sources/0/columns/0/bytes", nullptr},
       {"/sources/0/columns/0/bytes", -1},
       {"/models/0/inputs", json::object()},

@@ -73,14 +73,15 @@ class MessageMaker {
     for (const PlanInput& input : node.inputs) ARROW_RETURN_NOT_OK(AddInput(input));
     if (node.kind == ModelKind::kFilter) return arrow::Status::OK();
     body["file"] = node.model.file;
-    body["columns"] = OrNull(node.model.columns);
     body["parameters"] = ParameterValues(node.model);
     if (node.kind == ModelKind::kSql) {
       body["sql"] = node.model.sql;
       body["engine"] = node.model.engine;
+      body["contract"] = node.model.contract;
     } else if (node.kind == ModelKind::kNative) {
       body["operator"] = node.model.operator_;
     } else {
+      body["columns"] = OrNull(node.model.column_names());
       body["function"] = node.model.function;
       body["file"] = node.model.module;
     }

@@ -4,20 +4,30 @@ import typing
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import zerrow
 from zerrow import _annotations
 
 if typing.TYPE_CHECKING:
+    from typing import Annotated, Optional, Union
+
+    import numpy.typing as arrays
     import polars as frames
     from pandas import DataFrame as Panda
     from polars import LazyFrame
 
 
+INPUT = zerrow.Model("t")
+
+
 def forms(function):
-    return _annotations.wanted_forms(function, function.__code__.co_varnames)
+    """The forms of the arguments if all were inputs."""
+    function.__defaults__ = (INPUT,) * function.__code__.co_argcount
+    return {argument.name: argument.form for argument in _annotations.arguments_of(function)}
 
 
 def refusal(function):
@@ -77,8 +87,8 @@ def test_names_that_only_type_checkers_import():
         a: "frames.DataFrame",
         b: "Panda",
         c: "LazyFrame | None",
-        d: "Optional[Panda]",  # noqa: F821
-        e: "Union[None, 'frames.LazyFrame']",  # noqa: F821
+        d: "Optional[Panda]",  # noqa: UP045
+        e: "Union[None, 'frames.LazyFrame']",  # noqa: RUF036, UP007
         f: "pandas.DataFrame",  # noqa: F821
         g: "Annotated[Panda, missing(1)]",  # noqa: F821
     ):
@@ -147,7 +157,101 @@ def test_a_misspelling_is_answered_with_what_was_meant(text, meant):
 
 
 def test_only_inputs_are_judged():
-    def function(a: pl.DataFrame, n: int):
+    def function(a: pl.DataFrame = INPUT, n: int = zerrow.Parameter("n"), m: np.ndarray = None):
         pass
 
-    assert _annotations.wanted_forms(function, ["a"]) == {"a": "polars"}
+    arguments = {argument.name: argument for argument in _annotations.arguments_of(function)}
+    assert arguments["a"].form == "polars"
+    assert arguments["n"].scalars == ("int",)
+    assert arguments["m"].mark is None
+
+
+def test_arrays_are_one_for_each_column():
+    def function(
+        a: dict[str, np.ndarray],
+        b: "dict[str, np.ndarray]",
+        c: typing.Mapping[str, npt.NDArray[np.float64]],
+        d: "dict[str, arrays.NDArray[np.float64]]",
+    ):
+        pass
+
+    assert set(forms(function).values()) == {"numpy"}
+
+
+def test_what_an_argument_stands_for_is_in_its_annotation_or_its_default():
+    def function(
+        a: typing.Annotated[pa.Table, zerrow.Model("a", columns=["x"])],
+        b: "typing.Annotated[Panda, zerrow.Model('b')]",
+        c: typing.Annotated[float, zerrow.Parameter("c")],
+        d: typing.Annotated[int, zerrow.Parameter("d")] = 5,
+        e: typing.Annotated[pl.DataFrame, "sorted"] = zerrow.Model("e"),
+    ):
+        pass
+
+    found = {a.name: (repr(a.mark), a.form) for a in _annotations.arguments_of(function)}
+    assert found == {
+        "a": ("zerrow.Model('a')", "pyarrow"),
+        "b": ("zerrow.Model('b')", "pandas"),
+        "c": ("zerrow.Parameter('c')", ""),
+        "d": ("zerrow.Parameter('d')", ""),
+        "e": ("zerrow.Model('e')", "polars"),
+    }
+
+
+def twice(t: typing.Annotated[pa.Table, zerrow.Model("a")] = zerrow.Model("b")):
+    pass
+
+
+def both(t: typing.Annotated[pa.Table, zerrow.Model("a"), zerrow.Parameter("b")]):
+    pass
+
+
+def no_call(t: typing.Annotated[pa.Table, zerrow.Model]):
+    pass
+
+
+def no_call_as_default(t: pa.Table = zerrow.Parameter):
+    pass
+
+
+def misspelt(t: "typing.Annotated[pl.Dataframe, zerrow.Model('a')]"):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [
+        (twice, r"'t' stands for one thing, but .*Model\('b'\) and .*Model\('a'\) are there"),
+        (both, r"'t' stands for one thing, but .*Model\('a'\) and .*Parameter\('b'\) are there"),
+        (no_call, r"'t': write zerrow.Model\('...'\)"),
+        (no_call_as_default, r"'t': write zerrow.Parameter\('...'\)"),
+        (misspelt, r"annotated as .*; did you mean 'polars.DataFrame'\?"),
+    ],
+)
+def test_an_argument_that_stands_for_no_thing_or_several_is_refused(function, problem):
+    with pytest.raises(_annotations.AnnotationError, match=problem):
+        _annotations.arguments_of(function)
+
+
+class Rows(zerrow.TableSchema):
+    a: zerrow.Int64
+
+
+def test_what_a_function_returns():
+    def plain() -> pa.Table:
+        pass
+
+    def typed() -> typing.Annotated[pa.Table, Rows]:
+        pass
+
+    def text() -> "typing.Annotated[Panda, Rows]":
+        pass
+
+    def wrong() -> Rows:
+        pass
+
+    assert _annotations.output_schema_of(plain) is None
+    assert _annotations.output_schema_of(typed) is Rows
+    assert _annotations.output_schema_of(text) is Rows
+    with pytest.raises(_annotations.AnnotationError, match=r"write -> Annotated\[..., Rows\]"):
+        _annotations.output_schema_of(wrong)

@@ -105,7 +105,7 @@ REFUSED = {
     "materialization_strategy": lambda: zerrow.model(materialization_strategy="REPLACE"),
     "partitioned_by": lambda: zerrow.model(partitioned_by=["a"]),
     "overwrite_filter": lambda: zerrow.model(overwrite_filter="a > 1"),
-    "internet_access": lambda: zerrow.model(internet_access=True),
+    "internet_access": lambda: zerrow.model(internet_access=False),
     "cache_strategy": lambda: zerrow.model(cache_strategy="DEFAULT"),
     "pip": lambda: zerrow.python("3.11", pip={"pandas": "2.0"}),
     "Python 3.9": lambda: zerrow.python("3.9"),
@@ -126,7 +126,7 @@ def test_what_does_not_work_yet_is_refused_with_its_place(what):
 
 
 def test_what_means_nothing_more_than_the_default_is_accepted():
-    zerrow.model(materialization_strategy="NONE", cache_strategy="NONE")
+    zerrow.model(materialization_strategy="NONE", cache_strategy="NONE", internet_access=True)
     zerrow.python()
     zerrow.python("3.11", pip={})
     zerrow.resources()

@@ -67,7 +67,8 @@ def test_python_models_sources_and_parameters(project):
             }
         ],
         "parameters": [{"argument": "limit", "name": "limit"}],
-        "columns": ["carrier"],
+        "columns": [{"name": "carrier", "type": None, "nullable": None}],
+        "contract": None,
         "timeout_s": 5.0,
         "memory_bytes": 512 << 20,
         "deterministic": False,
@@ -220,7 +221,7 @@ def test_files_whose_names_are_no_identifiers_or_those_of_libraries(project):
 
 
 FUNCTION_MISTAKES = {
-    "argument 'flights' has no default": "def f(flights): ...",
+    "argument 'flights' stands for nothing": "def f(flights): ...",
     "*tables: each input": "def f(*tables): ...",
     "**tables: each input": "def f(**tables): ...",
     "is positional-only": "def f(t=zerrow.Model('flights'), /): ...",

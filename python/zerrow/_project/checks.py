@@ -13,6 +13,15 @@ from zerrow._project.description import Input, ModelEntry, Project
 from zerrow._project.operators import Operator
 from zerrow._project.place import FILE
 from zerrow._project.project_file import name_problem
+from zerrow._schemas import Column
+
+
+def schema_of(contract: Iterable[Column]) -> pa.Schema | None:
+    """What a contract says, as Arrow's schema; None if it leaves a type open."""
+    fields = [(column.name, column.type, column.nullable) for column in contract]
+    if any(kind is None for _, kind, _ in fields):
+        return None
+    return pa.schema([pa.field(*entry) for entry in fields])
 
 
 class Columns:
@@ -20,8 +29,15 @@ class Columns:
 
     def __init__(self, project: Project) -> None:
         self._schemas = {name: source.schema for name, source in project.sources.items()}
+        self._schemas.update(
+            (model.name, schema)
+            for model in project.models
+            if model.contract is not None and (schema := schema_of(model.contract)) is not None
+        )
         self._names: dict[str, list[str]] = {
-            model.name: model.columns for model in project.models if model.columns is not None
+            model.name: names
+            for model in project.models
+            if (names := model.column_names()) is not None
         }
         self._exact = set(self._schemas) | set(self._names)
         self._same_as: dict[str, str] = {}
@@ -95,6 +111,7 @@ def _check_input(model: ModelEntry, entry: Input, columns: Columns, project: Pro
         missing = columns.missing(entry.model, entry.columns)
         if missing:
             raise model.error(missing, entry.line)
+    _check_contract(model, entry, columns)
     if entry.filter is None:
         return
     from zerrow._sql import filters
@@ -104,6 +121,21 @@ def _check_input(model: ModelEntry, entry: Input, columns: Columns, project: Pro
         entry.filter_columns = filters.columns_of(entry.filter)
     except ValueError as problem:
         raise model.error(f"filter {problem}", entry.line) from None
+
+
+def _check_contract(model: ModelEntry, entry: Input, columns: Columns) -> None:
+    """What is known of an input's types before anything runs must be as its schema says."""
+    schema = columns.schema(entry.model)
+    if schema is None:
+        return
+    for column in entry.contract:
+        at = schema.get_field_index(column.name)
+        if at >= 0 and not column.accepts(schema.field(at).type):
+            raise model.error(
+                f"column {column.name!r} of {entry.model!r} should be {column.type}, but is "
+                f"{schema.field(at).type}",
+                entry.line,
+            )
 
 
 def check_operators(

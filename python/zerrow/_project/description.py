@@ -7,6 +7,7 @@ from typing import Any
 
 from zerrow._errors import Problem, ProjectError
 from zerrow._project.sources import Source
+from zerrow._schemas import Column, contract_to_text
 
 
 @dataclass
@@ -20,10 +21,11 @@ class Input:
     line: int
     filter_columns: list[str] = field(default_factory=list)  # that the filter reads, once checked
     dictionary: str = "never"  # whether texts may be dictionaries: never, auto, always
+    contract: list[Column] = field(default_factory=list)  # what its columns must be
 
     def to_json(self) -> dict[str, Any]:
-        """The entry of a model's `inputs`."""
-        return dict(vars(self))
+        """The entry of a model's `inputs`; the contract is the worker's to check."""
+        return {name: value for name, value in vars(self).items() if name != "contract"}
 
 
 @dataclass
@@ -41,16 +43,28 @@ class ModelEntry:
     engine: str | None = None
     operator: dict[str, Any] | None = None
     parameters: list[dict[str, str]] = field(default_factory=list)
-    columns: list[str] | None = None  # as declared
+    # As declared: of each its `name`, and its `type` and whether it is `nullable`, None if unknown.
+    columns: list[dict[str, Any]] | None = None
     timeout_s: float | None = None
     memory_bytes: int | None = None
     deterministic: bool = True
+    contract: list[Column] | None = None  # what its output must be, if a schema says it
     code: str | None = None  # python and expectation: tells one text of its files from another
     imports: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The entry of the description's `models`."""
-        return {**vars(self), "inputs": [entry.to_json() for entry in self.inputs]}
+        # A function's worker has the schema itself.
+        told = self.contract is not None and self.kind == "sql"
+        return {
+            **vars(self),
+            "inputs": [entry.to_json() for entry in self.inputs],
+            "contract": contract_to_text(self.contract or ()) if told else None,
+        }
+
+    def column_names(self) -> list[str] | None:
+        """The names of the declared columns."""
+        return None if self.columns is None else [column["name"] for column in self.columns]
 
     def error(self, message: str, line: int | None = None) -> ProjectError:
         """An error in this model, at its own line if no other is given."""

@@ -7,12 +7,12 @@ import linecache
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from zerrow._annotations import AnnotationError, wanted_forms
-from zerrow._declarations import Declaration, Model, Parameter, noting_mistakes, registered
+from zerrow._annotations import AnnotationError, Argument, arguments_of, output_schema_of
+from zerrow._declarations import Declaration, ModelMark, noting_mistakes, registered
 from zerrow._errors import Problem, ProjectError
 from zerrow._project import session
 from zerrow._project.description import EVERYTHING, Input, ModelEntry, Project
@@ -24,6 +24,7 @@ from zerrow._project.modules import (
     time_limit,
 )
 from zerrow._project.tracebacks import describe_failure, relative_file
+from zerrow._schemas import columns_of
 
 
 def import_files(
@@ -60,13 +61,14 @@ def read_python_models(project: Project, files: list[PythonFile], problems: list
             project.broken.add(problem.model or EVERYTHING)
     root = os.path.realpath(project.directory)
     imports = {file.path: file.imports for file in files}
+    types = {entry["name"]: entry["type"] for entry in project.parameters}
     hash_of = functools.cache(_text_hash)
     for declaration in once_each(registered):
         module = module_file(declaration, root)
         if module is None:
             continue
         try:
-            entry = _entry(declaration, root, module, imports.get(module, []))
+            entry = _entry(declaration, root, module, imports.get(module, []), types)
             # Of these files alone: with those that they import, each change of a helper would lose
             # what is known of all models, and it seldom matters to what they take.
             entry.code = hash_of(os.path.join(root, module)) + hash_of(declaration.file)
@@ -129,7 +131,10 @@ def _hint_at_neighbour(problem: ModuleNotFoundError, directory: Path, path: str)
     return f"; {relative / name}.py is found as `from .{name} import ...`"
 
 
-def _entry(declaration: Declaration, root: str, module: str, imports: list[str]) -> ModelEntry:
+def _entry(
+    declaration: Declaration, root: str, module: str, imports: list[str], types: Mapping[str, str]
+) -> ModelEntry:
+    """The model's entry; `types` are those of the project's parameters."""
     function = declaration.function
     path, line = relative_file(declaration.file, root), declaration.line
     if path is None:  # a library's function made the model
@@ -148,7 +153,6 @@ def _entry(declaration: Declaration, root: str, module: str, imports: list[str])
         line=line,
         function=function.__name__,
         module=module,
-        columns=declaration.columns,
         timeout_s=declaration.timeout_s,
         memory_bytes=declaration.memory_bytes,
         deterministic=declaration.deterministic,
@@ -160,12 +164,13 @@ def _entry(declaration: Declaration, root: str, module: str, imports: list[str])
         raise entry.error(str(problem)) from None
     _refuse_coroutines(function, entry)
     for name, parameter in inspect.signature(function).parameters.items():
-        _add_argument(entry, name, parameter)
-    for given in entry.inputs:
-        try:
-            wanted_forms(function, [given.parameter])
-        except AnnotationError as problem:
-            raise entry.error(str(problem), given.line) from None
+        _check_kind(name, parameter, entry)
+    try:
+        for argument in arguments_of(function):
+            _add_argument(entry, argument, types)
+        _declare_output(entry, declaration)
+    except AnnotationError as problem:
+        raise entry.error(str(problem), problem.line) from None
     return entry
 
 
@@ -186,8 +191,7 @@ def _refuse_coroutines(function: Callable[..., Any], entry: ModelEntry) -> None:
         raise entry.error(f"{function.__name__}() yields; return the table instead")
 
 
-def _add_argument(entry: ModelEntry, name: str, parameter: inspect.Parameter) -> None:
-    default = parameter.default
+def _check_kind(name: str, parameter: inspect.Parameter, entry: ModelEntry) -> None:
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
         stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
         raise entry.error(
@@ -196,23 +200,47 @@ def _add_argument(entry: ModelEntry, name: str, parameter: inspect.Parameter) ->
         )
     if parameter.kind is parameter.POSITIONAL_ONLY:
         raise entry.error(f"{name} is positional-only; arguments are passed by name")
-    if isinstance(default, Model):
-        entry.inputs.append(
-            Input(
-                name,
-                default.name,
-                default.columns,
-                default.filter,
-                default.line,
-                dictionary=default.dictionary,
+
+
+def _add_argument(entry: ModelEntry, argument: Argument, types: Mapping[str, str]) -> None:
+    mark = argument.mark
+    if isinstance(mark, ModelMark):
+        contract = [] if mark.schema is None else columns_of(mark.schema)
+        line = entry.line if argument.line is None else argument.line
+        given = Input(argument.name, mark.name, mark.columns, mark.filter, line)
+        given.dictionary, given.contract = mark.dictionary, contract
+        entry.inputs.append(given)
+    elif mark is not None:
+        entry.parameters.append({"argument": argument.name, "name": mark.name})
+        found = types.get(mark.name, "")
+        # An int does where a float is asked for, as it does for Python's type checkers.
+        if argument.scalars and found and not {found, _ALSO.get(found, "")} & {*argument.scalars}:
+            raise entry.error(
+                f"argument {argument.name!r} is annotated as {' | '.join(argument.scalars)}, but "
+                f"the project's parameter {mark.name!r} is of type {found}",
+                argument.line,
             )
-        )
-    elif isinstance(default, Parameter):
-        entry.parameters.append({"argument": name, "name": default.name})
-    elif default is inspect.Parameter.empty:
+    elif not argument.has_default:
         raise entry.error(
-            f"argument {name!r} has no default: zerrow.Model('...') makes it an input, "
-            "zerrow.Parameter('...') a parameter"
+            f"argument {argument.name!r} stands for nothing: zerrow.Model('...') makes it an "
+            "input, zerrow.Parameter('...') a parameter, as its default or in Annotated[...]"
         )
-    elif default is Model or default is Parameter:
-        raise entry.error(f"argument {name!r}: write zerrow.{default.__name__}('...')")
+
+
+_ALSO = {"int": "float"}
+
+
+def _declare_output(entry: ModelEntry, declaration: Declaration) -> None:
+    schema = output_schema_of(declaration.function)
+    if declaration.columns is not None:
+        entry.columns = [
+            {"name": name, "type": None, "nullable": None} for name in declaration.columns
+        ]
+    if schema is None:
+        return
+    if entry.kind == "expectation":
+        raise AnnotationError("an expectation returns a bool and has no schema")
+    if declaration.columns is not None:
+        raise AnnotationError(f"columns= are what {schema.__name__} says: leave them away")
+    entry.contract = columns_of(schema)
+    entry.columns = [column.to_json() for column in entry.contract]

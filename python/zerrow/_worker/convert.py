@@ -7,11 +7,16 @@ library offers it: its own `to_arrow()` may cast.
 
 import contextlib
 import sys
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
+import pyarrow.types as pt
+from zerrow._schemas import Column
 from zerrow._worker.tasks import TaskError, without_columns
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _LONGEST_SHOWN = 200  # characters of a value in a message
 
@@ -42,7 +47,25 @@ def from_table(table: pa.Table, form: str) -> Any:  # noqa: ANN401 - the library
             raise columns_needed("DuckDB")
         use_utc(duckdb.default_connection())
         return duckdb.from_arrow(table)
+    if form == "numpy":
+        return {
+            field.name: _to_array(field.name, column)
+            for field, column in zip(table.schema, table.columns, strict=True)
+        }
     return table.to_reader() if form == "pyarrow_reader" else table
+
+
+def _to_array(name: str, column: pa.ChunkedArray) -> "np.ndarray":
+    """Read-only; on the table's memory if it is one chunk of numbers. TaskError for lost nulls."""
+    kind = column.type
+    if column.null_count and (pt.is_integer(kind) or pt.is_boolean(kind)):
+        raise TaskError(
+            f"column {name!r} of {kind} has {column.null_count:,} nulls, and numpy's arrays of it "
+            "can't hold any: fill them before, or take the table in another form"
+        )
+    array: np.ndarray = column.to_numpy()
+    array.flags.writeable = False
+    return array
 
 
 def columns_needed(library: str) -> TaskError:
@@ -60,8 +83,11 @@ def _without_views(table: pa.Table) -> pa.Table:
     return table
 
 
-def to_table(result: object, function: str) -> pa.Table:
-    """What a function returned as a table, sharing its memory where the library allows it."""
+def to_table(result: object, function: str, contract: Iterable[Column] = ()) -> pa.Table:
+    """What a function returned as a table, sharing its memory where the library allows it.
+
+    Rows and arrays become columns of the types that the contract names.
+    """
     if isinstance(result, pa.Table):
         return result
     if isinstance(result, pa.RecordBatch):
@@ -72,8 +98,9 @@ def to_table(result: object, function: str) -> pa.Table:
         return _from_polars(result)
     if _is(result, "pandas", "DataFrame"):
         return _from_pandas(result, function)
-    if isinstance(result, list):
-        return _from_rows(result, function)
+    if isinstance(result, Mapping | list):
+        make: Callable[..., pa.Table] = _from_rows if isinstance(result, list) else _from_arrays
+        return make(result, function, {column.name: column.type for column in contract})
     if hasattr(result, "__arrow_c_stream__"):
         # A series has a stream too, but not one of rows with columns.
         reader = None
@@ -83,7 +110,8 @@ def to_table(result: object, function: str) -> pa.Table:
             return reader.read_all()
     raise TaskError(
         f"{function}() returned {_name_of(result)}; a model returns a pyarrow Table, RecordBatch "
-        "or RecordBatchReader, a polars or pandas frame, a DuckDB relation or a list of dicts"
+        "or RecordBatchReader, a polars or pandas frame, a DuckDB relation, a dict of arrays or a "
+        "list of dicts"
     )
 
 
@@ -119,27 +147,54 @@ def _from_pandas(frame: Any, function: str) -> pa.Table:  # noqa: ANN401
     )
 
 
-def _from_rows(rows: list[Any], function: str) -> pa.Table:
+def _from_rows(rows: list[Any], function: str, types: Mapping[str, pa.DataType | None]) -> pa.Table:
     for i, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise TaskError(
                 f"{function}() returned a list whose item {i} is {_name_of(row)}, not a dict"
             )
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = {}
-    for name in names:
-        if not isinstance(name, str):
-            raise TaskError(f"{function}() returned dicts whose keys aren't texts: {_shown(name)}")
-        values = [row.get(name) for row in rows]
-        try:
-            columns[name] = pa.array(values)
-            pa.field(name, pa.null())  # its name must be UTF-8 as well
-        except (ValueError, TypeError, OverflowError) as problem:  # Arrow's own are among them
-            raise TaskError(
-                f"{function}() returned dicts that don't make a table: column {_shown(name)}: "
-                f"{_what_arrow_says(problem)}"
-            ) from problem
+    names = list(dict.fromkeys(name for row in rows for name in row)) if rows else list(types)
+    columns = {
+        name: _made_column(name, [row.get(name) for row in rows], function, types) for name in names
+    }
     return pa.table(columns) if columns else without_columns(len(rows))
+
+
+def _from_arrays(
+    arrays: Mapping[Any, Any], function: str, types: Mapping[str, pa.DataType | None]
+) -> pa.Table:
+    """From an array, or whatever Arrow makes one of, for each column."""
+    columns = {
+        name: values
+        if isinstance(values, (pa.Array, pa.ChunkedArray))
+        else _made_column(name, values, function, types)
+        for name, values in arrays.items()
+    }
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise TaskError(
+            f"{function}() returned arrays of different lengths: "
+            + ", ".join(f"{_shown(name)} {length:,}" for name, length in lengths.items())
+        )
+    return pa.table(columns)
+
+
+def _made_column(
+    name: object,
+    values: Any,  # noqa: ANN401
+    function: str,
+    types: Mapping[str, pa.DataType | None],
+) -> pa.Array:
+    if not isinstance(name, str):
+        raise TaskError(f"{function}() returned dicts whose keys aren't texts: {_shown(name)}")
+    try:
+        pa.field(name, pa.null())  # its name must be UTF-8 as well
+        return pa.array(values, types.get(name))
+    except (ValueError, TypeError, OverflowError) as problem:  # Arrow's own are among them
+        raise TaskError(
+            f"{function}() returned dicts that don't make a table: column {_shown(name)}: "
+            f"{_what_arrow_says(problem)}"
+        ) from problem
 
 
 def _what_arrow_says(problem: Exception) -> str:

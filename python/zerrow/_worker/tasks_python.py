@@ -6,22 +6,28 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from zerrow._annotations import wanted_forms
-from zerrow._declarations import declared
+import pyarrow as pa
+from zerrow._annotations import arguments_of, output_schema_of
+from zerrow._declarations import ModelMark, declared
 from zerrow._project.modules import load_module
 from zerrow._project.tracebacks import describe_failure, text_of
+from zerrow._schemas import Column, columns_of
 from zerrow._worker import convert
+from zerrow._worker.contracts import keep_contract
 from zerrow._worker.tasks import Answer, Input, Task, TaskError
 from zerrow._worker.unheard import unheard
 
 
 def run(task: Task) -> Answer:
     """Imports the function's file, calls the function and publishes or answers what it returns."""
-    if declared(task.body["model"]) is None:  # this process wasn't forked after the import
+    model = task.body["model"]
+    if declared(model) is None:  # this process wasn't forked after the import
         with unheard():
             load_module(task.project_dir, task.body["file"])
-    function = find_function(task.project_dir, task.body["file"], task.body["model"])
-    arguments = prepare_arguments(function, task.inputs, task.body.get("parameters") or {})
+    function = find_function(task.project_dir, task.body["file"], model)
+    values = task.body.get("parameters") or {}
+    arguments = prepare_arguments(function, model, task.inputs, values)
+    contract = output_contract(function)
     started = perf_counter()
     if task.body["kind"] == "expectation":
         value = expect(function, arguments, task.project_dir, task.regain)
@@ -29,7 +35,7 @@ def run(task: Task) -> Answer:
     result = function(**arguments)
     task.timings["run_s"] = perf_counter() - started
     task.regain()
-    table = convert.to_table(result, task.body["function"])
+    table = made_table(result, task.body["function"], model, contract)
     task.regain()  # a reader's batches, for one, come from user code as well
     return task.publish(table, split=not convert.is_arrow(result))
 
@@ -46,15 +52,36 @@ def find_function(project_dir: str | Path, file: str, model: str) -> Callable[..
 
 
 def prepare_arguments(
-    function: Callable[..., Any], inputs: Iterable[Input], parameters: Mapping[str, Any]
+    function: Callable[..., Any], model: str, inputs: Iterable[Input], parameters: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The function's inputs in the forms that its annotations ask for, and its parameters."""
-    inputs = list(inputs)
-    forms = wanted_forms(function, [given.parameter for given in inputs])
+    """The function's inputs in the forms that its annotations ask for, and its parameters.
+
+    TaskError if an input isn't as its schema says.
+    """
+    wanted = {argument.name: argument for argument in arguments_of(function)}
     arguments = dict(parameters)
     for given in inputs:
-        arguments[given.parameter] = convert.from_table(given.table, forms[given.parameter])
+        argument = wanted[given.parameter]
+        table = given.table
+        if isinstance(argument.mark, ModelMark) and argument.mark.schema is not None:
+            what = f"the input {given.model!r} of {model!r}"
+            table = keep_contract(table, columns_of(argument.mark.schema), what)
+        arguments[given.parameter] = convert.from_table(table, argument.form)
     return arguments
+
+
+def output_contract(function: Callable[..., Any]) -> list[Column] | None:
+    """What the function's annotation says of its output."""
+    schema = output_schema_of(function)
+    return None if schema is None else columns_of(schema)
+
+
+def made_table(
+    result: object, function: str, model: str, contract: list[Column] | None
+) -> pa.Table:
+    """What a function returned as a table that is as its schema says. TaskError if it isn't."""
+    table = convert.to_table(result, function, contract or ())
+    return table if contract is None else keep_contract(table, contract, f"the output of {model!r}")
 
 
 def expect(

@@ -6,6 +6,8 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import zerrow
+from zerrow._schemas import columns_of
 from zerrow._worker import convert
 from zerrow._worker.tasks import TaskError
 
@@ -138,7 +140,11 @@ def test_a_pandas_index_with_a_name_becomes_a_column():
     ("result", "message"),
     [
         (None, "f() returned None; a model returns"),
-        ({"a": [1]}, "f() returned dict; a model returns"),
+        ({1, 2}, "f() returned set; a model returns"),
+        ({"a": 1}, "f() returned dicts that don't make a table: column 'a'"),
+        ({"a": np.ones((2, 2))}, "f() returned dicts that don't make a table: column 'a'"),
+        ({"a": [1], "b": [1, 2]}, "f() returned arrays of different lengths: 'a' 1, 'b' 2"),
+        ({1: [1]}, "f() returned dicts whose keys aren't texts: 1"),
         (pd.Series([1]), "f() returned pandas.Series; a model returns"),
         ([1, 2], "f() returned a list whose item 0 is int, not a dict"),
         ([{"a": 1}, {"a": "x"}], "f() returned dicts that don't make a table"),
@@ -149,6 +155,42 @@ def test_what_functions_may_not_return(result, message):
     with pytest.raises(TaskError) as caught:
         convert.to_table(result, "f")
     assert str(caught.value).startswith(message)
+
+
+def test_an_array_for_each_column():
+    arrays = convert.from_table(WHOLE.drop_columns(["nullable"]), "numpy")
+    assert {name: array.dtype.kind for name, array in arrays.items()} == {
+        "n": "i", "x": "f", "s": "O", "d": "O",
+    }  # fmt: skip
+    assert not any(array.flags.writeable for array in arrays.values())
+    table = convert.to_table(arrays, "f")
+    assert table.equals(
+        convert.to_table({name: WHOLE[name] for name in arrays}, "f").cast(table.schema)
+    )
+    assert shared(table, "n", WHOLE) == shared(table, "x", WHOLE) == 1
+    chunks = convert.from_table(TABLE.select(["n"]), "numpy")["n"]
+    assert chunks.tolist() == list(range(ROWS))
+
+
+def test_nulls_that_an_array_cannot_hold_are_refused():
+    with pytest.raises(TaskError, match="column 'nullable' of int64 has 1,429 nulls"):
+        convert.from_table(TABLE, "numpy")
+    floats = convert.from_table(pa.table({"x": pa.array([1.5, None])}), "numpy")["x"]
+    assert np.isnan(floats).tolist() == [False, True]
+
+
+def test_rows_become_columns_of_the_types_that_are_declared():
+    class Declared(zerrow.TableSchema):
+        a: zerrow.Int32 | None
+        b: zerrow.Arrow
+
+    contract = columns_of(Declared)
+    rows = convert.to_table([{"a": None, "b": 1}, {"a": 2}], "f", contract)
+    assert rows.schema == pa.schema({"a": pa.int32(), "b": pa.int64()})
+    assert convert.to_table({"a": [1]}, "f", contract).schema == pa.schema({"a": pa.int32()})
+    assert convert.to_table([], "f", contract).schema == pa.schema(
+        {"a": pa.int32(), "b": pa.null()}
+    )
 
 
 def test_rows_without_columns_stay():
