@@ -193,7 +193,7 @@ void AddProject(CLI::App* app, Raw* raw) {
   app->add_option("-p,--project", run.project_dir,
                   "Folder with zerrow_project.yml (default: this folder)")
       ->option_text("DIR");
-  Repeatable(app->add_option("--param", raw->parameters,
+  Repeatable(app->add_option("-a,--param,--arg", raw->parameters,
                              "Set a parameter of the project; may be repeated"))
       ->option_text("NAME=VALUE")
       ->check(CheckParameter);
@@ -255,8 +255,10 @@ void AddRun(CLI::App* app, Raw* raw) {
       ->check(WholeFrom(0, kMaxShownRows));
   run->add_option("--output", raw->output_dir, "Write the final models there, as MODEL.parquet")
       ->option_text("DIR");
-  run->add_flag("--strict", options.strict,
-                "An expectation that isn't met fails the run; --output writes nothing then");
+  CLI::Option* strict =
+      run->add_flag("--strict", options.strict,
+                    "An expectation that isn't met fails the run; --output writes nothing then");
+  run->add_flag("--no-strict", "It is a warning (default)")->excludes(strict);
   run->add_option("--inline", raw->inline_model,
                   "Run this model's function in this terminal, where breakpoint() works, and what "
                   "it needs as usual")

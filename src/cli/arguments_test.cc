@@ -54,6 +54,14 @@ TEST(ArgumentsTest, AnInlineModelIsSelectedUnlessOthersAre) {
   EXPECT_EQ(among.inline_stdout, 2) << "the document is alone on stdout";
 }
 
+TEST(ArgumentsTest, BauplansNamesOfOptionsMeanTheSame) {
+  const Arguments arguments = Parsed({"run", "-a", "x=1", "--arg", "y=2", "--param", "z=3"});
+  const std::map<std::string, std::string> parameters = {{"x", "1"}, {"y", "2"}, {"z", "3"}};
+  EXPECT_EQ(arguments.run.parameters, parameters);
+  EXPECT_FALSE(Parsed({"run", "--no-strict"}).run.strict);
+  EXPECT_EQ(Refused({"run", "--strict", "--no-strict"}).exit_code, kExitUsage);
+}
+
 TEST(ArgumentsTest, RunWithEverything) {
   const Arguments arguments =
       Parsed({"run",        "-p",          "flights",   "--param",

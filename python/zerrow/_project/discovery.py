@@ -6,16 +6,19 @@ are the planner's to find. What reads SQL needs sqlglot, which takes as long to 
 here does: only projects that have conditions or queries import it.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from zerrow._errors import ProjectError, SqlError
+from zerrow._project.bauplan import own_files
 from zerrow._project.checks import Columns, check_inputs, check_names, check_operators
 from zerrow._project.description import EVERYTHING, ModelEntry, Project
 from zerrow._project.modules import find_python_files, project_files
 from zerrow._project.native_models import DIALECT, narrow_inputs, read_native_models
 from zerrow._project.parameters import resolve as resolve_parameters
+from zerrow._project.place import FILE, project_files_of
 from zerrow._project.project_file import ProjectFile, read_project_file
 from zerrow._project.python_models import import_files, read_python_models
 from zerrow._project.sources import resolve_source
@@ -43,8 +46,11 @@ def describe(
     except ProjectError as problem:
         project.report(problem)
         project.broken.add(EVERYTHING)
-        return project.to_json()
-    files, unreadable = find_python_files(project.directory)
+        return _renamed(project)
+    python_files = project_files(project.directory, ".py")
+    if file.include_paths is not None:
+        python_files = [name for name in python_files if os.sep not in name]
+    files, unreadable = find_python_files(project.directory, python_files)
     project.name = file.name
     project.memory_limit_bytes = file.memory_limit_bytes
     project.problems.extend(file.problems)
@@ -52,6 +58,14 @@ def describe(
         project.broken.add(EVERYTHING)
     project.parameters, problems = resolve_parameters(file.parameters, parameters or {})
     project.problems.extend(problems)
+    try:
+        sql_files = own_files(
+            project_files(project.directory, ".sql"), file.include_paths, project.directory
+        )
+    except ProjectError as problem:
+        project.report(problem)
+        project.broken.add(EVERYTHING)
+        sql_files = []
     failed = import_files(project.directory, files, on_import)
     if on_imported is not None and files and not failed:
         on_imported(len(files))
@@ -59,8 +73,19 @@ def describe(
     for mistake in unreadable:
         project.report(mistake)
     read_python_models(project, files, failed)
-    _read_models(project, file)
-    return project.to_json()
+    _read_models(project, file, sql_files)
+    return _renamed(project)
+
+
+def _renamed(project: Project) -> dict[str, Any]:
+    """The description, with the project file's own name where it isn't the usual one."""
+    description = project.to_json()
+    name = project_files_of(project.directory)[0]
+    if name != FILE:
+        for key in ("parameters", "sources", "models", "errors"):
+            for entry in description[key]:
+                entry["file"] = name if entry["file"] == FILE else entry["file"]
+    return description
 
 
 def _read_sources(project: Project, file: ProjectFile) -> None:
@@ -73,9 +98,9 @@ def _read_sources(project: Project, file: ProjectFile) -> None:
             project.report(problem)
 
 
-def _read_models(project: Project, file: ProjectFile) -> None:
+def _read_models(project: Project, file: ProjectFile, sql_files: list[str]) -> None:
     """Those that no Python declares."""
-    queries = _read_queries(project)
+    queries = _read_queries(project, sql_files)
     natives = read_native_models(project, file.natives)
     check_names(project)
     columns = Columns(project)
@@ -91,8 +116,7 @@ def _read_models(project: Project, file: ProjectFile) -> None:
     check_inputs(project, columns)
 
 
-def _read_queries(project: Project) -> list[ModelEntry]:
-    files = project_files(project.directory, ".sql")
+def _read_queries(project: Project, files: list[str]) -> list[ModelEntry]:
     if not files:
         return []
     from zerrow._project.sql_models import read_sql_models

@@ -19,10 +19,12 @@ from pathlib import Path
 from types import FrameType, ModuleType
 
 from zerrow._errors import ProjectError
-from zerrow._project.place import FILE
+from zerrow._project.bauplan import provide_module
+from zerrow._project.place import BAUPLANS, FILE
 from zerrow._project.tracebacks import one_line
 
-_DECLARING = {"model", "expectation", "python", "resources"}
+_DECLARING = {"model", "expectation", "python", "resources", "TableSchema"}
+_PACKAGES = {"zerrow", "bauplan", "bauplan_sdk_types"}
 _SKIPPED_FOLDERS = {"tests", "test", "venv", "env", "node_modules", "site-packages", "__pycache__"}
 
 
@@ -53,7 +55,9 @@ def project_files(project_dir: Path, suffix: str) -> list[str]:
             if name not in _SKIPPED_FOLDERS
             and not name.startswith(".")
             and not os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))
-            and not os.path.exists(os.path.join(folder, name, FILE))  # a project of its own
+            and not any(  # a project of its own
+                os.path.exists(os.path.join(folder, name, file)) for file in (FILE, *BAUPLANS)
+            )
         )
         found.extend(
             os.path.normpath(os.path.join(relative, name))
@@ -63,21 +67,23 @@ def project_files(project_dir: Path, suffix: str) -> list[str]:
     return sorted(found)
 
 
-def find_python_files(project_dir: Path) -> tuple[list[PythonFile], list[ProjectError]]:
-    """The files that declare models with Zerrow's decorators, without importing any of them.
+def find_python_files(
+    project_dir: Path, files: list[str]
+) -> tuple[list[PythonFile], list[ProjectError]]:
+    """Those of the files that declare models or schemas, without importing any of them.
 
     Others, helpers and scripts, are imported only if one of these imports them. A file that
     mentions zerrow and isn't Python is an error.
     """
     found: list[PythonFile] = []
     problems: list[ProjectError] = []
-    for path in project_files(project_dir, ".py"):
+    for path in files:
         name = os.path.basename(path)
         if name.startswith("test_") or name.endswith("_test.py") or name == "conftest.py":
             continue
         try:
             source = (project_dir / path).read_bytes()
-            if b"zerrow" not in source:
+            if b"zerrow" not in source and b"bauplan" not in source:
                 continue
             tree = ast.parse(source, filename=path)
         except (SyntaxError, ValueError, OSError, RecursionError) as problem:
@@ -91,12 +97,12 @@ def find_python_files(project_dir: Path) -> tuple[list[PythonFile], list[Project
 
 def _declares(tree: ast.Module) -> bool:
     """Whether the file uses one of the decorators, under whatever name it imported it."""
-    modules = {"zerrow"}
+    modules = set(_PACKAGES)
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            modules.update(a.asname or a.name for a in node.names if a.name == "zerrow")
-        elif isinstance(node, ast.ImportFrom) and node.module == "zerrow" and not node.level:
+            modules.update(a.asname or a.name for a in node.names if a.name in _PACKAGES)
+        elif isinstance(node, ast.ImportFrom) and node.module in _PACKAGES and not node.level:
             names.update(a.asname or a.name for a in node.names if a.name in _DECLARING)
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id in names:
@@ -121,7 +127,7 @@ def _libraries(tree: ast.Module, project_dir: Path) -> list[str]:
     return sorted(
         name
         for name in names
-        if name != "zerrow"
+        if name not in _PACKAGES
         and name not in sys.stdlib_module_names
         and not (project_dir / name).is_dir()
         and not (project_dir / f"{name}.py").exists()
@@ -134,6 +140,7 @@ def load_module(project_dir: str | Path, file: str) -> ModuleType:
     A file whose name is no identifier, or the name of a library that is loaded already, gets a name
     of its own. Raises whatever the file raises.
     """
+    provide_module()
     root = os.path.abspath(project_dir)
     path = os.path.join(root, file)
     if root not in sys.path:

@@ -1,5 +1,6 @@
 """Places in zerrow_project.yml. What only names them needs no YAML, as workers don't."""
 
+import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from zerrow._errors import ProjectError
 Path = tuple[str | int, ...]
 
 FILE = "zerrow_project.yml"
+BAUPLANS = ("bauplan_project.yml", "bauplan_project.yaml")
 
 
 @dataclass(frozen=True)
@@ -32,3 +34,8 @@ class Place:
 def error(message: str, line: int) -> ProjectError:
     """An error in the project file."""
     return ProjectError(message, FILE, line)
+
+
+def project_files_of(folder: pathlib.Path) -> list[str]:
+    """The names of the project files that are there, one as a rule; the usual one if none is."""
+    return [name for name in (FILE, *BAUPLANS) if (folder / name).exists()] or [FILE]

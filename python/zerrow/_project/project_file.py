@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from zerrow._errors import Problem, ProjectError, did_you_mean
-from zerrow._project.place import FILE, Place, error
-from zerrow._project.project_types import MODELS, AnyModel, Document, Parameter, Text
+from zerrow._project.place import FILE, Place, error, project_files_of
+from zerrow._project.project_types import (
+    MODELS,
+    AnyModel,
+    BauplanDocument,
+    BauplanProject,
+    Document,
+    Parameter,
+    Text,
+)
 from zerrow._project.project_values import read_as
 from zerrow._project.project_yaml import read_yaml
 from zerrow._sizes import parse_bytes
@@ -65,6 +73,8 @@ class ProjectFile:
     sources: list[SourceEntry] = field(default_factory=list)
     natives: list[NativeEntry] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    # Of Bauplan's: patterns of SQL files in folders below, with their lines. None: all are read.
+    include_paths: list[tuple[str, int]] | None = None
 
     def each(self, read: Callable[..., None], *arguments: object) -> None:
         """Reads something; what is wrong with it becomes a problem."""
@@ -83,7 +93,10 @@ def name_problem(name: str) -> str | None:
 
 def read_project_file(project_dir: Path) -> ProjectFile:
     """Reads and checks the project file; raises ProjectError where nothing of it can be used."""
-    path = project_dir / FILE
+    names = project_files_of(project_dir)
+    path = project_dir / names[0]
+    if len(names) > 1:
+        raise ProjectError(f"there is {' and '.join(names)}: remove one of them", names[0])
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -95,17 +108,30 @@ def read_project_file(project_dir: Path) -> ProjectFile:
     content, top = read_yaml(text)
     if not isinstance(content, dict):
         raise error("the file must consist of `key: value` lines", 1)
-    return _read(content, top)
+    return _read(content, top, path)
 
 
-def _read(content: dict[str, Any], top: Place) -> ProjectFile:
+def _heading(content: dict[str, Any], top: Place, path: Path) -> ProjectFile:
+    """What stands for the project itself."""
+    document = Document if path.name == FILE else BauplanDocument
     for key in content:
-        if key not in Document.__struct_fields__:
-            hint = did_you_mean(key, Document.__struct_fields__)
+        if key not in document.__struct_fields__:
+            hint = did_you_mean(key, document.__struct_fields__)
             raise error(f"the project file has no setting {key!r}{hint}", (top / key).line)
-    if content.get("name") is None:
-        raise error("the project file: name is missing", (top / "name").line)
-    project = ProjectFile(read_as(Text, content["name"], top / "name", "name"))
+    if path.name == FILE:
+        if content.get("name") is None:
+            raise error("the project file: name is missing", (top / "name").line)
+        return ProjectFile(read_as(Text, content["name"], top / "name", "name"))
+    about = read_as(BauplanProject, content.get("project") or {}, top / "project", "project")
+    place = top / "include_paths"
+    patterns = read_as(list[Text], content.get("include_paths") or [], place, "include_paths")
+    include = [(pattern, (place / number).line) for number, pattern in enumerate(patterns)]
+    name = about.name or path.parent.name
+    return ProjectFile(name, include_paths=include)
+
+
+def _read(content: dict[str, Any], top: Place, path: Path) -> ProjectFile:
+    project = _heading(content, top, path)
     project.each(_read_memory_limit, content.get("memory_limit"), top / "memory_limit", project)
 
     def section(key: str, type_: Any) -> Iterator[tuple[Any, Any, Place]]:  # noqa: ANN401

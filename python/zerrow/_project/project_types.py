@@ -132,13 +132,33 @@ MODELS: dict[str, type[AnyModel]] = {
 }
 
 
-class Document(Settings):
-    """A project of Zerrow."""
+class Contents(Settings):
+    """What any project file may hold."""
 
-    name: Text
     memory_limit: Size | None = None
     parameters: dict[str, Parameter] | None = None
     sources: Annotated[
         dict[str, Text] | None, Meta(description="Parquet files, folders or globs by table")
     ] = None
     models: list[AnyModel] | None = None
+
+
+class Document(Contents, kw_only=True):
+    """A project of Zerrow."""
+
+    name: Text
+
+
+class BauplanProject(Settings):
+    """What names a project of Bauplan's."""
+
+    id: str | None = None
+    name: Text | None = None
+    description: str | None = None
+
+
+class BauplanDocument(Contents, kw_only=True):
+    """bauplan_project.yml, and what Zerrow adds to it."""
+
+    project: BauplanProject | None = None
+    include_paths: list[Text] | None = None

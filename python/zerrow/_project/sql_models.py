@@ -6,14 +6,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from zerrow._errors import ProjectError, SqlError, did_you_mean
+from zerrow._project.bauplan import find_schema
 from zerrow._project.description import EVERYTHING, Input, ModelEntry, Project
 from zerrow._project.sources import Source
+from zerrow._schemas import columns_of
 from zerrow._sizes import parse_bytes
 from zerrow._sql import analysis
 from zerrow._sql.text import parameters_of, substitute, tokenize
 
 ENGINES = ("datafusion", "duckdb")
-_SETTINGS = ("name", "engine", "memory", "deterministic")
+_SETTINGS = ("name", "engine", "memory", "deterministic", "output_schema")
+_OF_CATALOG = ("materialization_strategy", "partitioned_by", "overwrite_filter", "cache_strategy")
 
 
 def read_sql_models(project: Project, files: Iterable[str]) -> list[ModelEntry]:
@@ -44,6 +47,12 @@ def _read(project: Project, file: str) -> ModelEntry:
     entry.imports = [entry.engine]
     entry.deterministic = settings.get("deterministic") != "false"
     entry.memory_bytes = parse_bytes(settings["memory"]) if "memory" in settings else None
+    if "output_schema" in settings:
+        try:
+            entry.contract = columns_of(find_schema(settings["output_schema"]))
+        except LookupError as problem:
+            raise entry.error(f"output_schema: {problem}") from None
+        entry.columns = [column.to_json() for column in entry.contract]
     dialect = analysis.dialect_of(entry.engine)
     try:
         entry.line = _first_line(text, dialect)
@@ -61,12 +70,10 @@ def _settings(text: str, file: str) -> dict[str, str]:
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip() and not line.lstrip().startswith("--"):
             break
-        match = re.match(r"\s*--\s*(zerrow|bauplan)\s*:\s*(.*)", line)
+        match = re.match(r"\s*--\s*(?:zerrow|bauplan)\s*:\s*(.*)", line)
         if match is None:
             continue
-        if match[1] != "zerrow":
-            raise ProjectError("this setting starts with `-- zerrow:` here", file, number)
-        for setting in match[2].split():
+        for setting in re.sub(r"\s*=\s*", "=", match[1]).split():
             key, _, value = setting.partition("=")
             _check_setting(key, value, file, number)
             found[key] = value
@@ -74,7 +81,7 @@ def _settings(text: str, file: str) -> dict[str, str]:
 
 
 def _check_setting(key: str, value: str, file: str, line: int) -> None:
-    if key == "materialization_strategy":
+    if key in _OF_CATALOG:
         if value != "NONE":
             raise ProjectError(
                 f"{key}={value} is not supported yet: it needs the catalog, which is not there yet",

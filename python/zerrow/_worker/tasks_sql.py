@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pyarrow.types import is_dictionary
 from zerrow._errors import SqlError
+from zerrow._schemas import contract_of_text
 from zerrow._sql.duckdb_settings import use_utc
+from zerrow._worker.contracts import keep_contract
 from zerrow._worker.convert import columns_needed
 from zerrow._worker.dictionaries import any_marked, computed, decoded, with_many_values
 from zerrow._worker.kept_dictionaries import keep_dictionaries
@@ -41,6 +43,9 @@ def run(task: Task) -> Answer:
     except Exception as problem:
         raise TaskError(_explain(engine, problem)) from problem
     task.timings["run_s"] = time.perf_counter() - started
+    if contract := task.body.get("contract"):
+        what = f"the output of {task.body['model']!r}"
+        table = keep_contract(table, contract_of_text(contract), what)
     return task.publish(table, split=True)
 
 
