@@ -258,7 +258,7 @@ void AddRun(CLI::App* app, Raw* raw) {
   CLI::Option* strict =
       run->add_flag("--strict", options.strict,
                     "An expectation that isn't met fails the run; --output writes nothing then");
-  run->add_flag("--no-strict", "It is a warning (default)")->excludes(strict);
+  run->add_flag("--no-strict")->description("It is a warning (default)")->excludes(strict);
   run->add_option("--inline", raw->inline_model,
                   "Run this model's function in this terminal, where breakpoint() works, and what "
                   "it needs as usual")
