@@ -85,12 +85,13 @@ test-hostile: $(INSTALLED)  ## ten thousand hostile functions in a row (slow)
 test-peers: $(INSTALLED)  ## parts of numpy's, pandas' and pyarrow's own tests inside workers
 	@$(BIN)/python tests/peers/run.py
 
-lint: lint-py lint-cc  ## clang-format, clang-tidy, ruff, mypy
+lint: lint-py lint-cc  ## clang-format, clang-tidy, ruff, mypy, pyright
 
-lint-py: build/.requirements  ## ruff and mypy
+lint-py: build/.requirements  ## ruff, mypy, and pyright over what users would write
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+	$(BIN)/python scripts/check_types.py
 
 # Only what changed is checked again: each file leaves a stamp.
 lint-cc: build/.packages-lint build/lint/compile_commands.json  ## clang-format and clang-tidy

@@ -75,7 +75,7 @@ def wanted_files(data: Path) -> dict[str, list[Path]]:
 
 def prepare(data: Path, force: bool = False) -> list[Path]:
     """Makes what is missing; returns the files that were written."""
-    written = []
+    written: list[Path] = []
     for name, paths in wanted_files(data).items():
         missing = [path for path in paths if force or not path.exists()]
         if not missing:

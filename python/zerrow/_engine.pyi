@@ -1,3 +1,4 @@
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import pyarrow as pa
@@ -30,11 +31,11 @@ class Asked:
     def __init__(
         self,
         *,
-        python_path: list[str],
+        python_path: Sequence[str],
         environment: dict[bytes, bytes],
         project_dir: bytes,
-        parameters: dict[str, str],
-        select: list[str],
+        parameters: Mapping[str, str],
+        select: Sequence[str],
         jobs: int,
         backend: str,
         strict: bool,
@@ -45,7 +46,7 @@ class Asked:
         priority: int,
         explain_memory: bool,
         output_dir: bytes | None,
-        keep: list[str],
+        keep: Sequence[str],
     ) -> None: ...
 
 class Engine:

@@ -19,4 +19,4 @@ def no_departure_is_lost(
     departures: pa.Table = zerrow.Model("departures", columns=["flight"]),
     daily_traffic: pa.Table = zerrow.Model("daily_traffic", columns=["flights"]),
 ) -> bool:
-    return departures.num_rows == pc.sum(daily_traffic["flights"]).as_py()
+    return bool(departures.num_rows == pc.sum(daily_traffic["flights"]).as_py())
