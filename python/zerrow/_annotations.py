@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zerrow._declarations import Model, ModelMark, Parameter, ParameterMark
-from zerrow._errors import did_you_mean
+from zerrow._errors import ProjectError, did_you_mean
 from zerrow._evaluation import Absent, evaluate, full_name
 from zerrow._schemas import TableSchema
 
@@ -78,10 +78,20 @@ def output_schema_of(function: Callable[..., Any]) -> type[TableSchema] | None:
     annotations = getattr(inspect.unwrap(function), "__annotations__", {})
     if "return" not in annotations:
         return None
+    annotation = annotations["return"]
     try:
-        meaning = _meaning(annotations["return"], function)
-    except Exception:  # what it returns is judged when it has returned
-        return None
+        meaning = _meaning(annotation, function)
+    except Exception as problem:
+        if "Annotated" in str(annotation):
+            raise AnnotationError(
+                f"what it returns, {annotation}, can't be read: {problem}"
+            ) from None
+        return None  # no schema; what it returns is judged when it has returned
+    for absent in (one for one in meaning.metadata if isinstance(one, Absent)):
+        raise AnnotationError(
+            f"what it returns, {annotation}, can't be read: {absent} isn't there when the file is "
+            "imported"
+        )
     for one in meaning.types:
         if _is_schema(one):
             raise AnnotationError(f"it returns a table: write -> Annotated[..., {one.__name__}]")
@@ -105,6 +115,8 @@ def _argument(
     if name in annotations:
         try:
             meaning = _meaning(annotations[name], function)
+        except ProjectError as mistake:  # of a mark that stands in a text
+            raise AnnotationError(f"argument {name!r}: {mistake.message}") from None
         except Exception as error:
             meaning, problem = _Meaning([], []), error
     if problem is not None and default is inspect.Parameter.empty:
@@ -166,9 +178,10 @@ def _types(
 
 def _evaluated(text: str, function: Callable[..., Any]) -> object:
     function = inspect.unwrap(function)
-    names = dict(getattr(function, "__globals__", {}))
-    with contextlib.suppress(ValueError):  # a cell that is still empty
-        names.update(inspect.getclosurevars(function).nonlocals)
+    names: Mapping[str, Any] = getattr(function, "__globals__", {})
+    if getattr(function, "__closure__", None):
+        with contextlib.suppress(ValueError):  # a cell that is still empty
+            names = {**names, **inspect.getclosurevars(function).nonlocals}
     value = evaluate(text, names, function.__module__)
     return _evaluated(value, function) if isinstance(value, str) else value
 

@@ -48,10 +48,13 @@ class _Scope(dict[str, Any]):
     """The names of a place in the code, and all others as what stands for them."""
 
     def __init__(self, known: Mapping[str, Any], module: str) -> None:
-        super().__init__(known)
+        super().__init__()
+        self._known = known  # not copied: a module may have thousands
         self._module = module
 
     def __missing__(self, name: str) -> object:
+        if name in self._known:
+            return self._known[name]
         if hasattr(builtins, name):
             raise KeyError(name)
         package, _, rest = full_name(name, self._module).partition(".")

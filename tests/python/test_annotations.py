@@ -218,6 +218,10 @@ def misspelt(t: "typing.Annotated[pl.Dataframe, zerrow.Model('a')]"):
     pass
 
 
+def wrong_mark(t: "typing.Annotated[pa.Table, zerrow.Model('a', filter='')]"):
+    pass
+
+
 @pytest.mark.parametrize(
     ("function", "problem"),
     [
@@ -225,6 +229,7 @@ def misspelt(t: "typing.Annotated[pl.Dataframe, zerrow.Model('a')]"):
         (both, r"'t' stands for one thing, but .*Model\('a'\) and .*Parameter\('b'\) are there"),
         (no_call, r"'t': write zerrow.Model\('...'\)"),
         (no_call_as_default, r"'t': write zerrow.Parameter\('...'\)"),
+        (wrong_mark, r"^argument 't': Model\('a'\): filter must be a condition"),
         (misspelt, r"annotated as .*; did you mean 'polars.DataFrame'\?"),
     ],
 )
@@ -250,6 +255,15 @@ def test_what_a_function_returns():
     def wrong() -> Rows:
         pass
 
+    def misspelt() -> "typing.Annotated[pa.Table, Rosw]":  # noqa: F821
+        pass
+
+    def unreadable() -> "typing.Annotated[pa.Tabel, Rows]":
+        pass
+
+    for function, problem in {misspelt: "Rosw isn't there", unreadable: "no attribute"}.items():
+        with pytest.raises(_annotations.AnnotationError, match=f"can't be read: .*{problem}"):
+            _annotations.output_schema_of(function)
     assert _annotations.output_schema_of(plain) is None
     assert _annotations.output_schema_of(typed) is Rows
     assert _annotations.output_schema_of(text) is Rows
