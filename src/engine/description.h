@@ -78,12 +78,12 @@ struct ModelDescription {
   ModelKind kind = ModelKind::kPython;  // never kSource or kFilter
   std::string file;                     // relative to the project
   int line = 0;
-  std::string function;      // python and expectation
-  std::string module;        // of these, the file that declares the model when it is imported
-  std::string sql;           // sql
-  std::string engine;        // sql: datafusion or duckdb
+  std::string function;       // python and expectation
+  std::string module;         // of these, the file that declares the model when it is imported
+  std::string sql;            // sql
+  std::string engine;         // sql: datafusion or duckdb
   std::string contract = {};  // sql: what its output must be, for the worker; empty: anything
-  nlohmann::json operator_;  // native: an object for the worker; null otherwise
+  nlohmann::json operator_;   // native: an object for the worker; null otherwise
   std::vector<InputDescription> inputs;
   std::vector<ParameterUse> parameters;
   std::optional<std::vector<OutputColumn>> columns;  // of its output
