@@ -83,6 +83,7 @@ MODEL: dict[str, Any] = {
     "timeout_s": 1.5,
     "memory_bytes": 2**30,
     "deterministic": True,
+    "environment": None,
     "code": "f00d",
     "imports": ["numpy"],
 }
@@ -100,6 +101,7 @@ DESCRIPTION: dict[str, Any] = {
     "models": [
         MODEL,
         {**MODEL, "name": "b", "kind": "expectation", "inputs": []},
+        {**MODEL, "name": "e", "environment": {"python": "3.11", "packages": ["a==1"]}},
         {**MODEL, "name": "c", "kind": "sql", "sql": "SELECT 1", "engine": "duckdb"},
         {**MODEL, "name": "d", "kind": "native", "operator": {"op": "filter", "of": [[["x"]]]}},
     ],

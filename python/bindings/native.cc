@@ -1,6 +1,8 @@
 #include <arrow/compute/initialize.h>
+#include <arrow/config.h>
 #include <arrow/python/pyarrow.h>
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
 
 #include "bindings.h"
 #include "errors.h"
@@ -13,6 +15,7 @@ NB_MODULE(_native, module) {
   zerrow::python::ThrowNotOk(arrow::compute::Initialize());
   zerrow::python::ThrowNotOk(zerrow::worker::RegisterViewKernels());
   zerrow::python::ThrowNotOk(zerrow::worker::RegisterTextFunctions());
+  module.attr("ARROW_VERSION") = arrow::GetBuildInfo().version_string;
   zerrow::python::BindChannel(module);
   zerrow::python::BindDictionaries(module);
   zerrow::python::BindHandover(module);

@@ -218,6 +218,8 @@ class Declaration:
     timeout_s: float | None = None
     memory_bytes: int | None = None
     deterministic: bool = True
+    python: str | None = None  # the version that it needs
+    packages: list[str] = field(default_factory=list)  # requirements of pip
     said: set[str] = field(default_factory=set)  # the decorators that were there
     top_line: int = sys.maxsize  # of the topmost of these
 

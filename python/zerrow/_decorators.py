@@ -11,9 +11,8 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from zerrow._declarations import (
@@ -28,6 +27,7 @@ from zerrow._declarations import (
     registered,
 )
 from zerrow._errors import ProjectError
+from zerrow._packages import requirements_of, version_problem
 from zerrow._sizes import parse_bytes
 
 P = ParamSpec("P")
@@ -261,26 +261,31 @@ def expectation(
 
 @_noting
 def python(
-    version: str | None = None, *, pip: dict[str, str] | None = None
+    version: str | None = None, *, pip: Mapping[str, str] | None = None
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """The Python that the function needs: `version` must be the one that Zerrow is installed for.
+    """The Python and the packages that the function needs.
 
-    `pip`, packages for this function alone, is not supported yet: install them beside Zerrow.
+    Args:
+        version: such as "3.11"; Zerrow's own modules must be there for it.
+        pip: versions by package, such as `{"pandas": "2.2.2"}` or `{"pandas": ">=2.2,<3"}`. The
+            function then runs in an environment of these packages, with pyarrow and without what
+            else is installed beside Zerrow; it is made when a run needs it first, and kept. Import
+            them inside of the function: the file itself is read in Zerrow's own environment too.
     """
     place = _Place("python")
-    running = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
-    if version is not None:
-        if not isinstance(version, str):
-            place.fail(f"the version is a text such as '3.11', not {version!r}")
-        if running != version and not running.startswith(version + "."):
-            place.refuse(f"Python {version}", f"functions run in the Python of Zerrow, {running}")
-    if pip:
-        place.refuse(
-            "pip", f"install {', '.join(sorted(pip))} in the environment of Zerrow instead"
-        )
+    problem = None if version is None else version_problem(version)
+    if problem:
+        place.fail(problem)
+    try:
+        packages = requirements_of(pip or {})
+    except ValueError as problem:
+        place.fail(str(problem))
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        return _declared(function, place)[0]
+        wrapped, declaration = _declared(function, place)
+        declaration.python = version
+        declaration.packages = packages
+        return wrapped
 
     return decorate
 

@@ -90,6 +90,15 @@ A column of a file's row group is decoded once for all runs of an engine. It is 
 changes, the room (--cache-size) is needed for what is worth more, or the engine has been idle for
 zygotes_end_after_s. Without a resident engine each command has a cache for its own run.)";
 
+constexpr std::string_view kEnvFooter = R"(Examples:
+  zerrow env ls                              which packages they have, and what they take
+  zerrow env ls -O json | jq '[.environments[].bytes] | add'
+  zerrow env clear                           those that no run is using
+
+A model with packages of its own, @zerrow.python(pip={...}), runs in an environment of these. It is
+made when a run needs it first, and kept in zerrow/environments in $XDG_CACHE_HOME or ~/.cache. From
+where uv installs it, uv's own settings say.)";
+
 /// What options are parsed into before it becomes Arguments.
 struct Raw {
   Arguments arguments;
@@ -323,6 +332,20 @@ void AddCache(CLI::App* app, Raw* raw) {
   for (CLI::App* command : cache->get_subcommands({})) command->group("Commands");
 }
 
+void AddEnv(CLI::App* app, Raw* raw) {
+  CLI::App* env = app->add_subcommand(
+      "env", "Look at or remove the environments of models that have packages of their own");
+  env->require_subcommand(1);
+  env->footer(std::string(kEnvFooter));
+  CLI::App* list = env->add_subcommand("ls", "Which there are");
+  AddFormat(list, raw);
+  list->callback([raw] { raw->arguments.command = Command::kEnvList; });
+  CLI::App* clear = env->add_subcommand("clear", "Remove all but those that runs are using");
+  AddFormat(clear, raw);
+  clear->callback([raw] { raw->arguments.command = Command::kEnvClear; });
+  for (CLI::App* command : env->get_subcommands({})) command->group("Commands");
+}
+
 void AddSimulate(CLI::App* app, Raw* raw) {
   CLI::App* simulate = app->add_subcommand(
       "simulate", "Tell what a memory limit would mean for a trace or a project");
@@ -463,6 +486,7 @@ std::variant<Arguments, Message> ParseArguments(int argc, const char* const* arg
   AddShow(&app, &raw);
   AddEngine(&app, &raw);
   AddCache(&app, &raw);
+  AddEnv(&app, &raw);
   AddSimulate(&app, &raw);
   AddOthers(&app, &raw);
   for (CLI::App* command : app.get_subcommands({})) command->group("Commands");

@@ -28,7 +28,9 @@ enum class Command {
   kEngineStop,
   kEngineStatus,
   kCacheList,
-  kCacheClear
+  kCacheClear,
+  kEnvList,
+  kEnvClear
 };
 enum class OutputFormat { kText, kJson };
 

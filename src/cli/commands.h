@@ -22,7 +22,9 @@ int ListCache(const Arguments& arguments);
 int ClearCache(const Arguments& arguments);
 /// Prints an error that isn't a run's; the exit code that goes with it.
 int Fail(const arrow::Status& status);
-/// Becomes a Python process; returns only if that fails.
+/// These become a Python program of ours and return only if that fails: zerrow._new_project,
+/// zerrow._environments.command.
 int InitProject(const Arguments& arguments);
+int Environments(const Arguments& arguments);  // env ls and clear
 
 }  // namespace zerrow::cli

@@ -59,6 +59,9 @@ int Execute(const Arguments& arguments) {
       return ListCache(arguments);
     case Command::kCacheClear:
       return ClearCache(arguments);
+    case Command::kEnvList:
+    case Command::kEnvClear:
+      return Environments(arguments);
   }
   return kExitUsage;
 }

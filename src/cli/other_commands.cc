@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "cli/commands.h"
@@ -14,6 +16,7 @@
 #include "cli/settings.h"
 #include "cli/surroundings.h"
 #include "cli/version.h"
+#include "engine/environment.h"
 #include "sandbox/cgroup.h"
 
 namespace zerrow::cli {
@@ -73,6 +76,10 @@ int Fail(const arrow::Status& status) {
   return status.IsInvalid() ? kExitUsage : kExitFailed;
 }
 
+namespace {
+
+}  // namespace
+
 int Explain(const Arguments& arguments) {
   const auto explained = ExplainProject(arguments);
   if (explained.status().IsCancelled()) return kExitInterrupted;
@@ -110,6 +117,13 @@ int Version(const Arguments& arguments) {
 
 int InitProject(const Arguments& arguments) {
   return Fail(BecomePython("zerrow._new_project", {arguments.new_project_dir}));
+}
+
+int Environments(const Arguments& arguments) {
+  return Fail(BecomePython("zerrow._environments.command",
+                           {arguments.command == Command::kEnvClear ? "clear" : "ls",
+                            engine::EnvironmentsFolder(std::nullopt),
+                            arguments.format == OutputFormat::kJson ? "json" : "text"}));
 }
 
 }  // namespace zerrow::cli

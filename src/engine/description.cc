@@ -255,6 +255,15 @@ Result<std::optional<double>> ParseTimeout(const Field& field) {
   return seconds;
 }
 
+Result<std::optional<EnvironmentDescription>> ParseEnvironment(const Field& field) {
+  if (field.is_null()) return std::nullopt;
+  ARROW_RETURN_NOT_OK(field.CheckObject({"python", "packages"}));
+  EnvironmentDescription environment;
+  ARROW_ASSIGN_OR_RAISE(environment.python, field["python"].Name());
+  ARROW_ASSIGN_OR_RAISE(environment.packages, field["packages"].Texts());
+  return environment;
+}
+
 bool IsDeeperThan(const json& value, int levels) {
   if (!value.is_structured()) return false;
   if (levels == 0) return true;
@@ -266,6 +275,8 @@ bool IsDeeperThan(const json& value, int levels) {
 
 // Each kind has what it takes to run it.
 Status CheckModelBody(const Field& field, const ModelDescription& model) {
+  const bool calls = model.kind == ModelKind::kPython || model.kind == ModelKind::kExpectation;
+  if (model.environment && !calls) return field["environment"].Malformed("not of a function");
   switch (model.kind) {
     case ModelKind::kPython:
     case ModelKind::kExpectation:
@@ -292,7 +303,7 @@ Result<ModelDescription> ParseModel(const Field& field) {
   ARROW_RETURN_NOT_OK(
       field.CheckObject({"name", "kind", "file", "line", "function", "module", "sql", "engine",
                          "operator", "inputs", "parameters", "columns", "timeout_s", "memory_bytes",
-                         "deterministic", "code", "imports", "contract"}));
+                         "deterministic", "environment", "code", "imports", "contract"}));
   ModelDescription model;
   ARROW_ASSIGN_OR_RAISE(model.name, field["name"].Name());
   ARROW_ASSIGN_OR_RAISE(model.kind, ParseKind(field["kind"]));
@@ -318,6 +329,7 @@ Result<ModelDescription> ParseModel(const Field& field) {
   ARROW_ASSIGN_OR_RAISE(model.memory_bytes, field["memory_bytes"].OptionalBytes());
   if (model.memory_bytes == 0) return field["memory_bytes"].Malformed("zero");
   ARROW_ASSIGN_OR_RAISE(model.deterministic, field["deterministic"].Flag());
+  ARROW_ASSIGN_OR_RAISE(model.environment, ParseEnvironment(field["environment"]));
   ARROW_ASSIGN_OR_RAISE(model.code, field["code"].TextOrEmpty());
   ARROW_ASSIGN_OR_RAISE(model.imports, field["imports"].Texts());
   ARROW_RETURN_NOT_OK(CheckModelBody(field, model));

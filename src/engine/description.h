@@ -73,6 +73,14 @@ struct ParameterUse {
   std::string name;
 };
 
+/// A Python with packages of its own.
+struct EnvironmentDescription {
+  std::string python;                 // its version
+  std::vector<std::string> packages;  // requirements, such as pandas==2.2.2
+
+  friend bool operator==(const EnvironmentDescription&, const EnvironmentDescription&) = default;
+};
+
 struct ModelDescription {
   std::string name;
   ModelKind kind = ModelKind::kPython;  // never kSource or kFilter
@@ -90,6 +98,7 @@ struct ModelDescription {
   std::optional<double> timeout_s;
   std::optional<int64_t> memory_bytes = {};  // it needs at most, as declared: inputs not counted
   bool deterministic = true;                 // the same inputs give the same table
+  std::optional<EnvironmentDescription> environment = {};  // python and expectation; null: Zerrow's
   std::string code = {};  // python and expectation: tells one text of its files from another
   std::vector<std::string> imports;  // libraries that the model's file imports
 

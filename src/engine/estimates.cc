@@ -56,6 +56,7 @@ class Hasher {
 };
 
 void HashModel(Hasher& hasher, const Plan& plan, const ModelDescription& model) {
+  if (model.environment) hasher << model.environment->python << model.environment->packages;
   hasher << model.name << model.code << model.function << model.sql << model.engine;
   hasher << (model.operator_.is_null() ? "" : model.operator_.dump()) << model.column_names();
   for (const OutputColumn& column : model.columns.value_or(std::vector<OutputColumn>())) {

@@ -41,6 +41,16 @@ std::string Makes(const std::vector<OutputColumn>& columns) {
   return "    makes " + (texts.empty() ? "no columns" : Join(texts)) + "\n";
 }
 
+std::string Described(const EnvironmentDescription& environment) {
+  return "Python " + environment.python +
+         (environment.packages.empty() ? "" : " with " + Join(environment.packages));
+}
+
+json EnvironmentJson(const std::optional<EnvironmentDescription>& environment) {
+  if (!environment) return nullptr;
+  return {{"python", environment->python}, {"packages", environment->packages}};
+}
+
 json OrNull(const auto& value) { return value ? json(*value) : json(nullptr); }
 
 json ColumnsToJson(const std::vector<OutputColumn>& columns) {
@@ -62,6 +72,11 @@ std::string Explanation::ToText() const {
     text += node.name + "  [" + std::string(ToString(node.kind)) +
             (where.empty() ? "" : ", " + where) + "]" + (node.final_model ? " final" : "") +
             Declared(node.model) + "\n";
+    if (node.environment) {
+      text +=
+          "    in an environment of its own: " + Described(plan.environments[*node.environment]) +
+          "\n";
+    }
     if (node.kind == ModelKind::kSource) {
       const size_t files = node.source.files.size();
       text += "    reads " + std::to_string(files) + (files == 1 ? " file\n" : " files\n");
@@ -102,6 +117,7 @@ json Explanation::ToJson() const {
                      {"deterministic", node.model.deterministic},
                      {"memory_bytes", OrNull(node.model.memory_bytes)},
                      {"columns", node.model.columns ? ColumnsToJson(*node.model.columns) : json()},
+                     {"environment", EnvironmentJson(node.model.environment)},
                      {"inputs", std::move(inputs)}});
     if (node.of_source()) nodes.back()["table"] = node.source.table;
     if (node.kind != ModelKind::kSource) continue;

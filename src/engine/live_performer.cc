@@ -20,13 +20,6 @@ Outcome FailedOutcome(std::string message) {
   return outcome;
 }
 
-// Waiting workers beyond a few wouldn't be there sooner, as one process forks them.
-constexpr size_t kMostAhead = 4;
-
-bool NeedsProject(const RunTask& task, const Run& run) {
-  return task.kind == RunTask::Kind::kNode && run.plan().nodes[task.node].imports();
-}
-
 Failure NotPublished(const Status& why) {
   Failure failure;
   failure.error.message = "its output can't be published: " + why.message();
@@ -42,12 +35,6 @@ const PlanNode* SourceOf(TaskId id, const Run& run) {
   if (task.kind != RunTask::Kind::kNode) return nullptr;
   const PlanNode& node = run.plan().nodes[task.node];
   return node.kind == ModelKind::kSource ? &node : nullptr;
-}
-
-std::optional<RunImport> ImportFor(TaskId id, const Run& run) {
-  const RunTask& task = run.task(id.index);
-  const bool first = task.kind == RunTask::Kind::kDiscover;
-  return first || NeedsProject(task, run) ? std::optional(RunImport{id.run, first}) : std::nullopt;
 }
 
 }  // namespace
@@ -70,25 +57,6 @@ LivePerformer::LivePerformer(EventLoop& loop, shm::SegmentStore& store, Options 
 
 LivePerformer::~LivePerformer() = default;
 
-LivePerformer::ActiveRun& LivePerformer::Activate(RunId id, const Run& run) {
-  const auto [active, is_new] = runs_.try_emplace(id);
-  if (!is_new) return active->second;
-  const RunRequest& request = run.request();
-  ZygoteOptions& zygote = active->second.zygote;
-  zygote.python = request.surroundings.python;
-  zygote.python_path = request.surroundings.python_path;
-  zygote.environment = request.surroundings.environment;
-  zygote.descriptors = request.surroundings.descriptors;
-  zygote.attributes = request.surroundings.attributes;
-  zygote.start_timeout = request.start_timeout;
-  zygote.exit_timeout = request.exit_timeout;
-  zygote.preload = request.libraries;
-  active->second.run = &run;
-  active->second.backend = options_.backend(request.backend);
-  if (!request.plan_only) active->second.backend->Configure(zygote);
-  return active->second;
-}
-
 void LivePerformer::Start(TaskId task, int number, const Run& run) {
   Activate(task.run, run);
   const RunTask& what = run.task(task.index);
@@ -97,6 +65,7 @@ void LivePerformer::Start(TaskId task, int number, const Run& run) {
   attempt.times_full = sampler_.TimesFull();
   attempt.oom_kills = CountOomKills();
   attempt.kind = what.kind;
+  if (what.kind == RunTask::Kind::kEnvironment) attempt.scratch = ScratchFor(task, number, run);
   attempt.has_table = what.kind == RunTask::Kind::kNode && run.plan().nodes[what.node].has_table();
   if (SourceOf(task, run) != nullptr) return StartScan(task, run);
   LaunchOrFail(task, nullptr);
@@ -129,10 +98,11 @@ void LivePerformer::LaunchOrFail(TaskId task, const Scan* scan) {
 }
 
 Status LivePerformer::Launch(TaskId task, Attempt& attempt, ActiveRun& active, const Scan* scan) {
-  ARROW_ASSIGN_OR_RAISE(attempt.pool, zygotes_.For(active.zygote));
+  ARROW_ASSIGN_OR_RAISE(attempt.pool, zygotes_.For(ZygoteFor(task, active)));
   ARROW_ASSIGN_OR_RAISE(TaskMessage message,
                         MessageFor(*active.run, task.index, store_, attempt.inputs));
   if (scan != nullptr) ARROW_RETURN_NOT_OK(scan->Describe(message));
+  if (attempt.kind == RunTask::Kind::kEnvironment) message.body["scratch"] = attempt.scratch;
   base::UniqueFd broker;
   if (attempt.has_table && scan == nullptr) {
     ARROW_ASSIGN_OR_RAISE(attempt.grant, active.backend->MakeGrant());
@@ -148,24 +118,6 @@ Status LivePerformer::Launch(TaskId task, Attempt& attempt, ActiveRun& active, c
                                             ImportFor(task, *active.run), message.terminal));
   if (active.paused) attempt.pool->Pause(*attempt.worker, true);
   return Status::OK();
-}
-
-// As many as may start next.
-void LivePerformer::ForkAhead(TaskId started, const Attempt& attempt, ActiveRun& active) {
-  const Run& run = *active.run;
-  // While memory is short a fork fails.
-  if (attempt.kind == RunTask::Kind::kDiscover || sampler_.is_full()) return;
-  if (!std::exchange(active.planned, true)) {
-    for (size_t i = 1; i < run.task_count(); ++i) {
-      if (run.task(i).kind == RunTask::Kind::kChecks) continue;
-      ++active.unstarted[NeedsProject(run.task(i), run) ? 1 : 0];
-    }
-  }
-  if (attempt.number == 1) --active.unstarted[NeedsProject(run.task(started.index), run) ? 1 : 0];
-  const size_t most = std::min(kMostAhead, static_cast<size_t>(run.request().options.jobs));
-  const auto [others, importing] = active.unstarted;
-  attempt.pool->ForkAhead(std::min(most, importing), started.run);
-  attempt.pool->ForkAhead(std::min(most, others), std::nullopt);
 }
 
 WorkerHandlers LivePerformer::HandlersFor(TaskId task) {
@@ -377,7 +329,11 @@ void LivePerformer::Conclude(TaskId task) {
     if (attempt.kind == RunTask::Kind::kDiscover) {
       return OnDescribed(task, std::move(outcome), std::move(value->value));
     }
-    outcome.what = std::move(value->value);
+    if (attempt.kind == RunTask::Kind::kEnvironment) {
+      outcome.what = HoldEnvironment(task.run, std::move(value->value));
+    } else {
+      outcome.what = std::move(value->value);
+    }
   } else {
     auto failure = std::move(std::get<Failure>(*attempt.answer));
     NoteShortage(attempt, failure, outcome);
@@ -460,8 +416,9 @@ arrow::Result<TablePtr> LivePerformer::Store(arrow::Result<Publication> publishe
 }
 
 void LivePerformer::Tell(TaskId task, Outcome outcome) {
-  const int number = attempts_.extract(task).mapped().number;
-  dispatcher_->OnEnded(task, number, std::move(outcome));
+  const auto attempt = attempts_.extract(task);
+  RemoveScratch(attempt.mapped().scratch);
+  dispatcher_->OnEnded(task, attempt.mapped().number, std::move(outcome));
 }
 
 void LivePerformer::TellLater(TaskId task, Outcome outcome) {

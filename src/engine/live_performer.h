@@ -106,6 +106,7 @@ class LivePerformer final : public Performer {
     int64_t times_full = 0;
     int64_t oom_kills = 0;
 
+    std::string scratch;      // what is left of this folder is removed
     bool discarding = false;  // it was stopped, and what it was granted is given back
     bool frozen = false;
     int64_t inherited_bytes = 0;        // anonymous memory that it was forked with
@@ -119,6 +120,7 @@ class LivePerformer final : public Performer {
     ZygoteOptions zygote;
     Backend* backend = nullptr;
     const Run* run = nullptr;
+    std::vector<base::UniqueFd> environments;  // held, so that nobody removes them
     int64_t peak_bytes = 0;
     bool paused = false;
     bool warned = false;                // that the shim isn't loaded
@@ -127,6 +129,11 @@ class LivePerformer final : public Performer {
   };
 
   ActiveRun& Activate(resource::RunId id, const Run& run);
+  static ZygoteOptions ZygoteFor(resource::TaskId task, const ActiveRun& active);
+  static std::optional<RunImport> ImportFor(resource::TaskId task, const Run& run);
+  decltype(Outcome::what) HoldEnvironment(resource::RunId run, nlohmann::json value);
+  static std::string ScratchFor(resource::TaskId task, int attempt, const Run& run);
+  void RemoveScratch(const std::string& folder);
   void StartScan(resource::TaskId task, const Run& run);
   void LaunchOrFail(resource::TaskId task, const Scan* scan);
   arrow::Status Launch(resource::TaskId task, Attempt& attempt, ActiveRun& active,

@@ -334,15 +334,38 @@ class Planner {
       if (source != sources_.end()) {
         node.inputs.push_back(SourceInput(description_.sources[source->second], input));
       } else {
-        PlanInput& from = node.inputs.emplace_back();
-        from.node = model_nodes_.at(input.model);
-        from.columns = input.columns;
-        from.filter = input.filter;
+        node.inputs.push_back(ModelInput(input, model.environment.has_value()));
       }
       node.inputs.back().dictionary = input.dictionary;
       node.inputs.back().parameter = input.parameter;
     }
+    if (model.environment) node.environment = EnvironmentOf(*model.environment);
     model_nodes_.emplace(model.name, AddNode(std::move(node)));
+  }
+
+  size_t EnvironmentOf(const EnvironmentDescription& wanted) {
+    auto& known = plan_.environments;
+    const auto found = std::ranges::find(known, wanted);
+    const auto index = static_cast<size_t>(found - known.begin());
+    if (found == known.end()) known.push_back(wanted);
+    return index;
+  }
+
+  PlanInput ModelInput(const InputDescription& input, bool elsewhere) {
+    PlanInput from;
+    from.node = model_nodes_.at(input.model);
+    from.columns = input.columns;
+    from.filter = input.filter;
+    if (!elsewhere || !input.filter) return from;
+    if (input.dictionary != Dictionaries::kNever) from.dictionary = Dictionaries::kAuto;
+    const PlanNode& producer = plan_.nodes[from.node];
+    SourceDescription origin;
+    origin.table = producer.name;
+    origin.file = producer.file();
+    origin.line = producer.line();
+    PlanInput filtered;
+    filtered.node = FilterNode(origin, std::move(from));
+    return filtered;
   }
 
   size_t AddNode(PlanNode node) {

@@ -35,7 +35,8 @@ struct PlanInput {
 };
 
 /// One function call: reading a source, once for all its readers; filtering it for those of them
-/// that want the same rows and columns; or a model.
+/// that want the same rows and columns; a model; or filtering its table for models in other
+/// environments, which can't.
 struct PlanNode {
   std::string name;  // unique; a source's filters are "table#2", ...
   ModelKind kind = ModelKind::kPython;
@@ -44,13 +45,14 @@ struct PlanNode {
   // Not of a source and no expectation, and either selected by its name or consumed by no model.
   bool final_model = false;
 
-  SourceDescription source;       // of sources and filters
+  SourceDescription source;       // of sources and filters; of a model's only its name and place
   std::vector<SourceRead> reads;  // of sources; if all of it is asked for, that is the first
   // About what each read takes decoded whole, and all of them together, which share columns.
   std::vector<int64_t> read_bytes;
   int64_t source_bytes = 0;
 
-  ModelDescription model;  // of the other kinds
+  ModelDescription model;             // of the other kinds
+  std::optional<size_t> environment;  // of Plan::environments; nullopt: Zerrow's own
 
   bool has_table() const { return kind != ModelKind::kExpectation; }
   /// It is no model.
@@ -66,7 +68,8 @@ struct Plan {
   std::string project;
   std::optional<int64_t> memory_limit_bytes;  // of a run of it, unless that has another
   std::vector<ParameterDescription> parameters;
-  std::vector<PlanNode> nodes;  // in topological order: inputs come first
+  std::vector<PlanNode> nodes;                       // in topological order: inputs come first
+  std::vector<EnvironmentDescription> environments;  // that nodes have of their own, each once
   /// Why each worker imports the project itself. Empty: it is done once. Nullopt: no node is
   /// Python's.
   std::optional<std::string> import_again;

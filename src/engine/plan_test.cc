@@ -292,6 +292,65 @@ TEST(Plan, ExplainsItself) {
   EXPECT_EQ(explanation.ToJson()["nodes"].size(), 3u);
 }
 
+ModelDescription ModelIn(const std::string& package, const std::string& name,
+                         std::vector<InputDescription> inputs) {
+  ModelDescription model = Model(name, std::move(inputs));
+  model.environment = {"3.11.2", {package}};
+  return model;
+}
+
+TEST(Plan, ModelsThatAskForTheSameShareAnEnvironment) {
+  const auto result = MakePlan(
+      Project({Model("plain", {Input("flights")}), ModelIn("pandas==2.2.2", "a", {Input("plain")}),
+               ModelIn("pandas==2.2.3", "b", {Input("plain")}),
+               ModelIn("pandas==2.2.2", "c", {Input("plain")})}),
+      {.select = {"a", "c"}});
+  ASSERT_EQ(Errors(result), Texts{});
+  ASSERT_EQ(Names(result.plan), (Texts{"flights", "plain", "a", "c"}));
+  ASSERT_EQ(result.plan.environments.size(), 1u);
+  EXPECT_EQ(result.plan.environments[0].packages, Texts{"pandas==2.2.2"});
+  EXPECT_EQ(result.plan.nodes[1].environment, std::nullopt);
+  EXPECT_EQ(result.plan.nodes[2].environment, 0u);
+  EXPECT_EQ(result.plan.nodes[3].environment, 0u);
+}
+
+TEST(Plan, WhatAnEnvironmentCantFilterIsFilteredForIt) {
+  const auto result =
+      MakePlan(Project({Model("m", {Input("flights")}), Model("here", {Input("m", {}, "a > 1")}),
+                        ModelIn("x==1", "there", {Input("m", Texts{"b"}, "a > 1", {"a"})}),
+                        ModelIn("x==1", "all", {Input("m", Texts{"b"})})}),
+               {});
+  ASSERT_EQ(Errors(result), Texts{});
+  EXPECT_EQ(Names(result.plan), (Texts{"flights", "m", "here", "m#2", "there", "all"}));
+  const auto& nodes = result.plan.nodes;
+  EXPECT_EQ(nodes[2].inputs[0].filter, "a > 1");
+  EXPECT_EQ(nodes[3].kind, ModelKind::kFilter);
+  EXPECT_EQ(nodes[3].environment, std::nullopt);
+  EXPECT_EQ(nodes[3].inputs[0].node, 1u);
+  EXPECT_EQ(nodes[3].inputs[0].columns, Texts{"b"});
+  EXPECT_EQ(nodes[3].inputs[0].filter, "a > 1");
+  EXPECT_EQ(nodes[3].source.table, "m");
+  EXPECT_EQ(nodes[3].file(), "models.py");
+  EXPECT_EQ(nodes[4].inputs[0].node, 3u);
+  EXPECT_EQ(nodes[4].inputs[0].parameter, "m");
+  EXPECT_EQ(nodes[4].inputs[0].filter, std::nullopt);
+  EXPECT_EQ(nodes[5].inputs[0].node, 1u);
+  EXPECT_FALSE(nodes[1].final_model);
+}
+
+TEST(Explanation, SaysWhichEnvironmentAModelHas) {
+  Explanation explanation;
+  explanation.plan = MakePlan(Project({ModelIn("x==1", "m", {Input("flights")})}), {}).plan;
+  EXPECT_NE(
+      explanation.ToText().find("m  [python, models.py:3] final\n"
+                                "    in an environment of its own: Python 3.11.2 with x==1\n"),
+      std::string::npos)
+      << explanation.ToText();
+  const json nodes = explanation.ToJson()["nodes"];
+  EXPECT_EQ(nodes[0]["environment"], nullptr);
+  EXPECT_EQ(nodes[1]["environment"], json({{"python", "3.11.2"}, {"packages", {"x==1"}}}));
+}
+
 json ValidDocument() {
   return json::parse(R"({"name": "p", "memory_limit_bytes": 3000000000,
     "parameters": [{"name": "n", "type": "int", "value": 3, "file": "p.yml", "line": 1}],
@@ -304,7 +363,8 @@ json ValidDocument() {
         "filter_columns": [], "dictionary": "never", "line": 5}],
       "parameters": [{"argument": "n", "name": "n"}], "contract": null,
       "columns": [{"name": "x", "type": "int64", "nullable": false}], "timeout_s": 1.5,
-      "memory_bytes": 2000000000, "deterministic": false, "code": "f00d", "imports": ["polars"]}],
+      "memory_bytes": 2000000000, "deterministic": false,
+      "environment": {"python": "3.11.2", "packages": ["x==1"]}, "code": "f00d", "imports": ["polars"]}],
     "errors": [], "import_again": "", "broken": ["lost"]})");
 }
 
@@ -315,6 +375,7 @@ TEST(Description, ParsesWhatADiscoveryWorkerSends) {
   EXPECT_EQ(description.models[0].memory_bytes, 2'000'000'000);
   EXPECT_FALSE(description.models[0].deterministic);
   EXPECT_EQ(description.models[0].code, "f00d");
+  EXPECT_EQ(description.models[0].environment, (EnvironmentDescription{"3.11.2", {"x==1"}}));
   EXPECT_EQ(description.sources[0].columns[0].bytes, 80);
   EXPECT_EQ(description.models[0].inputs[0].columns, Texts{"a"});
   EXPECT_EQ(description.models[0].columns->at(0).type, "int64");
@@ -344,6 +405,10 @@ TEST(Description, NamesTheMalformedField) {
       {"/models/0/columns", {"x"}},
       {"/models/0/columns/0/name", nullptr},
       {"/models/0/columns/0/nullable", 1},
+      {"/models/0/environment", "3.11"},
+      {"/models/0/environment/python", ""},
+      {"/models/0/environment/packages/0", 1},
+      {"/models/0/environment/pip", json::object()},
       {"/sources/0/columns/0/bytes", nullptr},
       {"/sources/0/columns/0/bytes", -1},
       {"/models/0/inputs", json::object()},

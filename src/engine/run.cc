@@ -14,10 +14,9 @@ using resource::Time;
 
 namespace {
 
-// Reading the project comes first, then the plan's nodes in their order.
+// Reading the project comes first, then environments, then the plan's nodes in their order.
 constexpr size_t kDiscover = 0;
-constexpr size_t kFirstNode = 1;
-size_t TaskOf(size_t node) { return kFirstNode + node; }
+constexpr size_t kFirstPlanned = 1;
 
 std::optional<std::vector<std::string>> Texts(const json& list) {
   if (!list.is_array()) return std::nullopt;
@@ -51,7 +50,16 @@ Run::Run(std::string name, RunRequest request, Time began)
 
 const std::string& Run::NameOf(size_t task) const {
   static const std::string none;
-  return tasks_[task].kind == RunTask::Kind::kDiscover ? none : plan_.nodes[tasks_[task].node].name;
+  const RunTask& what = tasks_[task];
+  if (what.kind == RunTask::Kind::kDiscover || what.kind == RunTask::Kind::kEnvironment)
+    return none;
+  return plan_.nodes[what.node].name;
+}
+
+const PreparedEnvironment* Run::EnvironmentOf(size_t task) const {
+  if (tasks_[task].kind != RunTask::Kind::kNode) return nullptr;
+  const auto& environment = plan_.nodes[tasks_[task].node].environment;
+  return environment && environments_[*environment] ? &*environments_[*environment] : nullptr;
 }
 
 std::vector<TaskSpec> Run::FirstTasks() {
@@ -77,13 +85,19 @@ std::vector<TaskSpec> Run::OnPlanned(PlanResult planned) {
   started_.resize(tasks_.size());
   failures_.resize(tasks_.size());
   std::vector<TaskSpec> specs;
-  for (size_t i = kFirstNode; i < tasks_.size(); ++i) specs.push_back(SpecOf(tasks_[i]));
+  for (size_t i = kFirstPlanned; i < tasks_.size(); ++i) specs.push_back(SpecOf(tasks_[i]));
   return specs;
 }
 
 void Run::AddTasks() {
   using enum RunTask::Kind;
   const RunOptions& options = request_.options;
+  for (size_t i = 0; i < plan_.environments.size(); ++i) {
+    const auto first = std::ranges::find(plan_.nodes, std::optional(i), &PlanNode::environment);
+    tasks_.push_back({kEnvironment, static_cast<size_t>(first - plan_.nodes.begin()), "", i});
+  }
+  environments_.resize(plan_.environments.size());
+  first_node_ = tasks_.size();
   for (size_t i = 0; i < plan_.nodes.size(); ++i) tasks_.push_back({kNode, i, ""});
   const bool checked = std::ranges::any_of(
       plan_.nodes, [](const PlanNode& node) { return node.kind == ModelKind::kExpectation; });
@@ -111,6 +125,8 @@ TaskSpec Run::SpecOf(const RunTask& task) const {
   } else if (task.kind == RunTask::Kind::kNode) {
     const PlanNode& node = plan_.nodes[task.node];
     for (const PlanInput& input : node.inputs) spec.inputs.push_back(TaskOf(input.node));
+    // Nothing runs before all environments are there.
+    for (size_t i = kFirstPlanned; i < first_node_; ++i) spec.after.push_back(i);
     if (request_.options.inline_model != node.name) spec.timeout_s = node.model.timeout_s;
     spec.deterministic = node.model.deterministic;
     spec.expected.private_bytes = node.model.memory_bytes.value_or(0);
@@ -121,7 +137,7 @@ TaskSpec Run::SpecOf(const RunTask& task) const {
     for (size_t i = 0; i < plan_.nodes.size(); ++i) {
       if (plan_.nodes[i].kind == ModelKind::kExpectation) spec.after.push_back(TaskOf(i));
     }
-  } else {
+  } else if (task.kind != RunTask::Kind::kEnvironment) {
     spec.inputs = {TaskOf(task.node)};
     // Nothing is written before each check has ended well.
     if (task.kind == RunTask::Kind::kExport && checks_) spec.after = {*checks_};
@@ -173,8 +189,8 @@ ModelStatus Run::OnEnded(size_t task, Outcome outcome, Time now) {
 
 ModelStatus Run::Take(size_t task, Outcome& outcome) {
   // From here on each imports it, whichever process it was.
-  if (outcome.lost && !outcome.for_memory && report_.import_again &&
-      report_.import_again->empty()) {
+  if (outcome.lost && !outcome.for_memory && EnvironmentOf(task) == nullptr &&
+      report_.import_again && report_.import_again->empty()) {
     report_.import_again = "the process that had imported it was lost during the run";
   }
   if (auto* failure = std::get_if<Failure>(&outcome.what)) return Fail(task, std::move(*failure));
@@ -221,6 +237,7 @@ ModelStatus Run::OnValue(size_t task, const json& value) {
     if (noted.ok()) return ModelStatus::kSuccess;
     return Fail(task, FailureOf(noted.message()));
   }
+  if (what.kind == RunTask::Kind::kEnvironment) return OnEnvironment(task, value);
   if (what.kind == RunTask::Kind::kExport) {
     outdated_files_.erase(what.path);
     report_.outputs.push_back(what.path);
@@ -231,6 +248,13 @@ ModelStatus Run::OnValue(size_t task, const json& value) {
     return OnExpectation(*model, task, value);
   }
   return Fail(task, FailureOf("its worker answered with something else than was asked for"));
+}
+
+ModelStatus Run::OnEnvironment(size_t task, const json& value) {
+  auto prepared = ReadPrepared(value);
+  if (!prepared.ok()) return Fail(task, FailureOf(prepared.status().message()));
+  environments_[tasks_[task].environment] = *std::move(prepared);
+  return ModelStatus::kSuccess;
 }
 
 // {"met": bool} and, of a failed assert, its message, file and line.
@@ -415,7 +439,7 @@ Status Run::Finish(Time now, int64_t peak_memory_bytes) {
   report_.wall_s = now - began_;
   report_.peak_memory_bytes = peak_memory_bytes;
   ReportVaried();
-  const bool planned = tasks_.size() > kFirstNode || request_.plan_only;
+  const bool planned = tasks_.size() > kFirstPlanned || request_.plan_only;
   const bool succeeded = planned && report_.errors.empty() &&
                          std::ranges::all_of(report_.models, [](const auto& model) {
                            return model.status == ModelStatus::kSuccess;

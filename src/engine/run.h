@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "engine/answer.h"
+#include "engine/environment.h"
 #include "engine/plan.h"
 #include "engine/published_table.h"
 #include "engine/surroundings.h"
@@ -38,13 +39,15 @@ struct RunRequest {
   Surroundings surroundings;
 };
 
-/// A task of a run: reading the project, a node of the plan, or something to do with its table.
+/// A task of a run: reading the project, making an environment, a node of the plan, or something to
+/// do with its table.
 struct RunTask {
   /// kChecks is a gate: each expectation has ended well.
-  enum class Kind { kDiscover, kNode, kChecks, kPreview, kExport };
+  enum class Kind { kDiscover, kEnvironment, kNode, kChecks, kPreview, kExport };
   Kind kind = Kind::kDiscover;
-  size_t node = 0;   // of the plan; not of kDiscover and kChecks
-  std::string path;  // of kExport
+  size_t node = 0;         // of the plan; of kEnvironment the first one that is to run in it
+  std::string path = {};   // of kExport
+  size_t environment = 0;  // of the plan; of kEnvironment
 };
 
 /// What came of an attempt.
@@ -76,7 +79,10 @@ class Run {
   bool IsHashed(const RunTask& task) const;
   /// Null: absent.
   const TablePtr& table(size_t node) const { return tables_[node]; }
-  /// The node's, whose lines and errors these are; empty while the project is read.
+  size_t TaskOf(size_t node) const { return first_node_ + node; }
+  /// In which the task's function is called, once it is there; null: Zerrow's own.
+  const PreparedEnvironment* EnvironmentOf(size_t task) const;
+  /// The node's, whose lines and errors these are; empty before the first of them runs.
   const std::string& NameOf(size_t task) const;
   const std::vector<ModelReport>& models() const { return report_.models; }
 
@@ -128,6 +134,7 @@ class Run {
   void Withdraw(const RunTask& task);
   void ReportVaried();
   ModelStatus OnValue(size_t task, const nlohmann::json& value);
+  ModelStatus OnEnvironment(size_t task, const nlohmann::json& value);
   ModelStatus OnExpectation(ModelReport& report, size_t task, const nlohmann::json& value);
   ModelStatus Fail(size_t task, Failure failure);
   RunError Located(size_t task, RunError error) const;
@@ -140,6 +147,8 @@ class Run {
   const resource::Time began_;
   Plan plan_;
   std::vector<RunTask> tasks_;
+  size_t first_node_ = 1;                                         // the task of the plan's first
+  std::vector<std::optional<PreparedEnvironment>> environments_;  // as the plan has them
   std::optional<size_t> checks_;                  // the gate among these, if files wait for it
   std::vector<resource::Time> started_;           // by task
   std::vector<std::optional<Failure>> failures_;  // by task: its last attempt's, until it finishes

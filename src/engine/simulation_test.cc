@@ -194,9 +194,9 @@ class Simulation {
     performer_.CheckVersions(run, result);
     for (size_t i = 0; i < result.report.models.size(); ++i) {
       const ModelReport& model = result.report.models[i];
-      verdict_.Expect(
-          model.status != ModelStatus::kSuccess || performer_.AnsweredWell({run, i + 1}),
-          "success of what didn't answer", model.name);
+      verdict_.Expect(model.status != ModelStatus::kSuccess ||
+                          performer_.AnsweredWell({run, first_nodes_[run] + i}),
+                      "success of what didn't answer", model.name);
     }
     // Some let go of their results at once, some later, some never.
     const auto story = stories_[run - 1];
@@ -206,6 +206,7 @@ class Simulation {
   }
 
   void OnFinished(RunId run, const ModelReport& model) {
+    first_nodes_[run] = dispatcher_.Find(run)->TaskOf(0);
     if (!model.error || !model.error->message.starts_with("it needs at least")) return;
     ++counts_[fair_ ? "too large" : "too large beside others"];
     CheckTooLarge(run, model.name);
@@ -239,7 +240,7 @@ class Simulation {
       input_bytes += segment.bytes;
       if (segment.in_memory) others_bytes -= segment.bytes;
     }
-    const TaskId task = {run, node + 1};
+    const TaskId task = {run, of.TaskOf(node)};
     const int64_t need =
         std::max(memory_->NeedOf(task), memory_->LargestHeapOf(task) + input_bytes);
     int64_t capacity = resource::Budget::kUnlimited;
@@ -348,6 +349,7 @@ class Simulation {
   bool fair_ = false;    // all but what attempts need can be written out
   std::map<resource::Scope, int64_t> least_capacity_;
   std::map<RunId, std::map<std::string, size_t>> nodes_;  // by name
+  std::map<RunId, size_t> first_nodes_;                   // tasks
   testing::SimulatedStore store_;
   const std::unique_ptr<SimulatedMemory> memory_;  // null: nothing is limited
   int64_t charged_bytes_ = 0;

@@ -30,6 +30,9 @@ class MessageMaker {
         message_.body["kind"] = "discover";
         message_.body["parameters"] = options.parameters;
         break;
+      case RunTask::Kind::kEnvironment:
+        AddEnvironment(task);
+        break;
       case RunTask::Kind::kNode:
         message_.body["hash"] = run_.IsHashed(task);
         if (options.inline_model == plan_.nodes[task.node].name) {
@@ -86,6 +89,19 @@ class MessageMaker {
       body["file"] = node.model.module;
     }
     return arrow::Status::OK();
+  }
+
+  void AddEnvironment(const RunTask& task) {
+    const EnvironmentDescription& wanted = plan_.environments[task.environment];
+    json models = json::array();
+    for (const PlanNode& node : plan_.nodes) {
+      if (node.environment == task.environment) models.push_back(node.name);
+    }
+    message_.body["kind"] = "environment";
+    message_.body["python"] = wanted.python;
+    message_.body["packages"] = wanted.packages;
+    message_.body["models"] = std::move(models);
+    message_.body["folder"] = EnvironmentsFolder(run_.request().surroundings.environment);
   }
 
   // A task that does something to a node's table.

@@ -107,8 +107,6 @@ REFUSED = {
     "overwrite_filter": lambda: zerrow.model(overwrite_filter="a > 1"),
     "internet_access": lambda: zerrow.model(internet_access=False),
     "cache_strategy": lambda: zerrow.model(cache_strategy="DEFAULT"),
-    "pip": lambda: zerrow.python("3.11", pip={"pandas": "2.0"}),
-    "Python 3.9": lambda: zerrow.python("3.9"),
     "cpus": lambda: zerrow.resources(cpus=2),
     "memory_swap": lambda: zerrow.resources(memory_swap="1G"),
     "ref=": lambda: zerrow.Model("t", ref="main"),
@@ -122,7 +120,24 @@ def test_what_does_not_work_yet_is_refused_with_its_place(what):
     assert what in caught.value.message
     assert caught.value.file == HERE
     source = inspect.getsource(sys.modules[__name__]).splitlines()
-    assert what.removeprefix("Python ").removesuffix("=") in source[caught.value.line - 1]
+    assert what.removesuffix("=") in source[caught.value.line - 1]
+
+
+@pytest.mark.parametrize(
+    ("pip", "requirements"),
+    [
+        ({}, []),
+        ({"b": "1.*", "A": "2.2.2"}, ["a==2.2.2", "b==1.*"]),
+        ({"Some_Thing[x,y]": ">= 2, <3"}, ["some-thing[x,y]>=2,<3"]),
+        ({"a": "1!2.0rc1+local"}, ["a==1!2.0rc1+local"]),
+    ],
+)
+def test_packages_become_requirements(pip, requirements):
+    @zerrow.python("3.11", pip=pip)
+    def late():
+        pass
+
+    assert (declaration(late).python, declaration(late).packages) == ("3.11", requirements)
 
 
 def test_what_means_nothing_more_than_the_default_is_accepted():
@@ -145,6 +160,12 @@ WRONG = {
     "not True": lambda: zerrow.resources(memory=True),
     "deterministic must be": lambda: zerrow.model(deterministic="no"),
     "version is a text": lambda: zerrow.python(3.11),
+    "version is a text such as": lambda: zerrow.python("python3"),
+    "versions by package": lambda: zerrow.python(pip=["pandas"]),
+    "isn't the name of a package": lambda: zerrow.python(pip={"--pre": "1"}),
+    "needs a version": lambda: zerrow.python(pip={"pandas": "1 -r x.txt"}),
+    "needs a version such as": lambda: zerrow.python(pip={"pandas": None}),
+    "names 'Pandas' twice": lambda: zerrow.python(pip={"pandas": "2", "Pandas": "2"}),
     "decorates functions": lambda: zerrow.model()(3),
     "name must be a text": lambda: zerrow.model(name=" ")(lambda: None),
     "written twice": lambda: zerrow.model()(zerrow.model()(lambda: None)),

@@ -1,6 +1,7 @@
 """What `describe` says of a project, and of everything that can be wrong with one."""
 
 import json
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,6 +75,7 @@ def test_python_models_sources_and_parameters(project):
         "timeout_s": 5.0,
         "memory_bytes": 512 << 20,
         "deterministic": False,
+        "environment": None,
         "imports": ["polars"],
     }
     assert (fine["name"], fine["kind"], fine["function"]) == ("fine", "expectation", "is_fine")
@@ -504,3 +506,62 @@ def test_what_bauplans_project_file_may_not_include(project, pattern, problem):
 def test_two_project_files_are_one_too_many(project):
     project.write("bauplan_project.yml", BAUPLAN_YML)
     assert "remove one of them" in project.error()[2]
+
+
+def test_packages_and_pythons_of_functions(project):
+    project.write(
+        "models.py",
+        """
+        import zerrow
+
+        @zerrow.model()
+        @zerrow.python("3.11", pip={"pandas": "2.2.2"})
+        def late(flights=zerrow.Model("flights")):
+            import pandas
+
+        @zerrow.model()
+        @zerrow.python("3.11")
+        def plain(flights=zerrow.Model("flights")):
+            return flights
+        """,
+    )
+    found = project.describe(limit="1")
+    assert found["errors"] == []
+    version = "{}.{}.{}".format(*sys.version_info[:3])
+    late, plain = (model["environment"] for model in found["models"])
+    assert late == {"python": version, "packages": ["pandas==2.2.2"]}
+    assert plain is None
+
+
+def test_another_python_is_refused_unless_zerrow_is_built_for_it(project):
+    text = """
+        import zerrow
+
+        @zerrow.model()
+        @zerrow.python("{}")
+        def late(flights=zerrow.Model("flights")):
+            return flights
+        """
+    project.write("models.py", text.format("3.9"))
+    (error,) = project.describe(limit="1")["errors"]
+    assert (error["file"], error["line"], error["model"]) == ("models.py", 5, "late")
+    assert "there is no Python 3.9 for it: Zerrow is installed for Python 3." in error["message"]
+
+
+def test_an_import_that_only_a_function_has_packages_for_is_explained(project):
+    project.write(
+        "models.py",
+        """
+        import not_there
+        import zerrow
+
+        @zerrow.model()
+        @zerrow.python(pip={"not-there": "1.0"})
+        def late():
+            return not_there.table()
+        """,
+    )
+    file, line, message = project.error(limit="1")
+    assert (file, line) == ("models.py", 1)
+    assert "No module named 'not_there'" in message
+    assert message.endswith("import it inside of the function")

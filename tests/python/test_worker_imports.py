@@ -27,3 +27,11 @@ print(sorted(name for name, module in sys.modules.items() if module and name in 
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_another_arrow_than_the_one_of_the_binaries_is_refused():
+    code = "import pyarrow; pyarrow.cpp_version = '1.0.0'\n"
+    code += "from zerrow._worker.preload import preload; preload('')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "is Arrow 1.0.0; Zerrow needs" in done.stderr

@@ -49,6 +49,7 @@ class ModelEntry:
     memory_bytes: int | None = None
     deterministic: bool = True
     contract: list[Column] | None = None  # what its output must be, if a schema says it
+    environment: dict[str, Any] | None = None  # {"python": version, "packages": [requirement]}
     code: str | None = None  # python and expectation: tells one text of its files from another
     imports: list[str] = field(default_factory=list)
 

@@ -42,6 +42,7 @@ class PythonFile:
 
     path: str
     imports: list[str]  # top-level names of libraries, without Python's own and the project's
+    has_packages: bool  # some function of it has packages of its own
 
 
 def project_files(project_dir: Path, suffix: str) -> list[str]:
@@ -91,7 +92,7 @@ def find_python_files(
             problems.append(ProjectError(one_line(problem), path, line or 0))
             continue
         if _declares(tree):
-            found.append(PythonFile(path, _libraries(tree, project_dir)))
+            found.append(PythonFile(path, _libraries(tree, project_dir), _has_packages(tree)))
     return found, problems
 
 
@@ -115,6 +116,11 @@ def _declares(tree: ast.Module) -> bool:
         ):
             return True
     return False
+
+
+def _has_packages(tree: ast.Module) -> bool:
+    """Whether something is called with `pip=`, as @zerrow.python is."""
+    return any(isinstance(node, ast.keyword) and node.arg == "pip" for node in ast.walk(tree))
 
 
 def _libraries(tree: ast.Module, project_dir: Path) -> list[str]:

@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import linecache
 import os
+import platform
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 from zerrow._annotations import AnnotationError, Argument, arguments_of, output_schema_of
 from zerrow._declarations import Declaration, ModelMark, noting_mistakes, registered
 from zerrow._errors import Problem, ProjectError
+from zerrow._packages import is_built_for, is_own
 from zerrow._project import session
 from zerrow._project.description import EVERYTHING, Input, ModelEntry, Project
 from zerrow._project.modules import (
@@ -43,7 +45,7 @@ def import_files(
         with noting_mistakes() as mistakes:
             problem = _import(directory, file.path, deadline)
         found: list[BaseException] = [*mistakes, *([] if problem is None else [problem])]
-        problems.extend(_import_problem(each, file.path, directory) for each in found)
+        problems.extend(_import_problem(each, file, directory) for each in found)
         if isinstance(problem, ImportTimeoutError):
             break
     return problems
@@ -105,7 +107,8 @@ def _import(directory: Path, path: str, deadline: float) -> BaseException | None
     return None
 
 
-def _import_problem(problem: BaseException, path: str, directory: Path) -> Problem:
+def _import_problem(problem: BaseException, file: PythonFile, directory: Path) -> Problem:
+    path = file.path
     root = os.path.realpath(directory)
     if isinstance(problem, ProjectError):  # of a decorator, which knows the place
         place = relative_file(problem.file, root)
@@ -117,7 +120,12 @@ def _import_problem(problem: BaseException, path: str, directory: Path) -> Probl
     else:
         what = f"importing {path} failed: {failure.message}"
     if isinstance(problem, ModuleNotFoundError):
-        what += _hint_at_neighbour(problem, directory, failure.file or path)
+        what += _hint_at_neighbour(problem, directory, failure.file or path) or (
+            "; what @zerrow.python(pip=...) installs for a function is there when it is called, "
+            "not when its file is imported: import it inside of the function"
+            if file.has_packages
+            else ""
+        )
     return Problem(what, failure.file or path, failure.line, traceback=failure.traceback)
 
 
@@ -158,6 +166,7 @@ def _entry(
         deterministic=declaration.deterministic,
         imports=imports,
     )
+    entry.environment = _environment(declaration, entry)
     try:
         declaration.target()
     except LookupError as problem:
@@ -172,6 +181,21 @@ def _entry(
     except AnnotationError as problem:
         raise entry.error(str(problem), problem.line) from None
     return entry
+
+
+def _environment(declaration: Declaration, entry: ModelEntry) -> dict[str, Any] | None:
+    """What the model's own has; None if it runs in Zerrow's."""
+    version = declaration.python
+    if version is not None and not is_own(version) and not is_built_for(version):
+        raise entry.error(
+            f"@zerrow.python: there is no Python {version} for it: Zerrow is installed for Python "
+            f"{platform.python_version()}, and its modules are there for no other"
+        )
+    if version is None or is_own(version):
+        version = platform.python_version()
+        if not declaration.packages:
+            return None
+    return {"python": version, "packages": declaration.packages}
 
 
 def _text_hash(path: str) -> str:

@@ -40,6 +40,7 @@ _PRELOADED_APART = {"datafusion"}
 _OWN = [
     "zerrow._worker.worker",
     "zerrow._worker.tasks_discover",
+    "zerrow._worker.tasks_environment",
     "zerrow._worker.tasks_native",
     "zerrow._worker.tasks_python",
 ]
@@ -53,6 +54,7 @@ def preload(names: str) -> None:
     for name in wanted:
         if name not in _PRELOADED_APART:
             _import_library(name)
+    _check_arrow()
     for own in _OWN:
         importlib.import_module(own)
     with contextlib.suppress(Exception):
@@ -68,6 +70,15 @@ def _import_library(name: str) -> None:
         # Not installed, or broken: the function that imports it will say so.
         with contextlib.suppress(Exception):
             importlib.import_module(module)
+
+
+def _check_arrow() -> None:
+    """Another one would be there beside the one that Zerrow's modules load, without an error."""
+    import pyarrow as pa
+    from zerrow._native import ARROW_VERSION
+
+    if pa.cpp_version != ARROW_VERSION:
+        raise ImportError(f"{pa.__file__} is Arrow {pa.cpp_version}; Zerrow needs {ARROW_VERSION}")
 
 
 @contextlib.contextmanager

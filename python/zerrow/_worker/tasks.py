@@ -144,6 +144,7 @@ _published: list[pa.Table] = []
 # kind -> module with `run(task) -> Answer`; a module is imported when it is needed.
 _KINDS = {
     "discover": "zerrow._worker.tasks_discover",
+    "environment": "zerrow._worker.tasks_environment",
     "source": "zerrow._worker.tasks_source",
     "filter": "zerrow._worker.tasks_filter",
     "python": "zerrow._worker.tasks_python",

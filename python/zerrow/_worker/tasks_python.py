@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 from zerrow._annotations import arguments_of, output_schema_of
 from zerrow._declarations import ModelMark, declared
+from zerrow._environments.store import own_packages
 from zerrow._project.modules import load_module
 from zerrow._project.tracebacks import describe_failure, text_of
 from zerrow._schemas import Column, columns_of
@@ -20,6 +21,20 @@ from zerrow._worker.unheard import unheard
 
 def run(task: Task) -> Answer:
     """Imports the function's file, calls the function and publishes or answers what it returns."""
+    try:
+        return _run(task)
+    except ModuleNotFoundError as problem:
+        packages = own_packages()
+        if packages is not None and type(problem) is ModuleNotFoundError:
+            problem.add_note(
+                f"The model runs in an environment of its own, with {', '.join(packages)}: add the "
+                "package to pip=, or, if other functions of the file need it, import it inside of "
+                "these"
+            )
+        raise
+
+
+def _run(task: Task) -> Answer:
     model = task.body["model"]
     if declared(model) is None:  # this process wasn't forked after the import
         with unheard():

@@ -108,9 +108,15 @@ void CheckingSink::CheckModel(const RunResult& result, size_t node) {
   const bool inputs_there = std::ranges::all_of(planned.inputs, succeeded);
   // Or were, in versions that don't count any more.
   const bool may_have_been = inputs_there || story_->limited;
+  // All wait for all environments.
+  const auto has_started = [](const auto& started) { return started.second; };
+  const bool environments_failed = !result.explanation.plan.environments.empty() &&
+                                   !result.report.errors.empty() &&
+                                   std::ranges::none_of(story_->started, has_started);
   switch (model.status) {
     case ModelStatus::kSkipped:
-      verdict_.Expect(!inputs_there && !model.error, "skipped without cause", model.name);
+      verdict_.Expect((!inputs_there || environments_failed) && !model.error,
+                      "skipped without cause", model.name);
       verdict_.Expect(!story_->started[model.name] || may_have_been,
                       "a model is skipped after it has started", model.name);
       break;

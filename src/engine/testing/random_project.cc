@@ -48,6 +48,10 @@ ModelDescription RandomModel(Random& random, const Description& project) {
   const size_t inputs = random.Below(4) + (model.kind == ModelKind::kExpectation ? 1 : 0);
   for (size_t i = 0; i < inputs; ++i) model.inputs.push_back(RandomInput(random, project));
   if (random.Chance(0.3)) model.timeout_s = 0.2 + 2 * random.Unit();
+  const bool calls = model.kind == ModelKind::kPython || model.kind == ModelKind::kExpectation;
+  if (calls && random.Chance(0.05)) {
+    model.environment = {"3.11.2", {"pandas==2.2." + std::to_string(random.Below(2))}};
+  }
   return model;
 }
 

@@ -377,6 +377,9 @@ Outcome SimulatedPerformer::Answer(TaskId task, Attempt& attempt) {
     case RunTask::Kind::kExport:
       outcome.what = json::object();
       break;
+    case RunTask::Kind::kEnvironment:
+      outcome.what = json{{"folder", "/e"}, {"python", "/e/python"}, {"package_folder", "/e/p"}};
+      break;
     case RunTask::Kind::kChecks:
       verdict_.Expect(false, "a gate is started");
       break;

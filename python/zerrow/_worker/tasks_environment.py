@@ -1,0 +1,35 @@
+"""Task "environment": sees to it that an environment with a model's packages is there.
+
+No user code runs in its process; the packages are imported in others.
+"""
+
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+from zerrow._environments.preparing import Wanted, prepare
+from zerrow._environments.store import Store
+from zerrow._environments.uv import InstallError
+from zerrow._worker.tasks import Answer, Task, TaskError
+
+
+def run(task: Task) -> Answer:
+    """Answers where it is."""
+    body = task.body
+    if not body["folder"]:
+        raise TaskError("there is no folder to install its packages in: set HOME or XDG_CACHE_HOME")
+    wanted = Wanted(body["python"], tuple(body["packages"]), tuple(body["models"]), pa.__version__)
+    try:
+        environment = prepare(Store(Path(body["folder"])), wanted, Path(body["scratch"]), _say)
+    except (InstallError, OSError) as problem:
+        raise TaskError(f"installing {wanted} failed: {problem}") from None
+    value = {
+        "folder": str(environment.folder),
+        "python": str(environment.python),
+        "package_folder": str(Store.link_package(environment.folder)),
+    }
+    return Answer({"op": "result", "value": value})
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
