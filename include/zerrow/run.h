@@ -29,7 +29,7 @@ std::string_view ToString(EvictionPolicy policy);
 std::optional<EvictionPolicy> ParseEvictionPolicy(std::string_view name);
 
 struct RunOptions {
-  std::string project_dir = ".";
+  std::string project_dir;  // empty: the working folder, or the nearest above it with a project
   std::map<std::string, std::string> parameters;  // name -> value as the user wrote it
   std::vector<std::string> select;                // models to run with their ancestors; empty: all
   int jobs = 0;                                   // functions at once; 0: the number of cores

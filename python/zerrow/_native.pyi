@@ -3,6 +3,8 @@ from typing import Any
 
 import pyarrow as pa
 
+ARROW_VERSION: str
+
 class Channel:
     def __init__(self, fd: int) -> None: ...
     @staticmethod

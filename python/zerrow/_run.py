@@ -89,7 +89,7 @@ class RunResult:
 
 
 def run(
-    project: PathText | Functions = ".",
+    project: PathText | Functions | None = None,
     *,
     sources: Mapping[str, object] | None = None,
     parameters: Mapping[str, Any] | None = None,
@@ -111,9 +111,10 @@ def run(
     """Runs a project as `zerrow run` does and waits for its end; Ctrl-C stops it and raises.
 
     Args:
-        project: the folder that has zerrow_project.yml; or decorated functions of this process,
-            such as a notebook's, which then are the project: they are run in processes of their
-            own as any others, with what they use of this one (by cloudpickle).
+        project: the folder that has zerrow_project.yml; if None the working folder, or else the
+            nearest one above it that has one. Or decorated functions of this process, such as a
+            notebook's, which then are the project: they are run in processes of their own as any
+            others, with what they use of this one (by cloudpickle).
         sources: what these functions read besides each other, by name: a path as in a project
             file, but relative to this process's folder, or a table (pyarrow's, or any with an Arrow
             stream, as polars' and pandas' frames).
@@ -195,7 +196,9 @@ class Options(TypedDict, total=False):
 class Connection:
     """The user's resident engine, which `zerrow engine start` has started. Any thread."""
 
-    def run(self, project: PathText | Functions = ".", **options: Unpack[Options]) -> RunResult:
+    def run(
+        self, project: PathText | Functions | None = None, **options: Unpack[Options]
+    ) -> RunResult:
         """As `zerrow.run`, done by the resident engine: the same arguments, result and errors.
 
         Tables stay valid for as long as they are held, also when the engine has stopped.
@@ -223,12 +226,12 @@ def connect() -> Connection:
     return connection
 
 
-def _ask(project: PathText, options: Options) -> "Asked":
+def _ask(project: PathText | None, options: Options) -> "Asked":
     from zerrow import _engine
 
     output = options.get("output")
     return _engine.Asked(
-        project_dir=_path(project, "project"),
+        project_dir=b"" if project is None else _path(project, "project"),
         parameters=_values(options.get("parameters")),
         select=_names(options.get("select", ()), "select"),
         jobs=_jobs(options.get("jobs"), _engine.MAX_JOBS),
@@ -250,7 +253,7 @@ def _ask(project: PathText, options: Options) -> "Asked":
 
 
 def _run(
-    project: PathText | Functions, options: Options, submit: "Callable[[Asked], Run]"
+    project: PathText | Functions | None, options: Options, submit: "Callable[[Asked], Run]"
 ) -> RunResult:
     with _folder_of(project, options) as folder:
         with _own_errors():
@@ -262,11 +265,11 @@ def _run(
 
 
 @contextlib.contextmanager
-def _folder_of(project: PathText | Functions, options: Options) -> Iterator[PathText]:
+def _folder_of(project: PathText | Functions | None, options: Options) -> Iterator[PathText | None]:
     sources = options.get("sources")
     if sources is not None and not isinstance(sources, Mapping):
         raise InvalidOptionsError(f"sources must be paths or tables by name, not {sources!r}")
-    if isinstance(project, str | bytes | os.PathLike):
+    if project is None or isinstance(project, str | bytes | os.PathLike):
         if sources is not None:
             raise InvalidOptionsError("sources of a folder are those of its zerrow_project.yml")
         yield project

@@ -43,17 +43,18 @@ Environment:
 Exit codes: 0 success, 1 failed, 2 wrong usage, 130 interrupted.)";
 
 constexpr std::string_view kRunFooter = R"(Examples:
-  zerrow run                                 all models of the project in this folder
-  zerrow run -p flights --param origin=EWR   another folder, one parameter set
+  zerrow run                                 all models of the project that this folder is in
+  zerrow run flights --param origin=EWR      another folder, one parameter set
   zerrow run --select late_flights --preview 5
   zerrow run --output out                    final models as out/MODEL.parquet
   zerrow run --inline late_flights           one model in this terminal: breakpoint() works
   zerrow run -O json | jq .models            one JSON document; everything else goes to stderr
 
-The table at the end, of each model's output: new = handed over by reference, first stored by this
-model; reshared = references to memory of its inputs; copied = copied on the way out (tables
-below a few KiB are); cached = columns of a source that the engine had decoded before; duplicate =
-new bytes equal to an input's. peak = memory of its process.)";
+The table at the end, with -v, of each model's output: new = handed over by reference, first stored
+by this model; reshared = references to memory of its inputs; copied = written into the message
+that hands the table over: each of the columns' buffers that lay outside of shared memory, as all
+below 64 KiB do; cached = columns of a source that the engine had decoded before; duplicate = new
+bytes equal to an input's. peak = memory of its process.)";
 
 constexpr std::string_view kShowFooter = R"(Examples:
   zerrow show late_flights                   ten rows with their types
@@ -138,14 +139,6 @@ auto WholeFrom(int64_t least, int64_t most) {
   };
 }
 
-void AddLogLevel(CLI::App* app, Raw* raw) {
-  app->add_option("--log-level", raw->arguments.log_level,
-                  "Log of the engine itself, to stderr: trace, debug, info, warning (default), "
-                  "error, off")
-      ->option_text("LEVEL")
-      ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error", "off"}));
-}
-
 void AddEngineChoice(CLI::App* app, Raw* raw) {
   app->add_option("--engine", raw->engine,
                   "Which engine does it: own, resident (see zerrow engine), or auto (default): the "
@@ -200,12 +193,19 @@ void AddFormat(CLI::App* app, Raw* raw) {
 void AddProject(CLI::App* app, Raw* raw) {
   RunOptions& run = raw->arguments.run;
   app->add_option("-p,--project", run.project_dir,
-                  "Folder with zerrow_project.yml (default: this folder)")
+                  "Folder with zerrow_project.yml (default: this one, or the nearest above it)")
       ->option_text("DIR");
   Repeatable(app->add_option("-a,--param,--arg", raw->parameters,
                              "Set a parameter of the project; may be repeated"))
       ->option_text("NAME=VALUE")
       ->check(CheckParameter);
+}
+
+// Instead of --project.
+void AddFolder(CLI::App* app, Raw* raw) {
+  app->add_option("DIR", raw->arguments.run.project_dir, "The project's folder, as with --project")
+      ->option_text(" ")
+      ->excludes(app->get_option("--project"));
 }
 
 void AddExecution(CLI::App* app, Raw* raw) {
@@ -244,8 +244,9 @@ void AddExecution(CLI::App* app, Raw* raw) {
       "--no-content-reshare", [&run] { run.content_reshare = false; },
       "Store again what a library copied without changing it, instead of finding it by content");
   AddEngineChoice(app, raw);
+  app->add_flag("-v,--verbose", raw->arguments.verbose,
+                "Print of each model where its bytes are, CPU time and memory, too");
   AddFormat(app, raw);
-  AddLogLevel(app, raw);
 }
 
 void AddSelect(CLI::App* app, Raw* raw) {
@@ -258,6 +259,7 @@ void AddRun(CLI::App* app, Raw* raw) {
   CLI::App* run = app->add_subcommand("run", "Run a project's pipeline");
   RunOptions& options = raw->arguments.run;
   AddProject(run, raw);
+  AddFolder(run, raw);
   AddSelect(run, raw);
   run->add_option("--preview", options.preview_rows, "Print N rows of each final model")
       ->option_text("N")
@@ -307,7 +309,6 @@ void AddEngine(CLI::App* app, Raw* raw) {
           ParseMemoryLimit);
   AddEviction(start, raw);
   AddFormat(start, raw);
-  AddLogLevel(start, raw);
   start->callback([raw] { raw->arguments.command = Command::kEngineStart; });
   CLI::App* stop = engine->add_subcommand("stop", "Stop it; runs that are under way are cancelled");
   AddFormat(stop, raw);
@@ -359,7 +360,6 @@ void AddSimulate(CLI::App* app, Raw* raw) {
       ->option_text("NAME=VALUE")
       ->check(CheckParameter);
   AddFormat(simulate, raw);
-  AddLogLevel(simulate, raw);
   simulate->callback([raw] { raw->arguments.command = Command::kSimulate; });
 }
 
@@ -367,10 +367,10 @@ void AddOthers(CLI::App* app, Raw* raw) {
   CLI::App* explain =
       app->add_subcommand("explain", "Print the pipeline: order, columns and filters read");
   AddProject(explain, raw);
+  AddFolder(explain, raw);
   AddSelect(explain, raw);
   AddEngineChoice(explain, raw);
   AddFormat(explain, raw);
-  AddLogLevel(explain, raw);
   explain->footer(std::string(kExplainFooter));
   explain->callback([raw] { raw->arguments.command = Command::kExplain; });
 
@@ -445,18 +445,34 @@ class HelpFormatter final : public CLI::Formatter {
   }
 };
 
-// "zerrow run: --jbos isn't known" is CLI11's text in our words: where, what, what to do.
+std::string UnknownOption(const CLI::App* app, const std::string& word) {
+  const std::string option = word.substr(0, word.find('='));
+  std::vector<std::string> names;
+  for (const CLI::Option* each : app->get_options()) {
+    for (const std::string& name : each->get_lnames()) names.push_back("--" + name);
+  }
+  return "there is no option " + option + engine::DidYouMean(option, names);
+}
+
+// CLI11's text in our words: where, what, what to do.
 std::string UsageError(const CLI::App* app, const CLI::Error& error) {
   std::string command = "zerrow";
-  for (const CLI::App* used : app->get_subcommands()) command += " " + used->get_name();
+  const std::vector<std::string> unknown = app->remaining(/*recurse=*/true);
+  while (!app->get_subcommands().empty()) {
+    app = app->get_subcommands().front();
+    command += " " + app->get_name();
+  }
   std::string what = error.what();
-  const std::vector<std::string> unknown = app->remaining();
-  if (app->get_subcommands().empty()) {
-    std::vector<std::string> names;
-    for (const CLI::App* each : app->get_subcommands({})) names.push_back(each->get_name());
-    what = unknown.empty() ? "a command is missing: " + CLI::detail::join(names, ", ")
+  std::vector<std::string> commands;
+  for (const CLI::App* each : app->get_subcommands({})) commands.push_back(each->get_name());
+  if (!unknown.empty() && unknown.front().starts_with("-")) {
+    what = UnknownOption(app, unknown.front());
+  } else if (!commands.empty()) {
+    what = unknown.empty() ? "a command is missing: " + CLI::detail::join(commands, ", ")
                            : "there is no command '" + unknown.front() + "'" +
-                                 engine::DidYouMean(unknown.front(), names);
+                                 engine::DidYouMean(unknown.front(), commands);
+  } else if (!unknown.empty()) {
+    what = "'" + unknown.front() + "' is one word too many";
   }
   return command + ": " + what + "\nTry: " + command + " --help\n";
 }

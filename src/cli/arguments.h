@@ -64,7 +64,7 @@ struct Arguments {
   Command command = Command::kVersion;
   RunOptions run;  // of run, show and explain
   OutputFormat format = OutputFormat::kText;
-  std::string log_level = "warning";
+  bool verbose = false;                // run and show: all that is known of each model
   std::string new_project_dir;         // init
   SimulateOptions simulate;            // simulate
   std::optional<EngineChoice> engine;  // of run, show and explain

@@ -31,7 +31,7 @@ Message Refused(std::vector<const char*> words) {
 TEST(ArgumentsTest, RunWithItsDefaults) {
   const Arguments arguments = Parsed({"run"});
   EXPECT_EQ(arguments.command, Command::kRun);
-  EXPECT_EQ(arguments.run.project_dir, ".");
+  EXPECT_EQ(arguments.run.project_dir, "");
   EXPECT_EQ(arguments.run.backend, BackendKind::kAuto);
   EXPECT_EQ(arguments.run.jobs, 0);
   EXPECT_EQ(arguments.run.preview_rows, 0);
@@ -63,14 +63,19 @@ TEST(ArgumentsTest, BauplansNamesOfOptionsMeanTheSame) {
 }
 
 TEST(ArgumentsTest, RunWithEverything) {
-  const Arguments arguments =
-      Parsed({"run",        "-p",          "flights",   "--param",
-              "origin=EWR", "--param",     "eq=a=b",    "--param",
-              "empty=",     "--select",    "late",      "--select",
-              "early",      "--jobs",      "3",         "--backend",
-              "full-copy",  "--strict",    "--account", "--output",
-              "out",        "--preview",   "5",         "-O",
-              "json",       "--log-level", "debug",     "--no-content-reshare"});
+  const Arguments arguments = Parsed({"run",        "-p",
+                                      "flights",    "--param",
+                                      "origin=EWR", "--param",
+                                      "eq=a=b",     "--param",
+                                      "empty=",     "--select",
+                                      "late",       "--select",
+                                      "early",      "--jobs",
+                                      "3",          "--backend",
+                                      "full-copy",  "--strict",
+                                      "--account",  "--output",
+                                      "out",        "--preview",
+                                      "5",          "-O",
+                                      "json",       "--no-content-reshare"});
   EXPECT_EQ(arguments.run.project_dir, "flights");
   const std::map<std::string, std::string> parameters = {
       {"origin", "EWR"}, {"eq", "a=b"}, {"empty", ""}};
@@ -84,7 +89,12 @@ TEST(ArgumentsTest, RunWithEverything) {
   EXPECT_EQ(arguments.run.output_dir, "out");
   EXPECT_EQ(arguments.run.preview_rows, 5);
   EXPECT_EQ(arguments.format, OutputFormat::kJson);
-  EXPECT_EQ(arguments.log_level, "debug");
+}
+
+TEST(ArgumentsTest, TheFolderStandsAloneOrWithItsOption) {
+  EXPECT_EQ(Parsed({"run", "flights", "--strict"}).run.project_dir, "flights");
+  EXPECT_EQ(Parsed({"explain", "-O", "json", "flights"}).run.project_dir, "flights");
+  EXPECT_EQ(Refused({"run", "flights", "-p", "others"}).exit_code, kExitUsage);
 }
 
 TEST(ArgumentsTest, ShowSelectsAndPreviewsItsModel) {
@@ -99,8 +109,14 @@ TEST(ArgumentsTest, UsageErrorsSayWhereToLook) {
   EXPECT_EQ(Refused({}).exit_code, kExitUsage);
   const Message unknown = Refused({"run", "--jbos", "3"});
   EXPECT_EQ(unknown.exit_code, kExitUsage);
-  EXPECT_NE(unknown.text.find("--jbos"), std::string::npos) << unknown.text;
-  EXPECT_NE(unknown.text.find("zerrow run --help"), std::string::npos) << unknown.text;
+  EXPECT_EQ(unknown.text,
+            "zerrow run: there is no option --jbos; did you mean \"--jobs\"?\n"
+            "Try: zerrow run --help\n");
+  EXPECT_EQ(Refused({"engine", "start", "--foregruond=1"}).text,
+            "zerrow engine start: there is no option --foregruond; did you mean \"--foreground\"?\n"
+            "Try: zerrow engine start --help\n");
+  EXPECT_EQ(Refused({"run", "a", "b"}).text,
+            "zerrow run: 'b' is one word too many\nTry: zerrow run --help\n");
   const Message parameter = Refused({"run", "--param", "origin"});
   EXPECT_EQ(parameter.exit_code, kExitUsage);
   EXPECT_NE(parameter.text.find("NAME=VALUE"), std::string::npos) << parameter.text;

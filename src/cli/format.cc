@@ -2,10 +2,13 @@
 
 #include <arrow/util/logging.h>
 #include <fmt/core.h>
+#include <locale.h>
+#include <wchar.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cwchar>
 #include <numeric>
 
 namespace zerrow::cli {
@@ -15,21 +18,56 @@ namespace {
 constexpr std::string_view kReset = "\033[0m";
 constexpr std::string_view kGap = "  ";  // between columns
 
-bool IsContinuation(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
+// While it lives this thread's characters are UTF-8, whatever the user's locale is.
+class Utf8 {
+ public:
+  Utf8() : before_(::uselocale(Locale())) {}
+  ~Utf8() { ::uselocale(before_); }
+  Utf8(const Utf8&) = delete;
+  Utf8& operator=(const Utf8&) = delete;
 
-// One character as it may be sent to a terminal.
-std::string Printable(std::string_view character) {
-  const auto first = static_cast<unsigned char>(character.front());
-  switch (first) {
-    case '\n':
+ private:
+  static locale_t Locale() {
+    static const locale_t locale = ::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
+    ARROW_CHECK(locale != nullptr) << "the C library has no locale C.UTF-8";
+    return locale;
+  }
+
+  locale_t before_;
+};
+
+struct Character {
+  size_t bytes = 1;
+  wchar_t code = 0;
+  int width = -1;  // negative: not to be printed
+};
+
+// The first of a text that isn't empty; of what isn't UTF-8 its first byte.
+Character First(std::string_view text, const Utf8&) {
+  Character first;
+  std::mbstate_t state{};
+  const size_t bytes = std::mbrtowc(&first.code, text.data(), text.size(), &state);
+  if (bytes > text.size()) {
+    first.code = static_cast<unsigned char>(text.front());
+    return first;
+  }
+  first.bytes = std::max<size_t>(bytes, 1);
+  first.width = first.code == 0 ? -1 : ::wcwidth(first.code);
+  return first;
+}
+
+std::string Escape(const Character& character) {
+  switch (character.code) {
+    case L'\n':
       return "\\n";
-    case '\r':
+    case L'\r':
       return "\\r";
-    case '\t':
+    case L'\t':
       return "\\t";
-    default:
-      if (first < 0x20 || first == 0x7F) return fmt::format("\\x{:02x}", first);
-      return std::string(character);
+    default: {
+      const auto code = static_cast<uint32_t>(character.code);
+      return character.bytes == 1 ? fmt::format("\\x{:02x}", code) : fmt::format("\\u{:04x}", code);
+    }
   }
 }
 
@@ -84,25 +122,33 @@ std::string FormatPlural(int64_t count, std::string_view singular) {
 }
 
 std::string OneLine(std::string_view text, size_t max_width) {
+  const Utf8 utf8;
   std::string line;
   size_t width = 0;
   size_t cut = 0;  // the longest beginning of `line` that leaves room for "…"
   for (size_t at = 0; at < text.size();) {
-    size_t end = at + 1;
-    while (end < text.size() && IsContinuation(text[end])) ++end;
-    const std::string piece = Printable(text.substr(at, end - at));
-    const size_t piece_width = DisplayWidth(piece);
+    const Character next = First(text.substr(at), utf8);
+    const std::string piece =
+        next.width < 0 ? Escape(next) : std::string(text.substr(at, next.bytes));
+    const size_t piece_width = next.width < 0 ? piece.size() : static_cast<size_t>(next.width);
     if (width + piece_width > max_width) return line.substr(0, cut) + "…";
     line += piece;
     width += piece_width;
     if (width < max_width) cut = line.size();
-    at = end;
+    at += next.bytes;
   }
   return line;
 }
 
 size_t DisplayWidth(std::string_view text) {
-  return text.size() - static_cast<size_t>(std::count_if(text.begin(), text.end(), IsContinuation));
+  const Utf8 utf8;
+  size_t width = 0;
+  while (!text.empty()) {
+    const Character next = First(text, utf8);
+    width += static_cast<size_t>(std::max(next.width, 0));
+    text.remove_prefix(next.bytes);
+  }
+  return width;
 }
 
 void TextTable::AddRow(std::vector<Cell> cells) {

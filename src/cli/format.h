@@ -1,7 +1,7 @@
 // Numbers and tables as people read them.
 //
-// Pure functions and one small value class; any thread. Text is UTF-8; widths count code points,
-// so wide scripts may align less than perfectly.
+// Pure functions and one small value class; any thread. Text is UTF-8; widths are a terminal's
+// columns as the C library knows them: two of a Chinese character, none of a combining one.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +26,8 @@ std::string FormatSeconds(double seconds);
 /// "1 file", "12 files".
 std::string FormatPlural(int64_t count, std::string_view singular);
 
-/// One line that can't disturb a terminal: line ends, tabs and control characters become escapes,
-/// and what is longer than `max_width` ends in "…".
+/// One line that can't disturb a terminal: line ends, tabs, control characters and what isn't UTF-8
+/// become escapes, and what is longer than `max_width` ends in "…".
 std::string OneLine(std::string_view text, size_t max_width);
 
 size_t DisplayWidth(std::string_view text);

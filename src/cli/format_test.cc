@@ -37,12 +37,20 @@ TEST(OneLineTest, CutsByCharactersNotBytes) {
   EXPECT_EQ(OneLine("0123456789a", 10), "012345678…");
   EXPECT_EQ(OneLine("äöüäöüäöüäö", 10), "äöüäöüäöü…");
   EXPECT_EQ(DisplayWidth("äöü…"), 4u);
+  EXPECT_EQ(DisplayWidth("東京 🚕"), 7u);
+  EXPECT_EQ(DisplayWidth("e\u0301"), 1u) << "a letter and its accent";
+  EXPECT_EQ(OneLine("東京都港区", 10), "東京都港区");
+  EXPECT_EQ(OneLine("東京都港区", 9), "東京都港…");
+  EXPECT_EQ(OneLine("東京都港区", 8), "東京都…") << "half a character has no place";
 }
 
 TEST(OneLineTest, DisarmsControlCharacters) {
   EXPECT_EQ(OneLine("a\nb\tc\r", 20), "a\\nb\\tc\\r");
   EXPECT_EQ(OneLine("\033[2J\x7F", 20), "\\x1b[2J\\x7f");
   EXPECT_EQ(OneLine("ab\033", 4), "ab…");
+  EXPECT_EQ(OneLine("\u009b2J", 20), "\\u009b2J") << "also begins an escape sequence";
+  EXPECT_EQ(OneLine("caf\xe9!", 20), "caf\\xe9!");
+  EXPECT_EQ(OneLine(std::string_view("a\0b", 3), 20), "a\\x00b");
 }
 
 TEST(TextTableTest, AlignsAndLeavesNoTrailingBlanks) {
@@ -55,6 +63,16 @@ TEST(TextTableTest, AlignsAndLeavesNoTrailingBlanks) {
             "name           n  note\n"
             "ä          1,000  x\n"
             "long name      7\n");
+}
+
+TEST(TextTableTest, AlignsWideCharacters) {
+  TextTable table({{"city"}, {"n", TextTable::Align::kRight}});
+  table.AddRow({{"東京", ""}, {"1", ""}});
+  table.AddRow({{"Oslo", ""}, {"22", ""}});
+  EXPECT_EQ(table.ToString(),
+            "city   n\n"
+            "東京   1\n"
+            "Oslo  22\n");
 }
 
 TEST(TextTableTest, StylesDontCountForTheWidth) {

@@ -1,15 +1,13 @@
 // The `zerrow` command.
 #include <fcntl.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
-#include <spdlog/spdlog.h>
 #include <unistd.h>
 
-#include <memory>
 #include <variant>
 
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "engine/options.h"
 
 namespace {
 
@@ -23,15 +21,6 @@ void OccupyClosedStreams() {
     [[maybe_unused]] const int lowest =
         ::open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY);
   }
-}
-
-// stdout belongs to results.
-void SetUpLog(const std::string& level) {
-  auto log = std::make_shared<spdlog::logger>(
-      "zerrow", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
-  log->set_level(spdlog::level::from_str(level));
-  log->set_pattern("%H:%M:%S.%e %^%l%$ %v");
-  spdlog::set_default_logger(std::move(log));
 }
 
 int Execute(const Arguments& arguments) {
@@ -72,8 +61,8 @@ int Main(int argc, char** argv) {
     PrintTo(message->exit_code == kExitSuccess ? stdout : stderr, message->text);
     return message->exit_code;
   }
-  const auto& arguments = std::get<Arguments>(parsed);
-  SetUpLog(arguments.log_level);
+  auto arguments = std::get<Arguments>(parsed);
+  if (arguments.run.project_dir.empty()) arguments.run.project_dir = zerrow::engine::FindProject();
   return Execute(arguments);
 }
 

@@ -47,9 +47,10 @@ bool AnyDuplicates(const RunReport& report) {
   });
 }
 
-// What a report shows where there is little room.
+// What a report shows: what was asked for, as far as there is room.
 struct Layout {
   size_t name_width = kMaxNameWidth;
+  bool verbose = false;
   bool kind = true;
   bool details = true;  // rows, what came from the cache, CPU and peak memory
   bool sources = false;
@@ -66,6 +67,11 @@ std::vector<TextTable::Column> ReportColumns(const Layout& layout) {
   if (layout.kind) columns.push_back({"kind"});
   columns.push_back({"status"});
   if (layout.details) add("rows");
+  if (!layout.verbose) {
+    add("size");
+    add("time");
+    return columns;
+  }
   for (const char* heading : {"output", "new", "reshared", "copied"}) add(heading);
   if (layout.cached()) add("cached");
   if (layout.duplicates) add("duplicate");
@@ -85,6 +91,11 @@ Row ReportRow(const ModelReport& model, const Layout& layout, const Style& style
   if (layout.kind) row.push_back({std::string(ToString(model.kind)), style.dim()});
   row.push_back({StatusWord(model), StatusStyle(model, style)});
   if (layout.details) add(table, FormatCount(model.rows.value_or(0)));
+  if (!layout.verbose) {
+    add(table, FormatBytes(model.bytes.total()));
+    add(ran, FormatSeconds(model.wall_s));
+    return row;
+  }
   for (const int64_t bytes : {model.bytes.total(), model.bytes.new_bytes,
                               model.bytes.reshared_bytes, model.bytes.copied_bytes}) {
     add(table, FormatBytes(bytes));
@@ -133,15 +144,20 @@ TextTable ReportTable(const RunReport& report, const Layout& layout, const Style
 }
 
 // Where lines don't fit, names are cut and columns left out rather than lines broken.
-TextTable FittingTable(const RunReport& report, const Style& style) {
+TextTable FittingTable(const RunReport& report, Detail detail, const Style& style) {
   size_t longest_name = kMinNameWidth;
   for (const ModelReport& model : report.models) {
     longest_name = std::max(longest_name, std::min(DisplayWidth(model.name), kMaxNameWidth));
   }
   const bool sources = std::ranges::any_of(
       report.models, [](const ModelReport& model) { return model.cache.has_value(); });
-  Layout layout{
-      .name_width = longest_name, .sources = sources, .duplicates = AnyDuplicates(report)};
+  const bool duplicates = AnyDuplicates(report);
+  const bool verbose = detail == Detail::kAll || duplicates;  // who had them counted wants to see
+  Layout layout{.name_width = longest_name,
+                .verbose = verbose,
+                .kind = verbose,
+                .sources = sources,
+                .duplicates = duplicates};
   TextTable table = ReportTable(report, layout, style);
   for (bool* column : {&layout.kind, &layout.details}) {
     if (style.width == 0 || table.width() <= style.width) return table;
@@ -180,6 +196,17 @@ std::string Verdict(const RunReport& report, const Style& style) {
       report.memory_limit_bytes > 0 ? " of " + FormatBytes(report.memory_limit_bytes) : "";
   return text + fmt::format(" in {}, peak memory {}{}, backend {}\n", FormatSeconds(report.wall_s),
                             FormatBytes(report.peak_memory_bytes), limit, ToString(report.backend));
+}
+
+// "354.8 MiB of 576.1 MiB are references to what other tables hold".
+std::string Shared(const RunReport& report) {
+  ByteCounts sum;
+  for (const ModelReport& model : report.models) {
+    if (model.status == ModelStatus::kSuccess) sum += model.bytes;
+  }
+  if (sum.reshared_bytes == 0) return "";
+  return fmt::format("shared: {} of {} are references to what other tables hold\n",
+                     FormatBytes(sum.reshared_bytes), FormatBytes(sum.total()));
 }
 
 // "evicted: 1.2 GiB (3 by swap, 1 by rollback)".
@@ -315,10 +342,10 @@ std::string StatusWord(const ModelReport& model) {
   return std::string(ToString(model.status));
 }
 
-std::string RenderReport(const RunReport& report, const Style& style) {
+std::string RenderReport(const RunReport& report, Detail detail, const Style& style) {
   std::string text;
-  if (!report.models.empty()) text = FittingTable(report, style).ToString(style.dim());
-  text += Verdict(report, style) + Evicted(report) + Varied(report);
+  if (!report.models.empty()) text = FittingTable(report, detail, style).ToString(style.dim());
+  text += Verdict(report, style) + Shared(report) + Evicted(report) + Varied(report);
   // The timeline has it, too.
   text += report.memory_events ? MemoryTimeline(report) : Waited(report);
   if (report.import_again && report.import_again->empty()) {

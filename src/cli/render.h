@@ -12,8 +12,12 @@
 
 namespace zerrow::cli {
 
+/// kUsual: name, status, rows, size and time of each model. kAll: bytes by how they were handed
+/// over, CPU and memory as well.
+enum class Detail { kUsual, kAll };
+
 /// The table at the end of a run: one row per model, the sums, and one line that says how it went.
-std::string RenderReport(const RunReport& report, const Style& style);
+std::string RenderReport(const RunReport& report, Detail detail, const Style& style);
 
 /// A title and the rows with their columns' types.
 std::string RenderPreview(const Preview& preview, const Style& style);

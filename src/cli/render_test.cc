@@ -64,7 +64,7 @@ RunReport SmallReport() {
 
 TEST(RenderTest, ReportIsAnAlignedTable) {
   EXPECT_EQ(
-      RenderReport(SmallReport(), kPlain),
+      RenderReport(SmallReport(), Detail::kAll, kPlain),
       // clang-format off
 "model    kind         status      rows    output       new  reshared  copied     wall      CPU       peak\n"
 "flights  source       ok       336,776  32.0 MiB  32.0 MiB       0 B     0 B   0.21 s   0.20 s  120.0 MiB\n"
@@ -73,29 +73,53 @@ TEST(RenderTest, ReportIsAnAlignedTable) {
 "later    python       skipped\n"
 "sane     expectation  not met                                                 0.050 s  0.040 s   60.0 MiB\n"
 "total                                   64.0 MiB  32.0 MiB  32.0 MiB   512 B   0.40 s   0.45 s  200.0 MiB\n"
-"failed (1 failed, 1 not met, 1 skipped) in 0.40 s, peak memory 200.0 MiB, backend memfd\n");
+"failed (1 failed, 1 not met, 1 skipped) in 0.40 s, peak memory 200.0 MiB, backend memfd\n"
+"shared: 32.0 MiB of 64.0 MiB are references to what other tables hold\n");
   // clang-format on
+}
+
+TEST(RenderTest, UsuallyAReportIsShort) {
+  EXPECT_EQ(
+      RenderReport(SmallReport(), Detail::kUsual, kPlain),
+      // clang-format off
+"model    status      rows      size     time\n"
+"flights  ok       336,776  32.0 MiB   0.21 s\n"
+"same     ok       336,776  32.0 MiB   0.21 s\n"
+"late     failed                      0.020 s\n"
+"later    skipped\n"
+"sane     not met                     0.050 s\n"
+"total                      64.0 MiB   0.40 s\n"
+"failed (1 failed, 1 not met, 1 skipped) in 0.40 s, peak memory 200.0 MiB, backend memfd\n"
+"shared: 32.0 MiB of 64.0 MiB are references to what other tables hold\n");
+  // clang-format on
+}
+
+TEST(RenderTest, DuplicateBytesAreShownToWhoHadThemCounted) {
+  RunReport report = SmallReport();
+  report.models[1].bytes.duplicate_bytes = 2048;
+  EXPECT_EQ(RenderReport(report, Detail::kUsual, kPlain),
+            RenderReport(report, Detail::kAll, kPlain));
 }
 
 TEST(RenderTest, DuplicateBytesOnlyWhereTheyWereCounted) {
   RunReport report = SmallReport();
-  EXPECT_EQ(RenderReport(report, kPlain).find("duplicate"), std::string::npos);
+  EXPECT_EQ(RenderReport(report, Detail::kAll, kPlain).find("duplicate"), std::string::npos);
   report.models[1].bytes.duplicate_bytes = 2048;
-  const std::string text = RenderReport(report, kPlain);
+  const std::string text = RenderReport(report, Detail::kAll, kPlain);
   EXPECT_NE(text.find("duplicate"), std::string::npos);
   EXPECT_NE(text.find("2.0 KiB"), std::string::npos);
 }
 
 TEST(RenderTest, ColoursOnlyWhenAsked) {
-  EXPECT_EQ(RenderReport(SmallReport(), kPlain).find('\033'), std::string::npos);
-  EXPECT_NE(RenderReport(SmallReport(), kColored).find('\033'), std::string::npos);
+  EXPECT_EQ(RenderReport(SmallReport(), Detail::kAll, kPlain).find('\033'), std::string::npos);
+  EXPECT_NE(RenderReport(SmallReport(), Detail::kUsual, kColored).find('\033'), std::string::npos);
 }
 
 TEST(RenderTest, OutputsAreNamed) {
   RunReport report;
   report.status = RunStatus::kSuccess;
   report.outputs = {"out/late.parquet"};
-  EXPECT_EQ(RenderReport(report, kPlain),
+  EXPECT_EQ(RenderReport(report, Detail::kAll, kPlain),
             "success in 0.000 s, peak memory 0 B, backend auto\nwrote out/late.parquet\n");
 }
 
@@ -165,7 +189,7 @@ TEST(RenderTest, ANarrowTerminalGetsFewerColumnsAndShorterNames) {
   RunReport report = SmallReport();
   report.models[0].name = "a_model_with_a_long_name";
   for (const size_t width : {200, 115, 100, 90, 80, 75}) {
-    std::istringstream lines(RenderReport(report, {.width = width}));
+    std::istringstream lines(RenderReport(report, Detail::kAll, {.width = width}));
     std::string headings;
     std::string first;
     std::getline(lines, headings);

@@ -86,7 +86,8 @@ void PrintText(const Arguments& arguments, const RunReport& report) {
   for (const Preview& preview : report.previews) {
     PrintTo(stdout, "\n" + RenderPreview(preview, style));
   }
-  if (!report.models.empty()) PrintTo(stdout, "\n" + RenderReport(report, style));
+  const Detail detail = arguments.verbose ? Detail::kAll : Detail::kUsual;
+  if (!report.models.empty()) PrintTo(stdout, "\n" + RenderReport(report, detail, style));
   const std::string errors =
       RenderErrors(report, arguments.run.project_dir, StyleOf(STDERR_FILENO));
   if (!errors.empty()) PrintTo(stderr, "\n" + errors);

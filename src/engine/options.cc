@@ -1,6 +1,8 @@
 #include "engine/options.h"
 
 #include <arrow/util/utf8.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <string>
@@ -17,6 +19,8 @@ using arrow::Status;
 
 namespace {
 
+constexpr auto kProjectFile = "zerrow_project.yml";
+
 // Workers are told paths in JSON.
 Status CheckPath(std::string_view what, const std::string& path) {
   arrow::util::InitializeUTF8();
@@ -25,13 +29,38 @@ Status CheckPath(std::string_view what, const std::string& path) {
              : Status::Invalid("the ", what, "'s path isn't UTF-8; rename it");
 }
 
+// What a word is taken for that could also be meant as a model.
+std::string NoFolder(const std::string& path, const std::string& given) {
+  std::string text = "the project folder " + path + " doesn't exist";
+  const bool name = given.find_first_of("/.") == std::string::npos;
+  return name ? text + "; if " + given + " is a model, say --select " + given : text;
+}
+
 }  // namespace
+
+std::string FindProject() {
+  struct stat here;
+  std::error_code error;
+  fs::path folder = fs::current_path(error);
+  if (error || ::stat(".", &here) != 0) return ".";
+  std::string found;
+  for (;; folder = folder.parent_path()) {
+    struct stat file;
+    if (::stat((folder / kProjectFile).c_str(), &file) == 0) {
+      const bool trusted = file.st_uid == ::geteuid() || file.st_uid == here.st_uid;
+      return found.empty() || !trusted ? "." : found;
+    }
+    if (!folder.has_relative_path()) return ".";
+    found += found.empty() ? ".." : "/..";
+  }
+}
 
 arrow::Result<RunOptions> CompleteOptions(RunOptions options) {
   std::error_code error;
-  options.project_dir = fs::absolute(options.project_dir, error).lexically_normal().string();
+  const std::string given = options.project_dir.empty() ? FindProject() : options.project_dir;
+  options.project_dir = fs::absolute(given, error).lexically_normal().string();
   if (error || !fs::is_directory(options.project_dir, error)) {
-    return Status::Invalid("the project folder ", options.project_dir, " doesn't exist");
+    return Status::Invalid(NoFolder(options.project_dir, given));
   }
   ARROW_RETURN_NOT_OK(CheckPath("project folder", options.project_dir));
   if (options.jobs < 0 || options.jobs > kMaxJobs) {

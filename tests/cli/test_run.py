@@ -90,10 +90,18 @@ def test_text_has_marked_lines_a_table_and_no_escapes(project):
     lines = done.stdout.splitlines()
     assert lines[0].startswith("zerrow ")
     assert "numbers | making 3 rows" in lines
-    assert any(re.match(r"numbers +python +ok +3 ", line) for line in lines)
+    assert any(re.match(r"numbers +ok +3 +24 B +[0-9.]+ s$", line) for line in lines)
     assert any(line.startswith("success in ") for line in lines)
     assert "\033" not in done.stdout + done.stderr
     assert "\r" not in done.stdout + done.stderr
+
+
+def test_verbose_says_where_bytes_are(project):
+    done = project.run("run", "-v")
+    (headings,) = [line for line in done.stdout.splitlines() if line.startswith("model ")]
+    shown = "model kind status rows output new reshared copied wall CPU peak"
+    assert re.sub(" +", " ", headings) == shown
+    assert re.search(r"^same +python +ok +3 ", done.stdout, re.MULTILINE)
 
 
 def test_json_has_the_documented_form(project):
