@@ -76,7 +76,9 @@ def run(command, expected, *, folder, env, fails=False):
     )
 
 
-@pytest.mark.parametrize("document", ["docs/tutorial.md", "docs/engine.md", "docs/simulate.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/tutorial.md", "docs/engine.md", "docs/simulate.md"]
+)
 def test_the_commands_of_a_document_work(document, environment, tmp_path):
     ran = 0
     runtime = tmp_path / "runtime"
