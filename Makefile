@@ -16,7 +16,7 @@ CC_HEADERS := $(shell find include src python/bindings -name '*.h')
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: all help demo test test-cc test-py test-hostile test-peers lint lint-cc lint-py format bench test-asan test-tsan test-kernel \
+.PHONY: all help demo test test-cc test-py test-hostile test-peers test-ranges wheel lint lint-cc lint-py format bench test-asan test-tsan test-kernel \
         bench-kernel simulate-seeds simulate-large FORCE test-kernel-zerrow test-kernel-limits test-kernel-matrix test-kernel-debug fuzz-kernel fuzz docs clean
 .DELETE_ON_ERROR:
 all: $(INSTALLED)
@@ -84,6 +84,15 @@ test-hostile: $(INSTALLED)  ## ten thousand hostile functions in a row (slow)
 
 test-peers: $(INSTALLED)  ## parts of numpy's, pandas' and pyarrow's own tests inside workers
 	@$(BIN)/python tests/peers/run.py
+
+wheel: $(INSTALLED)  ## a wheel for this Python, in dist/
+	@rm -rf dist
+	@$(BIN)/pip wheel . --quiet --no-deps --no-build-isolation --wheel-dir dist \
+	  --config-settings=build-dir=build/dev --config-settings=build.targets=zerrow_packaged \
+	  --config-settings=cmake.define.ZERROW_BUILD_TESTS=ON
+
+test-ranges: wheel  ## the wheel with the oldest and newest versions of what it depends on (slow)
+	@$(BIN)/python scripts/wheel_ranges.py dist/*.whl
 
 lint: lint-py lint-cc  ## clang-format, clang-tidy, ruff, mypy, pyright
 

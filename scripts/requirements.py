@@ -1,7 +1,7 @@
-"""Prints every Python requirement of pyproject.toml: to build, to run, optional, to develop.
+"""Prints what a checkout's environment consists of, pinned: what builds, and the group dev.
 
-`make` feeds it to pip, so that the build without isolation and the tests find what they need and
-pyproject.toml stays the only list.
+`make` feeds it to pip, so that the build without isolation and the tests find what they need. The
+wheel's own dependencies are ranges; dev has a version of each.
 """
 
 import tomllib
@@ -11,12 +11,7 @@ from pathlib import Path
 def requirements(pyproject: Path) -> list[str]:
     """Everything that a checkout needs, sorted, without duplicates."""
     document = tomllib.loads(pyproject.read_text())
-    project = document["project"]
-    names = set(document["build-system"]["requires"]) | set(project["dependencies"])
-    for group in (project["optional-dependencies"], document["dependency-groups"]):
-        for members in group.values():
-            names.update(members)
-    return sorted(names)
+    return sorted({*document["build-system"]["requires"], *document["dependency-groups"]["dev"]})
 
 
 if __name__ == "__main__":

@@ -6,9 +6,11 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -118,9 +120,16 @@ def test_headers_are_included_once():
     assert [path for path in headers if "#pragma once" not in path.read_text()] == []
 
 
-def test_pyarrow_is_pinned_to_the_same_version_to_build_and_to_run():
+def test_an_environment_is_pinned_to_versions_that_the_wheel_takes():
     script = ROOT / "scripts" / "requirements.py"
     output = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
-    names = [re.split(r"[=<>]", line)[0].lower() for line in output.stdout.splitlines()]
-    assert len(names) == len(set(names)), "a package is listed with two versions"
-    assert all("==" in line for line in output.stdout.splitlines()), "a package isn't pinned"
+    pinned = [Requirement(line) for line in output.stdout.splitlines()]
+    versions = {pin.name.lower(): str(pin.specifier).removeprefix("==") for pin in pinned}
+    assert len(versions) == len(pinned), "a package is listed with two versions"
+    assert all(str(pin.specifier).startswith("==") for pin in pinned), "a package isn't pinned"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for text in [*project["dependencies"], *project["optional-dependencies"]["all"]]:
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(versions[wanted.name]), text
+    # Its C++ libraries are what the binaries are built with.
+    assert f"pyarrow=={versions['pyarrow']}" in project["dependencies"]
