@@ -21,7 +21,9 @@ struct Dispatcher::Entry {
   int64_t limit_bytes = resource::Budget::kUnlimited;
   std::set<size_t> restarted = {};           // tasks that haven't begun again yet
   std::map<size_t, double> expected_s = {};  // by task, as far as it is known
-  // Of models that run, since the sink was told last.
+  // Models that run as the sink knows it: not those whose table is made once more.
+  std::set<size_t> told_running = {};
+  // Of these, since the sink was told last.
   std::map<size_t, int64_t> measured = {};
   resource::Time told_at = 0;
   bool has_enough = false;  // the sink
@@ -94,9 +96,7 @@ void Dispatcher::SetBudget(resource::Scope scope, const resource::Budget& budget
 
 void Dispatcher::OnMeasured(TaskId task, int attempt, int64_t bytes) {
   const auto found = runs_.find(task.run);
-  const bool of_model =
-      found != runs_.end() && found->second->run.task(task.index).kind == RunTask::Kind::kNode;
-  if (of_model && core_.Awaits(task, attempt) && !core_.IsLeaving(task)) {
+  if (found != runs_.end() && found->second->told_running.contains(task.index)) {
     found->second->measured[task.index] = bytes;
   }
   Handle(resource::TaskMeasured{task, attempt, bytes});
@@ -337,12 +337,14 @@ void Dispatcher::Start(Entry& entry, TaskId task, int attempt) {
     ModelStarted started = {entry.run.NameOf(task.index)};
     const auto expected = entry.expected_s.find(task.index);
     if (expected != entry.expected_s.end()) started.expected_s = expected->second;
+    entry.told_running.insert(task.index);
     Offer(entry, task.run, std::move(started));
   }
   performer_.Start(task, attempt, entry.run);
 }
 
 void Dispatcher::Finish(Entry& entry, const Decision& decision) {
+  entry.told_running.erase(decision.task.index);
   entry.measured.erase(decision.task.index);
   // What failed for want of memory has no attempt that could say so.
   const auto name_of = [this](TaskId task) { return NameOf(task); };

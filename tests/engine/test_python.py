@@ -107,7 +107,7 @@ def test_errors(project, run):
         run()
     result = raised.value.result
     assert result.models["t"].status == "success"
-    assert result.models["a"].error.line == 6
+    assert result.models["a"].error.line == 4
     assert run(check=False).status == "failed"
     with pytest.raises(ValueError, match="backend"):
         zerrow.run(project.folder, backend="fast")
