@@ -86,6 +86,7 @@ MODEL: dict[str, Any] = {
     "environment": None,
     "code": "f00d",
     "imports": ["numpy"],
+    "tags": ["daily"],
 }
 SOURCE = {
     "table": "t",

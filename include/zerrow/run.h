@@ -5,7 +5,7 @@
 
 #include <cstdint>
 #include <map>
-#include <nlohmann/json_fwd.hpp>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -28,11 +28,27 @@ std::string_view ToString(EvictionPolicy policy);
 /// As a user calls it; nullopt: there is none.
 std::optional<EvictionPolicy> ParseEvictionPolicy(std::string_view name);
 
+/// A query over a project's tables, which is planned as a SQL model of it is.
+struct AdHocQuery {
+  /// What the model is called.
+  static constexpr std::string_view kName = "<query>";
+
+  std::string sql;
+  std::string file;                 // where it is written, absolute; empty: it was given as a text
+  std::string output;               // a file for its result, absolute; empty: none
+  std::string format = "parquet";   // of that: parquet, csv or json
+  std::optional<int64_t> max_rows;  // that are written; nullopt: all
+};
+
 struct RunOptions {
   std::string project_dir;  // empty: the working folder, or the nearest above it with a project
   std::map<std::string, std::string> parameters;  // name -> value as the user wrote it
-  std::vector<std::string> select;                // models to run with their ancestors; empty: all
-  int jobs = 0;                                   // functions at once; 0: the number of cores
+  std::vector<std::string> select;   // selectors (engine/selector.h) of what runs; empty: all
+  std::vector<std::string> exclude;  // and of what doesn't, unless it is needed
+  /// What failed in the last run, where that is asked for: engine::CompleteOptions finds it.
+  std::optional<std::vector<std::string>> failed;
+  std::optional<AdHocQuery> query;  // runs, instead of what is selected
+  int jobs = 0;                     // functions at once; 0: the number of cores
   BackendKind backend = BackendKind::kAuto;
   bool strict = false;          // a failed expectation fails the run
   bool account = false;         // compute duplicate_bytes and timings
@@ -42,8 +58,7 @@ struct RunOptions {
   int priority = 0;                           // runs of a higher one go first
   bool explain_memory = false;                // report each decision about memory
   std::optional<std::string> output_dir;      // final models are written here as Parquet
-  int64_t preview_rows = 0;                   // rows of each previewed model to report; 0: none
-  std::vector<std::string> preview;           // models to preview; empty: the final ones
+  int64_t preview_rows = 0;                   // rows of each final model to report; 0: none
   std::vector<std::string> keep;              // models whose tables the result holds; "*": all
   /// A model in Python whose function has the stdin and stderr of the engine's own process, and
   /// inline_stdout of its descriptors, so that a debugger works; it has no timeout.
@@ -112,6 +127,14 @@ struct MemoryWait {
   std::string reason;  // why it waited last
 };
 
+/// Some rows of a table, as JSON: docs/formats/rows.md.
+struct Preview {
+  std::string model;
+  std::vector<std::pair<std::string, std::string>> columns;  // name, Arrow type
+  std::vector<std::vector<nlohmann::json>> rows;
+  int64_t total_rows = 0;
+};
+
 struct ModelReport {
   std::string name;
   ModelKind kind = ModelKind::kPython;
@@ -125,16 +148,9 @@ struct ModelReport {
   std::optional<CacheUse> cache;        // of a source that was read
   std::optional<MemoryWait> memory_wait;
   std::optional<RunError> error;
-  std::optional<bool> expectation;  // what an expectation answered
-  std::optional<RunError> warning;  // why an expectation isn't met, in a run that isn't strict
-};
-
-/// The first or last rows of a model's output as text cells, with the columns' Arrow types.
-struct Preview {
-  std::string model;
-  std::vector<std::pair<std::string, std::string>> columns;  // name, type
-  std::vector<std::vector<std::string>> rows;
-  int64_t total_rows = 0;
+  std::optional<bool> expectation;   // what an expectation answered
+  std::optional<RunError> warning;   // why an expectation isn't met, in a run that isn't strict
+  std::optional<Preview> offending;  // some of the rows that don't meet an expectation; of how many
 };
 
 /// A model that isn't deterministic though it says so: its table was made again for want of memory

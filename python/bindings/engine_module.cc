@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "engine/last_run.h"
 #include "engine/options.h"
 #include "engine/result_table.h"
 #include "errors.h"
@@ -58,6 +59,11 @@ std::string Dump(const nlohmann::json& document) {
 
 nb::tuple TakeResult(HostedRun& run) {
   engine::RunResult result = run.TakeResult();
+  {
+    nb::gil_scoped_release released;
+    // Where that isn't possible, state:failed says so.
+    (void)engine::NoteLastRun(run.project_dir(), result.report);
+  }
   nb::dict tables;
   for (auto& [name, table] : result.tables) {
     tables[nb::str(name.c_str())] = nb::cast(TableHandle{std::move(table)});
@@ -74,10 +80,10 @@ struct Asked {
 
 Asked Ask(std::vector<std::string> python_path, const nb::dict& environment,
           const nb::bytes& project_dir, std::map<std::string, std::string> parameters,
-          std::vector<std::string> select, int jobs, const std::string& backend, bool strict,
-          bool account, bool cache, bool content_reshare, std::optional<int64_t> memory_limit_bytes,
-          int priority, bool explain_memory, const std::optional<nb::bytes>& output_dir,
-          std::vector<std::string> keep) {
+          std::vector<std::string> select, std::vector<std::string> exclude, int jobs,
+          const std::string& backend, bool strict, bool account, bool cache, bool content_reshare,
+          std::optional<int64_t> memory_limit_bytes, int priority, bool explain_memory,
+          const std::optional<nb::bytes>& output_dir, std::vector<std::string> keep) {
   Asked asked;
   asked.python_path = std::move(python_path);
   for (const auto& [name, value] : environment) asked.environment.emplace(Text(name), Text(value));
@@ -85,6 +91,7 @@ Asked Ask(std::vector<std::string> python_path, const nb::dict& environment,
   options.project_dir = Text(project_dir);
   options.parameters = std::move(parameters);
   options.select = std::move(select);
+  options.exclude = std::move(exclude);
   options.jobs = jobs;
   const auto kind = ParseBackend(backend);
   if (!kind) ThrowNotOk(arrow::Status::Invalid("there is no backend '", backend, "'"));
@@ -108,34 +115,41 @@ T ValueOrRaised(arrow::Result<T> result) {
   return ValueOrThrow(std::move(result));
 }
 
-std::unique_ptr<HostedRun> Begin(arrow::Result<std::unique_ptr<RunSource>> source) {
-  return std::make_unique<HostedRun>(ValueOrRaised(std::move(source)));
+std::unique_ptr<HostedRun> Begin(arrow::Result<std::unique_ptr<RunSource>> source,
+                                 std::string project_dir) {
+  return std::make_unique<HostedRun>(ValueOrRaised(std::move(source)), std::move(project_dir));
 }
 
 std::unique_ptr<HostedRun> Submit(const std::shared_ptr<HostedEngine>& host, Asked asked,
                                   uint32_t umask) {
+  const std::string project_dir = asked.options.project_dir;
   engine::RunSpec spec;
   spec.options = std::move(asked.options);
   auto& surroundings = spec.surroundings.emplace();
   surroundings.python_path = std::move(asked.python_path);
   surroundings.environment = std::move(asked.environment);
   surroundings.attributes.umask = umask;
-  return Begin([&] {
-    nb::gil_scoped_release released;
-    return SubmitHere(host, std::move(spec));
-  }());
+  return Begin(
+      [&] {
+        nb::gil_scoped_release released;
+        return SubmitHere(host, std::move(spec));
+      }(),
+      project_dir);
 }
 
 std::unique_ptr<HostedRun> SubmitElsewhere(Asked asked, std::string python) {
-  return Begin([&]() -> arrow::Result<std::unique_ptr<RunSource>> {
-    nb::gil_scoped_release released;
-    server::Wanted wanted;
-    ARROW_ASSIGN_OR_RAISE(wanted.options, engine::CompleteOptions(std::move(asked.options)));
-    wanted.python = std::move(python);
-    wanted.python_path = std::move(asked.python_path);
-    wanted.environment = std::move(asked.environment);
-    return SubmitToResident(wanted);
-  }());
+  const std::string project_dir = asked.options.project_dir;
+  return Begin(
+      [&]() -> arrow::Result<std::unique_ptr<RunSource>> {
+        nb::gil_scoped_release released;
+        server::Wanted wanted;
+        ARROW_ASSIGN_OR_RAISE(wanted.options, engine::CompleteOptions(std::move(asked.options)));
+        wanted.python = std::move(python);
+        wanted.python_path = std::move(asked.python_path);
+        wanted.environment = std::move(asked.environment);
+        return SubmitToResident(wanted);
+      }(),
+      project_dir);
 }
 
 std::shared_ptr<HostedEngine> MakeEngine(const std::string& python, const std::string& shim_path,
@@ -164,10 +178,11 @@ std::string ResidentStatus() {
 void BindEngine(nb::module_& module) {
   nb::class_<Asked>(module, "Asked", "What a run is asked to do.")
       .def(nb::new_(&Ask), nb::kw_only(), nb::arg("python_path"), nb::arg("environment"),
-           nb::arg("project_dir"), nb::arg("parameters"), nb::arg("select"), nb::arg("jobs"),
-           nb::arg("backend"), nb::arg("strict"), nb::arg("account"), nb::arg("cache"),
-           nb::arg("content_reshare"), nb::arg("memory_limit_bytes").none(), nb::arg("priority"),
-           nb::arg("explain_memory"), nb::arg("output_dir").none(), nb::arg("keep"));
+           nb::arg("project_dir"), nb::arg("parameters"), nb::arg("select"), nb::arg("exclude"),
+           nb::arg("jobs"), nb::arg("backend"), nb::arg("strict"), nb::arg("account"),
+           nb::arg("cache"), nb::arg("content_reshare"), nb::arg("memory_limit_bytes").none(),
+           nb::arg("priority"), nb::arg("explain_memory"), nb::arg("output_dir").none(),
+           nb::arg("keep"));
   nb::class_<HostedEngine>(module, "Engine", "An engine of this process, with its own thread.")
       .def_static("make", &MakeEngine, nb::kw_only(), nb::arg("python"), nb::arg("shim_path"),
                   nb::arg("zygote_idle_s"))

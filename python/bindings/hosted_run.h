@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "engine/engine.h"
@@ -63,11 +64,13 @@ arrow::Result<std::unique_ptr<RunSource>> SubmitToResident(const server::Wanted&
 /// Ends with its object.
 class HostedRun {
  public:
-  explicit HostedRun(std::unique_ptr<RunSource> source) : source_(std::move(source)) {}
+  HostedRun(std::unique_ptr<RunSource> source, std::string project_dir)
+      : source_(std::move(source)), project_dir_(std::move(project_dir)) {}
   HostedRun(const HostedRun&) = delete;
   HostedRun& operator=(const HostedRun&) = delete;
   ~HostedRun();
 
+  const std::string& project_dir() const { return project_dir_; }
   bool ended() const { return done_ != nullptr || !here(); }
   void Cancel() const;
   /// The next line that a function printed, as (model, stream, bytes); None if there is none for
@@ -81,6 +84,7 @@ class HostedRun {
 
   const pid_t owner_ = ::getpid();
   std::unique_ptr<RunSource> source_;
+  const std::string project_dir_;                 // as it was asked for
   std::unique_ptr<engine::RunQueue::Done> done_;  // null: it hasn't ended
 };
 

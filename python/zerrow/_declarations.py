@@ -202,6 +202,16 @@ def columns_problem(columns: object) -> str | None:
     return None
 
 
+def tags_problem(tags: object) -> str | None:
+    """Why `tags` isn't a list of words that --select tag:WORD can name; None if it is one."""
+    if isinstance(tags, str) or not isinstance(tags, list | tuple):
+        return f"tags must be a list of words, not {tags!r}"
+    for tag in tags:
+        if not isinstance(tag, str) or not re.fullmatch(r"[^\s,+]+", tag):
+            return f"a tag is a word without spaces, commas and plus signs, not {tag!r}"
+    return None
+
+
 @dataclass
 class Declaration:
     """What the decorators of one function said."""
@@ -220,6 +230,7 @@ class Declaration:
     deterministic: bool = True
     python: str | None = None  # the version that it needs
     packages: list[str] = field(default_factory=list)  # requirements of pip
+    tags: list[str] = field(default_factory=list)
     said: set[str] = field(default_factory=set)  # the decorators that were there
     top_line: int = sys.maxsize  # of the topmost of these
 

@@ -25,6 +25,7 @@ from zerrow._declarations import (
     importing_module,
     mistake,
     registered,
+    tags_problem,
 )
 from zerrow._errors import ProjectError
 from zerrow._packages import requirements_of, version_problem
@@ -164,6 +165,13 @@ def _set_kind(declaration: Declaration, kind: str, name: str | None, place: _Pla
     declaration.name = _model_name(name, declaration.function, place)
 
 
+def _checked_tags(tags: list[str] | tuple[str, ...], place: _Place) -> list[str]:
+    problem = tags_problem(tags)
+    if problem:
+        place.fail(problem)
+    return list(dict.fromkeys(tags))
+
+
 @overload
 def model(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
@@ -177,6 +185,7 @@ def model(
     internet_access: bool | None = None,
     cache_strategy: str | None = None,
     deterministic: bool = True,
+    tags: list[str] | tuple[str, ...] = (),
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 @_noting
 def model(
@@ -191,6 +200,7 @@ def model(
     internet_access: bool | None = None,
     cache_strategy: str | None = None,
     deterministic: bool = True,
+    tags: list[str] | tuple[str, ...] = (),
 ) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
     """The function makes a table out of its inputs; other models read it under its name.
 
@@ -206,8 +216,10 @@ def model(
         cache_strategy: only "NONE": the function runs in each run.
         deterministic: whether the same inputs always give the same table. Where memory is short, a
             table of such a function may be dropped, and the function be called again for it.
+        tags: words by which `--select tag:WORD` finds it.
     """
     place = _Place("model")
+    words = _checked_tags(tags, place)
     if not isinstance(deterministic, bool):
         place.fail(f"deterministic must be True or False, not {deterministic!r}")
     if materialization_strategy not in (None, "NONE"):
@@ -232,6 +244,7 @@ def model(
         _set_kind(declaration, "python", name, place)
         declaration.columns = None if columns is None else list(columns)
         declaration.deterministic = deterministic
+        declaration.tags = words
         return wrapped
 
     return decorate if function is None else decorate(function)
@@ -240,20 +253,30 @@ def model(
 @overload
 def expectation(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
-def expectation(*, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def expectation(
+    *, name: str | None = None, tags: list[str] | tuple[str, ...] = ()
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 @_noting
 def expectation(
-    function: Callable[P, R] | None = None, /, *, name: str | None = None
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    tags: list[str] | tuple[str, ...] = (),
 ) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
     """The function checks its inputs: it returns whether they are as expected, or asserts it.
 
-    False, or a failed assert, is a warning; with `--strict` the run fails.
+    False, or a failed assert, is a warning; with `--strict` the run fails. What a function of
+    zerrow.standard_expectations found, if it is returned, tells which rows aren't as expected.
+    `tags`: words by which `--select tag:WORD` finds it.
     """
     place = _Place("expectation")
+    words = _checked_tags(tags, place)
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         wrapped, declaration = _declared(function, place)
         _set_kind(declaration, "expectation", name, place)
+        declaration.tags = words
         return wrapped
 
     return decorate if function is None else decorate(function)

@@ -36,6 +36,7 @@ class Asked:
         project_dir: bytes,
         parameters: Mapping[str, str],
         select: Sequence[str],
+        exclude: Sequence[str],
         jobs: int,
         backend: str,
         strict: bool,

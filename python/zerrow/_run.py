@@ -94,6 +94,7 @@ def run(
     sources: Mapping[str, object] | None = None,
     parameters: Mapping[str, Any] | None = None,
     select: Iterable[str] = (),
+    exclude: Iterable[str] = (),
     keep: Iterable[str] = ("*",),
     jobs: int | None = None,
     backend: str = "auto",
@@ -119,7 +120,9 @@ def run(
             file, but relative to this process's folder, or a table (pyarrow's, or any with an Arrow
             stream, as polars' and pandas' frames).
         parameters: values for the project's parameters.
-        select: models to run, with their ancestors; all if empty.
+        select: models to run, with their ancestors, each a name or what `zerrow run --select`
+            takes ("stg_*", "tag:daily", "late+", "state:failed"); all if empty.
+        exclude: what of these isn't to run, unless it is needed.
         keep: models whose tables the result holds; "*" stands for all. What isn't kept is freed as
             soon as its last reader is done.
         jobs: functions at once; the number of cores if None.
@@ -151,6 +154,7 @@ def run(
         "sources": sources,
         "parameters": parameters,
         "select": select,
+        "exclude": exclude,
         "keep": keep,
         "jobs": jobs,
         "backend": backend,
@@ -178,6 +182,7 @@ class Options(TypedDict, total=False):
     sources: Mapping[str, object] | None
     parameters: Mapping[str, Any] | None
     select: Iterable[str]
+    exclude: Iterable[str]
     keep: Iterable[str]
     jobs: int | None
     backend: str
@@ -234,6 +239,7 @@ def _ask(project: PathText | None, options: Options) -> "Asked":
         project_dir=b"" if project is None else _path(project, "project"),
         parameters=_values(options.get("parameters")),
         select=_names(options.get("select", ()), "select"),
+        exclude=_names(options.get("exclude", ()), "exclude"),
         jobs=_jobs(options.get("jobs"), _engine.MAX_JOBS),
         backend=_backend(options.get("backend", "auto")),
         strict=_flag(options.get("strict", False), "strict"),

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "base/byte_size.h"
+#include "cli/query_options.h"
+#include "cli/selection_options.h"
 #include "cli/simulate_options.h"
 #include "cli/version.h"
 #include "engine/near_names.h"
@@ -29,6 +31,7 @@ constexpr std::string_view kMainFooter = R"(Examples:
   zerrow init demo && zerrow run demo        make a small project and run it
   zerrow run --param origin=EWR              run the project in this folder
   zerrow show late_flights                   look at one model's rows
+  zerrow query "SELECT * FROM late_flights"  ask something of sources and models
   zerrow COMMAND --help                      options and examples of a command
 
 Environment:
@@ -46,6 +49,7 @@ constexpr std::string_view kRunFooter = R"(Examples:
   zerrow run                                 all models of the project that this folder is in
   zerrow run flights --param origin=EWR      another folder, one parameter set
   zerrow run --select late_flights --preview 5
+  zerrow run --select state:failed           what failed, once more, and what depends on it
   zerrow run --output out                    final models as out/MODEL.parquet
   zerrow run --inline late_flights           one model in this terminal: breakpoint() works
   zerrow run -O json | jq .models            one JSON document; everything else goes to stderr
@@ -108,7 +112,7 @@ struct Raw {
   std::string format = "text";
   std::string output_dir;
   std::string inline_model;
-  std::string model;
+  std::vector<std::string> shown;
   int64_t shown_rows = kShownRows;
   std::string engine;
   uint64_t cache_bytes = 0;
@@ -246,13 +250,6 @@ void AddExecution(CLI::App* app, Raw* raw) {
   AddEngineChoice(app, raw);
   app->add_flag("-v,--verbose", raw->arguments.verbose,
                 "Print of each model where its bytes are, CPU time and memory, too");
-  AddFormat(app, raw);
-}
-
-void AddSelect(CLI::App* app, Raw* raw) {
-  Repeatable(app->add_option("--select", raw->arguments.run.select,
-                             "Only this model and what it needs; may be repeated"))
-      ->option_text("MODEL");
 }
 
 void AddRun(CLI::App* app, Raw* raw) {
@@ -260,7 +257,7 @@ void AddRun(CLI::App* app, Raw* raw) {
   RunOptions& options = raw->arguments.run;
   AddProject(run, raw);
   AddFolder(run, raw);
-  AddSelect(run, raw);
+  AddSelection(run, &options);
   run->add_option("--preview", options.preview_rows, "Print N rows of each final model")
       ->option_text("N")
       ->check(WholeFrom(0, kMaxShownRows));
@@ -274,21 +271,43 @@ void AddRun(CLI::App* app, Raw* raw) {
                   "Run this model's function in this terminal, where breakpoint() works, and what "
                   "it needs as usual")
       ->option_text("MODEL");
+  AddFormat(run, raw);
   AddExecution(run, raw);
-  run->footer(std::string(kRunFooter));
+  run->footer(std::string(kRunFooter).append(kSelectors));
   run->callback([raw] { raw->arguments.command = Command::kRun; });
 }
 
 void AddShow(CLI::App* app, Raw* raw) {
-  CLI::App* show = app->add_subcommand("show", "Run a model and what it needs; print its rows");
-  show->add_option("MODEL", raw->model, "The model to look at")->required()->option_text(" ");
+  CLI::App* show = app->add_subcommand(
+      "show", "Run a model and what it needs; print its rows, or whether an expectation is met");
+  show->add_option("MODEL", raw->shown, "Which to look at: models, or selectors as of --select")
+      ->option_text(" ");
   show->add_option("--preview", raw->shown_rows, "How many rows (default: 10)")
       ->option_text("N")
       ->check(WholeFrom(0, kMaxShownRows));
   AddProject(show, raw);
+  AddSelection(show, &raw->arguments.run);
+  AddFormat(show, raw);
   AddExecution(show, raw);
-  show->footer(std::string(kShowFooter));
-  show->callback([raw] { raw->arguments.command = Command::kShow; });
+  show->footer(std::string(kShowFooter).append(kSelectors));
+  show->callback([raw] {
+    raw->arguments.command = Command::kShow;
+    if (raw->shown.empty() && raw->arguments.run.select.empty()) {
+      throw CLI::RequiredError("MODEL or --select");
+    }
+  });
+}
+
+void AddQuery(CLI::App* app, Raw* raw) {
+  CLI::App* query =
+      app->add_subcommand("query", "Run a SQL query over the project's sources and models");
+  AddQueryOptions(query, &raw->arguments.query);
+  AddProject(query, raw);
+  AddExecution(query, raw);
+  query->callback([raw] {
+    raw->arguments.command = Command::kQuery;
+    CheckQueryOptions(&raw->arguments.query);
+  });
 }
 
 void AddEngine(CLI::App* app, Raw* raw) {
@@ -368,10 +387,10 @@ void AddOthers(CLI::App* app, Raw* raw) {
       app->add_subcommand("explain", "Print the pipeline: order, columns and filters read");
   AddProject(explain, raw);
   AddFolder(explain, raw);
-  AddSelect(explain, raw);
+  AddSelection(explain, &raw->arguments.run);
   AddEngineChoice(explain, raw);
   AddFormat(explain, raw);
-  explain->footer(std::string(kExplainFooter));
+  explain->footer(std::string(kExplainFooter).append(kSelectors));
   explain->callback([raw] { raw->arguments.command = Command::kExplain; });
 
   CLI::App* init = app->add_subcommand("init", "Write a small project that runs");
@@ -409,8 +428,7 @@ Arguments Finish(Raw raw) {
     if (arguments.format == OutputFormat::kJson) run.inline_stdout = 2;
   }
   if (arguments.command == Command::kShow) {
-    run.select = {raw.model};
-    run.preview = {raw.model};
+    run.select.insert(run.select.end(), raw.shown.begin(), raw.shown.end());
     run.preview_rows = raw.shown_rows;
   }
   return arguments;
@@ -500,6 +518,7 @@ std::variant<Arguments, Message> ParseArguments(int argc, const char* const* arg
   app.failure_message(UsageError);
   AddRun(&app, &raw);
   AddShow(&app, &raw);
+  AddQuery(&app, &raw);
   AddEngine(&app, &raw);
   AddCache(&app, &raw);
   AddEnv(&app, &raw);

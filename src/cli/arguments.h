@@ -1,7 +1,7 @@
 // What the user asked for on the command line.
 //
 // Parsing has no effects: what would be printed is returned. Any thread. Only this file
-// and simulate_options.h know CLI11.
+// and the *_options.h know CLI11.
 #pragma once
 
 #include <arrow/result.h>
@@ -20,6 +20,7 @@ enum class Command {
   kInit,
   kRun,
   kShow,
+  kQuery,
   kExplain,
   kSimulate,
   kInfo,
@@ -60,14 +61,25 @@ struct SimulateOptions {
   double table_share = 0.5;  // of an operator's memory
 };
 
+/// Of `zerrow query`.
+struct QueryOptions {
+  std::string sql;
+  std::string file;    // "": the query is `sql`
+  std::string output;  // "": the result is printed
+  std::string format;  // table, json, csv or parquet
+  std::optional<int64_t> max_rows;
+  bool all_rows = false;
+};
+
 struct Arguments {
   Command command = Command::kVersion;
-  RunOptions run;  // of run, show and explain
+  RunOptions run;  // of run, show, query and explain
   OutputFormat format = OutputFormat::kText;
   bool verbose = false;                // run and show: all that is known of each model
   std::string new_project_dir;         // init
+  QueryOptions query;                  // query
   SimulateOptions simulate;            // simulate
-  std::optional<EngineChoice> engine;  // of run, show and explain
+  std::optional<EngineChoice> engine;  // of run, show, query and explain
   bool foreground = false;             // engine start
   // Of engine start, and of a command's own engine: engine::EngineOptions.
   std::optional<int64_t> cache_bytes;

@@ -101,8 +101,43 @@ TEST(ArgumentsTest, ShowSelectsAndPreviewsItsModel) {
   const Arguments arguments = Parsed({"show", "--param", "x=1", "late"});
   EXPECT_EQ(arguments.command, Command::kShow);
   EXPECT_EQ(arguments.run.select, std::vector<std::string>{"late"});
-  EXPECT_EQ(arguments.run.preview, std::vector<std::string>{"late"});
   EXPECT_EQ(arguments.run.preview_rows, 10);
+  EXPECT_EQ(Parsed({"show", "--select", "tag:x", "late", "+early", "--exclude", "e*"}).run.select,
+            (std::vector<std::string>{"tag:x", "late", "+early"}));
+  EXPECT_EQ(Refused({"show"}).exit_code, kExitUsage);
+  EXPECT_NE(Refused({"show"}).text.find("MODEL"), std::string::npos);
+}
+
+TEST(ArgumentsTest, SelectionsAreOfRunShowAndExplain) {
+  for (const char* command : {"run", "show", "explain"}) {
+    const RunOptions run =
+        Parsed({command, "--select", "+a", "--exclude", "b,tag:c", "--select", "d+"}).run;
+    EXPECT_EQ(run.select, (std::vector<std::string>{"+a", "d+"})) << command;
+    EXPECT_EQ(run.exclude, std::vector<std::string>{"b,tag:c"}) << command;
+  }
+}
+
+TEST(ArgumentsTest, AQuerySaysWhereItsResultGoes) {
+  const Arguments plain = Parsed({"query", "SELECT 1", "--param", "x=1"});
+  EXPECT_EQ(plain.command, Command::kQuery);
+  EXPECT_EQ(plain.query.sql, "SELECT 1");
+  EXPECT_EQ(plain.query.format, "table");
+  EXPECT_EQ(plain.query.max_rows, std::nullopt);
+  EXPECT_EQ(plain.run.parameters.at("x"), "1");
+  EXPECT_EQ(Parsed({"query", "--file", "q.sql", "-O", "csv", "--max-rows", "7"}).query.max_rows, 7);
+  EXPECT_EQ(Parsed({"query", "SELECT 1", "--output", "a.b/c.parquet"}).query.format, "parquet");
+  EXPECT_EQ(Parsed({"query", "SELECT 1", "--output", "c.csv", "-O", "json"}).query.format, "json");
+  const std::vector<std::vector<const char*>> wrong = {
+      {"query"},
+      {"query", "SELECT 1", "--file", "q.sql"},
+      {"query", "SELECT 1", "--output", "c.txt"},
+      {"query", "SELECT 1", "--output", "c.csv", "-O", "table"},
+      {"query", "SELECT 1", "-O", "text"},
+      {"query", "SELECT 1", "--max-rows", "-1"},
+      {"query", "SELECT 1", "--max-rows", "1", "--all-rows"}};
+  for (const auto& words : wrong) {
+    EXPECT_EQ(Refused(words).exit_code, kExitUsage) << ::testing::PrintToString(words);
+  }
 }
 
 TEST(ArgumentsTest, UsageErrorsSayWhereToLook) {
@@ -154,8 +189,8 @@ TEST(ArgumentsTest, UnknownCommandsNameTheLikelyOne) {
       unknown.text,
       "zerrow: there is no command 'explian'; did you mean \"explain\"?\nTry: zerrow --help\n");
   EXPECT_EQ(Refused({}).text,
-            "zerrow: a command is missing: run, show, engine, cache, simulate, explain, init, "
-            "info, version\n"
+            "zerrow: a command is missing: run, show, query, engine, cache, simulate, explain, "
+            "init, info, version\n"
             "Try: zerrow --help\n");
 }
 
@@ -163,10 +198,12 @@ TEST(ArgumentsTest, HelpHasExamples) {
   const Message help = Refused({"--help"});
   EXPECT_EQ(help.exit_code, kExitSuccess);
   EXPECT_NE(help.text.find("Examples:"), std::string::npos);
+  for (const char* command : {"run", "show", "query", "explain"}) {
+    std::istringstream lines(Refused({command, "--help"}).text);
+    for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100u) << line;
+  }
   const Message run = Refused({"run", "--help"});
   EXPECT_EQ(run.exit_code, kExitSuccess);
-  std::istringstream lines(run.text);
-  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100u) << line;
   EXPECT_NE(run.text.find("--inline"), std::string::npos);
   EXPECT_EQ(Refused({"--version"}).text.substr(0, 7), "zerrow ");
 }

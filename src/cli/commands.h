@@ -4,13 +4,17 @@
 // thread. With OutputFormat::kJson exactly one document goes to stdout.
 #pragma once
 
+#include <arrow/result.h>
 #include <arrow/status.h>
+
+#include <cstdio>
 
 #include "cli/arguments.h"
 
 namespace zerrow::cli {
 
 int RunPipeline(const Arguments& arguments);  // run and show
+int Query(const Arguments& arguments);
 int Explain(const Arguments& arguments);
 int Info(const Arguments& arguments);
 int Simulate(const Arguments& arguments);
@@ -26,5 +30,10 @@ int Fail(const arrow::Status& status);
 /// zerrow._environments.command.
 int InitProject(const Arguments& arguments);
 int Environments(const Arguments& arguments);  // env ls and clear
+
+/// Runs what the arguments say, by the engine that they say, and shows how it goes; what functions
+/// print goes to `lines`. Errors as engine::Engine::Run.
+arrow::Result<RunReport> RunEngine(const Arguments& arguments, FILE* lines);
+int ExitCode(RunStatus status);
 
 }  // namespace zerrow::cli

@@ -30,6 +30,8 @@ int Execute(const Arguments& arguments) {
     case Command::kRun:
     case Command::kShow:
       return RunPipeline(arguments);
+    case Command::kQuery:
+      return Query(arguments);
     case Command::kExplain:
       return Explain(arguments);
     case Command::kSimulate:

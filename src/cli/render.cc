@@ -281,6 +281,12 @@ bool IsNumber(std::string_view type) {
                      [type](std::string_view number) { return type.starts_with(number); });
 }
 
+std::string CellText(const nlohmann::json& value) {
+  using nlohmann::json;
+  if (value.is_string()) return value.get<std::string>();
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
 // The first `shown` columns.
 TextTable PreviewTable(const Preview& preview, size_t shown, const Style& style) {
   std::vector<TextTable::Column> columns;
@@ -296,7 +302,7 @@ TextTable PreviewTable(const Preview& preview, size_t shown, const Style& style)
   for (const auto& row : preview.rows) {
     Row cells(shown);
     for (size_t i = 0; i < std::min(shown, row.size()); ++i) {
-      cells[i].text = OneLine(row[i], kMaxCellWidth);
+      cells[i].text = OneLine(CellText(row[i]), kMaxCellWidth);
     }
     table.AddRow(std::move(cells));
   }
@@ -397,7 +403,8 @@ std::string RenderLabelled(const std::string& label, const RunError& error,
                            const std::string& project_dir) {
   RunError shown = error;
   // So that an editor or terminal finds the file from where the user is.
-  const bool relative = !shown.file.empty() && shown.file.front() != '/';
+  const bool relative =
+      !shown.file.empty() && shown.file.front() != '/' && shown.file != AdHocQuery::kName;
   if (relative && project_dir != ".") {
     const std::string folder = project_dir + (project_dir.ends_with('/') ? "" : "/");
     shown.file = folder + shown.file;
@@ -419,14 +426,26 @@ std::string RenderError(const RunError& error, const std::string& project_dir, c
   return RenderLabelled(style.Wrap(style.red(), "error:"), error, project_dir);
 }
 
+namespace {
+
+std::string RenderOffending(const ModelReport& model, const Style& style) {
+  if (!model.offending || model.offending->rows.empty()) return "";
+  const Style indented{.color = style.color, .width = style.width > 4 ? style.width - 4 : 0};
+  const size_t shown = FittingColumns(*model.offending, indented);
+  return Indented(PreviewTable(*model.offending, shown, indented).ToString(style.bold()), "    ");
+}
+
+}  // namespace
+
 std::string RenderErrors(const RunReport& report, const std::string& project_dir,
                          const Style& style) {
   std::string text;
   for (const RunError& error : report.errors) text += RenderError(error, project_dir, style);
   for (const ModelReport& model : report.models) {
     if (model.warning) text += RenderWarning(*model.warning, project_dir, style);
+    if (model.warning) text += RenderOffending(model, style);
     if (!model.error || model.status == ModelStatus::kSkipped) continue;
-    text += RenderError(*model.error, project_dir, style);
+    text += RenderError(*model.error, project_dir, style) + RenderOffending(model, style);
     const std::string advice = Advice(model, project_dir);
     if (!advice.empty()) text += "    " + style.Wrap(style.cyan(), advice) + "\n";
   }

@@ -145,14 +145,14 @@ TEST(RenderTest, ProjectErrorsComeFirst) {
 TEST(RenderTest, PreviewShowsTypesAndHowManyRowsAreLeft) {
   const Preview preview{.model = "late",
                         .columns = {{"carrier", "string"}, {"delay", "int32"}},
-                        .rows = {{"UA", "7"}, {"a\nb", "12"}},
+                        .rows = {{"UA", 7}, {"a\nb", nullptr}},
                         .total_rows = 1000};
   EXPECT_EQ(RenderPreview(preview, kPlain),
             "late: 1,000 rows, 2 columns\n"
             "carrier  delay\n"
             "string   int32\n"
             "UA           7\n"
-            "a\\nb        12\n"
+            "a\\nb      null\n"
             "… more rows: 998\n");
 }
 
@@ -173,7 +173,7 @@ TEST(RenderTest, PreviewOfManyColumnsShowsTheFirst) {
   constexpr size_t kColumns = 20'000;
   const Preview preview{.model = "wide",
                         .columns = {kColumns, {"c", "int8"}},
-                        .rows = {std::vector<std::string>(kColumns, "1")},
+                        .rows = {std::vector<nlohmann::json>(kColumns, 1)},
                         .total_rows = 1};
   EXPECT_EQ(RenderPreview(preview, {.width = 22}),
             "wide: 1 row, 20,000 columns\n"

@@ -18,6 +18,7 @@
 #include "cli/settings.h"
 #include "cli/surroundings.h"
 #include "cli/version.h"
+#include "engine/last_run.h"
 #include "resource/events.h"
 
 namespace zerrow::cli {
@@ -44,9 +45,9 @@ class TerminalKeeper {
   const bool known_;
 };
 
-Console::Options ConsoleOptions(const Arguments& arguments, const engine::CancelToken& token) {
+Console::Options ConsoleOptions(FILE* lines, const engine::CancelToken& token) {
   Console::Options options;
-  options.lines = LinesOf(arguments);
+  options.lines = lines;
   options.style = StyleOf(::fileno(options.lines));
   if (IsLiveTerminal(STDERR_FILENO)) options.progress = stderr;
   options.progress_style = StyleOf(STDERR_FILENO);
@@ -56,18 +57,6 @@ Console::Options ConsoleOptions(const Arguments& arguments, const engine::Cancel
     options.beat = {};
   }
   return options;
-}
-
-int ExitCode(RunStatus status) {
-  switch (status) {
-    case RunStatus::kSuccess:
-      return kExitSuccess;
-    case RunStatus::kFailed:
-      return kExitFailed;
-    case RunStatus::kCancelled:
-      return kExitInterrupted;
-  }
-  return kExitFailed;
 }
 
 // The engine's own failure as the report of a run that did nothing.
@@ -109,12 +98,34 @@ void WarnOfEngineOptions(const Arguments& arguments) {
   }
 }
 
-arrow::Result<RunReport> RunEngine(const Arguments& arguments) {
+// For --select state:failed. What is only looked at is no run.
+void NoteRun(const Arguments& arguments, const RunReport& report) {
+  if (arguments.command != Command::kRun) return;
+  const arrow::Status noted = engine::NoteLastRun(arguments.run.project_dir, report);
+  if (noted.ok() || report.status == RunStatus::kSuccess) return;
+  PrintTo(stderr, "note: state:failed won't know of this run: " + noted.message() + "\n");
+}
+
+}  // namespace
+
+int ExitCode(RunStatus status) {
+  switch (status) {
+    case RunStatus::kSuccess:
+      return kExitSuccess;
+    case RunStatus::kFailed:
+      return kExitFailed;
+    case RunStatus::kCancelled:
+      return kExitInterrupted;
+  }
+  return kExitFailed;
+}
+
+arrow::Result<RunReport> RunEngine(const Arguments& arguments, FILE* lines) {
   ARROW_ASSIGN_OR_RAISE(const auto token, engine::CancelToken::Make());
   const InterruptHandler interrupt(token);
   std::optional<TerminalKeeper> terminal;
   if (arguments.run.inline_model) terminal.emplace();
-  Console console(ConsoleOptions(arguments, token));
+  Console console(ConsoleOptions(lines, token));
   ARROW_ASSIGN_OR_RAISE(const auto resident,
                         BeginAtResident(arguments, /*plan_only=*/false, token));
   if (resident != nullptr) {
@@ -134,19 +145,18 @@ arrow::Result<RunReport> RunEngine(const Arguments& arguments) {
   return std::move(result.report);
 }
 
-}  // namespace
-
 int RunPipeline(const Arguments& arguments) {
   // Before anything that takes time, so that the user sees at once that it was understood.
   PrintTo(LinesOf(arguments),
           fmt::format("zerrow " ZERROW_VERSION ": reading {}\n", arguments.run.project_dir));
-  const arrow::Result<RunReport> result = RunEngine(arguments);
+  const arrow::Result<RunReport> result = RunEngine(arguments, LinesOf(arguments));
   const RunReport report = result.ok() ? *result : FailedReport(result.status());
   if (arguments.format == OutputFormat::kJson) {
     PrintJson(report.ToJson());
   } else {
     PrintText(arguments, report);
   }
+  NoteRun(arguments, report);
   if (result.status().IsInvalid()) return kExitUsage;
   return ExitCode(report.status);
 }

@@ -303,7 +303,7 @@ Result<ModelDescription> ParseModel(const Field& field) {
   ARROW_RETURN_NOT_OK(
       field.CheckObject({"name", "kind", "file", "line", "function", "module", "sql", "engine",
                          "operator", "inputs", "parameters", "columns", "timeout_s", "memory_bytes",
-                         "deterministic", "environment", "code", "imports", "contract"}));
+                         "deterministic", "environment", "code", "imports", "contract", "tags"}));
   ModelDescription model;
   ARROW_ASSIGN_OR_RAISE(model.name, field["name"].Name());
   ARROW_ASSIGN_OR_RAISE(model.kind, ParseKind(field["kind"]));
@@ -332,6 +332,7 @@ Result<ModelDescription> ParseModel(const Field& field) {
   ARROW_ASSIGN_OR_RAISE(model.environment, ParseEnvironment(field["environment"]));
   ARROW_ASSIGN_OR_RAISE(model.code, field["code"].TextOrEmpty());
   ARROW_ASSIGN_OR_RAISE(model.imports, field["imports"].Texts());
+  ARROW_ASSIGN_OR_RAISE(model.tags, field["tags"].Texts());
   ARROW_RETURN_NOT_OK(CheckModelBody(field, model));
   return model;
 }

@@ -101,6 +101,7 @@ struct ModelDescription {
   std::optional<EnvironmentDescription> environment = {};  // python and expectation; null: Zerrow's
   std::string code = {};  // python and expectation: tells one text of its files from another
   std::vector<std::string> imports;  // libraries that the model's file imports
+  std::vector<std::string> tags = {};
 
   /// The names of `columns`.
   std::optional<std::vector<std::string>> column_names() const;

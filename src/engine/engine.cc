@@ -106,6 +106,7 @@ std::set<std::string> LibrariesFor(const RunRequest& request, const EngineOption
     libraries.merge(own);  // one that outlives the run shall suit other projects too
   }
   if (request.options.output_dir) libraries.insert("pyarrow.parquet");
+  if (request.options.query) libraries.insert({"datafusion", "sqlglot"});
   return libraries;
 }
 

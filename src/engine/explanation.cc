@@ -28,6 +28,7 @@ std::string Restrictions(const SourceRead& read) {
 std::string Declared(const ModelDescription& model) {
   std::string text;
   if (!model.deterministic) text += " not deterministic";
+  if (!model.tags.empty()) text += " tags: " + Join(model.tags);
   if (model.memory_bytes) text += " memory: " + std::to_string(*model.memory_bytes) + " bytes";
   return text;
 }
@@ -118,6 +119,7 @@ json Explanation::ToJson() const {
                      {"memory_bytes", OrNull(node.model.memory_bytes)},
                      {"columns", node.model.columns ? ColumnsToJson(*node.model.columns) : json()},
                      {"environment", EnvironmentJson(node.model.environment)},
+                     {"tags", node.model.tags},
                      {"inputs", std::move(inputs)}});
     if (node.of_source()) nodes.back()["table"] = node.source.table;
     if (node.kind != ModelKind::kSource) continue;

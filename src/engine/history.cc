@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/exceptions.h"
+#include "engine/state_folder.h"
 
 namespace zerrow::engine {
 
@@ -38,11 +39,8 @@ const Observations* History::Known::Find(const CodeKey& key) const {
 }
 
 std::string History::DefaultPath() {
-  const char* state = std::getenv("XDG_STATE_HOME");
-  if (state != nullptr && state[0] == '/') return std::string(state) + "/zerrow/history.db";
-  const char* home = std::getenv("HOME");
-  if (home == nullptr || home[0] != '/') return "";
-  return std::string(home) + "/.local/state/zerrow/history.db";
+  const std::string folder = StateFolder();
+  return folder.empty() ? "" : folder + "/history.db";
 }
 
 bool History::IsWanted() {

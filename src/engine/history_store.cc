@@ -7,10 +7,10 @@
 
 #include <cstring>
 #include <filesystem>
-#include <system_error>
 #include <utility>
 
 #include "base/fd.h"
+#include "engine/state_folder.h"
 
 namespace zerrow::engine {
 
@@ -47,37 +47,8 @@ CREATE TABLE varying (
 );
 )";
 
-// The nearest folder above the file that is there already.
-std::filesystem::path ExistingFolder(std::filesystem::path folder) {
-  std::error_code error;
-  while (!std::filesystem::exists(folder, error) && folder.has_relative_path()) {
-    folder = folder.parent_path();
-  }
-  return folder;
-}
-
-Status CheckOwner(const std::string& path, bool or_root = false) {
-  struct stat found = {};
-  if (::stat(path.c_str(), &found) != 0) return base::ErrnoStatus(errno, path);
-  if (found.st_uid == ::geteuid() || (or_root && found.st_uid == 0)) return Status::OK();
-  return Status::Invalid(path, " belongs to another user");
-}
-
-Status MakeFolder(const std::filesystem::path& folder) {
-  // Root with somebody's $HOME (sudo) would leave what its owner can't use.
-  ARROW_RETURN_NOT_OK(CheckOwner(ExistingFolder(folder), /*or_root=*/true));
-  std::filesystem::path made;
-  for (const auto& part : folder) {
-    made /= part;
-    if (::mkdir(made.c_str(), 0700) == 0 || errno == EEXIST) continue;
-    std::error_code error;
-    if (!std::filesystem::is_directory(made, error)) return base::ErrnoStatus(errno, made.string());
-  }
-  return CheckOwner(folder);
-}
-
 Status MakeFile(const std::string& path) {
-  ARROW_RETURN_NOT_OK(MakeFolder(std::filesystem::path(path).parent_path()));
+  ARROW_RETURN_NOT_OK(MakeStateFolder(std::filesystem::path(path).parent_path()));
   struct stat found = {};
   if (::lstat(path.c_str(), &found) == 0) {
     if (!S_ISREG(found.st_mode)) return Status::Invalid(path, " isn't a file");

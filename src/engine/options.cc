@@ -11,6 +11,8 @@
 #include <utility>
 
 #include "base/machine.h"
+#include "engine/last_run.h"
+#include "engine/selector.h"
 
 namespace zerrow::engine {
 
@@ -84,6 +86,12 @@ arrow::Result<RunOptions> CompleteOptions(RunOptions options) {
       return Status::Invalid("the output folder ", *options.output_dir, " can't be made",
                              error ? ": " + error.message() : "");
     }
+  }
+  if (options.query && !options.query->output.empty()) {
+    ARROW_RETURN_NOT_OK(CheckPath("output file", options.query->output));
+  }
+  if (!options.failed && (AsksForFailed(options.select) || AsksForFailed(options.exclude))) {
+    ARROW_ASSIGN_OR_RAISE(options.failed, FailedInLastRun(options.project_dir));
   }
   return options;
 }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "engine/near_names.h"
+#include "engine/selector.h"
 
 namespace zerrow::engine {
 
@@ -35,10 +36,11 @@ class Planner {
     IndexNames();
     for (const auto& model : description_.models) CheckModel(model);
     const std::vector<size_t> order = OrderModels();
-    const std::set<std::string> selected = Select();
-    CheckNamesAreSelected(selected);
-    CheckInline(selected);
-    if (errors_.empty()) Build(order, selected);
+    if (!errors_.empty()) return {{}, std::move(errors_)};
+    arrow::Status refused = SelectNodes();
+    if (!refused.ok()) return {{}, {}, std::move(refused)};
+    CheckInline();
+    if (errors_.empty()) Build(order);
     if (std::ranges::any_of(plan_.nodes, [](const PlanNode& node) { return node.imports(); })) {
       plan_.import_again = description_.import_again;
     }
@@ -206,37 +208,6 @@ class Planner {
     return {cycle.begin(), cycle.end()};
   }
 
-  // The names to run: models, and sources that were asked for themselves.
-  std::set<std::string> Select() {
-    std::vector<std::string> open = options_.select;
-    if (open.empty()) {
-      for (const auto& model : description_.models) open.push_back(model.name);
-      // A source that nobody reads is run only to be looked at or kept.
-      for (const auto* names : {&options_.preview, &options_.keep}) {
-        for (const auto& name : *names) {
-          if (sources_.contains(name)) open.push_back(name);
-        }
-      }
-    }
-    std::set<std::string> selected;
-    while (!open.empty()) {
-      const std::string name = std::move(open.back());
-      open.pop_back();
-      const auto model = models_.find(name);
-      if (model == models_.end() && !sources_.contains(name)) {
-        if (IsBroken(name)) continue;
-        AddError("unknown model \"" + name + "\" in --select" + DidYouMean(name, AllNames()), "",
-                 "", 0);
-        continue;
-      }
-      if (!selected.insert(name).second || model == models_.end()) continue;
-      for (const size_t input : ModelInputs(model->second)) {
-        open.push_back(description_.models[input].name);
-      }
-    }
-    return selected;
-  }
-
   std::vector<std::string> AllNames() const {
     std::vector<std::string> names = names_;
     for (const auto& model : description_.models) {
@@ -245,30 +216,34 @@ class Planner {
     return names;
   }
 
-  void CheckNamesAreSelected(const std::set<std::string>& selected) {
-    const std::pair<const char*, const std::vector<std::string>*> lists[] = {
-        {"preview", &options_.preview}, {"keep", &options_.keep}};
-    for (const auto& [what, names] : lists) {
-      for (const auto& name : *names) {
-        if (name == "*" && what == std::string_view("keep")) continue;
-        if (IsBroken(name)) continue;
-        if (std::ranges::find(names_, name) == names_.end()) {
-          AddError("unknown model \"" + name + "\" to " + what + DidYouMean(name, names_), "", "",
-                   0);
-        } else if (!selected.contains(name)) {
-          AddError("the model \"" + name + "\" to " + what + " isn't selected", "", "", 0);
-        }
+  // Sources come first, then models.
+  arrow::Status SelectNodes() {
+    std::vector<Selectable> items;
+    for (const auto& source : description_.sources) items.push_back({source.table, {}, {}, true});
+    for (const auto& model : description_.models) {
+      Selectable& item = items.emplace_back();
+      item.name = model.name;
+      item.tags = model.tags;
+      for (const auto& input : model.inputs) {
+        const auto source = sources_.find(input.model);
+        item.inputs.push_back(source != sources_.end()
+                                  ? source->second
+                                  : description_.sources.size() + models_.at(input.model));
       }
     }
+    ARROW_ASSIGN_OR_RAISE(const Selection selection,
+                          Select(items, options_.select, options_.exclude,
+                                 options_.failed.value_or(std::vector<std::string>())));
+    for (const size_t item : selection.runs) selected_.insert(items[item].name);
+    for (const size_t item : selection.wanted) wanted_.insert(items[item].name);
+    return CheckKept();
   }
 
-  void CheckInline(const std::set<std::string>& selected) {
-    if (!options_.inline_model || IsBroken(*options_.inline_model)) return;
+  void CheckInline() {
+    if (!options_.inline_model) return;
     const std::string& name = *options_.inline_model;
     const auto found = models_.find(name);
     if (found == models_.end()) {
-      // Of --select it is said there.
-      if (std::ranges::find(options_.select, name) != options_.select.end()) return;
       return AddError("unknown model \"" + name + "\" to run inline" + DidYouMean(name, AllNames()),
                       "", "", 0);
     }
@@ -278,20 +253,39 @@ class Planner {
                    " model, and only a Python function can be run inline; zerrow show prints its "
                    "rows",
                model);
-    } else if (!selected.contains(name)) {
+    } else if (!selected_.contains(name)) {
       AddError("the model to run inline isn't selected", model);
     }
   }
 
-  void Build(const std::vector<size_t>& order, const std::set<std::string>& selected) {
+  arrow::Status CheckKept() {
+    for (const auto& name : options_.keep) {
+      if (name == "*") continue;
+      if (std::ranges::find(names_, name) == names_.end()) {
+        return arrow::Status::Invalid("unknown model \"", name, "\" to keep",
+                                      DidYouMean(name, names_));
+      }
+      // One that nobody reads is run only to be kept.
+      const bool alone = options_.select.empty() && sources_.contains(name);
+      if (!alone && !selected_.contains(name)) {
+        return arrow::Status::Invalid("the model \"", name, "\" to keep isn't selected");
+      }
+      if (sources_.contains(name)) kept_sources_.insert(name);
+    }
+    return arrow::Status::OK();
+  }
+
+  void Build(const std::vector<size_t>& order) {
     plan_.project = description_.name;
     plan_.memory_limit_bytes = description_.memory_limit_bytes;
     plan_.parameters = description_.parameters;
     for (const auto& source : description_.sources) {
-      if (selected.contains(source.table)) plan_.nodes[SourceNode(source)].reads.emplace_back();
+      if (wanted_.contains(source.table) || kept_sources_.contains(source.table)) {
+        plan_.nodes[SourceNode(source)].reads.emplace_back();
+      }
     }
     for (const size_t index : order) {
-      if (selected.contains(description_.models[index].name)) AddModel(description_.models[index]);
+      if (selected_.contains(description_.models[index].name)) AddModel(description_.models[index]);
     }
     for (auto& node : plan_.nodes) {
       node.final_model = IsFinal(node);
@@ -318,10 +312,11 @@ class Planner {
   }
 
   bool IsFinal(const PlanNode& node) const {
-    if (node.of_source() || !node.has_table()) return false;
-    if (std::ranges::find(options_.select, node.name) != options_.select.end()) return true;
-    return std::ranges::none_of(node.consumers,
-                                [&](size_t consumer) { return plan_.nodes[consumer].has_table(); });
+    if (node.kind == ModelKind::kFilter || !node.has_table()) return false;
+    if (wanted_.contains(node.name)) return true;
+    return !node.of_source() && std::ranges::none_of(node.consumers, [&](size_t consumer) {
+      return plan_.nodes[consumer].has_table();
+    });
   }
 
   void AddModel(const ModelDescription& model) {
@@ -456,6 +451,9 @@ class Planner {
   std::vector<std::string> names_;         // what an input may be
   std::vector<std::string> parameters_;
   std::set<std::string> broken_;
+  std::set<std::string> selected_;      // what runs
+  std::set<std::string> wanted_;        // of these, what was asked for by name, pattern or tag
+  std::set<std::string> kept_sources_;  // all of each is read, since the result shall hold it
   std::map<std::string, size_t> model_nodes_;
   std::map<std::string, size_t> source_nodes_;
   std::map<std::string, std::map<std::tuple<Columns, std::string, Dictionaries>, size_t>>

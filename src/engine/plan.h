@@ -5,6 +5,8 @@
 // values, any thread.
 #pragma once
 
+#include <arrow/status.h>
+
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -42,7 +44,7 @@ struct PlanNode {
   ModelKind kind = ModelKind::kPython;
   std::vector<PlanInput> inputs;
   std::vector<size_t> consumers;  // ascending
-  // Not of a source and no expectation, and either selected by its name or consumed by no model.
+  // It has a table that is wanted: it was selected, or it is a model that no other consumes.
   bool final_model = false;
 
   SourceDescription source;       // of sources and filters; of a model's only its name and place
@@ -81,9 +83,11 @@ struct Plan {
 struct PlanResult {
   Plan plan;                     // meaningful only without errors
   std::vector<RunError> errors;  // in the order of the files' declarations
+  /// Invalid: the project is sound, but has nothing that the options select, exclude or keep.
+  arrow::Status refused = {};
 };
 
-/// Checks names, inputs, cycles, columns and --select, --preview and --keep of the options.
+/// Checks names, inputs, cycles, columns, and what the options select, exclude and keep.
 PlanResult MakePlan(const Description& description, const RunOptions& options);
 
 /// What `zerrow explain` shows.

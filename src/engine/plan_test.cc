@@ -235,24 +235,47 @@ TEST(Plan, SelectTakesAncestorsOnly) {
   EXPECT_EQ(Names(result.plan), (Texts{"flights", "mid", "last"}));
   EXPECT_TRUE(result.plan.nodes[1].final_model) << "asked for, though another one consumes it";
   EXPECT_TRUE(result.plan.nodes[2].final_model);
+  options.exclude = {"mid"};
+  result = MakePlan(project, options);
+  EXPECT_EQ(Names(result.plan), (Texts{"flights", "mid", "last"}));
+  EXPECT_FALSE(result.plan.nodes[1].final_model) << "it is only needed";
   options.select = {"midd"};
-  options.preview = {"other"};
-  EXPECT_EQ(Errors(MakePlan(project, options)),
-            (Texts{"unknown model \"midd\" in --select; did you mean \"mid\"?",
-                   "the model \"other\" to preview isn't selected"}));
+  EXPECT_EQ(MakePlan(project, options).refused.message(),
+            "unknown model \"midd\" in --select; did you mean \"mid\"?");
+  options = {};
+  options.select = {"mid"};
+  options.keep = {"other"};
+  EXPECT_EQ(MakePlan(project, options).refused.message(),
+            "the model \"other\" to keep isn't selected");
+  options = {};
   options.select = {"flights"};
-  options.preview = {"flights"};
   EXPECT_EQ(Names(MakePlan(project, options).plan), Texts{"flights"});
+  EXPECT_TRUE(MakePlan(project, options).plan.nodes[0].final_model) << "it was asked for";
+}
+
+TEST(Plan, WhatFailedIsFinalAsInARunOfAll) {
+  const Description project =
+      Project({Model("mid", {Input("flights")}), Model("last", {Input("mid")}),
+               Model("other", {Input("flights")})});
+  RunOptions options;
+  options.select = {"state:failed"};
+  options.failed = {{"mid", "gone"}};
+  const auto result = MakePlan(project, options);
+  EXPECT_EQ(Names(result.plan), (Texts{"flights", "mid", "last"}));
+  EXPECT_FALSE(result.plan.nodes[1].final_model);
+  EXPECT_TRUE(result.plan.nodes[2].final_model);
 }
 
 TEST(Plan, ExplainsWhatAModelDeclares) {
   Description project = Project({Model("m", {Input("flights")})});
   project.models[0].deterministic = false;
   project.models[0].memory_bytes = 2'000'000'000;
+  project.models[0].tags = {"core", "x"};
   Explanation explanation;
   explanation.plan = MakePlan(project, {}).plan;
-  EXPECT_NE(explanation.ToText().find("final not deterministic memory: 2000000000 bytes\n"),
-            std::string::npos)
+  EXPECT_NE(
+      explanation.ToText().find("final not deterministic tags: core, x memory: 2000000000 bytes\n"),
+      std::string::npos)
       << explanation.ToText();
   const json nodes = explanation.ToJson()["nodes"];
   EXPECT_EQ(nodes[1]["deterministic"], false);
@@ -364,7 +387,8 @@ json ValidDocument() {
       "parameters": [{"argument": "n", "name": "n"}], "contract": null,
       "columns": [{"name": "x", "type": "int64", "nullable": false}], "timeout_s": 1.5,
       "memory_bytes": 2000000000, "deterministic": false,
-      "environment": {"python": "3.11.2", "packages": ["x==1"]}, "code": "f00d", "imports": ["polars"]}],
+      "environment": {"python": "3.11.2", "packages": ["x==1"]}, "code": "f00d", "imports": ["polars"],
+      "tags": ["core"]}],
     "errors": [], "import_again": "", "broken": ["lost"]})");
 }
 

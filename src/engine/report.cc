@@ -79,7 +79,7 @@ std::string RunError::ToString() const {
   std::string text = file;
   if (!file.empty() && line > 0) text += ":" + std::to_string(line);
   if (!file.empty()) text += ": ";
-  if (!model.empty()) text += model + ": ";
+  if (!model.empty() && model != file) text += model + ": ";
   return text + message;
 }
 

@@ -159,6 +159,7 @@ void to_json(json& document, const ModelReport& model) {
   if (model.kind == ModelKind::kExpectation) {
     document["expectation"] = OrNull(model.expectation);
     document["warning"] = OrNull(model.warning);
+    if (model.offending) document["offending"] = *model.offending;
   }
 }
 
@@ -181,6 +182,7 @@ void from_json(const json& document, ModelReport& model) {
   model.expectation = Optional<bool>(document, "expectation");
   model.memory_wait = Optional<MemoryWait>(document, "memory_wait");
   model.warning = Optional<RunError>(document, "warning");
+  model.offending = Optional<Preview>(document, "offending");
 }
 
 void to_json(json& document, const Preview& preview) {

@@ -28,6 +28,29 @@ std::optional<std::vector<std::string>> Texts(const json& list) {
   return texts;
 }
 
+// {"columns": [[name, type]], "rows": [[value]], "total_rows": n}
+std::optional<Preview> ReadPreview(const std::string& model, const json& value) {
+  if (!value.is_object() || !value.contains("columns") || !value.contains("rows") ||
+      !value.contains("total_rows") || !value["columns"].is_array() || !value["rows"].is_array() ||
+      !value["total_rows"].is_number_integer()) {
+    return std::nullopt;
+  }
+  Preview preview;
+  preview.model = model;
+  preview.total_rows = value["total_rows"].get<int64_t>();
+  if (preview.total_rows < 0) return std::nullopt;
+  for (const json& column : value["columns"]) {
+    auto texts = Texts(column);
+    if (!texts || texts->size() != 2) return std::nullopt;
+    preview.columns.emplace_back(std::move((*texts)[0]), std::move((*texts)[1]));
+  }
+  for (const json& row : value["rows"]) {
+    if (!row.is_array() || row.size() != preview.columns.size()) return std::nullopt;
+    preview.rows.emplace_back(row.begin(), row.end());
+  }
+  return preview;
+}
+
 RunError ErrorOf(std::string message) {
   RunError error;
   error.message = std::move(message);
@@ -72,7 +95,8 @@ std::vector<TaskSpec> Run::FirstTasks() {
 std::vector<TaskSpec> Run::OnPlanned(PlanResult planned) {
   plan_ = std::move(planned.plan);
   report_.errors = std::move(planned.errors);
-  if (!report_.errors.empty() || request_.plan_only) return {};
+  failed_ = std::move(planned.refused);
+  if (!failed_.ok() || !report_.errors.empty() || request_.plan_only) return {};
   for (const PlanNode& node : plan_.nodes) {
     ModelReport model;
     model.name = node.name;
@@ -107,12 +131,13 @@ void Run::AddTasks() {
   }
   for (size_t i = 0; i < plan_.nodes.size(); ++i) {
     const PlanNode& node = plan_.nodes[i];
-    const bool listed = std::ranges::find(options.preview, node.name) != options.preview.end();
-    if (options.preview_rows > 0 && (options.preview.empty() ? node.final_model : listed)) {
-      tasks_.push_back({kPreview, i, ""});
-    }
-    if (options.output_dir && node.final_model) {
+    if (!node.final_model) continue;
+    if (options.preview_rows > 0) tasks_.push_back({kPreview, i, ""});
+    if (options.output_dir) {
       tasks_.push_back({kExport, i, *options.output_dir + "/" + node.name + ".parquet"});
+    }
+    if (options.query && !options.query->output.empty()) {
+      tasks_.push_back({kExport, i, options.query->output});
     }
   }
 }
@@ -257,7 +282,8 @@ ModelStatus Run::OnEnvironment(size_t task, const json& value) {
   return ModelStatus::kSuccess;
 }
 
-// {"met": bool} and, of a failed assert, its message, file and line.
+// {"met": bool} and, where it isn't met, why and where, and some of the rows that aren't as
+// expected.
 ModelStatus Run::OnExpectation(ModelReport& model, size_t task, const json& value) {
   Failure failure = ReadFailure(value, "the expectation isn't met");
   const auto met = value.is_object() ? value.find("met") : value.end();
@@ -265,7 +291,11 @@ ModelStatus Run::OnExpectation(ModelReport& model, size_t task, const json& valu
     return Fail(task, FailureOf("its worker answered with something else than was asked for"));
   }
   model.expectation = met->get<bool>();
+  model.offending.reset();
   if (*model.expectation) return ModelStatus::kSuccess;
+  if (const auto rows = value.find("offending"); rows != value.end() && !rows->is_null()) {
+    model.offending = ReadPreview(model.name, *rows);
+  }
   const ModelStatus status = Fail(task, std::move(failure));
   return request_.options.strict ? status : ModelStatus::kSuccess;
 }
@@ -298,27 +328,9 @@ RunError Run::Located(size_t task, RunError error) const {
 }
 
 Status Run::NotePreview(size_t node, const json& value) {
-  const auto malformed = [] { return Status::SerializationError("its preview is malformed"); };
-  if (!value.is_object() || !value.contains("columns") || !value.contains("rows") ||
-      !value.contains("total_rows") || !value["columns"].is_array() || !value["rows"].is_array() ||
-      !value["total_rows"].is_number_integer()) {
-    return malformed();
-  }
-  Preview preview;
-  preview.model = plan_.nodes[node].name;
-  preview.total_rows = value["total_rows"].get<int64_t>();
-  if (preview.total_rows < 0) return malformed();
-  for (const json& column : value["columns"]) {
-    auto texts = Texts(column);
-    if (!texts || texts->size() != 2) return malformed();
-    preview.columns.emplace_back(std::move((*texts)[0]), std::move((*texts)[1]));
-  }
-  for (const json& row : value["rows"]) {
-    auto texts = Texts(row);
-    if (!texts || texts->size() != preview.columns.size()) return malformed();
-    preview.rows.push_back(std::move(*texts));
-  }
-  report_.previews.push_back(std::move(preview));
+  auto preview = ReadPreview(plan_.nodes[node].name, value);
+  if (!preview) return Status::SerializationError("its preview is malformed");
+  report_.previews.push_back(*std::move(preview));
   return Status::OK();
 }
 

@@ -11,6 +11,11 @@ using nlohmann::json;
 
 json OrNull(const auto& value) { return value ? json(*value) : json(nullptr); }
 
+json QueryJson(const std::optional<AdHocQuery>& query) {
+  if (!query) return nullptr;
+  return {{"name", AdHocQuery::kName}, {"sql", query->sql}, {"file", query->file}};
+}
+
 const char* FormatName(PublishedTable::Format format, BackendKind backend) {
   const bool heap = backend == BackendKind::kFullCopy;
   if (format == PublishedTable::Format::kSipc) return heap ? "sipc_heap" : "sipc";
@@ -29,6 +34,7 @@ class MessageMaker {
       case RunTask::Kind::kDiscover:
         message_.body["kind"] = "discover";
         message_.body["parameters"] = options.parameters;
+        message_.body["query"] = QueryJson(options.query);
         break;
       case RunTask::Kind::kEnvironment:
         AddEnvironment(task);
@@ -47,6 +53,8 @@ class MessageMaker {
       case RunTask::Kind::kExport:
         ARROW_RETURN_NOT_OK(AddResult("export", task));
         message_.body["path"] = task.path;
+        message_.body["format"] = options.query ? options.query->format : "parquet";
+        message_.body["rows"] = options.query ? OrNull(options.query->max_rows) : json(nullptr);
         break;
       case RunTask::Kind::kChecks:
         return arrow::Status::UnknownError("nothing is to be done for a gate");

@@ -50,6 +50,25 @@ json ByteTexts(const std::map<std::string, std::string>& map) {
   return pairs;
 }
 
+json QueryJson(const AdHocQuery& query) {
+  json document = {{"sql", ToByteText(query.sql)},
+                   {"file", ToByteText(query.file)},
+                   {"output", ToByteText(query.output)},
+                   {"format", query.format}};
+  if (query.max_rows) document["max_rows"] = *query.max_rows;
+  return document;
+}
+
+AdHocQuery QueryOf(const json& document) {
+  AdHocQuery query;
+  query.sql = Bytes(document.at("sql"));
+  query.file = Bytes(document.at("file"));
+  query.output = Bytes(document.at("output"));
+  document.at("format").get_to(query.format);
+  if (document.contains("max_rows")) query.max_rows = Whole<int64_t>(document["max_rows"]);
+  return query;
+}
+
 json OptionsJson(const RunOptions& options) {
   json document = {{"project_dir", ToByteText(options.project_dir)},
                    {"parameters", ByteTexts(options.parameters)},
@@ -63,10 +82,12 @@ json OptionsJson(const RunOptions& options) {
                    {"priority", options.priority},
                    {"explain_memory", options.explain_memory},
                    {"preview_rows", options.preview_rows},
-                   {"preview", ByteTexts(options.preview)},
+                   {"exclude", ByteTexts(options.exclude)},
                    {"keep", ByteTexts(options.keep)}};
   if (options.output_dir) document["output_dir"] = ToByteText(*options.output_dir);
   if (options.memory_limit_bytes) document["memory_limit_bytes"] = *options.memory_limit_bytes;
+  if (options.failed) document["failed"] = ByteTexts(*options.failed);
+  if (options.query) document["query"] = QueryJson(*options.query);
   return document;
 }
 
@@ -84,12 +105,14 @@ RunOptions OptionsOf(const json& document) {
   options.priority = Whole<int>(document.at("priority"));
   document.at("explain_memory").get_to(options.explain_memory);
   options.preview_rows = Whole<int64_t>(document.at("preview_rows"));
-  options.preview = BytesList(document.at("preview"));
+  options.exclude = BytesList(document.at("exclude"));
   options.keep = BytesList(document.at("keep"));
   if (document.contains("output_dir")) options.output_dir = Bytes(document["output_dir"]);
   if (document.contains("memory_limit_bytes")) {
     options.memory_limit_bytes = Whole<int64_t>(document["memory_limit_bytes"]);
   }
+  if (document.contains("failed")) options.failed = BytesList(document["failed"]);
+  if (document.contains("query")) options.query = QueryOf(document["query"]);
   return options;
 }
 

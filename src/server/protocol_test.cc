@@ -45,7 +45,9 @@ Wanted SomeRun() {
   wanted.options.priority = -3;
   wanted.options.explain_memory = true;
   wanted.options.preview_rows = 7;
-  wanted.options.preview = {"x"};
+  wanted.options.exclude = {"x"};
+  wanted.options.failed = {"y"};
+  wanted.options.query = {"SELECT 1", "/q.sql", "/out.csv", "csv", 7};
   wanted.options.keep = {"*"};
   wanted.plan_only = true;
   wanted.python = "/v/bin/python";
@@ -87,6 +89,7 @@ ModelReport SomeModel() {
   model.error = RunError{"no", "m", "f.py", 3, "Traceback"};
   model.expectation = false;
   model.warning = RunError{"hm", "m", "f.py", 4, ""};
+  model.offending = Preview{"m", {{"a", "int64"}}, {{json(-1)}}, 9};
   return model;
 }
 
@@ -98,7 +101,7 @@ std::vector<Reply> Replies() {
   report.peak_memory_bytes = 3;
   report.backend = BackendKind::kKernelZero;
   report.outputs = {"/out/m.parquet"};
-  Preview preview{"m", {{"a", "int64"}}, {{"1"}, {"2"}}, 2};
+  Preview preview{"m", {{"a", "int64"}}, {{json(1)}, {json({{"n", nullptr}})}}, 2};
   auto table = std::make_shared<engine::PublishedTable>();
   table->format = engine::PublishedTable::Format::kArrowFile;
   table->rows = 9;

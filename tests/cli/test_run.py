@@ -172,14 +172,14 @@ def test_show_prints_rows_with_their_types(project):
     assert "int64" in done.stdout
     assert "… more rows: 1" in done.stdout
     document = project.json("show", "same")
-    assert document["previews"][0]["rows"] == [["0"], ["1"], ["2"]]
+    assert document["previews"][0]["rows"] == [[0], [1], [2]]
 
 
 @pytest.mark.parametrize("backend", ["memfd", "copy", "full-copy"])
 def test_every_backend_gives_the_same(project, backend):
     report = project.json("run", "--backend", backend, "--preview", "5")
     assert report["backend"] == backend
-    assert report["previews"][0]["rows"] == [["0"], ["1"], ["2"]]
+    assert report["previews"][0]["rows"] == [[0], [1], [2]]
 
 
 def test_files_named_like_modules_do_no_harm(project):

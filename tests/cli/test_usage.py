@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["init", "run", "show", "explain", "simulate", "info", "version"]
+COMMANDS = ["init", "run", "show", "query", "explain", "simulate", "info", "version"]
 
 
 def test_help_lists_the_commands_and_examples(zerrow):

@@ -106,5 +106,5 @@ def m{i}({f'before=zerrow.Model("m{i - 1}")' if i else ""}):
     previews = outcome.report["previews"]
     rows = [tuple(row) for preview in previews for row in preview["rows"]]
     assert len(rows) == 24
-    assert {seen for seen, _ in rows} == {"1"}
+    assert {seen for seen, _ in rows} == {1}
     assert len({drawn for _, drawn in rows}) == 24

@@ -46,11 +46,12 @@ def test_a_sql_file_is_a_model(project):
         "other.sql",
         """
         -- zerrow: name=Busy engine=duckdb
-        -- zerrow: memory=2GiB deterministic=false
+        -- zerrow: memory=2GiB deterministic=false tags=daily,core
         SELECT * FROM LATE""",
     )
     busy = model(project, "Busy")
     assert (busy["memory_bytes"], busy["deterministic"]) == (2 << 30, False)
+    assert busy["tags"] == ["daily", "core"]
     late = model(project, "late")
     assert (late["kind"], late["file"], late["line"]) == ("sql", "models/late.sql", 3)
     assert late["engine"] == "datafusion"

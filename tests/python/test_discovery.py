@@ -19,7 +19,7 @@ def test_python_models_sources_and_parameters(project):
         import zerrow
         from helper import nothing
 
-        @zerrow.model(columns=["carrier"], deterministic=False)
+        @zerrow.model(columns=["carrier"], deterministic=False, tags=["x", "x"])
         @zerrow.resources(timeout=5, memory="512MiB")
         def late(
             flights=zerrow.Model("flights", columns=["carrier"], filter="dep_delay > 3"),
@@ -77,6 +77,7 @@ def test_python_models_sources_and_parameters(project):
         "deterministic": False,
         "environment": None,
         "imports": ["polars"],
+        "tags": ["x"],
     }
     assert (fine["name"], fine["kind"], fine["function"]) == ("fine", "expectation", "is_fine")
     assert (fine["memory_bytes"], fine["deterministic"]) == (None, True)

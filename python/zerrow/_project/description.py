@@ -52,6 +52,7 @@ class ModelEntry:
     environment: dict[str, Any] | None = None  # {"python": version, "packages": [requirement]}
     code: str | None = None  # python and expectation: tells one text of its files from another
     imports: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The entry of the description's `models`."""

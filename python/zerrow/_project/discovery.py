@@ -28,6 +28,7 @@ def describe(
     project_dir: str | Path,
     parameters: Mapping[str, str] | None = None,
     *,
+    query: Mapping[str, str] | None = None,
     on_import: Callable[[str], None] | None = None,
     on_imported: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
@@ -36,6 +37,8 @@ def describe(
     Args:
         project_dir: the folder that has zerrow_project.yml.
         parameters: texts for parameters, as given with `--param name=text`.
+        query: one that is a SQL model for this once: its `name`, `sql`, and the `file` that it is
+            from, or "".
         on_import: called with each of the user's files before it is imported.
         on_imported: called with their number when all are imported, if nothing was wrong with them
             and before anything else is done.
@@ -73,7 +76,7 @@ def describe(
     for mistake in unreadable:
         project.report(mistake)
     read_python_models(project, files, failed)
-    _read_models(project, file, sql_files)
+    _read_models(project, file, sql_files, query)
     return _renamed(project)
 
 
@@ -98,11 +101,18 @@ def _read_sources(project: Project, file: ProjectFile) -> None:
             project.report(problem)
 
 
-def _read_models(project: Project, file: ProjectFile, sql_files: list[str]) -> None:
+def _read_models(
+    project: Project,
+    file: ProjectFile,
+    sql_files: list[str],
+    query: Mapping[str, str] | None = None,
+) -> None:
     """Those that no Python declares."""
     queries = _read_queries(project, sql_files)
     natives = read_native_models(project, file.natives)
     check_names(project)
+    if query is not None:
+        queries += _read_query(project, query)
     columns = Columns(project)
     for entry, operator in natives:
         if operator.output is None:
@@ -122,6 +132,16 @@ def _read_queries(project: Project, files: list[str]) -> list[ModelEntry]:
     from zerrow._project.sql_models import read_sql_models
 
     return read_sql_models(project, files)
+
+
+def _read_query(project: Project, query: Mapping[str, str]) -> list[ModelEntry]:
+    from zerrow._project.sql_models import read_query
+
+    try:
+        return [read_query(project, query["name"], query["sql"], query["file"])]
+    except ProjectError as problem:
+        project.report(problem)
+        return []
 
 
 def _find_sql_inputs(project: Project, queries: list[ModelEntry], columns: Columns) -> None:

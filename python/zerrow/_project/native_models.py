@@ -43,6 +43,7 @@ def _read(native: NativeEntry, project: Project) -> tuple[ModelEntry, Operator]:
         file=FILE,
         line=native.line,
         memory_bytes=operator.memory_bytes,
+        tags=list(operator.tags),
         operator=operator.settings,
         inputs=[
             Input(

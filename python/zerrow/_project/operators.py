@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from zerrow._declarations import tags_problem
 from zerrow._project import project_types as types
 from zerrow._project.place import Place, error
 from zerrow._project.project_file import NativeEntry
@@ -41,6 +42,7 @@ class Operator:
     output: list[str] | None
     inputs: list[tuple[str, int]] = field(default_factory=list)
     memory_bytes: int | None = None
+    tags: tuple[str, ...] = ()
 
 
 def read_operator(entry: NativeEntry, fill: Fill) -> Operator:
@@ -54,8 +56,11 @@ def read_operator(entry: NativeEntry, fill: Fill) -> Operator:
         inputs = _names(model.inputs, place / "inputs")
     else:
         inputs = [(model.input, (place / "input").line)]
+    if problem := tags_problem(model.tags):
+        raise error(f"model {model.name!r}: {problem}", (place / "tags").line)
+    made = replace(made, inputs=inputs, tags=tuple(model.tags))
     if model.memory is None:
-        return replace(made, inputs=inputs)
+        return made
     try:
         return replace(made, inputs=inputs, memory_bytes=parse_bytes(model.memory))
     except ValueError as problem:

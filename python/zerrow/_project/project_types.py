@@ -70,6 +70,7 @@ class Model(Settings, kw_only=True, tag_field="operator"):
 
     name: Text
     memory: Size | None = None
+    tags: list[str] = []
 
 
 class Filter(Model, tag="filter", kw_only=True):

@@ -164,6 +164,7 @@ def _entry(
         timeout_s=declaration.timeout_s,
         memory_bytes=declaration.memory_bytes,
         deterministic=declaration.deterministic,
+        tags=declaration.tags,
         imports=imports,
     )
     entry.environment = _environment(declaration, entry)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from zerrow._declarations import tags_problem
 from zerrow._errors import ProjectError, SqlError, did_you_mean
 from zerrow._project.bauplan import find_schema
 from zerrow._project.description import EVERYTHING, Input, ModelEntry, Project
@@ -15,8 +16,9 @@ from zerrow._sql import analysis
 from zerrow._sql.text import parameters_of, substitute, tokenize
 
 ENGINES = ("datafusion", "duckdb")
-_SETTINGS = ("name", "engine", "memory", "deterministic", "output_schema")
+_SETTINGS = ("name", "engine", "memory", "deterministic", "output_schema", "tags")
 _OF_CATALOG = ("materialization_strategy", "partitioned_by", "overwrite_filter", "cache_strategy")
+_QUERY_SETTINGS = ("engine", "memory")
 
 
 def read_sql_models(project: Project, files: Iterable[str]) -> list[ModelEntry]:
@@ -33,19 +35,33 @@ def read_sql_models(project: Project, files: Iterable[str]) -> list[ModelEntry]:
     return entries
 
 
+def read_query(project: Project, name: str, text: str, file: str) -> ModelEntry:
+    """Adds a model for a query that no file of the project has. Raises ProjectError."""
+    where = file or name
+    for key in _settings(text, where):
+        if key not in _QUERY_SETTINGS:
+            raise ProjectError(f"a query has no setting {key!r}", where, 1, name)
+    entry = _entry(project, ModelEntry(name=name, kind="sql", file=where, line=1), text)
+    project.models.append(entry)
+    return entry
+
+
 def _read(project: Project, file: str) -> ModelEntry:
     try:
         text = Path(project.directory, file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         raise ProjectError(f"{file} can't be read: {problem}", file) from None
-    entry = ModelEntry(
-        name=os.path.basename(file).removesuffix(".sql"), kind="sql", file=file, line=1
-    )
-    settings = _settings(text, file)
+    name = os.path.basename(file).removesuffix(".sql")
+    return _entry(project, ModelEntry(name=name, kind="sql", file=file, line=1), text)
+
+
+def _entry(project: Project, entry: ModelEntry, text: str) -> ModelEntry:
+    settings = _settings(text, entry.file)
     entry.name = settings.get("name", entry.name)
     entry.engine = settings.get("engine", "datafusion")
     entry.imports = [entry.engine]
     entry.deterministic = settings.get("deterministic") != "false"
+    entry.tags = settings["tags"].split(",") if "tags" in settings else []
     entry.memory_bytes = parse_bytes(settings["memory"]) if "memory" in settings else None
     if "output_schema" in settings:
         try:
@@ -97,11 +113,13 @@ def _check_setting(key: str, value: str, file: str, line: int) -> None:
         raise ProjectError(f"engine must be {' or '.join(ENGINES)}, not {value!r}", file, line)
     if key == "deterministic" and value not in ("true", "false"):
         raise ProjectError(f"deterministic must be true or false, not {value!r}", file, line)
+    if key == "tags" and (problem := tags_problem(value.split(","))):
+        raise ProjectError(f"tags={value}: {problem}", file, line)
     if key == "memory":
         try:
             parse_bytes(value)
-        except ValueError as problem:
-            raise ProjectError(f"memory {problem}", file, line) from None
+        except ValueError as wrong:
+            raise ProjectError(f"memory {wrong}", file, line) from None
 
 
 def _first_line(text: str, dialect: str) -> int:

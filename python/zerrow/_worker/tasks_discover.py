@@ -35,6 +35,7 @@ def run(task: Task) -> Answer:
     description = describe(
         task.project_dir,
         task.body.get("parameters") or {},
+        query=task.body.get("query"),
         on_import=on_import,
         on_imported=on_imported,
     )

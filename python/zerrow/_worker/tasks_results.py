@@ -1,20 +1,19 @@
-"""Tasks "preview" and "export": a table as text cells, and as a Parquet file."""
+"""Tasks "preview" and "export": some rows as JSON values, and a table as a file."""
 
 import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, BinaryIO
 
 import pyarrow as pa
+from pyarrow import types
+from zerrow._worker.json_rows import columns_of, json_rows, json_values
 from zerrow._worker.tasks import Answer, Task, TaskError
 
-_LONGEST_CELL = 200
-_LONGEST_TYPE = 1000
-# The engine takes 16 MiB, and what it takes is written more tightly.
+# The engine takes 16 MiB and four million values, and what it takes is written more tightly.
 _MOST_BYTES = 12 << 20
-_BLOCK_ROWS = 1000
 
 
 def run(task: Task) -> Answer:
@@ -23,21 +22,22 @@ def run(task: Task) -> Answer:
     if task.body["kind"] == "preview":
         value = preview(table, task.body["rows"])
     else:
+        form = task.body.get("format") or "parquet"
         try:
-            value = export(table, task.body["path"])
+            value = export(table, task.body["path"], form, task.body.get("rows"))
         except (OSError, ValueError, pa.ArrowException) as problem:  # a full disk; an odd table
             raise TaskError(str(problem)) from problem
     return Answer({"op": "result", "value": value})
 
 
-def preview(table: pa.Table, rows: int) -> dict[str, Any]:
-    """The first rows as text, each column with its type; fewer if they take too much room."""
-    columns = [[field.name, _cut(str(field.type), _LONGEST_TYPE)] for field in table.schema]
-    room = _MOST_BYTES - _size(columns)
+def preview(table: pa.Table, rows: int, room: int = _MOST_BYTES) -> dict[str, Any]:
+    """The first rows, each column with its type; fewer if they take more than `room` bytes."""
+    columns = columns_of(table)
+    room -= _size(columns)
     if room < 0:
         raise TaskError(f"{table.num_columns} columns are too many to show")
-    shown: list[list[str]] = []
-    for row in _rows(table.slice(0, rows)):
+    shown: list[list[Any]] = []
+    for row in json_rows(table.slice(0, rows)):
         room -= _size(row)
         if room < 0:
             break
@@ -45,47 +45,36 @@ def preview(table: pa.Table, rows: int) -> dict[str, Any]:
     return {"columns": columns, "rows": shown, "total_rows": table.num_rows}
 
 
-def _rows(table: pa.Table) -> Iterator[list[str]]:
-    for start in range(0, table.num_rows, _BLOCK_ROWS):
-        block = table.slice(start, _BLOCK_ROWS)
-        cells = [[_text(scalar) for scalar in column] for column in block.columns]
-        yield from (list(row) for row in zip(*cells, strict=True))
-
-
 def _size(value: list[Any]) -> int:
-    return len(json.dumps(value, ensure_ascii=False).encode(errors="surrogatepass")) + 2
+    text = json.dumps(value, ensure_ascii=False)
+    # A value takes the engine more than its text, which may be one digit.
+    return len(text.encode(errors="surrogatepass")) + text.count(",") + 2
 
 
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+def export(
+    table: pa.Table, path: str, form: str = "parquet", most: int | None = None
+) -> dict[str, Any]:
+    """Writes the table; the file appears under its name when it is complete, or not at all.
 
-
-def _text(scalar: pa.Scalar) -> str:
-    try:
-        value = scalar.as_py()
-    except (ValueError, OverflowError, pa.ArrowException):
-        value = scalar  # a time that Python has no value for: nanoseconds, year 10000
-    text = "null" if value is None else str(value)
-    return _cut(text, _LONGEST_CELL)
-
-
-def export(table: pa.Table, path: str) -> dict[str, Any]:
-    """Writes the table; the file appears under its name when it is complete, or not at all."""
-    import pyarrow.parquet as pq
-
-    if table.num_rows and not table.num_columns:
-        raise TaskError(
-            f"a Parquet file can't hold rows without columns, and these are {table.num_rows}"
-        )
+    Args:
+        table: what is written.
+        path: absolute.
+        form: parquet, csv or json.
+        most: how many rows of it; None for all.
+    """
     folder, name = os.path.split(path)
     fd, unfinished = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
-    os.close(fd)
     try:
-        pq.write_table(table, unfinished)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(unfinished, 0o666 & ~umask)  # mkstemp's is private
-        with open(unfinished, "rb") as file:
+        with open(fd, "wb") as file:
+            shown = table if most is None else table.slice(0, most)
+            if form == "json":
+                _write_json(shown, table.num_rows, file)
+            else:
+                {"parquet": _write_parquet, "csv": _write_csv}[form](shown, file)
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(unfinished, 0o666 & ~umask)  # mkstemp's is private
+            file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, path)
     except BaseException:
@@ -93,3 +82,58 @@ def export(table: pa.Table, path: str) -> dict[str, Any]:
             os.unlink(unfinished)
         raise
     return {"path": path, "bytes": os.path.getsize(path)}
+
+
+def _write_parquet(table: pa.Table, file: BinaryIO) -> None:
+    import pyarrow.parquet as pq
+
+    if table.num_rows and not table.num_columns:
+        raise TaskError(
+            f"a Parquet file can't hold rows without columns, and these are {table.num_rows}"
+        )
+    pq.write_table(table, file)
+
+
+def _write_csv(table: pa.Table, file: BinaryIO) -> None:
+    """Nulls are nothing and texts in quotes; what isn't a number is written as in JSON."""
+    from pyarrow import csv
+
+    columns = [_csv_column(column) for column in table.columns]
+    csv.write_csv(pa.table(columns, names=table.column_names), file)
+
+
+def _csv_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
+        return column
+    chunks = [
+        pa.array([_csv_text(value) for value in json_values(chunk)], pa.large_string())
+        for chunk in column.chunks
+    ]
+    return pa.chunked_array(chunks, pa.large_string())
+
+
+def _csv_text(value: Any) -> str | None:  # noqa: ANN401
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _write_json(table: pa.Table, total_rows: int, file: BinaryIO) -> None:
+    """{"columns": [{"name", "type"}], "rows": [[...]], "total_rows": n}, a row on each line."""
+    columns = [{"name": name, "type": kind} for name, kind in columns_of(table)]
+    file.write(b'{"columns":' + _json(columns) + b',"rows":[')
+    _write_lines(map(_json, json_rows(table)), file)
+    file.write(b'],"total_rows":' + _json(total_rows) + b"}\n")
+
+
+def _write_lines(lines: Iterable[bytes], file: BinaryIO) -> None:
+    separator = b"\n"
+    for line in lines:
+        file.write(separator + line)
+        separator = b",\n"
+
+
+def _json(value: object) -> bytes:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors="replace")

@@ -94,18 +94,12 @@ RunRequest RandomRequest(Random& random, const Description& project) {
   options.strict = random.Chance(0.5);
   options.account = random.Chance(0.5);
   if (random.Chance(0.4)) options.output_dir = "/out";
-  if (random.Chance(0.4)) {
-    options.preview_rows = 5;
-    if (random.Chance(0.4)) options.preview = SomeTables(random, project);
-  }
+  if (random.Chance(0.4)) options.preview_rows = 5;
   if (random.Chance(0.4)) {
     options.keep = random.Chance(0.4) ? std::vector<std::string>{"*"} : SomeTables(random, project);
   }
-  if (random.Chance(0.2)) {
-    options.select = SomeTables(random, project);
-    // What isn't selected can't be looked at, which MakePlan says.
-    options.select.insert(options.select.end(), options.preview.begin(), options.preview.end());
-  }
+  if (random.Chance(0.2)) options.select = SomeTables(random, project);
+  if (random.Chance(0.1)) options.exclude = SomeTables(random, project);
   request.plan_only = random.Chance(0.03);
   request.import_timeout_s = 0.3 + 3 * random.Unit();
   return request;

@@ -295,9 +295,7 @@ def test_preview(plain_zygote, tmp_path):
     value = plain_zygote.run(tmp_path, "preview", [("a", table)], model="a", rows=2).answer["value"]
     assert value["columns"] == [["n", "int64"], ["t", "timestamp[us]"], ["s", "string"]]
     assert value["total_rows"] == 3
-    assert value["rows"][0][:2] == ["1", "2013-01-01 05:00:00"]
-    assert len(value["rows"][0][2]) == 200
-    assert value["rows"][1] == ["null", "null", ""]
+    assert value["rows"] == [[1, "2013-01-01T05:00:00", "x" * 500], [None, None, ""]]
 
 
 def test_preview_shows_what_has_room(plain_zygote, tmp_path):
