@@ -1,107 +1,240 @@
-"""Checks on columns for `@zerrow.expectation`s: each returns whether a pyarrow table passes.
+"""Checks of tables for `@zerrow.expectation`s: return what they find, or assert it.
 
     @zerrow.expectation()
     def carriers_are_known(flights=zerrow.Model("flights", columns=["carrier"])):
         return expect_column_no_nulls(flights, "carrier")
 
-NaN is a value, not a null. A column that the table doesn't have raises KeyError.
+A table is whatever an input's annotation makes of it: of pyarrow, polars, pandas, DuckDB. Each
+check returns a `Finding`, which is true if the table is as expected, and else says how many rows
+aren't and shows a few of them. NaN is a value, not a null. A column that the table doesn't have
+raises KeyError.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from zerrow._errors import did_you_mean
+from zerrow._findings import Finding
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+__all__ = [
+    "Finding",
+    "expect_column_accepted_values",
+    "expect_column_all_null",
+    "expect_column_all_unique",
+    "expect_column_equal_concatenation",
+    "expect_column_mean_greater_or_equal_than",
+    "expect_column_mean_greater_than",
+    "expect_column_mean_smaller_or_equal_than",
+    "expect_column_mean_smaller_than",
+    "expect_column_no_nulls",
+    "expect_column_not_unique",
+    "expect_column_references",
+    "expect_column_some_null",
+    "expect_column_values_between",
+    "expect_row_count_between",
+]
 
-def expect_column_no_nulls(table: "pa.Table", column_name: str) -> bool:
+Table = Any  # whatever `zerrow._worker.convert` knows
+
+_SHOWN_ROWS = 5
+
+
+def expect_column_no_nulls(table: Table, column_name: str) -> Finding:
     """No row has a null. True for a table without rows."""
-    return _null_count(_column(table, column_name)) == 0
-
-
-def expect_column_all_null(table: "pa.Table", column_name: str) -> bool:
-    """Each row has a null. True for a table without rows."""
-    column = _column(table, column_name)
-    return _null_count(column) == len(column)
-
-
-def expect_column_some_null(table: "pa.Table", column_name: str) -> bool:
-    """At least one row has a null."""
-    return _null_count(_column(table, column_name)) > 0
-
-
-def expect_column_all_unique(table: "pa.Table", column_name: str) -> bool:
-    """No value is there twice; nulls are not compared, as in a UNIQUE constraint of SQL."""
     import pyarrow.compute as pc
 
-    column = _column(table, column_name)
-    distinct: int = pc.count_distinct(column, mode="only_valid").as_py()
-    return distinct == len(column) - _null_count(column)
+    rows = _table(table)
+    nulls = pc.is_null(_column(rows, column_name))
+    return _of_rows("expect_column_no_nulls", rows, nulls, f"have a null in {column_name!r}")
 
 
-def expect_column_not_unique(table: "pa.Table", column_name: str) -> bool:
+def expect_column_all_null(table: Table, column_name: str) -> Finding:
+    """Each row has a null. True for a table without rows."""
+    import pyarrow.compute as pc
+
+    rows = _table(table)
+    values = pc.is_valid(_column(rows, column_name))
+    return _of_rows("expect_column_all_null", rows, values, f"have a value in {column_name!r}")
+
+
+def expect_column_some_null(table: Table, column_name: str) -> Finding:
+    """At least one row has a null."""
+    met = _column(_table(table), column_name).null_count > 0
+    return _of_all("expect_column_some_null", met, f"no row has a null in {column_name!r}")
+
+
+def expect_column_all_unique(table: Table, column_name: str) -> Finding:
+    """No value is there twice; nulls are not compared, as in a UNIQUE constraint of SQL."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    check, rows = "expect_column_all_unique", _table(table)
+    column = _column(rows, column_name)
+    if _is_unique(column):
+        return Finding(check, met=True)
+    counts = pc.value_counts(column)
+    values = counts.field("values").filter(pc.greater(counts.field("counts"), 1)).drop_null()
+    again = pc.is_in(column, value_set=pa.chunked_array([values]))
+    return _of_rows(check, rows, again, f"have a value in {column_name!r} that is there again")
+
+
+def expect_column_not_unique(table: Table, column_name: str) -> Finding:
     """At least one value is there twice; nulls are not compared."""
-    return not expect_column_all_unique(table, column_name)
+    met = not _is_unique(_column(_table(table), column_name))
+    return _of_all("expect_column_not_unique", met, f"no value of {column_name!r} is there twice")
 
 
 def expect_column_accepted_values(
-    table: "pa.Table", column_name: str, accepted_values: Sequence[Any]
-) -> bool:
+    table: Table, column_name: str, accepted_values: Sequence[Any]
+) -> Finding:
     """Each row has one of the values; a null only passes if None is one of them."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    column = _column(table, column_name)
+    rows = _table(table)
+    column = _column(rows, column_name)
     accepted = pa.array(list(accepted_values), type=column.type)
-    return bool(pc.all(pc.is_in(column, value_set=accepted), min_count=0).as_py())
+    others = pc.invert(pc.is_in(column, value_set=accepted))
+    what = f"have another value in {column_name!r} than is accepted"
+    return _of_rows("expect_column_accepted_values", rows, others, what)
 
 
-def expect_column_mean_greater_than(table: "pa.Table", column_name: str, value: float) -> bool:
+def expect_column_values_between(
+    table: Table,
+    column_name: str,
+    least: Any = None,  # noqa: ANN401
+    most: Any = None,  # noqa: ANN401
+) -> Finding:
+    """Each value is `least` or above and `most` or below; None sets no bound.
+
+    Nulls pass, as in a CHECK constraint of SQL; NaN doesn't.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if least is None and most is None:
+        raise ValueError("expect_column_values_between() needs least or most")
+    rows = _table(table)
+    column = _column(rows, column_name)
+    inside = pc.is_valid(column)
+    for bound, compare in ((least, pc.greater_equal), (most, pc.less_equal)):
+        if bound is not None:
+            inside = pc.and_(inside, pc.fill_null(compare(column, pa.scalar(bound)), False))
+    outside = pc.and_not(pc.is_valid(column), inside)
+    bounds = " and ".join(
+        f"{word} {bound!r}"
+        for word, bound in (("at least", least), ("at most", most))
+        if bound is not None
+    )
+    what = f"have a value in {column_name!r} that isn't {bounds}"
+    return _of_rows("expect_column_values_between", rows, outside, what)
+
+
+def expect_column_references(
+    table: Table, column_name: str, other_table: Table, other_column_name: str | None = None
+) -> Finding:
+    """Each value is one of the other table's column, which is called alike if it isn't named.
+
+    Nulls pass, as in a FOREIGN KEY constraint of SQL.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows, name = _table(table), other_column_name or column_name
+    column, others = _column(rows, column_name), _column(_table(other_table), name)
+    if others.type != column.type:
+        try:
+            others = others.cast(column.type)
+        except pa.ArrowInvalid:  # a narrower type
+            column = column.cast(others.type)
+    known = pc.is_in(column, value_set=others, skip_nulls=True)
+    missing = pc.and_not(pc.is_valid(column), known)
+    what = f"have a value in {column_name!r} that isn't among {name!r} of the other table"
+    return _of_rows("expect_column_references", rows, missing, what)
+
+
+def expect_row_count_between(table: Table, least: int = 0, most: int | None = None) -> Finding:
+    """The table has at least and at most so many rows; None sets no bound."""
+    count = _table(table).num_rows
+    met = count >= least and (most is None or count <= most)
+    wanted = f"at least {least:,}" + ("" if most is None else f" and at most {most:,}")
+    why = f"there are {count:,} rows, where {wanted} are expected"
+    return _of_all("expect_row_count_between", met, why)
+
+
+def expect_column_mean_greater_than(table: Table, column_name: str, value: float) -> Finding:
     """The mean of the values is above `value`. False if there is none."""
-    mean = _mean(table, column_name)
-    return mean is not None and mean > value
+    name = "expect_column_mean_greater_than"
+    return _of_mean(name, table, column_name, lambda mean: mean > value, f"above {value!r}")
 
 
 def expect_column_mean_greater_or_equal_than(
-    table: "pa.Table", column_name: str, value: float
-) -> bool:
+    table: Table, column_name: str, value: float
+) -> Finding:
     """The mean of the values is `value` or above. False if there is none."""
-    mean = _mean(table, column_name)
-    return mean is not None and mean >= value
+    name = "expect_column_mean_greater_or_equal_than"
+    return _of_mean(name, table, column_name, lambda mean: mean >= value, f"{value!r} or above")
 
 
-def expect_column_mean_smaller_than(table: "pa.Table", column_name: str, value: float) -> bool:
+def expect_column_mean_smaller_than(table: Table, column_name: str, value: float) -> Finding:
     """The mean of the values is below `value`. False if there is none."""
-    mean = _mean(table, column_name)
-    return mean is not None and mean < value
+    name = "expect_column_mean_smaller_than"
+    return _of_mean(name, table, column_name, lambda mean: mean < value, f"below {value!r}")
 
 
 def expect_column_mean_smaller_or_equal_than(
-    table: "pa.Table", column_name: str, value: float
-) -> bool:
+    table: Table, column_name: str, value: float
+) -> Finding:
     """The mean of the values is `value` or below. False if there is none."""
-    mean = _mean(table, column_name)
-    return mean is not None and mean <= value
+    name = "expect_column_mean_smaller_or_equal_than"
+    return _of_mean(name, table, column_name, lambda mean: mean <= value, f"{value!r} or below")
 
 
 def expect_column_equal_concatenation(
-    table: "pa.Table", target_column: str, columns: Sequence[str], separator: str = ""
-) -> bool:
+    table: Table, target_column: str, columns: Sequence[str], separator: str = ""
+) -> Finding:
     """Each row's target is the texts of its `columns`, joined; null where one of them is null."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if not columns:
         raise ValueError("expect_column_equal_concatenation() needs columns to concatenate")
+    rows = _table(table)
     text = pa.large_string()
-    parts = [_column(table, name).cast(text) for name in columns]
+    parts = [_column(rows, name).cast(text) for name in columns]
     joined = pc.binary_join_element_wise(*parts, pa.scalar(separator, text))
-    target = _column(table, target_column).cast(text)
+    target = _column(rows, target_column).cast(text)
     equal = pc.fill_null(pc.equal(target, joined), False)
     both_null = pc.and_(pc.is_null(target), pc.is_null(joined))
-    return bool(pc.all(pc.or_(equal, both_null), min_count=0).as_py())
+    others = pc.invert(pc.or_(equal, both_null))
+    names = ", ".join(map(repr, columns))
+    what = f"have something else in {target_column!r} than {names} joined"
+    return _of_rows("expect_column_equal_concatenation", rows, others, what)
+
+
+# A reader can be read once, but an expectation may check it twice.
+_read: "WeakKeyDictionary[Any, pa.Table]" = WeakKeyDictionary()
+
+
+def _table(table: Table) -> "pa.Table":
+    import pyarrow as pa
+
+    if isinstance(table, pa.Table):
+        return table
+    if isinstance(table, Mapping):  # arrays by column
+        return pa.table({name: pa.array(values) for name, values in table.items()})
+    from zerrow._worker.convert import to_table
+
+    if not isinstance(table, pa.RecordBatchReader):
+        return to_table(table, "expectation")
+    known = _read.get(table)
+    if known is None:
+        known = _read[table] = table.read_all()
+    return known
 
 
 def _column(table: "pa.Table", name: str) -> "pa.ChunkedArray":
@@ -123,12 +256,39 @@ def _column(table: "pa.Table", name: str) -> "pa.ChunkedArray":
     return column.cast(pa.large_string()) if column.type == pa.string_view() else column
 
 
-def _null_count(column: "pa.ChunkedArray") -> int:
-    return int(column.null_count)
-
-
-def _mean(table: "pa.Table", name: str) -> float | None:
+def _is_unique(column: "pa.ChunkedArray") -> bool:
     import pyarrow.compute as pc
 
-    mean = pc.mean(_column(table, name)).as_py()
-    return None if mean is None else float(mean)
+    distinct: int = pc.count_distinct(column, mode="only_valid").as_py()
+    return distinct == len(column) - int(column.null_count)
+
+
+def _of_all(check: str, met: bool, why: str) -> Finding:
+    return Finding(check, met, "" if met else why)
+
+
+def _of_rows(check: str, table: "pa.Table", wrong: "pa.ChunkedArray", what: str) -> Finding:
+    """`wrong`: which rows aren't as expected."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    indices = pc.indices_nonzero(wrong)
+    count = len(indices)
+    if count == 0:
+        return Finding(check, met=True, count=0)
+    # Slices, as not all types of Arrow can be taken by index.
+    first = [table.slice(index.as_py(), 1) for index in indices.slice(0, _SHOWN_ROWS)]
+    rows = pa.concat_tables(first)
+    return Finding(check, False, f"{count:,} of {table.num_rows:,} rows {what}", count, rows)
+
+
+def _of_mean(
+    check: str, table: Table, name: str, holds: Callable[[float], bool], wanted: str
+) -> Finding:
+    import pyarrow.compute as pc
+
+    mean = pc.mean(_column(_table(table), name)).as_py()
+    if mean is None:
+        return Finding(check, False, f"{name!r} has no values, and so no mean")
+    met = holds(float(mean))
+    return _of_all(check, met, f"the mean of {name!r} is {float(mean)!r}, not {wanted}")

@@ -10,11 +10,13 @@ import pyarrow as pa
 from zerrow._annotations import arguments_of, output_schema_of
 from zerrow._declarations import ModelMark, declared
 from zerrow._environments.store import own_packages
+from zerrow._findings import Finding, asserted
 from zerrow._project.modules import load_module
 from zerrow._project.tracebacks import describe_failure, text_of
 from zerrow._schemas import Column, columns_of
 from zerrow._worker import convert
 from zerrow._worker.contracts import keep_contract
+from zerrow._worker.json_rows import few_rows
 from zerrow._worker.tasks import Answer, Input, Task, TaskError
 from zerrow._worker.unheard import unheard
 
@@ -105,7 +107,8 @@ def expect(
     project_dir: str | Path,
     regain: Callable[[], None],
 ) -> dict[str, Any]:
-    """Whether the expectation is met (`met`), and of a failed assert what it said and where.
+    """Whether the expectation is met (`met`), of a failed assert what it said and where, and of a
+    standard expectation some of the rows that aren't as expected (`offending`).
 
     TaskError if it says neither yes nor no.
     """
@@ -115,14 +118,18 @@ def expect(
         regain()
         failure = describe_failure(problem, project_dir)
         message = text_of(problem).strip() or failure.statement or "an assert failed"
-        return {
+        answer = {
             "met": False,
             "message": message,
             "file": failure.file,
             "line": failure.line,
             "traceback": failure.traceback,
         }
+        finding = asserted(failure.statement or "")
+        return answer if finding is None else answer | _unmet(finding)
     regain()
+    if isinstance(result, Finding):
+        return {"met": True} if result.met else {"met": False, **_unmet(result)}
     result = result.as_py() if hasattr(result, "as_py") else result
     if type(result).__name__ not in ("bool", "bool_"):
         raise TaskError(
@@ -130,3 +137,10 @@ def expect(
             f"not {type(result).__name__}"
         )
     return {"met": bool(result)}
+
+
+def _unmet(finding: Finding) -> dict[str, Any]:
+    found: dict[str, Any] = {"message": finding.message}
+    if finding.rows is not None:
+        found["offending"] = few_rows(finding.rows, finding.count or finding.rows.num_rows)
+    return found
