@@ -50,8 +50,7 @@ def filter(table: pa.Table, condition: Mask) -> pa.Table:
     from zerrow._sql import filters
 
     if isinstance(condition, str):
-        compiled = filters.compile_condition(condition, table.schema)
-        return filter_table(table, filters.serialize(compiled))
+        return filters.filter_table(table, condition)
     if isinstance(condition, pc.Expression):
         return filter_table(table, filters.serialize(condition))
     if not isinstance(condition, pa.Array | pa.ChunkedArray):

@@ -140,11 +140,12 @@ TEST(GuessLibraries, KnowsWhatZerrowNeedsForConditionsAndSources) {
     return found;
   };
   using Names = std::set<std::string>;
-  EXPECT_EQ(guess("a.py", "def f(t=zerrow.Model('x', filter=\"n > 1\")): ...\n"), Names{"sqlglot"});
-  EXPECT_EQ(guess("a.py", "settings = {'filter': 'n > 1'}\n"), Names{"sqlglot"});
+  const Names conditions = {"datafusion", "sqlglot"};
+  EXPECT_EQ(guess("a.py", "def f(t=zerrow.Model('x', filter=\"n > 1\")): ...\n"), conditions);
+  EXPECT_EQ(guess("a.py", "settings = {'filter': 'n > 1'}\n"), conditions);
   EXPECT_EQ(guess("a.py", "def f(x): return x.filter(x.n > 1)\n"), Names{});
   EXPECT_EQ(guess("zerrow_project.yml", "models:\n  - sort: {by: [n]}\n"), Names{});
-  EXPECT_EQ(guess("zerrow_project.yml", "    filter: {condition: n > 1}\n"), Names{"sqlglot"});
+  EXPECT_EQ(guess("zerrow_project.yml", "    filter: {condition: n > 1}\n"), conditions);
   EXPECT_EQ(guess("zerrow_project.yml", "sources:\n  x: x.parquet\n"), Names{"pyarrow.parquet"});
   EXPECT_EQ(guess("a.py", "import pyarrow.parquet\n"), (Names{"pyarrow", "pyarrow.parquet"}));
   std::filesystem::remove_all(folder);

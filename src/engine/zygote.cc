@@ -167,9 +167,11 @@ void ScanFile(const fs::path& path, std::set<std::string_view>& found) {
     bytes += line.size() + 1;
     if (python) AddImports(line, found);
     if (!python && Has(line, "duckdb")) found.insert("duckdb");
-    if (python && SetsFilter(line)) found.insert(kExpressions);
+    if (python && SetsFilter(line)) found.insert({"datafusion", kExpressions});
     // Of the operators those that take conditions or values.
-    if (settings && (Has(line, "condition") || Has(line, "columns"))) found.insert(kExpressions);
+    if (settings && (Has(line, "condition") || Has(line, "columns"))) {
+      found.insert({"datafusion", kExpressions});
+    }
     if (settings && Has(line, "sources")) found.insert(kParquet);
   }
 }

@@ -48,13 +48,18 @@ class Columns:
         if exact:
             self._exact.add(model)
 
+    def add_schema(self, model: str, schema: pa.Schema) -> None:
+        """A model's columns with their types."""
+        self._schemas[model] = schema
+        self._exact.add(model)
+
     def add_same(self, model: str, origin: str) -> None:
         """A model whose columns, and their types, are those of another."""
         self._same_as[model] = origin
 
     def _origin(self, name: str) -> str:
         seen = {name}
-        while name in self._same_as and self._same_as[name] not in seen:
+        while name not in self._schemas and self._same_as.get(name, name) not in seen:
             name = self._same_as[name]
             seen.add(name)
         return name
@@ -97,6 +102,8 @@ def check_names(project: Project) -> None:
 def check_inputs(project: Project, columns: Columns) -> None:
     """Reports conditions of inputs that can't work, and columns that aren't there."""
     for model in project.models:
+        if model.kind == "sql":
+            continue  # its engine has planned it
         for entry in model.inputs:
             try:
                 _check_input(model, entry, columns, project)
@@ -117,8 +124,12 @@ def _check_input(model: ModelEntry, entry: Input, columns: Columns, project: Pro
     from zerrow._sql import filters
 
     try:
-        check_text(entry.filter, entry.model, columns, condition=True)
-        entry.filter_columns = filters.columns_of(entry.filter)
+        schema = columns.schema(entry.model)
+        if schema is not None:
+            entry.filter_columns = filters.compile_condition(entry.filter, schema).columns
+        else:
+            check_text(entry.filter, entry.model, columns, condition=True)
+            entry.filter_columns = filters.columns_of(entry.filter)
     except ValueError as problem:
         raise model.error(f"filter {problem}", entry.line) from None
 

@@ -19,6 +19,7 @@ from zerrow._project.modules import find_python_files, project_files
 from zerrow._project.native_models import DIALECT, narrow_inputs, read_native_models
 from zerrow._project.parameters import resolve as resolve_parameters
 from zerrow._project.place import FILE, project_files_of
+from zerrow._project.planning import plan_models
 from zerrow._project.project_file import ProjectFile, read_project_file
 from zerrow._project.python_models import import_files, read_python_models
 from zerrow._project.sources import resolve_source
@@ -119,7 +120,7 @@ def _read_models(
             columns.add_same(entry.name, entry.inputs[0].model)
         else:
             columns.add(entry.name, operator.output)
-    _find_sql_inputs(project, queries, columns)
+    plan_models(project, queries, natives, columns)
     _fill_filters(project)
     check_operators(project, natives, columns)
     narrow_inputs(project, natives)
@@ -144,27 +145,11 @@ def _read_query(project: Project, query: Mapping[str, str]) -> list[ModelEntry]:
         return []
 
 
-def _find_sql_inputs(project: Project, queries: list[ModelEntry], columns: Columns) -> None:
-    if not queries:
-        return
-    from zerrow._project.sql_models import find_inputs
-
-    names = [*project.declared_sources, *(model.name for model in project.models)]
-    for entry in queries:
-        try:
-            output = find_inputs(entry, project, names)
-        except ProjectError as problem:
-            project.report(problem)
-            continue
-        if output is not None:
-            columns.add(entry.name, output, exact=entry.engine == "datafusion")
-
-
 def _fill_filters(project: Project) -> None:
     """Puts the parameters' values into the filters of inputs."""
     for model in project.models:
         for entry in model.inputs:
-            if entry.filter is not None:
+            if entry.filter is not None and model.kind != "sql":
                 entry.filter = _filled(entry.filter, model, entry.line, project)
 
 

@@ -1,12 +1,15 @@
 """Models of the project file that a built-in operator makes."""
 
+import pyarrow as pa
+from zerrow import _native
 from zerrow._errors import ProjectError, SqlError
 from zerrow._project.description import Input, ModelEntry, Project
 from zerrow._project.operators import Operator, read_operator
 from zerrow._project.place import FILE, error
 from zerrow._project.project_file import NativeEntry
+from zerrow._sql.operator_text import parse_measure
 
-DIALECT = "postgres"  # of conditions, see _filters
+DIALECT = "postgres"  # of conditions, see _sql.names
 
 
 def read_native_models(
@@ -54,6 +57,31 @@ def _read(native: NativeEntry, project: Project) -> tuple[ModelEntry, Operator]:
         parameters=[{"argument": name, "name": name} for name in used],
     )
     return entry, operator
+
+
+def planned_schema(operator: Operator, inputs: dict[str, pa.Schema]) -> pa.Schema | None:
+    """The columns that an operator makes of tables with these, by name; None if it can't."""
+    settings = operator.settings
+    try:
+        if settings["kind"] == "concat":
+            named = [(name, schema.empty_table()) for name, schema in inputs.items()]
+            return _native.concat_tables(named).schema
+        (schema,) = inputs.values()
+        if settings["kind"] == "dictionary":
+            return _native.encode_columns(schema.empty_table(), settings["columns"]).schema
+        if settings["kind"] == "aggregate":
+            measures = [(name, *parse_measure(text)) for name, text in settings["measures"]]
+            empty = schema.empty_table()
+            return _native.aggregate_table(empty, settings["by"], measures).schema
+        if settings["kind"] == "project":
+            from zerrow._sql.filters import compile_value
+
+            return pa.schema(
+                [(name, compile_value(text, schema).type) for name, text in settings["columns"]]
+            )
+    except (ValueError, TypeError, KeyError, pa.ArrowException):
+        return None  # what is wrong is reported by the checks, or when it runs
+    return schema
 
 
 def narrow_inputs(project: Project, natives: list[tuple[ModelEntry, Operator]]) -> None:

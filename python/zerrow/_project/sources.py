@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zerrow._errors import ProjectError
 from zerrow._project.place import FILE
 from zerrow._project.project_file import SourceEntry
+from zerrow._sql.widths import narrowest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,15 +60,7 @@ class Source:
         if columns or not self.schema.names:
             return columns
         # Only rows are counted.
-        return [min(self.schema, key=_width).name]
-
-
-def _width(field: "pa.Field") -> int:
-    """What a value of a field takes; a lot where that isn't fixed."""
-    try:
-        return int(field.type.bit_width)
-    except ValueError:
-        return 1 << 20
+        return [narrowest(self.schema)]
 
 
 def resolve_source(entry: SourceEntry, project_dir: Path) -> Source:

@@ -8,11 +8,13 @@ from pathlib import Path
 from zerrow._declarations import tags_problem
 from zerrow._errors import ProjectError, SqlError, did_you_mean
 from zerrow._project.bauplan import find_schema
+from zerrow._project.checks import Columns
 from zerrow._project.description import EVERYTHING, Input, ModelEntry, Project
 from zerrow._project.sources import Source
 from zerrow._schemas import columns_of
 from zerrow._sizes import parse_bytes
 from zerrow._sql import analysis
+from zerrow._sql.query_plans import plan_query
 from zerrow._sql.text import parameters_of, substitute, tokenize
 
 ENGINES = ("datafusion", "duckdb")
@@ -48,7 +50,7 @@ def read_query(project: Project, name: str, text: str, file: str) -> ModelEntry:
 
 def _read(project: Project, file: str) -> ModelEntry:
     try:
-        text = Path(project.directory, file).read_text(encoding="utf-8")
+        text = Path(project.directory, file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as problem:
         raise ProjectError(f"{file} can't be read: {problem}", file) from None
     name = os.path.basename(file).removesuffix(".sql")
@@ -134,8 +136,8 @@ def _without_semicolon(text: str, dialect: str) -> str:
     return text
 
 
-def find_inputs(entry: ModelEntry, project: Project, names: Iterable[str]) -> list[str] | None:
-    """Sets the model's inputs; returns its output's columns if they are certain.
+def find_inputs(entry: ModelEntry, names: Iterable[str]) -> analysis.Query:
+    """Sets the model's inputs, one for each table; returns what is known of the query's text.
 
     `names` are those of all models and sources. Raises ProjectError.
     """
@@ -146,13 +148,47 @@ def find_inputs(entry: ModelEntry, project: Project, names: Iterable[str]) -> li
     known = list(names)
     for table in query.tables.values():
         model = _match(table.name, known)
-        source = project.sources.get(model)
-        columns = None
+        entry.inputs.append(Input(table.name, model, None, None, table.line, dictionary="auto"))
+    return query
+
+
+def plan(entry: ModelEntry, project: Project, query: analysis.Query, columns: Columns) -> None:
+    """Sets what is read of each input and adds the columns that the model has, by its engine.
+
+    Where the columns of an input aren't known, by the names in its text. Raises ProjectError.
+    """
+    schemas = {given.parameter: columns.schema(given.model) for given in entry.inputs}
+    known = {name: schema for name, schema in schemas.items() if schema is not None}
+    if len(known) < len(schemas):
+        _guess(entry, project, query, columns)
+        return
+    try:
+        planned = plan_query(entry.sql or "", entry.engine or "", known)
+    except SqlError as problem:
+        raise entry.error(str(problem), problem.line or None) from None
+    columns.add_schema(entry.name, planned.output)
+    for given, table in zip(entry.inputs, query.tables.values(), strict=True):
+        source = project.sources.get(given.model)
+        if source is None:
+            continue
+        if given.parameter in planned.columns:
+            given.columns = planned.columns[given.parameter]
+        elif table.columns is not None:
+            given.columns = source.narrowed(table.columns)
+        pushed = planned.filters.get(given.parameter)
+        if pushed is not None:
+            given.filter, given.filter_columns = pushed.text, pushed.columns
+
+
+def _guess(entry: ModelEntry, project: Project, query: analysis.Query, columns: Columns) -> None:
+    for given, table in zip(entry.inputs, query.tables.values(), strict=True):
+        source = project.sources.get(given.model)
         if source is not None:
-            columns = None if table.columns is None else source.narrowed(table.columns)
+            given.columns = None if table.columns is None else source.narrowed(table.columns)
             _check_references(entry, table.name, source, query)
-        entry.inputs.append(Input(table.name, model, columns, None, table.line, dictionary="auto"))
-    return query.output
+    if query.output is not None:
+        # Unquoted names are those of columns that aren't known, in whatever capitals.
+        columns.add(entry.name, query.output, exact=False)
 
 
 def _match(table: str, names: list[str]) -> str:
@@ -164,15 +200,11 @@ def _match(table: str, names: list[str]) -> str:
 
 
 def _check_references(entry: ModelEntry, table: str, source: Source, query: analysis.Query) -> None:
-    exact = entry.engine == "datafusion"
     names = source.schema.names
-    known = set(names) if exact else {name.lower() for name in names}
+    known = {name.lower() for name in names}
     for reference in query.references:
-        column = reference.column if exact else reference.column.lower()
-        if reference.table == table and column not in known:
+        if reference.table == table and reference.column.lower() not in known:
             hint = did_you_mean(reference.column, names)
-            if exact and reference.column.lower() in {name.lower() for name in names}:
-                hint += " (DataFusion reads names without quotes as lower case)"
             raise entry.error(
                 f"there is no column {reference.column!r} in {source.table!r}{hint}", reference.line
             )

@@ -83,9 +83,9 @@ def parts_of(file: int, group_rows: Sequence[int]) -> list[Part]:
 
 
 def needs_part(part: Part, groups: Sequence[Group], condition: Filter) -> bool:
-    """Whether one of its row groups may have rows for the condition, which Arrow evaluates."""
+    """Whether one of its row groups may have rows for the condition, which is evaluated."""
     own = groups[part.first_group : part.first_group + part.groups]
-    return any(not may_skip(condition, group, "arrow") for group in own)
+    return any(not may_skip(condition, group) for group in own)
 
 
 class Plan:

@@ -15,7 +15,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import Scope, traverse_scope
 from zerrow._errors import SqlError
-from zerrow._sql.text import parse_statements
+from zerrow._sql.text import check_depth, parse_statements
 
 # DataFusion's SQL is closest to PostgreSQL's; what that parser doesn't know, another may.
 _DIALECTS = {"datafusion": ("postgres", "duckdb", ""), "duckdb": ("duckdb",)}
@@ -106,6 +106,7 @@ def _parse(sql: str, engine: str) -> exp.Query:
             what = "is empty" if not statements else f"has {len(statements)} statements"
             raise SqlError(f"the file {what}: a SQL model is one SELECT")
         if isinstance(statements[0], exp.Query) and statements[0].find(exp.Into) is None:
+            check_depth(statements[0])
             return statements[0]
         first = first or SqlError(f"a SQL model is one SELECT, not {statements[0].key.upper()}")
     raise first or SqlError("this is not SQL")

@@ -1,22 +1,24 @@
-"""What of a condition, as `filters` reads it, row groups can be pruned by."""
+"""What of a condition, as DataFusion has planned it, row groups can be pruned by."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.types as pt
-from sqlglot import exp
 from zerrow._sql import pruning
-from zerrow._sql.expressions import Compiler
-from zerrow._sql.literals import comparable_pair
-from zerrow._sql.pruning import Comparison, Filter, Value
+from zerrow._sql.fusion import operands
+from zerrow._sql.pruning import Comparison, Family, Filter, Value
 
-_OPERATORS: Mapping[type[exp.Expr], Comparison] = {
-    exp.EQ: Comparison.EQ,
-    exp.NEQ: Comparison.NE,
-    exp.LT: Comparison.LT,
-    exp.LTE: Comparison.LE,
-    exp.GT: Comparison.GT,
-    exp.GTE: Comparison.GE,
+if TYPE_CHECKING:
+    from datafusion import Expr
+
+_OPERATORS: Mapping[str, Comparison] = {
+    "=": Comparison.EQ,
+    "!=": Comparison.NE,
+    "<": Comparison.LT,
+    "<=": Comparison.LE,
+    ">": Comparison.GT,
+    ">=": Comparison.GE,
 }
 _MIRRORED = {
     Comparison.EQ: Comparison.EQ,
@@ -31,91 +33,140 @@ _NULL = pruning.Always(None)
 
 
 class Prunable:
-    """Reads conditions that fit a schema, which is what the Compiler makes sure of before."""
+    """Reads conditions over the columns of a schema; literals have the engine's types already."""
 
     def __init__(self, schema: pa.Schema) -> None:
-        self._compiler = Compiler(schema)
+        self._schema = schema
 
-    def filter(self, node: exp.Expr) -> Filter:
+    def filter(self, node: "Expr") -> Filter:
         """The condition for `pruning`; parts that it can't say are Unknown."""
-        operator = _OPERATORS.get(type(node))
-        if operator is not None:
-            return self._comparison(operator, node.this, node.expression)
-        read = getattr(self, f"_{type(node).__name__.lower()}", None)
+        readers: Mapping[str, Callable[[Expr], Filter]] = {
+            "BinaryExpr": self._binary,
+            "Column": self._flag,
+            "Literal": self._constant,
+            "InList": lambda node: self._in(node.to_variant()),
+            "Not": lambda node: pruning.Not(self.filter(operands(node)[0])),
+            "IsNull": _is_null,
+            "IsNotNull": lambda node: pruning.Not(_is_null(node)),
+        }
+        read = readers.get(node.variant_name())
         return _UNKNOWN if read is None else read(node)
 
-    def _paren(self, node: exp.Paren) -> Filter:
-        return self.filter(node.this)
-
-    def _not(self, node: exp.Not) -> Filter:
-        return pruning.Not(self.filter(node.this))
-
-    def _and(self, node: exp.And) -> Filter:
-        return pruning.And(self.filter(node.left), self.filter(node.right))
-
-    def _or(self, node: exp.Or) -> Filter:
-        return pruning.Or(self.filter(node.left), self.filter(node.right))
-
-    def _boolean(self, node: exp.Boolean) -> Filter:
-        return pruning.Always(bool(node.this))
-
-    def _null(self, _: exp.Null) -> Filter:
-        return _NULL
-
-    def _column(self, node: exp.Column) -> Filter:
-        return self._comparison(Comparison.EQ, node, exp.Boolean(this=True))
-
-    def _is(self, node: exp.Is) -> Filter:
-        column = _column_of(node.this)
-        if column is None or not isinstance(node.expression, exp.Null):
+    def _binary(self, node: "Expr") -> Filter:
+        operator = node.to_variant().op()
+        left, right = operands(node)
+        if operator == "AND":
+            return _and(self.filter(left), self.filter(right))
+        if operator == "OR":
+            return pruning.Or(self.filter(left), self.filter(right))
+        comparison = _OPERATORS.get(operator)
+        if comparison is None:
             return _UNKNOWN
-        found = pruning.IsNull(column)
-        return pruning.Not(found) if node.args.get("negate") else found
-
-    def _comparison(self, operator: Comparison, left: exp.Expr, right: exp.Expr) -> Filter:
-        if _column_of(left) is None:
-            operator, left, right = _MIRRORED[operator], right, left
-        column = _column_of(left)
-        if column is None:
+        if self._column(left) is None:
+            comparison, left, right = _MIRRORED[comparison], right, left
+        column = self._column(left)
+        literal = _value(right)
+        if column is None or literal is None:
             return _UNKNOWN
-        literal = self._literal(left, right)
-        if not isinstance(literal, Value):
-            return literal
-        return pruning.Compare(column, operator, literal)
+        return (
+            literal
+            if isinstance(literal, pruning.Always)
+            else pruning.Compare(column, comparison, literal)
+        )
 
-    def _between(self, node: exp.Between) -> Filter:
-        low = self._comparison(Comparison.GE, node.this, node.args["low"])
-        high = self._comparison(Comparison.LE, node.this, node.args["high"])
-        if _column_of(node.this) is None or not (
-            isinstance(low, pruning.Compare) and isinstance(high, pruning.Compare)
-        ):
-            return pruning.And(low, high)
-        return pruning.Between(low.column, low.literal, high.literal)
-
-    def _in(self, node: exp.In) -> Filter:
-        column = _column_of(node.this)
-        if column is None:
+    def _flag(self, node: "Expr") -> Filter:
+        name = str(node.to_variant().name())
+        if self._type(name) != pa.bool_():
             return _UNKNOWN
-        literals = [self._literal(node.this, item) for item in node.expressions]
+        return pruning.Compare(name, Comparison.EQ, Value(Family.BOOLEAN, True))
+
+    @staticmethod
+    def _constant(node: "Expr") -> Filter:
+        scalar = node.python_value()
+        if isinstance(scalar, pa.BooleanScalar):
+            return pruning.Always(scalar.as_py())
+        return _NULL if isinstance(scalar, pa.Scalar) and not scalar.is_valid else _UNKNOWN
+
+    def _in(self, variant: Any) -> Filter:  # noqa: ANN401 (datafusion's InList)
+        column = self._column(variant.expr())
+        literals = [_value(item) for item in variant.list()]
         values = tuple(literal for literal in literals if isinstance(literal, Value))
         nulls = literals.count(_NULL)
-        if len(values) + nulls < len(literals):
+        if column is None or len(values) + nulls < len(literals):
             return _UNKNOWN
-        return pruning.OneOf(column, values, or_null=nulls > 0)
+        found = pruning.OneOf(column, values, or_null=nulls > 0)
+        return pruning.Not(found) if variant.negated() else found
 
-    def _literal(self, column: exp.Expr, node: exp.Expr) -> Value | Filter:
-        """The literal that the column is compared with; what the comparison is if it is none."""
-        operands = self._compiler.operand(column), self._compiler.operand(node)
-        if any(pt.is_null(operand.type) for operand in operands):
-            return _NULL
-        _, literal = comparable_pair(*operands)
-        if literal.constant is None:
-            return _UNKNOWN
-        return pruning.value_of(literal.constant) or _UNKNOWN
+    def _type(self, name: str) -> pa.DataType | None:
+        at = self._schema.get_all_field_indices(name)
+        return self._schema.field(at[0]).type if len(at) == 1 else None
+
+    def _column(self, node: "Expr") -> str | None:
+        """The name, if the node is a column, or one whose values are cast in their order."""
+        kind = node.variant_name()
+        if kind == "Column":
+            return str(node.to_variant().name())
+        if kind != "Cast":
+            return None
+        (below,) = operands(node)
+        if below.variant_name() != "Column":
+            return None
+        name = str(below.to_variant().name())
+        type_ = self._type(name)
+        return name if type_ is not None and _keeps_order(type_, _cast_to(node)) else None
 
 
-def _column_of(node: exp.Expr) -> str | None:
-    """The name, if the node is a plain column."""
-    while isinstance(node, exp.Paren):
-        node = node.this
-    return str(node.name) if isinstance(node, exp.Column) else None
+def _is_null(node: "Expr") -> Filter:
+    (term,) = operands(node)
+    if term.variant_name() != "Column":
+        return _UNKNOWN
+    return pruning.IsNull(term.to_variant().name())
+
+
+def _cast_to(node: "Expr") -> str:
+    """`Float64` of `CAST(t.x AS Float64)`."""
+    return node.canonical_name().rpartition(" AS ")[2].removesuffix(")")
+
+
+_WIDER: Mapping[str, Callable[[pa.DataType], bool]] = {
+    # Whole numbers beyond 2**53 are rounded, which keeps their order: `pruning` does the same.
+    "Float64": lambda type_: pt.is_integer(type_) or type_ in (pa.float32(), pa.float64()),
+    "Int64": lambda type_: pt.is_integer(type_) and type_ != pa.uint64(),
+    "UInt64": pt.is_unsigned_integer,
+    "Int32": lambda type_: type_ in (pa.int8(), pa.int16(), pa.uint8(), pa.uint16(), pa.int32()),
+}
+
+
+def _keeps_order(type_: pa.DataType, target: str) -> bool:
+    """Whether a cast changes no value of a number, or rounds it to a double."""
+    if target.startswith("Decimal"):
+        return bool(pt.is_integer(type_) or pt.is_decimal(type_))
+    wider = _WIDER.get(target)
+    return wider is not None and wider(type_)
+
+
+def _value(node: "Expr") -> Value | pruning.Always | None:
+    """A literal; null if it is one; None for anything else."""
+    if node.variant_name() != "Literal":
+        return None
+    scalar = node.python_value()
+    if not isinstance(scalar, pa.Scalar):
+        return None
+    if not scalar.is_valid:
+        return _NULL
+    if isinstance(scalar, pa.DictionaryScalar):
+        scalar = scalar.value
+    return pruning.value_of(scalar)
+
+
+def _and(left: Filter, right: Filter) -> Filter:
+    """Two bounds of one column are a range, of which NaN is no part to any engine."""
+    for low, high in ((left, right), (right, left)):
+        if (
+            isinstance(low, pruning.Compare)
+            and isinstance(high, pruning.Compare)
+            and low.column == high.column
+            and (low.operator, high.operator) == (Comparison.GE, Comparison.LE)
+        ):
+            return pruning.Between(low.column, low.literal, high.literal)
+    return pruning.And(left, right)

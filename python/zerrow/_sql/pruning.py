@@ -4,8 +4,9 @@ A filter is given as a small expression; what it can't say is `Unknown`, which s
 each part is worked out which of true, false and null it can be for some row of a group, going by
 the group's statistics; where a filter can't be true, the group may be skipped.
 
-Statistics say nothing of NaN, and engines don't agree what NaN is (the evaluators below). So who
-evaluates the filter in the end is an argument: for another the same filter may keep other rows.
+Statistics say nothing of NaN, and engines don't agree what NaN is: to Arrow no comparison of it is
+true, to DuckDB it is the largest whatever its sign. DataFusion evaluates all filters that are
+pushed down, so that its answer counts here.
 """
 
 import bisect
@@ -228,7 +229,7 @@ class Group:
 _NOTHING_KNOWN = Bounds()
 
 
-# ---- who evaluates the filter
+# ---- what a condition can be for a row
 
 Outcomes = frozenset[bool | None]
 _ANY: Outcomes = frozenset((True, False, None))
@@ -239,53 +240,32 @@ _NULL: Outcomes = frozenset((None,))
 _NONE: Outcomes = frozenset()
 
 
-@dataclass(frozen=True)
-class Evaluator:
-    """What comparisons of NaN with a literal, which isn't NaN, are to an engine.
-
-    `=`, IN and BETWEEN, which has two bounds, are false to each of them, `<>` is true.
-    """
-
-    less: Outcomes  # < and <=
-    greater: Outcomes  # > and >=
-
-
-EVALUATORS: Mapping[str, Evaluator] = {
-    # As IEEE 754 says.
-    "arrow": Evaluator(less=_FALSE, greater=_FALSE),
-    # By total order: NaN is the largest, but the smallest if its sign is set.
-    "datafusion": Evaluator(less=_EITHER, greater=_EITHER),
-    # NaN is the largest, whatever its sign.
-    "duckdb": Evaluator(less=_FALSE, greater=_TRUE),
-}
-
-
 # ---- the rule
 
 
-def may_skip(condition: Filter, group: Group, evaluator: str) -> bool:
-    """Whether the condition, evaluated by "arrow", "datafusion" or "duckdb", keeps no row."""
-    return group.rows == 0 or True not in _outcomes(condition, group, EVALUATORS[evaluator])
+def may_skip(condition: Filter, group: Group) -> bool:
+    """Whether the condition, evaluated by DataFusion, keeps no row."""
+    return group.rows == 0 or True not in _outcomes(condition, group)
 
 
-def _outcomes(condition: Filter, group: Group, evaluator: Evaluator) -> Outcomes:
+def _outcomes(condition: Filter, group: Group) -> Outcomes:
     match condition:
         case Unknown():
             return _ANY
         case Always(truth):
             return frozenset((truth,))
         case Not(term):
-            return _negated(_outcomes(term, group, evaluator))
+            return _negated(_outcomes(term, group))
         case And(left, right) | Or(left, right):
             return _combined(
-                _outcomes(left, group, evaluator),
-                _outcomes(right, group, evaluator),
+                _outcomes(left, group),
+                _outcomes(right, group),
                 decisive=isinstance(condition, Or),
             )
         case IsNull(column):
             return _of_is_null(group, group.columns.get(column, _NOTHING_KNOWN))
         case Compare() | Between() | OneOf():
-            return _of_values(condition, group, evaluator)
+            return _of_values(condition, group)
 
 
 def _negated(found: Outcomes) -> Outcomes:
@@ -312,16 +292,14 @@ def _of_is_null(group: Group, bounds: Bounds) -> Outcomes:
     return _TRUE if bounds.nulls >= group.rows else _EITHER
 
 
-def _of_values(
-    condition: Compare | Between | OneOf, group: Group, evaluator: Evaluator
-) -> Outcomes:
+def _of_values(condition: Compare | Between | OneOf, group: Group) -> Outcomes:
     """Of nulls, of NaN and of all other values that the column can have."""
     bounds = group.columns.get(condition.column, _NOTHING_KNOWN)
     found = _NONE if bounds.nulls == 0 else _NULL
     if bounds.nulls is not None and bounds.nulls >= group.rows:
         return found
     if bounds.family is Family.FLOAT:
-        found |= _of_nan(condition, evaluator)
+        found |= _of_nan(condition)
     match condition:
         case Compare(_, operator, literal):
             return found | _of_comparison(operator, literal, bounds)
@@ -333,13 +311,13 @@ def _of_values(
             return found | _of_list(condition, bounds)
 
 
-def _of_nan(condition: Compare | Between | OneOf, evaluator: Evaluator) -> Outcomes:
+def _of_nan(condition: Compare | Between | OneOf) -> Outcomes:
+    """By total order NaN is the largest, but the smallest if its sign is set, which -0.0/0.0 and
+    inf - inf give on x86. It equals no literal, and lies between no two."""
     operator = condition.operator if isinstance(condition, Compare) else Comparison.EQ
-    if operator in (Comparison.LT, Comparison.LE):
-        return evaluator.less
-    if operator in (Comparison.GT, Comparison.GE):
-        return evaluator.greater
-    return _TRUE if operator is Comparison.NE else _FALSE
+    if operator is Comparison.EQ:
+        return _FALSE
+    return _TRUE if operator is Comparison.NE else _EITHER
 
 
 # Whether a value that is less than, equal to or greater than the literal fulfils the comparison.

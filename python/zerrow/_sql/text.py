@@ -76,6 +76,19 @@ def parse_statements(text: str, dialect: str) -> list[exp.Expr]:
         raise SqlError("it is nested too deeply") from None
 
 
+_MOST_LEVELS = 500
+
+
+def check_depth(tree: exp.Expr) -> None:
+    """Raises SqlError for what would take all of an engine's stack, or minutes to plan."""
+    level = [tree]
+    for _ in range(_MOST_LEVELS):
+        level = [child for node in level for child in node.iter_expressions()]
+        if not level:
+            return
+    raise SqlError("it is nested too deeply")
+
+
 def _sql_error(problem: SqlglotError) -> SqlError:
     """What sqlglot says, in words that don't need to know its classes, and the line."""
     errors = getattr(problem, "errors", None)

@@ -28,7 +28,7 @@ _PRELOADED = {
         "sqlglot.dialects.duckdb",
         "sqlglot.dialects.postgres",
         "zerrow._sql.filters",
-        "zerrow._sql.prunable",
+        "zerrow._sql.query_plans",
         "zerrow._project.sql_models",
         "zerrow._worker.tasks_sql",
     ],

@@ -53,7 +53,7 @@ class Input:
 def narrow(table: pa.Table, columns: list[str] | None, condition: str | None) -> pa.Table:
     """The rows for which the condition is true, and of these the columns; None asks for all."""
     if condition is not None:
-        from zerrow._worker.tasks_native import filter_table
+        from zerrow._sql.filters import filter_table
 
         text = condition
         table = dictionaries.computed({"": table}, lambda given: filter_table(given[""], text))

@@ -7,6 +7,7 @@ import pyarrow as pa
 from zerrow import _native
 from zerrow._sql.operator_text import parse_measure, parse_order
 from zerrow._worker.dictionaries import computed
+from zerrow._worker.kept_dictionaries import keep_dictionaries
 from zerrow._worker.tasks import Answer, Task, TaskError
 
 
@@ -40,17 +41,11 @@ def apply(table: pa.Table, operator: dict[str, Any]) -> pa.Table:
     """What an operator of one input makes; ValueError, KeyError or ArrowException if it can't."""
     kind = operator["kind"]
     if kind == "filter":
+        from zerrow._sql.filters import filter_table
+
         return filter_table(table, operator["condition"])
     if kind == "project":
-        from zerrow._sql import filters
-
-        return _native.project_table(
-            table,
-            [
-                (name, filters.serialize(filters.compile_value(text, table.schema)[0]))
-                for name, text in operator["columns"]
-            ],
-        )
+        return _project(table, operator["columns"])
     if kind == "sort":
         return _native.sort_table(table, [parse_order(text) for text in operator["by"]])
     if kind == "aggregate":
@@ -63,9 +58,8 @@ def apply(table: pa.Table, operator: dict[str, Any]) -> pa.Table:
     raise TaskError(f"there is no operator {kind!r}")
 
 
-def filter_table(table: pa.Table, condition: str) -> pa.Table:
-    """The rows for which the condition is true."""
-    from zerrow._sql import filters
+def _project(table: pa.Table, columns: list[list[str]]) -> pa.Table:
+    from zerrow._sql.filters import compile_value, evaluated
 
-    expression = filters.compile_condition(condition, table.schema)
-    return _native.filter_table(table, filters.serialize(expression))
+    made = evaluated(table, {name: compile_value(text, table.schema) for name, text in columns})
+    return keep_dictionaries(made, {"": table})

@@ -13,16 +13,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from zerrow import _native
 from zerrow._sources.parquet import ParquetError
 from zerrow._sources.scan import Block, Column, Plan, Read, Step, Unit
 from zerrow._sources.source_files import SourceFiles
 from zerrow._sql.pruning import Always
 from zerrow._worker.tasks import Answer, Task, TaskError
+
+if TYPE_CHECKING:
+    from zerrow._sql.filters import Condition
 
 # So few wait to be sent that neither descriptors nor memory add up.
 _MOST_UNSENT = 64
@@ -102,7 +104,7 @@ class Scan(Generic[T]):
     ) -> None:
         self._files = files
         self._finish = finish
-        self._conditions: list[bytes | None] = []  # for Arrow
+        self._conditions: list[Condition | None] = []
         self._first_values = values or {}
         self._values: dict[str, _Values] = {}
         self._lock = threading.Lock()
@@ -126,14 +128,13 @@ class Scan(Generic[T]):
         if condition is None:
             self._conditions.append(None)
             return Read(columns, Always(True))
-        from zerrow._sql import filters
+        from zerrow._sql.filters import compile_condition
 
-        schema = self._files.schema
-        expression = filters.compile_condition(condition, schema)
-        self._conditions.append(filters.serialize(expression))
-        filter_columns = decoded(filters.columns_of(condition))
+        compiled = compile_condition(condition, self._files.schema)
+        self._conditions.append(compiled)
+        filter_columns = decoded(compiled.columns)
         every = tuple(dict.fromkeys([*columns, *filter_columns]))
-        return Read(every, filters.prunable(condition, schema), filter_columns)
+        return Read(every, compiled.rule, filter_columns)
 
     def entries(self) -> Iterator[Entry[T]]:
         """All that is decoded, as it gets ready."""
@@ -176,10 +177,9 @@ class Scan(Generic[T]):
         condition = self._conditions[read]
         assert condition is not None
         try:
-            passes = _native.project_table(table, [("passes", condition)])
-        except (ValueError, pa.ArrowException):
+            return condition.any_passes(table)
+        except ValueError:
             return True  # a division by zero, perhaps: whoever applies the filter reports it
-        return pc.any(passes.column(0)).as_py() is True
 
     def _decode(self, unit: Unit) -> Entry[T]:
         index, column = unit

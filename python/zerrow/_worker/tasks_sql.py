@@ -9,7 +9,9 @@ import pyarrow as pa
 from pyarrow.types import is_dictionary
 from zerrow._errors import SqlError
 from zerrow._schemas import contract_of_text
+from zerrow._sql import fusion
 from zerrow._sql.duckdb_settings import use_utc
+from zerrow._sql.names import exact_query
 from zerrow._worker.contracts import keep_contract
 from zerrow._worker.convert import columns_needed
 from zerrow._worker.dictionaries import any_marked, computed, decoded, with_many_values
@@ -35,9 +37,11 @@ def run(task: Task) -> Answer:
     """Publishes the query's result; each input is a table under its parameter's name."""
     started = time.perf_counter()
     engine = task.body.get("engine") or "datafusion"
-    query = {"datafusion": _datafusion, "duckdb": _duckdb}[engine]
+    inputs = {given.parameter: given.table for given in task.inputs}
     try:
-        table = query({given.parameter: given.table for given in task.inputs}, task.body["sql"])
+        table = {"datafusion": datafusion_query, "duckdb": _duckdb}[engine](
+            inputs, task.body["sql"]
+        )
     except TaskError:
         raise
     except Exception as problem:
@@ -70,8 +74,9 @@ def _any_dictionary(inputs: dict[str, pa.Table]) -> bool:
     return any(is_dictionary(type_) for table in inputs.values() for type_ in table.schema.types)
 
 
-def _datafusion(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
+def datafusion_query(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
     """With dictionaries as they are, unless the query may look at how its columns are stored."""
+    sql = exact_query(sql, {name: table.column_names for name, table in inputs.items()})
     if any_marked(inputs) and "arrow_" in sql.lower():
         inputs = {name: decoded(table) for name, table in inputs.items()}
     given = _without_slow_dictionaries(inputs, sql)
@@ -115,20 +120,9 @@ def _datafusion_result(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
 
 
 def _query(context: "SessionContext", inputs: dict[str, pa.Table], sql: str) -> pa.Table:
-    from datafusion import SQLOptions
-
     for name, table in inputs.items():
-        quoted = '"' + name.replace('"', '""') + '"'
-        batches = table.to_batches() or [_empty_batch(table.schema)]
-        context.register_record_batches(quoted, [batches])
-    only_queries = (
-        SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
-    )
-    return context.sql_with_options(sql, only_queries).to_arrow_table()
-
-
-def _empty_batch(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+        fusion.register(context, name, [fusion.batches_of(table)])
+    return context.sql_with_options(sql, fusion.only_queries()).to_arrow_table()
 
 
 def _duckdb(inputs: dict[str, pa.Table], sql: str) -> pa.Table:

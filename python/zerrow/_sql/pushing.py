@@ -1,0 +1,194 @@
+"""Filters of a query as text for the read of its table, where that is certainly right.
+
+Only parts are taken that can't fail and whose text, planned again, is the same filter: comparisons
+of columns and literals, IN, LIKE, IS NULL, joined by AND, OR and NOT. What else a filter has is
+left to the query, which applies all of it anyway.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.types as pt
+from zerrow._sql.filters import FilterError, compile_condition
+from zerrow._sql.fusion import operands
+
+if TYPE_CHECKING:
+    from datafusion import Expr
+
+_COMPARISONS = {"=": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+_MOST_BYTES = 10_000
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """A condition, and the columns that it reads."""
+
+    text: str
+    columns: list[str]
+
+
+def together(predicates: "Sequence[Expr | None]", schema: pa.Schema) -> Pushed | None:
+    """What is true for all rows that any of the filters keeps; None if that may be all rows."""
+    texts: list[str] = []
+    for predicate in predicates:
+        text = None if predicate is None else _pushable(predicate, schema)
+        if text is None:
+            return None
+        if text not in texts:
+            texts.append(text)
+    whole = texts[0] if len(texts) == 1 else " OR ".join(f"({text})" for text in texts)
+    if len(whole.encode()) > _MOST_BYTES:
+        return None
+    return Pushed(whole, compile_condition(whole, schema).columns)
+
+
+def _pushable(predicate: "Expr", schema: pa.Schema) -> str | None:
+    """Those of the terms, joined by AND, that can be said."""
+    said = [(_said(term, schema), term) for term in _terms(predicate)]
+    found = [(text, term) for text, term in said if text is not None]
+    if not _is_same(found, schema):
+        found = [one for one in found if _is_same([one], schema)]
+    return " AND ".join(text for text, _ in found) or None
+
+
+def _terms(node: "Expr") -> "list[Expr]":
+    if node.variant_name() == "BinaryExpr" and node.to_variant().op() == "AND":
+        return [term for side in operands(node) for term in _terms(side)]
+    return [node]
+
+
+def _is_same(said: "list[tuple[str, Expr]]", schema: pa.Schema) -> bool:
+    """Whether the texts are planned as what they were made from, but for the table's name."""
+    if not said:
+        return True
+    try:
+        planned = compile_condition(" AND ".join(text for text, _ in said), schema).planned
+    except FilterError:
+        return False
+    wanted = {_without_table(term) for _, term in said}
+    return planned is not None and {_without_table(term) for term in _terms(planned)} == wanted
+
+
+def _without_table(node: "Expr") -> object:
+    """An expression as a value to compare."""
+    kind = node.variant_name()
+    if kind == "Column":
+        return (kind, node.to_variant().name())
+    if kind == "Literal":
+        scalar = node.python_value()
+        return (kind, scalar.type, scalar.as_py())
+    variant = node.to_variant()
+    extra: tuple[object, ...] = ()
+    if kind == "BinaryExpr":
+        extra = (variant.op(),)
+    elif kind == "InList":
+        extra = (variant.negated(),)
+    elif kind == "Like":
+        extra = (variant.negated(), variant.escape_char(), node.canonical_name().count(" ILIKE "))
+    elif kind == "Cast":
+        extra = (node.canonical_name().rpartition(" AS ")[2],)
+    return (kind, *extra, *map(_without_table, operands(node)))
+
+
+def _said(node: "Expr", schema: pa.Schema) -> str | None:
+    """The text, None for what can't be said or could fail."""
+    writers: Mapping[str, Callable[[Expr, pa.Schema], str | None]] = {
+        "Column": lambda node, _: _column(node),
+        "BinaryExpr": _binary,
+        "InList": _in,
+        "Like": lambda node, _: _like(node),
+        "IsNull": lambda node, _: _is_null(node, "IS NULL"),
+        "IsNotNull": lambda node, _: _is_null(node, "IS NOT NULL"),
+        "Not": _not,
+    }
+    write = writers.get(node.variant_name())
+    return None if write is None else write(node, schema)
+
+
+def _not(node: "Expr", schema: pa.Schema) -> str | None:
+    said = _said(operands(node)[0], schema)
+    return None if said is None else f"NOT ({said})"
+
+
+def _is_null(node: "Expr", test: str) -> str | None:
+    (term,) = operands(node)
+    return f"{_column(term)} {test}" if _is_column(term) else None
+
+
+def _in(node: "Expr", schema: pa.Schema) -> str | None:
+    variant = node.to_variant()
+    items = [_literal(item) for item in variant.list()]
+    column = _operand(variant.expr(), schema)
+    if column is None or not all(items):
+        return None
+    return f"{column} {'NOT ' * variant.negated()}IN ({', '.join(filter(None, items))})"
+
+
+def _binary(node: "Expr", schema: pa.Schema) -> str | None:
+    operator = node.to_variant().op()
+    left, right = operands(node)
+    if operator in ("AND", "OR"):
+        sides = _said(left, schema), _said(right, schema)
+        return None if None in sides else f"({sides[0]} {operator} {sides[1]})"
+    if operator not in _COMPARISONS:
+        return None
+    one, other = _operand(left, schema), _operand(right, schema)
+    return None if one is None or other is None else f"{one} {_COMPARISONS[operator]} {other}"
+
+
+def _like(node: "Expr") -> str | None:
+    variant = node.to_variant()
+    text, pattern = operands(node)
+    said = _literal(pattern)
+    if not _is_column(text) or said is None or variant.escape_char() is not None:
+        return None
+    operator = "ILIKE" if " ILIKE " in node.canonical_name() else "LIKE"
+    return f"{_column(text)} {'NOT ' * variant.negated()}{operator} {said}"
+
+
+def _is_column(node: "Expr") -> bool:
+    return bool(node.variant_name() == "Column")
+
+
+def _column(node: "Expr") -> str:
+    name = str(node.to_variant().name())
+    if name.isidentifier() and name.isascii() and name == name.lower():
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _operand(node: "Expr", schema: pa.Schema) -> str | None:
+    """A side of a comparison. A cast that the engine has added is added again; those of texts and
+    times could fail."""
+    if node.variant_name() == "Literal":
+        return _literal(node)
+    if node.variant_name() == "Cast":
+        (node,) = operands(node)
+        if not _is_column(node) or not _is_number(schema.field(node.to_variant().name()).type):
+            return None
+    return _column(node) if _is_column(node) else None
+
+
+def _is_number(type_: pa.DataType) -> bool:
+    return bool(pt.is_integer(type_) or pt.is_floating(type_) or pt.is_decimal(type_))
+
+
+def _literal(node: "Expr") -> str | None:
+    scalar = node.python_value() if node.variant_name() == "Literal" else None
+    if isinstance(scalar, pa.DictionaryScalar):
+        scalar = scalar.value
+    if not isinstance(scalar, pa.Scalar) or not scalar.is_valid:
+        return None
+    type_, value = scalar.type, scalar.as_py()
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if _is_number(type_):
+        return str(value) if math.isfinite(value) else None
+    if pt.is_timestamp(type_):
+        value = scalar.cast(pa.string()).as_py()
+    elif not (isinstance(value, str) or pt.is_date(type_) or pt.is_time(type_)):
+        return None
+    return "'" + str(value).replace("'", "''") + "'"
