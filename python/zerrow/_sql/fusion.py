@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from zerrow._errors import SqlError, did_you_mean
-from zerrow._sql.text import tokenize
+from zerrow._sql.text import line_of_name, tokenize
 
 if TYPE_CHECKING:
     from datafusion import Expr, LogicalPlan, SessionContext
@@ -128,14 +128,14 @@ def explained(problem: Exception, text: str, columns: list[str], dialect: str) -
     missing = re.match(r"No field named (.+?)\.(?: |$)", said)
     if missing is not None:
         name = _last_name(missing[1])
-        line = _line_of(name, text, dialect)
+        line = line_of_name(name, text, dialect)
         if name in columns:
             return SqlError(f"there is no {missing[1]} here, only a column {name!r}", line)
         return SqlError(f"there is no column {name!r}{did_you_mean(name, columns)}", line)
     said = _HINTS.split(said)[0]
     named = re.search(r"field (\S+)$|function '(\w+)'|[Ff]unction (\w+)", said)
     name = next((one for one in named.groups() if one), "") if named else ""
-    return SqlError(said, _line_of(_last_name(name), text, dialect) if name else 0)
+    return SqlError(said, line_of_name(_last_name(name), text, dialect) if name else 0)
 
 
 def _unreadable(said: str, text: str) -> SqlError:
@@ -152,12 +152,3 @@ def _last_name(name: str) -> str:
     if found is None:
         return name
     return found[2] if found[1] is None else found[1].replace('""', '"')
-
-
-def _line_of(name: str, text: str, dialect: str) -> int:
-    """Where a name is first written; 0 if it isn't."""
-    try:
-        tokens = tokenize(text, dialect)
-    except SqlError:
-        return 0
-    return next((token.line for token in tokens if token.text.lower() == name.lower()), 0)

@@ -16,7 +16,7 @@ from zerrow._sql import fusion
 from zerrow._sql.duckdb_settings import use_utc
 from zerrow._sql.names import DIALECT, exact_query
 from zerrow._sql.pushing import Pushed, together
-from zerrow._sql.text import tokenize
+from zerrow._sql.text import line_of_name
 from zerrow._sql.widths import narrowest
 
 if TYPE_CHECKING:
@@ -143,12 +143,11 @@ def _create(connection: "duckdb.DuckDBPyConnection", name: str, schema: pa.Schem
 
 
 def _duckdb_error(problem: Exception, sql: str) -> SqlError:
-    """The message without the excerpt that follows it, which says the line."""
-    said, _, excerpt = str(problem).partition("\n\n")
-    place = re.search(r"LINE (\d+):", excerpt)
-    # It counts from the statement on, without comments before it.
-    line = int(place[1]) + tokenize(sql, "duckdb")[0].line - 1 if place else 0
-    return SqlError(" ".join(said.split()), line)
+    """The message, and the line of the name that it is about."""
+    said = " ".join(str(problem).partition("\n\n")[0].split())
+    named = re.search(r'"([^"]+)"|with name (\S+)', said)
+    name = next(filter(None, named.groups()), "") if named else ""
+    return SqlError(said, line_of_name(name, sql, "duckdb") if name else 0)
 
 
 def _duckdb_scans(nodes: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

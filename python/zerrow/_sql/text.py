@@ -76,6 +76,15 @@ def parse_statements(text: str, dialect: str) -> list[exp.Expr]:
         raise SqlError("it is nested too deeply") from None
 
 
+def line_of_name(name: str, text: str, dialect: str) -> int:
+    """The line where a name is first written; 0 if it isn't."""
+    try:
+        tokens = tokenize(text, dialect)
+    except SqlError:
+        return 0
+    return next((token.line for token in tokens if token.text.lower() == name.lower()), 0)
+
+
 _MOST_LEVELS = 500
 
 
