@@ -14,7 +14,8 @@ MODES = [f"sent by {name}, as it was agreed" for name in ("air", "mail", "rail",
 LABELS = [f"the label that belongs to the key {i:03}" for i in range(500)]
 YML = "name: p\nsources: {orders: orders.parquet, labels: labels.parquet}\n"
 MODELS = {
-    "filtered": "SELECT * FROM orders WHERE number < 600000",
+    # With a function, as rows that the read filters are stored by it.
+    "filtered": "SELECT * FROM orders WHERE abs(number) < 600000",
     "joined": "SELECT f.*, label FROM filtered f JOIN labels ON key = id",
     "sorted": "SELECT * FROM joined ORDER BY customer, number",
     "newest": "SELECT DISTINCT ON (customer) * FROM joined ORDER BY customer, number DESC",
