@@ -116,9 +116,9 @@ def used(encoded: dict[str, pa.Table], sql: str) -> dict[str, pa.Table]:
 def arms(given: dict[str, pa.Table], sql: str) -> list[lib.Arm]:
     plain = {name: tasks_sql.decoded(table) for name, table in given.items()}
     ways = {
-        "plain": (tasks_sql._datafusion, plain),
+        "plain": (tasks_sql.datafusion_query, plain),
         "DataFusion": (by_datafusion_alone, given),
-        "kept": (tasks_sql._datafusion, given),
+        "kept": (tasks_sql.datafusion_query, given),
     }
 
     def arm(name: str) -> lib.Arm:

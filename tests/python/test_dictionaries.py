@@ -79,12 +79,14 @@ QUERIES = [
 @pytest.mark.parametrize("sql", QUERIES)
 def test_datafusion_answers_the_same(plain, sql):
     table = marked(plain)
-    expected = tasks_sql._datafusion({"x": plain}, sql)
-    same(tasks_sql._datafusion({"x": table}, sql), expected, ordered="ORDER BY" in sql)
+    expected = tasks_sql.datafusion_query({"x": plain}, sql)
+    same(tasks_sql.datafusion_query({"x": table}, sql), expected, ordered="ORDER BY" in sql)
 
 
 def test_datafusion_keeps_dictionaries_and_their_marks(plain):
-    found = tasks_sql._datafusion({"x": marked(plain)}, "SELECT s, own, s AS z FROM x WHERE n > 3")
+    found = tasks_sql.datafusion_query(
+        {"x": marked(plain)}, "SELECT s, own, s AS z FROM x WHERE n > 3"
+    )
     assert [dictionaries.is_marked(field) for field in found.schema] == [True, False, True]
     assert pa.types.is_dictionary(found.schema.field("own").type)
 
@@ -135,8 +137,8 @@ def test_large_dictionaries_that_a_query_groups_by_are_decoded(plain, monkeypatc
         f.name for f in given.schema if f.name != "n" and f.type != table.schema.field(f.name).type
     ] == names
     assert given.to_pylist() == table.to_pylist()
-    found = tasks_sql._datafusion({"x": table}, sql)
-    same(found, tasks_sql._datafusion({"x": plain}, sql), ordered=False)
+    found = tasks_sql.datafusion_query({"x": table}, sql)
+    same(found, tasks_sql.datafusion_query({"x": plain}, sql), ordered=False)
 
 
 @pytest.mark.parametrize(
@@ -151,8 +153,8 @@ def test_queries_that_pick_rows_get_plain_texts(plain, sql):
     given = tasks_sql._without_slow_dictionaries({"x": table}, sql)["x"]
     assert given.schema.equals(plain.schema, check_metadata=True)
     assert given.to_pylist() == plain.to_pylist()
-    found = tasks_sql._datafusion({"x": table}, sql)
-    same(found, tasks_sql._datafusion({"x": plain}, sql), ordered=False)
+    found = tasks_sql.datafusion_query({"x": table}, sql)
+    same(found, tasks_sql.datafusion_query({"x": plain}, sql), ordered=False)
 
 
 def test_errors_are_those_of_plain_texts(plain):
@@ -164,7 +166,7 @@ def test_errors_are_those_of_plain_texts(plain):
         messages = []
         for table in (plain, marked(plain)):
             with pytest.raises(Exception) as caught:  # noqa: PT011
-                tasks_sql._datafusion({"x": table}, sql)
+                tasks_sql.datafusion_query({"x": table}, sql)
             messages.append(str(caught.value))
         assert messages[0] == messages[1]
 

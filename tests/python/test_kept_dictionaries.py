@@ -76,7 +76,7 @@ def test_datafusion_keeps_its_inputs_dictionaries(tables, sql):
         for column in table.columns
         if pa.types.is_dictionary(column.type)
     }
-    found = tasks_sql._datafusion(tables, sql)
+    found = tasks_sql.datafusion_query(tables, sql)
     before = tasks_sql._query(tasks_sql.datafusion_session(tables, merge=True), tables, sql)
     assert found.schema.equals(before.schema, check_metadata=True)
     rows = [sorted(map(repr, table.to_pylist())) for table in (found, before)]
@@ -95,14 +95,16 @@ def test_a_sort_doesnt_append_dictionaries(tables):
 
 def test_a_new_value_makes_one_dictionary_for_all_batches(tables):
     sql = "SELECT CASE WHEN n > 70 THEN who ELSE 'nobody' END AS who FROM big"
-    found = tasks_sql._datafusion(tables, sql)["who"]
+    found = tasks_sql.datafusion_query(tables, sql)["who"]
     assert found.num_chunks > 1
     assert len(dictionaries(found)) == 1
     assert sorted(found.chunk(0).dictionary.to_pylist()) == [*MANY.to_pylist(), "nobody"]
 
 
 def test_a_function_of_values_leaves_the_indices_where_they_are(tables):
-    found = tasks_sql._datafusion(tables, "SELECT upper(who) AS u, reverse(name) AS r FROM big")
+    found = tasks_sql.datafusion_query(
+        tables, "SELECT upper(who) AS u, reverse(name) AS r FROM big"
+    )
     for name, source in (("u", "who"), ("r", "name")):
         given = tables["big"][source].chunk(0).indices.buffers()[1]
         for chunk in found[name].chunks:
@@ -129,14 +131,14 @@ def test_text_too_long_to_be_sorted_as_one_is_merged(tables, monkeypatch):
     monkeypatch.setattr(tasks_sql, "datafusion_session", note)
     monkeypatch.setattr(tasks_sql, "_query", fail_unless_merged)
     big, sql = tables["big"].select(["n", "who"]), "SELECT n, who FROM big ORDER BY n"
-    found = tasks_sql._datafusion({"big": big}, sql)
+    found = tasks_sql.datafusion_query({"big": big}, sql)
     assert merged == [False, True]
     assert found["n"].to_pylist() == sorted(big["n"].to_pylist())
     assert dictionaries(found["who"]) == dictionaries(big["who"])
     field = big.schema.field("who").with_metadata({"zerrow:dictionary": "auto"})
     automatic = pa.table(big.columns, pa.schema([big.schema.field("n"), field]))
     merged.clear()
-    found = tasks_sql._datafusion({"big": automatic}, sql)
+    found = tasks_sql.datafusion_query({"big": automatic}, sql)
     assert not any(merged)  # decoded instead
     assert found.schema.field("who").type == pa.string()
     assert found["n"].to_pylist() == sorted(big["n"].to_pylist())

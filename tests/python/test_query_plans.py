@@ -9,7 +9,7 @@ from zerrow._errors import SqlError
 from zerrow._sql import fusion
 from zerrow._sql.filters import compile_condition
 from zerrow._sql.names import exact_query
-from zerrow._sql.query_plans import plan_query
+from zerrow._sql.query_plans import UnplannableError, plan_query
 from zerrow._worker.tasks_sql import _duckdb, datafusion_query
 
 RUN = {"datafusion": datafusion_query, "duckdb": _duckdb}
@@ -172,6 +172,17 @@ def test_only_what_is_certain_is_pushed_down(condition, pushed):
     plan = plan_query(f"SELECT id FROM t WHERE {condition}", "datafusion", {"t": SCHEMA})
     found = plan.filters.get("t")
     assert (found and found.text) == pushed
+
+
+@pytest.mark.parametrize("engine", RUN)
+def test_columns_of_a_type_that_an_engine_lacks(engine):
+    types = {"duckdb": pa.float16(), "datafusion": pa.run_end_encoded(pa.int32(), pa.int64())}
+    schema = pa.schema([("id", pa.int64()), ("odd", types[engine])])
+    try:
+        plan = plan_query("SELECT id FROM t", engine, {"t": schema})
+    except UnplannableError:
+        return
+    assert plan.columns == {"t": ["id"]}
 
 
 def test_a_table_is_read_in_whole_if_one_of_its_scans_is():

@@ -14,7 +14,7 @@ from zerrow._project.sources import Source
 from zerrow._schemas import columns_of
 from zerrow._sizes import parse_bytes
 from zerrow._sql import analysis
-from zerrow._sql.query_plans import plan_query
+from zerrow._sql.query_plans import UnplannableError, plan_query
 from zerrow._sql.text import parameters_of, substitute, tokenize
 
 ENGINES = ("datafusion", "duckdb")
@@ -164,6 +164,9 @@ def plan(entry: ModelEntry, project: Project, query: analysis.Query, columns: Co
         return
     try:
         planned = plan_query(entry.sql or "", entry.engine or "", known)
+    except UnplannableError:
+        _guess(entry, project, query, columns)
+        return
     except SqlError as problem:
         raise entry.error(str(problem), problem.line or None) from None
     columns.add_schema(entry.name, planned.output)

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from datafusion import Expr, LogicalPlan
 
 
+class UnplannableError(Exception):
+    """The engine doesn't know the type of a column, which the query may not read."""
+
+
 @dataclass
 class QueryPlan:
     """By table: the columns that are read, in the table's order, and what rows suffice.
@@ -37,7 +41,10 @@ class QueryPlan:
 
 
 def plan_query(sql: str, engine: str, schemas: Mapping[str, pa.Schema]) -> QueryPlan:
-    """The plan of a query over exactly these tables; SqlError with the line of what is wrong."""
+    """The plan of a query over exactly these tables; SqlError with the line of what is wrong.
+
+    UnplannableError if there can't be such tables.
+    """
     return {"datafusion": _datafusion, "duckdb": _duckdb}[engine](sql, schemas)
 
 
@@ -68,7 +75,10 @@ def _datafusion(sql: str, schemas: Mapping[str, pa.Schema]) -> QueryPlan:
 
 
 def _planned(sql: str, schemas: Mapping[str, pa.Schema]) -> "tuple[LogicalPlan, pa.Schema]":
-    context = fusion.planning_session(schemas)
+    try:
+        context = fusion.planning_session(schemas)
+    except Exception as problem:
+        raise UnplannableError(str(problem)) from None
     try:
         frame = context.sql_with_options(sql, fusion.only_queries())
         return frame.optimized_logical_plan(), frame.schema()
@@ -124,6 +134,9 @@ def _explained(sql: str, schemas: Mapping[str, pa.Schema]) -> tuple[str, pa.Sche
         try:
             for name, schema in schemas.items():
                 _create(connection, name, schema)
+        except duckdb.Error as problem:
+            raise UnplannableError(str(problem)) from None
+        try:
             # They would find out that the tables are empty.
             connection.execute(
                 "SET disabled_optimizers = 'statistics_propagation,empty_result_pullup'"
