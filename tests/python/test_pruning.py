@@ -22,7 +22,6 @@ from zerrow._sql.pruning import (
     value_of,
 )
 from zerrow._worker.tasks import narrow
-from zerrow._worker.tasks_sql import datafusion_query
 
 DAY = datetime.date(2020, 1, 1)
 MOMENT = datetime.datetime(2020, 1, 1)
@@ -230,11 +229,6 @@ def statistics(filters, column):
     return bounds_of(family, choose([low, low, None]), choose([high, high, None]), nulls)
 
 
-def kept_by_a_sql_model(table, condition):
-    query = f"SELECT DISTINCT nr FROM made WHERE {condition}"
-    return set(datafusion_query({"made": table}, query)["nr"].to_pylist())
-
-
 def with_negative_nan(table):
     """As inf - inf gives on x86; pyarrow makes of a Python NaN always the positive one."""
     for index, name in enumerate("fg"):
@@ -266,8 +260,9 @@ def test_no_row_is_lost():
         )
         for _ in range(3):
             condition = filters.condition()
-            kept = kept_by_a_sql_model(numbered, condition)
-            rule = prunable(condition, numbered.schema)
+            compiled = compile_condition(condition, numbered.schema)
+            kept = set(compiled.kept(numbered)["nr"].to_pylist())
+            rule = compiled.rule
             for nr, group in enumerate(groups):
                 if may_skip(rule, group):
                     skipped += 1
