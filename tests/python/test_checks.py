@@ -89,6 +89,32 @@ def test_counting_rows_reads_the_smallest_column(project):
     assert model(project, "n")["inputs"][0]["columns"] == ["dep_delay"]
 
 
+def test_planned_columns_are_known_before_anything_runs(project):
+    native(
+        project,
+        """
+  - {name: counted, operator: aggregate, input: late,
+     aggregate: {by: [carrier], measures: {n: count, most: max(delay)}}}
+  - {name: made, operator: project, input: counted, project: {columns: {twice: n * 2}}}
+""",
+    )
+    project.write("late.sql", "SELECT carrier, dep_delay AS delay FROM flights")
+    project.write("last.sql", "-- zerrow: engine=duckdb\nSELECT twice, 1 AS one FROM made")
+    python_model(project, "late=zerrow.Model('late')", name="open")
+    project.write("fallback.sql", "SELECT x FROM open")
+    columns = {
+        name: [(column["name"], column["type"]) for column in model(project, name)["columns"]]
+        for name in ("late", "counted", "made", "last")
+    }
+    assert columns == {
+        "late": [("carrier", "string"), ("delay", "double")],
+        "counted": [("carrier", "string"), ("n", "int64"), ("most", "double")],
+        "made": [("twice", "int64")],
+        "last": [("twice", "int64"), ("one", "int32")],
+    }
+    assert model(project, "fallback")["columns"] is None
+
+
 SQL_MISTAKES = {
     "SELECT a\nFROM flights\nWHERE )": (3, "this SQL can't be read at ')'"),
     "DROP TABLE flights": (1, "a SQL model is one SELECT, not DROP"),

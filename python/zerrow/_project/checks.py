@@ -112,8 +112,12 @@ def check_inputs(project: Project, columns: Columns) -> None:
 
 
 def _check_input(model: ModelEntry, entry: Input, columns: Columns, project: Project) -> None:
-    # Of sources and declared columns the planner says which aren't there.
-    declared = {other.name for other in project.models if other.columns is not None}
+    # Of sources and declared columns the engine's planner says which aren't there.
+    declared = {
+        other.name
+        for other in project.models
+        if other.columns is not None and other.kind == "python"
+    }
     if entry.columns is not None and entry.model not in declared | project.declared_sources:
         missing = columns.missing(entry.model, entry.columns)
         if missing:

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zerrow._errors import Problem, ProjectError
 from zerrow._project.sources import Source
 from zerrow._schemas import Column, contract_to_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass
@@ -43,7 +46,7 @@ class ModelEntry:
     engine: str | None = None
     operator: dict[str, Any] | None = None
     parameters: list[dict[str, str]] = field(default_factory=list)
-    # As declared: of each its `name`, and its `type` and whether it is `nullable`, None if unknown.
+    # Declared or planned: of each its `name`, `type` and whether it is `nullable`, None if unknown.
     columns: list[dict[str, Any]] | None = None
     timeout_s: float | None = None
     memory_bytes: int | None = None
@@ -64,8 +67,16 @@ class ModelEntry:
             "contract": contract_to_text(self.contract or ()) if told else None,
         }
 
+    def plan_columns(self, schema: "pa.Schema") -> None:
+        """Notes what the output's columns will be, where nothing is declared."""
+        if self.columns is None:
+            self.columns = [
+                {"name": field.name, "type": str(field.type), "nullable": field.nullable}
+                for field in schema
+            ]
+
     def column_names(self) -> list[str] | None:
-        """The names of the declared columns."""
+        """The names of the output's columns, where they are declared or planned."""
         return None if self.columns is None else [column["name"] for column in self.columns]
 
     def error(self, message: str, line: int | None = None) -> ProjectError:

@@ -46,6 +46,7 @@ def _native_step(entry: ModelEntry, operator: Operator, columns: Columns) -> Cal
         made = planned_schema(operator, known) if len(known) == len(schemas) else None
         if made is not None:
             columns.add_schema(entry.name, made)
+            entry.plan_columns(made)
 
     return step
 

@@ -170,6 +170,7 @@ def plan(entry: ModelEntry, project: Project, query: analysis.Query, columns: Co
     except SqlError as problem:
         raise entry.error(str(problem), problem.line or None) from None
     columns.add_schema(entry.name, planned.output)
+    entry.plan_columns(planned.output)
     for given, table in zip(entry.inputs, query.tables.values(), strict=True):
         source = project.sources.get(given.model)
         if source is None:
