@@ -13,8 +13,8 @@
 #include "cli/query_options.h"
 #include "cli/selection_options.h"
 #include "cli/simulate_options.h"
+#include "cli/usage.h"
 #include "cli/version.h"
-#include "engine/near_names.h"
 #include "engine/options.h"
 #include "resource/events.h"
 
@@ -24,8 +24,6 @@ namespace {
 
 constexpr int64_t kShownRows = 10;  // of `zerrow show`
 constexpr int64_t kMaxShownRows = 1'000'000;
-constexpr size_t kNameColumn = 26;  // where descriptions start in the help
-constexpr size_t kHelpWidth = 100;
 
 constexpr std::string_view kMainFooter = R"(Examples:
   zerrow init demo && zerrow run demo        make a small project and run it
@@ -432,67 +430,6 @@ Arguments Finish(Raw raw) {
     run.preview_rows = raw.shown_rows;
   }
   return arguments;
-}
-
-std::string Wrapped(const std::string& text, size_t width) {
-  std::string lines;
-  size_t used = 0;
-  std::istringstream words(text);
-  for (std::string word; words >> word;) {
-    const bool fits = used + 1 + word.size() <= width;
-    if (!lines.empty()) lines += fits ? ' ' : '\n';
-    used = fits && !lines.empty() ? used + 1 + word.size() : word.size();
-    lines += word;
-  }
-  return lines;
-}
-
-// CLI11's help, with long descriptions in lines and a blank line before the usage.
-class HelpFormatter final : public CLI::Formatter {
- public:
-  HelpFormatter() {
-    column_width(kNameColumn);
-    label("SUBCOMMAND", "COMMAND");
-    label("Positionals", "Arguments");
-  }
-  std::string make_option_desc(const CLI::Option* option) const override {
-    return Wrapped(option->get_description(), kHelpWidth - kNameColumn);
-  }
-  std::string make_description(const CLI::App* app) const override {
-    return app->get_description() + "\n\n";
-  }
-};
-
-std::string UnknownOption(const CLI::App* app, const std::string& word) {
-  const std::string option = word.substr(0, word.find('='));
-  std::vector<std::string> names;
-  for (const CLI::Option* each : app->get_options()) {
-    for (const std::string& name : each->get_lnames()) names.push_back("--" + name);
-  }
-  return "there is no option " + option + engine::DidYouMean(option, names);
-}
-
-// CLI11's text in our words: where, what, what to do.
-std::string UsageError(const CLI::App* app, const CLI::Error& error) {
-  std::string command = "zerrow";
-  const std::vector<std::string> unknown = app->remaining(/*recurse=*/true);
-  while (!app->get_subcommands().empty()) {
-    app = app->get_subcommands().front();
-    command += " " + app->get_name();
-  }
-  std::string what = error.what();
-  std::vector<std::string> commands;
-  for (const CLI::App* each : app->get_subcommands({})) commands.push_back(each->get_name());
-  if (!unknown.empty() && unknown.front().starts_with("-")) {
-    what = UnknownOption(app, unknown.front());
-  } else if (!commands.empty()) {
-    what = unknown.empty() ? "a command is missing: " + CLI::detail::join(commands, ", ")
-                           : "there is no command '" + unknown.front() + "'" +
-                                 engine::DidYouMean(unknown.front(), commands);
-  } else if (!unknown.empty()) {
-    what = "'" + unknown.front() + "' is one word too many";
-  }
-  return command + ": " + what + "\nTry: " + command + " --help\n";
 }
 
 }  // namespace

@@ -76,9 +76,7 @@ int Fail(const arrow::Status& status) {
   return status.IsInvalid() ? kExitUsage : kExitFailed;
 }
 
-namespace {
-
-}  // namespace
+namespace {}  // namespace
 
 int Explain(const Arguments& arguments) {
   const auto explained = ExplainProject(arguments);

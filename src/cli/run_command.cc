@@ -45,7 +45,8 @@ class TerminalKeeper {
   const bool known_;
 };
 
-Console::Options ConsoleOptions(FILE* lines, const engine::CancelToken& token) {
+Console::Options ConsoleOptions(const Arguments& arguments, FILE* lines,
+                                const engine::CancelToken& token) {
   Console::Options options;
   options.lines = lines;
   options.style = StyleOf(::fileno(options.lines));
@@ -125,7 +126,7 @@ arrow::Result<RunReport> RunEngine(const Arguments& arguments, FILE* lines) {
   const InterruptHandler interrupt(token);
   std::optional<TerminalKeeper> terminal;
   if (arguments.run.inline_model) terminal.emplace();
-  Console console(ConsoleOptions(lines, token));
+  Console console(ConsoleOptions(arguments, lines, token));
   ARROW_ASSIGN_OR_RAISE(const auto resident,
                         BeginAtResident(arguments, /*plan_only=*/false, token));
   if (resident != nullptr) {

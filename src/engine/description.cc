@@ -301,9 +301,10 @@ Status CheckModelBody(const Field& field, const ModelDescription& model) {
 
 Result<ModelDescription> ParseModel(const Field& field) {
   ARROW_RETURN_NOT_OK(
-      field.CheckObject({"name", "kind", "file", "line", "function", "module", "sql", "engine",
-                         "operator", "inputs", "parameters", "columns", "timeout_s", "memory_bytes",
-                         "deterministic", "environment", "code", "imports", "contract", "tags"}));
+      field.CheckObject({"name",        "kind",    "file",      "line",         "function",
+                         "module",      "sql",     "engine",    "operator",     "inputs",
+                         "parameters",  "columns", "timeout_s", "memory_bytes", "deterministic",
+                         "environment", "code",    "imports",   "contract",     "tags"}));
   ModelDescription model;
   ARROW_ASSIGN_OR_RAISE(model.name, field["name"].Name());
   ARROW_ASSIGN_OR_RAISE(model.kind, ParseKind(field["kind"]));
