@@ -395,7 +395,7 @@ TEST(Simulation, LargeRunsToo) {
 // Or the above would be worth little.
 TEST(Simulation, EverythingHappens) {
   Counts counts;
-  for (uint64_t seed = 1; seed <= 500; ++seed) Simulation(seed, counts).Run();
+  for (uint64_t seed = 1; seed <= 1500; ++seed) Simulation(seed, counts).Run();
   for (const char* what : {"run success",
                            "run failed",
                            "run cancelled",

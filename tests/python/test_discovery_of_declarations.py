@@ -68,7 +68,7 @@ def test_a_project_file_of_bauplan_says_which_files_count(project):
         ("/views/*.sql", "must end in .sql and stay in the project's folder"),
         ("../views/*.sql", "must end in .sql and stay in the project's folder"),
         ("nowhere/*.sql", "no file is named as 'nowhere/*.sql'"),
-        ("3", "holds patterns, not 3"),
+        ("3", "must be a text, not 3"),
     ],
 )
 def test_what_bauplans_project_file_may_not_include(project, pattern, problem):

@@ -34,7 +34,9 @@ def test_96_bit_timestamps_beyond_nanoseconds(path, store_schema, read):
     )
     pq.write_table(table, path, use_deprecated_int96_timestamps=True, store_schema=store_schema)
     assert read([path], None, None).to_pydict() == table.to_pydict()
-    assert read([path], ["end"], "end > '2262-12-31'")["end"].to_pylist() == [YEAR_2999]
+    assert read([path], ["end"], "end > '2262-12-31'::timestamp(6)")["end"].to_pylist() == [
+        YEAR_2999
+    ]
     assert ParquetFile(path).schema.types == [type_, pa.list_(type_)]
 
 

@@ -1,6 +1,7 @@
 """Faults of engines that docs/sdk.md tells of: where a test fails one is gone, to be said there."""
 
 import pyarrow as pa
+import pytest
 from zerrow._worker.tasks_sql import datafusion_query
 
 
@@ -27,6 +28,13 @@ def count(table, condition):
 def test_literals_are_cut_to_the_unit_of_the_column():
     table = pa.table({"at": pa.array([0], pa.timestamp("s"))})
     assert count(table, "at >= TIMESTAMP '1970-01-01 00:00:00.5'") == 1  # it is before
+
+
+def test_literals_end_in_2262():
+    table = pa.table({"at": pa.array([0], pa.timestamp("us"))})
+    with pytest.raises(Exception, match="Overflow converting 2262-12-31"):
+        count(table, "at < '2262-12-31'")
+    assert count(table, "at < '2262-12-31'::timestamp(6)") == 1
 
 
 def test_literals_are_in_the_zone_of_the_column():

@@ -103,5 +103,7 @@ def _bounds_of(type_: pa.DataType) -> tuple[int, int]:
 def _project(table: pa.Table, columns: list[list[str]]) -> pa.Table:
     from zerrow._sql.filters import compile_value, evaluated
 
+    if not columns:  # only the number of rows is left
+        return table.select([])
     made = evaluated(table, {name: compile_value(text, table.schema) for name, text in columns})
     return keep_dictionaries(made, {"": table})
