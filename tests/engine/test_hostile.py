@@ -226,7 +226,7 @@ def cost():
 
 def run():
     result = zerrow.run(sys.argv[1], backend=sys.argv[2], check=False, on_line=lambda *_: None)
-    return {name: model["status"] for name, model in result.models.items()}
+    return {name: model.status for name, model in result.models.items()}
 
 statuses = [run(), run()]
 before = cost()

@@ -237,7 +237,7 @@ def test_a_link_in_the_folders_place_is_refused(nobody, tmp_path):
     assert "isn't a folder" in done.stderr
 
 
-def hello(resident, version="0.1.0", protocol=4):
+def hello(resident, version="0.1.0", protocol=5):
     """A client of ours: the channel, and what it was told first."""
     from zerrow import _native
 
