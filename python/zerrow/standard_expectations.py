@@ -11,7 +11,7 @@ raises KeyError.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from zerrow._errors import did_you_mean
@@ -43,7 +43,7 @@ Table = Any  # whatever `zerrow._worker.convert` knows
 _SHOWN_ROWS = 5
 
 
-def expect_column_no_nulls(table: Table, column_name: str) -> Finding:
+def expect_column_no_nulls(table: Table, column_name: str) -> bool:
     """No row has a null. True for a table without rows."""
     import pyarrow.compute as pc
 
@@ -52,7 +52,7 @@ def expect_column_no_nulls(table: Table, column_name: str) -> Finding:
     return _of_rows("expect_column_no_nulls", rows, nulls, f"have a null in {column_name!r}")
 
 
-def expect_column_all_null(table: Table, column_name: str) -> Finding:
+def expect_column_all_null(table: Table, column_name: str) -> bool:
     """Each row has a null. True for a table without rows."""
     import pyarrow.compute as pc
 
@@ -61,13 +61,13 @@ def expect_column_all_null(table: Table, column_name: str) -> Finding:
     return _of_rows("expect_column_all_null", rows, values, f"have a value in {column_name!r}")
 
 
-def expect_column_some_null(table: Table, column_name: str) -> Finding:
+def expect_column_some_null(table: Table, column_name: str) -> bool:
     """At least one row has a null."""
     met = _column(_table(table), column_name).null_count > 0
     return _of_all("expect_column_some_null", met, f"no row has a null in {column_name!r}")
 
 
-def expect_column_all_unique(table: Table, column_name: str) -> Finding:
+def expect_column_all_unique(table: Table, column_name: str) -> bool:
     """No value is there twice; nulls are not compared, as in a UNIQUE constraint of SQL."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -75,14 +75,14 @@ def expect_column_all_unique(table: Table, column_name: str) -> Finding:
     check, rows = "expect_column_all_unique", _table(table)
     column = _column(rows, column_name)
     if _is_unique(column):
-        return Finding(check, met=True)
+        return _found(check, met=True)
     counts = pc.value_counts(column)
     values = counts.field("values").filter(pc.greater(counts.field("counts"), 1)).drop_null()
     again = pc.is_in(column, value_set=pa.chunked_array([values]))
     return _of_rows(check, rows, again, f"have a value in {column_name!r} that is there again")
 
 
-def expect_column_not_unique(table: Table, column_name: str) -> Finding:
+def expect_column_not_unique(table: Table, column_name: str) -> bool:
     """At least one value is there twice; nulls are not compared."""
     met = not _is_unique(_column(_table(table), column_name))
     return _of_all("expect_column_not_unique", met, f"no value of {column_name!r} is there twice")
@@ -90,7 +90,7 @@ def expect_column_not_unique(table: Table, column_name: str) -> Finding:
 
 def expect_column_accepted_values(
     table: Table, column_name: str, accepted_values: Sequence[Any]
-) -> Finding:
+) -> bool:
     """Each row has one of the values; a null only passes if None is one of them."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -108,7 +108,7 @@ def expect_column_values_between(
     column_name: str,
     least: Any = None,  # noqa: ANN401
     most: Any = None,  # noqa: ANN401
-) -> Finding:
+) -> bool:
     """Each value is `least` or above and `most` or below; None sets no bound.
 
     Nulls pass, as in a CHECK constraint of SQL; NaN doesn't.
@@ -136,7 +136,7 @@ def expect_column_values_between(
 
 def expect_column_references(
     table: Table, column_name: str, other_table: Table, other_column_name: str | None = None
-) -> Finding:
+) -> bool:
     """Each value is one of the other table's column, which is called alike if it isn't named.
 
     Nulls pass, as in a FOREIGN KEY constraint of SQL.
@@ -157,7 +157,7 @@ def expect_column_references(
     return _of_rows("expect_column_references", rows, missing, what)
 
 
-def expect_row_count_between(table: Table, least: int = 0, most: int | None = None) -> Finding:
+def expect_row_count_between(table: Table, least: int = 0, most: int | None = None) -> bool:
     """The table has at least and at most so many rows; None sets no bound."""
     count = _table(table).num_rows
     met = count >= least and (most is None or count <= most)
@@ -166,29 +166,25 @@ def expect_row_count_between(table: Table, least: int = 0, most: int | None = No
     return _of_all("expect_row_count_between", met, why)
 
 
-def expect_column_mean_greater_than(table: Table, column_name: str, value: float) -> Finding:
+def expect_column_mean_greater_than(table: Table, column_name: str, value: float) -> bool:
     """The mean of the values is above `value`. False if there is none."""
     name = "expect_column_mean_greater_than"
     return _of_mean(name, table, column_name, lambda mean: mean > value, f"above {value!r}")
 
 
-def expect_column_mean_greater_or_equal_than(
-    table: Table, column_name: str, value: float
-) -> Finding:
+def expect_column_mean_greater_or_equal_than(table: Table, column_name: str, value: float) -> bool:
     """The mean of the values is `value` or above. False if there is none."""
     name = "expect_column_mean_greater_or_equal_than"
     return _of_mean(name, table, column_name, lambda mean: mean >= value, f"{value!r} or above")
 
 
-def expect_column_mean_smaller_than(table: Table, column_name: str, value: float) -> Finding:
+def expect_column_mean_smaller_than(table: Table, column_name: str, value: float) -> bool:
     """The mean of the values is below `value`. False if there is none."""
     name = "expect_column_mean_smaller_than"
     return _of_mean(name, table, column_name, lambda mean: mean < value, f"below {value!r}")
 
 
-def expect_column_mean_smaller_or_equal_than(
-    table: Table, column_name: str, value: float
-) -> Finding:
+def expect_column_mean_smaller_or_equal_than(table: Table, column_name: str, value: float) -> bool:
     """The mean of the values is `value` or below. False if there is none."""
     name = "expect_column_mean_smaller_or_equal_than"
     return _of_mean(name, table, column_name, lambda mean: mean <= value, f"{value!r} or below")
@@ -196,7 +192,7 @@ def expect_column_mean_smaller_or_equal_than(
 
 def expect_column_equal_concatenation(
     table: Table, target_column: str, columns: Sequence[str], separator: str = ""
-) -> Finding:
+) -> bool:
     """Each row's target is the texts of its `columns`, joined; null where one of them is null."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -263,11 +259,22 @@ def _is_unique(column: "pa.ChunkedArray") -> bool:
     return distinct == len(column) - int(column.null_count)
 
 
-def _of_all(check: str, met: bool, why: str) -> Finding:
-    return Finding(check, met, "" if met else why)
+def _found(
+    check: str,
+    met: bool,
+    message: str = "",
+    count: int | None = None,
+    rows: "pa.Table | None" = None,
+) -> bool:
+    """A finding; for type checkers a bool, as which an expectation may be declared."""
+    return cast("bool", Finding(check, met, message, count, rows))
 
 
-def _of_rows(check: str, table: "pa.Table", wrong: "pa.ChunkedArray", what: str) -> Finding:
+def _of_all(check: str, met: bool, why: str) -> bool:
+    return _found(check, met, "" if met else why)
+
+
+def _of_rows(check: str, table: "pa.Table", wrong: "pa.ChunkedArray", what: str) -> bool:
     """`wrong`: which rows aren't as expected."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -275,20 +282,20 @@ def _of_rows(check: str, table: "pa.Table", wrong: "pa.ChunkedArray", what: str)
     indices = pc.indices_nonzero(wrong)
     count = len(indices)
     if count == 0:
-        return Finding(check, met=True, count=0)
+        return _found(check, met=True, count=0)
     # Slices, as not all types of Arrow can be taken by index.
     first = [table.slice(index.as_py(), 1) for index in indices.slice(0, _SHOWN_ROWS)]
     rows = pa.concat_tables(first)
-    return Finding(check, False, f"{count:,} of {table.num_rows:,} rows {what}", count, rows)
+    return _found(check, False, f"{count:,} of {table.num_rows:,} rows {what}", count, rows)
 
 
 def _of_mean(
     check: str, table: Table, name: str, holds: Callable[[float], bool], wanted: str
-) -> Finding:
+) -> bool:
     import pyarrow.compute as pc
 
     mean = pc.mean(_column(_table(table), name)).as_py()
     if mean is None:
-        return Finding(check, False, f"{name!r} has no values, and so no mean")
+        return _found(check, False, f"{name!r} has no values, and so no mean")
     met = holds(float(mean))
     return _of_all(check, met, f"the mean of {name!r} is {float(mean)!r}, not {wanted}")
