@@ -65,7 +65,7 @@ std::string Escape(const Character& character) {
     case L'\t':
       return "\\t";
     default: {
-      const auto code = static_cast<uint32_t>(character.code);
+      const std::wint_t code = std::char_traits<wchar_t>::to_int_type(character.code);
       return character.bytes == 1 ? fmt::format("\\x{:02x}", code) : fmt::format("\\u{:04x}", code);
     }
   }

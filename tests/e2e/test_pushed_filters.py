@@ -19,7 +19,7 @@ def test_a_query_reads_only_what_it_keeps(tmp_path):
         "def late(t=zerrow.Model('t', columns=['x'], filter='ID < 66553')): return t\n"
     )
     result = zerrow.run(tmp_path)
-    rows = {name: model["rows"] for name, model in result.models.items()}
+    rows = {name: model.rows for name, model in result.models.items()}
     assert rows["t"] == 200_000  # a block of row groups
     assert {rows["t#2"], rows["t#3"], rows["few"], rows["late"]} == {66_553}
     found = result.table("few")

@@ -64,7 +64,7 @@ def folder(project):
 def run(folder, **options):
     """The models of a report, and their tables as anybody sees them."""
     done = zerrow.run(folder, keep=list(MODELS), **options)
-    models = {model["name"]: model for model in done.report["models"]}
+    models = {model["name"]: model for model in done.report.document["models"]}
     return models, {name: done.table(name) for name in MODELS}
 
 

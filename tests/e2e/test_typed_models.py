@@ -1,5 +1,7 @@
 """Declared schemas: what is read, what is refused before anything runs, what ends a model."""
 
+import re
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -165,7 +167,7 @@ def test_declarations_that_contradict_each_other_are_refused(zerrow, typed, prob
 def test_inline_checks_too(zerrow, typed):
     outcome = zerrow("run", "-p", typed(), "--inline", "late")
     assert outcome.code == 0, outcome
-    assert "late: 2 rows" in outcome.out
+    assert re.search(r"^ok +late +2 rows", outcome.out, re.MULTILINE)
     outcome = zerrow("run", "-p", typed(WRONG_TYPE), "--inline", "late")
     assert outcome.code == 1
     assert "should be int64 without nulls, but is double" in outcome.err

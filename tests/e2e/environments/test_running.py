@@ -160,7 +160,9 @@ def test_a_resident_engine_keeps_their_zygotes(several, offline, monkeypatch, tm
     assert len(zygotes) == 3
 
 
-def test_inline_refuses_in_words(zerrow, one, offline):
-    outcome = zerrow("run", "-p", one({"tiny": "1.0"}), "--inline", "model")
-    assert outcome.code == 2, outcome
-    assert "runs in an environment of its own (tiny==1.0)" in outcome.err
+def test_inline_has_the_environment_too(zerrow, one, offline):
+    body = "import tiny; return pa.table({'package': [tiny.__name__]})"
+    folder = one({"tiny": "1.0"}, body)
+    outcome = zerrow("run", "-p", folder, "--inline", "model", "--preview", "1")
+    assert outcome.code == 0, outcome
+    assert "tiny" in map(str.strip, outcome.out.splitlines())
