@@ -243,6 +243,11 @@ def test_names_beyond_ascii():
     assert datafusion_query({"t": table}, sql).to_pydict() == {"ü": [2]}
 
 
+def test_of_twins_the_one_that_is_spelled_so_is_meant():
+    columns = {"t": ["id", "ID"]}
+    assert exact_query("SELECT id, ID AS b FROM t", columns) == 'SELECT "id", "ID" AS b FROM t'
+
+
 def test_of_twins_none_is_picked():
     with pytest.raises(SqlError, match='could be the column "id" or "ID"') as caught:
         exact_query("SELECT 1\nFROM t WHERE\n Id = 1", {"t": ["id", "ID"]})

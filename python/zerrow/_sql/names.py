@@ -66,8 +66,14 @@ def _is_open(identifier: exp.Expr) -> bool:
 
 
 def _only(name: str, columns: Iterable[str]) -> str | None:
-    """The column that a name without quotes stands for; SqlError if there are several."""
-    same = list(dict.fromkeys(one for one in columns if one.lower() == name.lower()))
+    """The column that a name without quotes stands for; SqlError if it could be several.
+
+    One that is spelled just so is meant, whatever others there are.
+    """
+    known = list(columns)
+    if name in known:
+        return name
+    same = list(dict.fromkeys(one for one in known if one.lower() == name.lower()))
     if len(same) > 1:
         quoted = " or ".join(f'"{one}"' for one in same)
         raise SqlError(f"{name} could be the column {quoted}: write it in double quotes")
