@@ -188,10 +188,11 @@ TEST(ArgumentsTest, UnknownCommandsNameTheLikelyOne) {
   EXPECT_EQ(
       unknown.text,
       "zerrow: there is no command 'explian'; did you mean \"explain\"?\nTry: zerrow --help\n");
-  EXPECT_EQ(Refused({}).text,
-            "zerrow: a command is missing: run, show, query, engine, cache, env, simulate, explain, "
-            "init, info, version\n"
-            "Try: zerrow --help\n");
+  EXPECT_EQ(
+      Refused({}).text,
+      "zerrow: a command is missing: run, show, query, engine, cache, env, simulate, explain, "
+      "init, info, version\n"
+      "Try: zerrow --help\n");
 }
 
 TEST(ArgumentsTest, HelpHasExamples) {
