@@ -188,6 +188,7 @@ def test_files_named_like_modules_do_no_harm(project):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.own_engine
 def test_inline_calls_the_function_in_this_terminal(project):
     done = project.run("run", "--inline", "same", "--param", "rows=4")
     assert done.returncode == 0, done.stderr

@@ -86,9 +86,17 @@ def test_tracebacks_show_the_sessions_own_lines(script, tmp_path):
     assert 'raise ValueError(f"too large: {x}")' in done.stderr
 
 
-@zerrow.model()
-def reads(t=zerrow.Model("t")):
-    return t
+def made_here():
+    """As in a session: not in a module that a worker could import."""
+
+    @zerrow.model()
+    def reads(t=zerrow.Model("t")):
+        return t
+
+    return reads
+
+
+reads = made_here()
 
 
 @pytest.mark.parametrize(
