@@ -33,15 +33,15 @@ std::vector<Decision> Core::On(const Event& event, Time now) {
   lifecycle_.FinishAbandoned();
   evictor_.Refresh();
   // Whoever brings tasks has ended already, which is told next: it can't be stopped any more.
-  const bool ends = std::holds_alternative<TasksAdded>(event);
-  if (!ends) pressure_.Relieve();
+  const bool brings_tasks = std::holds_alternative<TasksAdded>(event);
+  if (!brings_tasks) pressure_.Relieve();
   size_t decided = 0;
   do {
     scheduler_.StartReady();
     // What fails for want of memory may leave more of it to another run than that may have.
     decided = board_.decisions.size();
     lifecycle_.FinishAbandoned();
-    if (!ends) pressure_.Relieve();
+    if (!brings_tasks) pressure_.Relieve();
   } while (board_.decisions.size() != decided);
   EndFinishedRuns();
   return std::exchange(board_.decisions, {});
