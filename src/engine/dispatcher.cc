@@ -158,10 +158,10 @@ void Dispatcher::OnEnded(TaskId task, int attempt, Outcome outcome) {
     if (options_.on_taken) options_.on_taken(entry.run, task.index, outcome.charged_peak_bytes);
     return Handle(ended);
   }
-  if (core_.RunsAgain(task)) {
+  if (core_.RunsAgain(task) || entry.run.IsOutdated(task.index)) {
     Failure stopped;
     stopped.status = ModelStatus::kKilled;
-    stopped.error.message = "it was stopped for its memory";
+    stopped.error.message = "it was stopped to run again";
     outcome.what = std::move(stopped);
   }
   auto* planned = std::get_if<PlanResult>(&outcome.what);

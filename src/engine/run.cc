@@ -190,6 +190,7 @@ ModelReport* Run::ReportOf(size_t task) {
 void Run::OnStarted(size_t task, Time now) {
   started_[task] = now;
   failures_[task].reset();  // of an attempt before
+  outdated_.erase(task);
   if (task != kDiscover) return;
   failed_ = Status::OK();
   importing_.clear();
@@ -402,6 +403,7 @@ bool Run::OnRestarted(size_t task, size_t cause) {
   if (const auto varied = varied_.find(cause); varied != varied_.end()) {
     varied->second.insert(task);
   }
+  outdated_.insert(task);
   ModelReport* model = ReportOf(task);
   if (model == nullptr) return Withdraw(tasks_[task]), false;
   const bool succeeded = model->status == ModelStatus::kSuccess;

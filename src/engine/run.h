@@ -111,6 +111,9 @@ class Run {
   /// What came of the task counts no more, and it runs again: it stems from the table of `cause`.
   /// Whether it is a model that had succeeded.
   bool OnRestarted(size_t task, size_t cause);
+  /// It was restarted and hasn't begun again: what an attempt from before still brings counts no
+  /// more, also if the run is cancelled meanwhile.
+  bool IsOutdated(size_t task) const { return outdated_.contains(task); }
   void OnCancelled() { cancelled_ = true; }
 
   /// By model: what has succeeded of what its options keep.
@@ -157,6 +160,7 @@ class Run {
   std::map<size_t, TablePtr> kept_tables_;        // by task
   std::string importing_;                         // the file that is being imported
   std::map<size_t, std::set<size_t>> varied_;     // by task: those that were restarted for it
+  std::set<size_t> outdated_;                     // tasks
   std::map<std::string, size_t> outdated_files_;  // that weren't written again yet, with their node
   bool cancelled_ = false;
   arrow::Status failed_;  // the engine's own failure

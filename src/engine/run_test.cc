@@ -404,7 +404,11 @@ TEST_F(RunTest, OfWhatRunsAgainOnlyTheLastCounts) {
   EXPECT_TRUE(run_->report().outputs.empty());
   // It is still as it was.
   EXPECT_FALSE(run_->OnRestarted(kModel, kSource));
+  EXPECT_TRUE(run_->IsOutdated(kPreview)) << "an attempt from before may still answer";
+  EXPECT_FALSE(run_->IsOutdated(kSource));
 
+  run_->OnStarted(kPreview, 3);
+  EXPECT_FALSE(run_->IsOutdated(kPreview));
   End(kModel, Table(9));
   EXPECT_EQ(run_->kept_table(kModel)->message.id, 9);
   Answer(kCheck, {{"met", true}});

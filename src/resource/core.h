@@ -87,7 +87,7 @@ class Core {
   bool MayPublish(TaskId task, int attempt) const;
   /// It was told to stop: whatever becomes of it counts as that.
   bool IsStopping(TaskId task) const { return Is(task, Task::State::kStopping); }
-  /// And will run again, as it was stopped for its memory: what it answers isn't wanted.
+  /// And will run again, stopped for its memory or for what it reads: its answer isn't wanted.
   bool RunsAgain(TaskId task) const;
   /// It has published its table, and its process has yet to end.
   bool IsLeaving(TaskId task) const { return Is(task, Task::State::kLeaving); }
