@@ -146,6 +146,7 @@ struct Run {
   int ending = 0;    // stopping or leaving
   int frozen = 0;
   int alone = 0;             // tasks with a slot beside which none of it may run
+  int forced = 0;            // tasks that began because others had passed them too often
   uint64_t served = 0;       // when it last got a slot; smaller is longer ago
   std::optional<Turn> turn;  // among those of its level
   bool cancelled = false;

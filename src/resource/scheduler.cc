@@ -13,6 +13,7 @@ namespace {
 
 // How often others may pass who comes first.
 constexpr int kMaxPasses = 8;
+constexpr int kMostForced = 16;
 
 // How many slots may go to runs of higher priority while one of lower priority waits.
 constexpr int kMaxPassed = 16;
@@ -66,15 +67,27 @@ void Scheduler::StartReady() {
     auto first = First();
     if (!first) break;
     first = LookAhead(*first);
-    // What it waits for now is ready itself, or it has failed.
-    if (!lineage_.Demand(*first)) continue;
-    Guess(*first);
-    if (Fits(*first) || (MakeRoomFor(*first) && Fits(*first))) {
-      Begin(*first);
+    if (CanGoOn(*first)) {
+      if (!StartCrowdedOut(*first)) Begin(*first);
       continue;
     }
+    // Nothing is evicted or made again while others can go on without that; and while nothing is
+    // going on, StartAlone chooses for whom.
+    if (StartOther(*first)) continue;
+    if (board_.unlimited() || board_.attempts > 0) {
+      if (IsRegaining() && !FitsRegained(*first)) first = NextFor(*regaining_);
+      if (!first) break;
+      if (!Demand(*first)) {
+        const auto next = NextFor(*first);
+        if (next && CanGoOn(*next)) Begin(*next);
+        continue;
+      }
+      if (Fits(*first) || (MakeRoomFor(*first) && Fits(*first))) {
+        Begin(*first);
+        continue;
+      }
+    }
     blocked_ = first;
-    StartOthers(*first);
     break;
   }
   if (board_.unlimited()) return;
@@ -108,7 +121,7 @@ void Scheduler::Guess(TaskId id) {
 // While attempts are frozen nothing is added to what they may come to need.
 bool Scheduler::FitsIn(Scope scope, TaskId task, int64_t bytes) const {
   if (board_.Frozen(scope) > 0 || board_.Shortfall(scope, bytes) > 0) return false;
-  return scope || MayOpen(board_.runs.at(task.run), board_.At(task), bytes);
+  return scope || MayOpen(task, bytes);
 }
 
 bool Scheduler::Fits(TaskId id) const {
@@ -131,8 +144,25 @@ bool Scheduler::MayRunBeside(TaskId id) const {
   return task.alone == Task::Alone::kNo || run.attempts == 0;
 }
 
-bool Scheduler::MayOpen(const Run& run, const Task& task, int64_t bytes) const {
-  if (run.opened || !task.spec.has_table || board_.attempts == 0) return true;
+// Each turn that a run takes from others by eviction costs them, so the next has to wait longer.
+bool Scheduler::IsPassedOften(TaskId id) const {
+  const Run& run = board_.runs.at(id.run);
+  return run.tasks[id.index].passes >= kMaxPasses << std::min(run.forced, kMostForced);
+}
+
+bool Scheduler::AnOpenRunIsReady() const {
+  return std::ranges::any_of(board_.levels, [this](const auto& level) {
+    return std::ranges::any_of(level.second.turns, [this](const Turn& turn) {
+      return board_.runs.at(std::get<2>(turn)).opened;
+    });
+  });
+}
+
+bool Scheduler::MayOpen(TaskId id, int64_t bytes) const {
+  const Run& run = board_.runs.at(id.run);
+  const Task& task = run.tasks[id.index];
+  if (run.opened || !task.spec.has_table) return true;
+  if (board_.attempts == 0 && !AnOpenRunIsReady()) return true;
   // What is less urgent doesn't hold up the first that is more.
   const auto below = board_.levels.upper_bound(run.priority);
   const auto is_open = [](const auto& level) { return level.second.opened > 0; };
@@ -140,7 +170,7 @@ bool Scheduler::MayOpen(const Run& run, const Task& task, int64_t bytes) const {
     return true;
   }
   const int64_t capacity = board_.budget.capacity();
-  return task.passes >= kMaxPasses || bytes <= capacity / kLittleDivisor ||
+  return IsPassedOften(id) || bytes <= capacity / kLittleDivisor ||
          board_.Shortfall(std::nullopt, bytes) <= -capacity / kOpenDivisor;
 }
 
@@ -162,7 +192,7 @@ bool Scheduler::MakeRoomFor(TaskId id) {
   const int64_t bytes = task.peak_bytes + board_.MissingBytes(id);
   for (const Scope scope : board_.LimitedScopesOf(id.run)) {
     if (board_.Frozen(scope) > 0) return false;
-    if (!scope && !MayOpen(run, task, bytes)) return false;
+    if (!scope && !MayOpen(id, bytes)) return false;
     const int64_t missing = board_.Shortfall(scope, bytes) - board_.Leaving(scope);
     if (missing <= 0) continue;
     // If that can be enough: what attempts have stays.
@@ -205,54 +235,129 @@ std::vector<TaskId> Scheduler::Others(TaskId first) {
   return others;
 }
 
-void Scheduler::StartOthers(TaskId first) {
-  if (board_.At(first).passes >= kMaxPasses) return;
-  // Room is being made for it, which would be taken away.
-  bool awaited = MayRunBeside(first);
-  const int64_t bytes = board_.At(first).peak_bytes + board_.MissingBytes(first);
-  for (const Scope scope : board_.LimitedScopesOf(first.run)) {
-    awaited = awaited && board_.Shortfall(scope, bytes) <= board_.Leaving(scope) &&
-              board_.ledger.use().leaving_bytes > 0;
-  }
-  if (awaited) return;
+// All that it reads is there, and there is room for it.
+bool Scheduler::CanGoOn(TaskId id) {
+  const auto& tasks = board_.runs.at(id.run).tasks;
+  const auto is_there = [&](size_t input) { return tasks[input].resident && !tasks[input].lost; };
+  if (!std::ranges::all_of(tasks[id.index].spec.inputs, is_there)) return false;
+  // One reader at a time has its inputs made again.
+  if (tasks[id.index].told && IsRegaining() && regaining_->run != id.run) return false;
+  Guess(id);
+  return Fits(id);
+}
+
+// Whether room is being made for it, which others would take away.
+bool Scheduler::IsAwaited(TaskId id) const {
+  if (!MayRunBeside(id) || board_.ledger.use().leaving_bytes == 0) return false;
+  const int64_t bytes = board_.At(id).peak_bytes + board_.MissingBytes(id);
+  return std::ranges::all_of(board_.LimitedScopesOf(id.run), [&](Scope scope) {
+    return board_.Shortfall(scope, bytes) <= board_.Leaving(scope);
+  });
+}
+
+int64_t Scheduler::AddedBytes(TaskId id) const { return std::get<0>(board_.At(id).rank); }
+
+// One that needs nothing for good, but not in what the first would leave. Whether there is one.
+bool Scheduler::StartCrowdedOut(TaskId first) {
+  if (board_.unlimited() || AddedBytes(first) <= 0 || IsPassedOften(first)) return false;
+  const auto needed = [&](TaskId id) { return board_.At(id).peak_bytes + board_.MissingBytes(id); };
   for (const TaskId other : Others(first)) {
-    if (!HasSlot() || board_.At(first).passes >= kMaxPasses) return;
     const Run& run = board_.runs.at(other.run);
-    if (run.running >= run.jobs || board_.At(other).state != kReady) continue;
-    if (!Fits(other) || !lineage_.Demand(other) || !Fits(other)) continue;
+    if (AddedBytes(other) > 0 || run.running >= run.jobs || !CanGoOn(other)) continue;
+    const int64_t bytes = needed(first) + needed(other);
+    const auto scopes = board_.LimitedScopesOf(other.run);
+    const auto fits = [&](Scope scope) { return board_.Shortfall(scope, bytes) <= 0; };
+    if (std::ranges::all_of(scopes, fits)) continue;
     ++board_.At(first).passes;
-    Begin(other);
+    return Begin(other), true;
   }
+  return false;
+}
+
+// One that can go on as it is, before the one whose turn it is. Whether there is one.
+bool Scheduler::StartOther(TaskId first) {
+  if (board_.unlimited() || IsAwaited(first)) return false;
+  if (IsPassedOften(first)) return false;
+  for (const TaskId other : Others(first)) {
+    const Run& run = board_.runs.at(other.run);
+    if (run.running >= run.jobs || !CanGoOn(other)) continue;
+    ++board_.At(first).passes;
+    return Begin(other), true;
+  }
+  return false;
 }
 
 std::optional<TaskId> Scheduler::FirstIn(Scope scope) const {
   return scope ? First(board_.runs.at(*scope), *scope) : First();
 }
 
-// What would have to go for it, or be made again, at least.
-int64_t Scheduler::BytesToRegain(TaskId id) const {
-  int64_t bytes = board_.At(id).peak_bytes + board_.MissingBytes(id) + board_.AbsentBytes(id);
+// What would have to go for it, or be made again, at least, and what it adds to memory for good.
+int64_t Scheduler::BytesToGoOn(TaskId id) const {
+  const Task& task = board_.At(id);
+  const int64_t bytes = task.peak_bytes + board_.MissingBytes(id) + board_.AbsentBytes(id);
   int64_t most = 0;
   for (const Scope scope : board_.LimitedScopesOf(id.run)) {
     most = std::max(most, board_.Shortfall(scope, bytes));
   }
-  return most;
+  return most > 0 ? most + std::max<int64_t>(AddedBytes(id), 0) : 0;
+}
+
+bool Scheduler::Demand(TaskId id) {
+  if (lineage_.Demand(id)) return true;
+  if (!IsRegaining() && board_.At(id).state == kWaiting) regaining_ = id;
+  return false;
+}
+
+// Whether there is a reader whose inputs are being made again, and which hasn't begun. What was
+// made again for it would be of no use to anybody if others took its memory before.
+bool Scheduler::IsRegaining() {
+  if (!regaining_) return false;
+  const Task* reader = board_.Find(*regaining_);
+  const bool waits = reader != nullptr && (reader->state == kWaiting || reader->state == kReady);
+  if (!waits) regaining_.reset();
+  return waits;
+}
+
+// Whether nothing has to go for it, nor for what it reads to be made again.
+bool Scheduler::FitsRegained(TaskId id) const {
+  const int64_t bytes = board_.At(id).peak_bytes + board_.MissingBytes(id) + board_.AbsentBytes(id);
+  return std::ranges::all_of(board_.LimitedScopesOf(id.run),
+                             [&](Scope scope) { return board_.Shortfall(scope, bytes) <= 0; });
+}
+
+// That reader, or the first that is to run again for it.
+std::optional<TaskId> Scheduler::NextFor(TaskId reader) const {
+  const auto& tasks = board_.runs.at(reader.run).tasks;
+  std::vector<size_t> needed = {reader.index};
+  for (size_t next = 0; next < needed.size() && next < kLookedAt; ++next) {
+    const Task& task = tasks[needed[next]];
+    if (task.state == kReady) return TaskId{reader.run, needed[next]};
+    if (task.state != kWaiting) continue;
+    for (const size_t input : task.spec.inputs) {
+      if (!tasks[input].resident) needed.push_back(input);
+    }
+  }
+  return std::nullopt;
 }
 
 // Where nothing fits runs would evict each other's tables in turns. So the one goes first that can
 // go on with the least; of equals, the first.
 std::optional<TaskId> Scheduler::NextAlone(Scope scope) {
   const auto first = FirstIn(scope);
-  if (!first || board_.At(*first).passes >= kMaxPasses) return first;
+  if (!first) return first;
+  if (IsRegaining() && (!scope || *scope == regaining_->run)) {
+    if (const auto next = NextFor(*regaining_)) return next;
+  }
+  if (IsPassedOften(*first)) return first;
   const Level& level = board_.levels.at(board_.runs.at(first->run).priority);
   TaskId next = *first;
   Guess(next);
-  int64_t least = BytesToRegain(next);
+  int64_t least = BytesToGoOn(next);
   for (const TaskId other : ReadyIn(level, kLookedAt)) {
     if (least <= 0) break;
     if (scope && other.run != *scope) continue;
     Guess(other);
-    const int64_t bytes = BytesToRegain(other);
+    const int64_t bytes = BytesToGoOn(other);
     if (bytes < least) next = other, least = bytes;
   }
   if (next != *first) ++board_.At(*first).passes;
@@ -266,7 +371,7 @@ void Scheduler::StartAlone(Scope scope) {
       if (!SettleParked(scope)) return;
       continue;
     }
-    if (!lineage_.Demand(*next)) continue;
+    if (!Demand(*next)) continue;
     if (!TryAlone(scope, *next)) return;
   }
 }
@@ -372,6 +477,8 @@ void Scheduler::StartAloneInRuns() {
 }
 
 void Scheduler::Begin(TaskId id) {
+  Run& run = board_.runs.at(id.run);
+  if (IsPassedOften(id)) ++run.forced;
   bool missing = false;
   if (board_.ledger.disk_bytes() > 0) {
     missing = std::ranges::any_of(board_.InputSegments(id), [this](SegmentId segment) {

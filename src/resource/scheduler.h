@@ -47,14 +47,24 @@ class Scheduler {
   bool Fits(TaskId task) const;
   bool FitsIn(Scope scope, TaskId task, int64_t bytes) const;
   bool MayRunBeside(TaskId task) const;
-  bool MayOpen(const Run& run, const Task& task, int64_t bytes) const;
+  bool AnOpenRunIsReady() const;
+  bool IsPassedOften(TaskId task) const;
+  int64_t AddedBytes(TaskId task) const;
+  bool Demand(TaskId reader);
+  bool IsRegaining();
+  bool FitsRegained(TaskId reader) const;
+  std::optional<TaskId> NextFor(TaskId reader) const;
+  bool MayOpen(TaskId task, int64_t bytes) const;
   bool MakeRoomFor(TaskId task);
-  void StartOthers(TaskId first);
+  bool CanGoOn(TaskId task);
+  bool IsAwaited(TaskId task) const;
+  bool StartCrowdedOut(TaskId first);
+  bool StartOther(TaskId first);
   /// Nothing else is there in the scope: starts something, or says why not.
   void StartAlone(Scope scope);
   std::optional<TaskId> FirstIn(Scope scope) const;
   std::optional<TaskId> NextAlone(Scope scope);
-  int64_t BytesToRegain(TaskId task) const;
+  int64_t BytesToGoOn(TaskId task) const;
   std::optional<TaskId> BestParked(Scope scope) const;
   bool SettleParked(Scope scope);
   bool TryAlone(Scope scope, TaskId task);
@@ -70,7 +80,8 @@ class Scheduler {
   Lineage& lineage_;
   Evictor& evictor_;
   const int slots_;
-  int slots_now_ = 1;  // with those that runs bring along
+  int slots_now_ = 1;                // with those that runs bring along
+  std::optional<TaskId> regaining_;  // whose inputs are being made again
   std::optional<TaskId> blocked_;
 };
 

@@ -104,5 +104,40 @@ TEST(Simulator, WaitsForSlotsAndPriorities) {
   EXPECT_DOUBLE_EQ(forecast.tasks[1].memory_wait_s, 0);
 }
 
+/// Chains side by side, each step of which makes a table of 100 from the one before.
+ScenarioRun Chains(size_t chains, size_t steps) {
+  ScenarioRun run;
+  std::vector<size_t> ends;
+  for (size_t chain = 0; chain < chains; ++chain) {
+    for (size_t step = 0; step < steps; ++step) {
+      std::vector<size_t> inputs;
+      if (step > 0) inputs = {run.tasks.size() - 1};
+      run.tasks.push_back(Task("step", std::move(inputs), 1, 100, 100));
+    }
+    ends.push_back(run.tasks.size());
+    run.tasks.push_back(Task("end", {run.tasks.size() - 1}, 1, 1, 1));
+  }
+  run.tasks.push_back(Task("result", ends, 1, 1, 1));
+  return run;
+}
+
+// Four runs of 28 steps. A run that only gets a turn now and then has lost its tables each time.
+TEST(Simulator, RunsThatDropEachOthersTablesGetOn) {
+  for (const int slots : {1, 2, 4}) {
+    for (const int64_t limit : {210, 310, 410, 610}) {
+      const std::vector<ScenarioRun> runs(4, Chains(4, 7));
+      const auto forecast = Simulate(runs, Limited(limit, EvictionPolicy::kRollback, slots));
+      EXPECT_EQ(forecast.failed, 0) << slots << " slots, limit " << limit;
+      EXPECT_LE(forecast.remade_s, 150) << slots << " slots, limit " << limit;
+    }
+  }
+}
+
+TEST(Simulator, WhatGoesOnWithoutMoreMemoryGoesBeforeAnotherRun) {
+  const std::vector<ScenarioRun> runs(4, Chains(1, 7));
+  const auto forecast = Simulate(runs, Limited(210, EvictionPolicy::kSwap, 1));
+  EXPECT_EQ(forecast.written_bytes, 0);
+}
+
 }  // namespace
 }  // namespace zerrow::resource
