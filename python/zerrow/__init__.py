@@ -45,7 +45,7 @@ from zerrow._schemas import (
 
 if TYPE_CHECKING:
     from zerrow import compute, standard_expectations
-    from zerrow._reports import ModelReport, RunReport
+    from zerrow._reports import EngineStatus, ModelReport, RunReport
     from zerrow._run import Connection, RunResult, connect, run
     from zerrow._run_errors import (
         EngineError,
@@ -66,6 +66,7 @@ __all__ = [
     "Date32",
     "Date64",
     "EngineError",
+    "EngineStatus",
     "Float32",
     "Float64",
     "Int8",
@@ -122,6 +123,7 @@ _LAZY = {
     "EngineError": "_run_errors",
     "UnknownTableError": "_run_errors",
     "RunReport": "_reports",
+    "EngineStatus": "_reports",
     "ModelReport": "_reports",
 }
 

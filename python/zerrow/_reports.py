@@ -1,9 +1,10 @@
-"""What a run has left, as values: what `zerrow run -O json` prints, with names and types."""
+"""What a run has left, and what an engine does, as values: their JSON with names and types."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import msgspec
 from zerrow._errors import Problem
 
 T = TypeVar("T")
@@ -68,6 +69,23 @@ class MemoryEvent:
 
 
 @dataclass(frozen=True)
+class NamedColumn:
+    """A column's name, and its type as Arrow spells it."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class OffendingRows:
+    """Some rows that don't meet an expectation, as JSON values, of `total_rows` that don't."""
+
+    columns: tuple[NamedColumn, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    total_rows: int
+
+
+@dataclass(frozen=True)
 class ModelReport:
     """How a model, source or expectation went; sizes in bytes, times in seconds.
 
@@ -82,6 +100,7 @@ class ModelReport:
         cache: of a source that was read.
         expectation: what an expectation answered.
         warning: why an expectation isn't met, in a run that isn't strict.
+        offending: which rows don't meet it, of a standard expectation.
     """
 
     name: str
@@ -103,19 +122,7 @@ class ModelReport:
     cache: CacheUse | None = None
     expectation: bool | None = None
     warning: Problem | None = None
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> "ModelReport":
-        """From an entry of the document's `models`."""
-        parts = {
-            "error": Problem,
-            "timings": Timings,
-            "memory_wait": MemoryWait,
-            "cache": CacheUse,
-            "warning": Problem,
-        }
-        made = {name: _optional(kind, document.get(name)) for name, kind in parts.items()}
-        return cls(**{**document, **made})
+    offending: OffendingRows | None = None
 
 
 @dataclass(frozen=True)
@@ -142,41 +149,134 @@ class RunReport:
     memory_limit_bytes: int
     backend: str
     models: tuple[ModelReport, ...]
-    errors: tuple[Problem, ...]
-    outputs: tuple[str, ...]
     evictions: tuple[Eviction, ...]
     evicted_bytes: int
-    varying: tuple[VaryingModel, ...]
-    import_again: str | None
-    memory_events: tuple[MemoryEvent, ...] | None
+    document: Mapping[str, Any] = field(repr=False, compare=False)
+    errors: tuple[Problem, ...] = ()
+    outputs: tuple[str, ...] = ()
+    varying: tuple[VaryingModel, ...] = ()
+    import_again: str | None = None
+    memory_events: tuple[MemoryEvent, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ModelCount:
+    """How many models of a run have finished, of all; no models: its project is being read."""
+
+    finished: int
+    total: int
+
+
+@dataclass(frozen=True)
+class ActiveRun:
+    """A run that the engine is doing, for the process `client_pid`; `running`: models."""
+
+    project: str
+    client_pid: int
+    models: ModelCount
+    running: tuple[str, ...]
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class ZygoteStatus:
+    """A process that has imported libraries and forks workers."""
+
+    pid: int
+    python: str
+    libraries: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """What takes memory, in bytes: of `tables` the cache of decoded columns takes `cache`."""
+
+    tables: int
+    pool: int
+    cache: int
+    zygotes: int
+    workers: int
+    engine: int
+
+
+@dataclass(frozen=True)
+class LargeTable:
+    """A table of a run; `disk_bytes` of it lie on disk."""
+
+    run: str
+    model: str
+    bytes: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
+class WaitingModel:
+    """The model that comes first and waits for memory, and why."""
+
+    model: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class MemoryLimits:
+    """How the engine keeps its memory limit; sizes in bytes.
+
+    Attributes:
+        limit: None without one.
+        reserve: of that, for Zerrow's own processes and kept free.
+        used: by all processes and tables.
+        charged: of that, by tables and functions; `committed`: and what these may come to need.
+        segments: of `charged`, tables and cache; `backed`: the memory that is behind these now.
+        spilled: of tables, on disk.
+        anon: as the kernel counts it, as `shmem`.
+        method: how it is measured; with `hard_limit` the kernel keeps the limit, too.
+        eviction: adaptive, swap, rollback or none.
+        spill_dir: empty: nothing can be written to disk.
+        stalled: of the last ten seconds, how much processes waited for memory, 0 to 1.
+        history: why nothing is known of earlier runs; None: all is well.
+    """
+
+    limit: int | None
+    reserve: int
+    used: int
+    charged: int
+    committed: int
+    segments: int
+    backed: int
+    spilled: int
+    anon: int
+    shmem: int
+    method: str
+    hard_limit: bool
+    eviction: str
+    spill_dir: str
+    largest_tables: tuple[LargeTable, ...]
+    stalled: float | None
+    waiting: WaitingModel | None
+    history: str | None = None
+
+
+@dataclass(frozen=True)
+class EngineStatus:
+    """What the resident engine does and holds at a moment.
+
+    Attributes:
+        version: Zerrow's.
+        workers: how many functions' processes there are.
+        document: all of it, as `zerrow engine status -O json` prints it.
+    """
+
+    pid: int
+    version: str
+    uptime_s: float
+    runs: tuple[ActiveRun, ...]
+    workers: int
+    zygotes: tuple[ZygoteStatus, ...]
+    memory: MemoryUse
+    limits: MemoryLimits
     document: Mapping[str, Any] = field(repr=False, compare=False)
 
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> "RunReport":
-        """From what `zerrow run -O json` prints."""
-        events = document.get("memory_events")
-        return cls(
-            run_id=document["run_id"],
-            status=document["status"],
-            wall_s=document["wall_s"],
-            peak_memory_bytes=document["peak_memory_bytes"],
-            memory_limit_bytes=document["memory_limit_bytes"],
-            backend=document["backend"],
-            models=tuple(map(ModelReport.from_json, document["models"])),
-            errors=_all(Problem, document.get("errors", ())),
-            outputs=tuple(document.get("outputs", ())),
-            evictions=_all(Eviction, document["evictions"]),
-            evicted_bytes=document["evicted_bytes"],
-            varying=_all(VaryingModel, document.get("varying", ())),
-            import_again=document.get("import_again"),
-            memory_events=None if events is None else _all(MemoryEvent, events),
-            document=document,
-        )
 
-
-def _optional(kind: type[T], document: Mapping[str, Any] | None) -> T | None:
-    return None if document is None else kind(**document)
-
-
-def _all(kind: type[T], documents: Iterable[Mapping[str, Any]]) -> tuple[T, ...]:
-    return tuple(kind(**document) for document in documents)
+def read_report(document: Mapping[str, Any], kind: type[T]) -> T:
+    """A RunReport or EngineStatus from what the command prints."""
+    return msgspec.convert({**document, "document": document}, kind)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, TypedDict, Unpack
 
 from zerrow._html import report_html, show_tables
 from zerrow._progress import NotebookProgress, in_notebook
-from zerrow._reports import ModelReport, RunReport
+from zerrow._reports import EngineStatus, ModelReport, RunReport, read_report
 from zerrow._run_errors import (
     EngineError,
     InvalidOptionsError,
@@ -215,13 +215,15 @@ class Connection:
 
         return _run(project, options, submit)
 
-    def status(self) -> dict[str, Any]:
-        """What `zerrow engine status -O json` prints. Raises EngineError if the engine is gone."""
+    def status(self) -> EngineStatus:
+        """What the engine does and holds. Raises EngineError if it is gone or doesn't answer."""
         from zerrow import _engine
 
         with _own_errors():
-            status: dict[str, Any] = json.loads(_engine.resident_status())
-        return {"running": True, **status}
+            told = json.loads(_engine.resident_status())
+            if "error" in told:
+                raise OSError(told["error"])
+        return read_report({"running": True, **told}, EngineStatus)
 
 
 def connect() -> Connection:
@@ -309,7 +311,7 @@ def _wait(run: "Run", on_line: Line) -> RunResult:
         show_tables()
     with _own_errors():
         report, tables = run.take_result()
-    return RunResult(RunReport.from_json(json.loads(report)), tables)
+    return RunResult(read_report(json.loads(report), RunReport), tables)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """`zerrow.connect`: the resident engine from Python."""
 
+import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -91,12 +93,30 @@ def test_tables_stay_valid_when_the_engine_has_gone(engine, project):
 def test_the_engine_lets_go_of_what_nobody_holds(engine, project):
     connection = zerrow.connect()
     result = connection.run(project)
-    assert connection.status()["memory"]["tables"] >= 16_000_000
+    assert connection.status().memory.tables >= 16_000_000
     table = result.table("wide")
     del result
-    assert connection.status()["memory"]["tables"] >= 16_000_000
+    assert connection.status().memory.tables >= 16_000_000
     del table
-    assert status_once(lambda status: not status["memory"]["tables"])["memory"]["tables"] == 0
+    assert status_once(lambda status: not status.memory.tables).memory.tables == 0
+
+
+def test_its_status_is_a_value(engine, project):
+    connection = zerrow.connect()
+    connection.run(project)
+    status = connection.status()
+    assert status.version == zerrow.__version__
+    assert status.uptime_s > 0
+    assert (status.runs, status.workers) == ((), 0)
+    assert status.zygotes[0].libraries
+    assert os.path.exists(f"/proc/{status.zygotes[0].pid}")
+    assert status.memory.engine > 0
+    assert status.limits.used >= status.limits.charged
+    command = [COMMAND, "engine", "status", "-O", "json"]
+    printed = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    assert status.document.keys() == printed.keys()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        status.pid = 1
 
 
 def test_errors_are_those_of_run(engine, project, tmp_path):
@@ -126,7 +146,7 @@ def test_a_killed_hosts_run_ends_though_its_output_is_stuck(engine, project):
             if os.fork() == 0:
                 time.sleep(1000)
             while time.sleep(0.1) is None:
-                if "part" not in zerrow.connect().status()["runs"][0]["running"]:
+                if "part" not in zerrow.connect().status().runs[0].running:
                     continue
                 time.sleep(1)  # until the socket is full
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -138,10 +158,10 @@ def test_a_killed_hosts_run_ends_though_its_output_is_stuck(engine, project):
         [sys.executable, "-c", textwrap.dedent(script), str(project)], start_new_session=True
     )
     assert host.wait(60) == -signal.SIGKILL
-    left = status_once(lambda status: not status["runs"] and not status["workers"])
+    left = status_once(lambda status: not status.runs and not status.workers)
     os.killpg(host.pid, signal.SIGKILL)
-    assert left["runs"] == []
-    assert left["workers"] == 0
+    assert left.runs == ()
+    assert left.workers == 0
 
 
 def test_a_host_that_is_killed_takes_its_run_along_whatever_it_had_forked(engine, project):
@@ -165,7 +185,7 @@ def test_a_host_that_is_killed_takes_its_run_along_whatever_it_had_forked(engine
         [sys.executable, "-c", textwrap.dedent(script), str(project)], start_new_session=True
     )
     assert host.wait(60) == -signal.SIGKILL
-    left = status_once(lambda status: not status["runs"] and not status["workers"])
+    left = status_once(lambda status: not status.runs and not status.workers)
     os.killpg(host.pid, signal.SIGKILL)
-    assert left["workers"] == 0
-    assert left["runs"] == []
+    assert left.workers == 0
+    assert left.runs == ()

@@ -161,6 +161,24 @@ def test_reports_are_values(project, run):
         result.table("nope")
 
 
+def test_a_report_has_the_rows_that_an_expectation_found(project, run):
+    project.models(
+        MODELS
+        + """
+    from zerrow.standard_expectations import expect_column_values_between
+
+    @zerrow.expectation()
+    def small(doubled=zerrow.Model("doubled")):
+        return expect_column_values_between(doubled, "x", most=-1)
+"""
+    )
+    small = run(on_line=lambda *_: None).models["small"]
+    assert small.expectation is False
+    assert small.offending.total_rows == 100_000
+    assert small.offending.columns[0].name == "x"
+    assert len(small.offending.rows) == 5
+
+
 @pytest.fixture
 def sigint():
     """SIGINT raises KeyboardInterrupt, also in the background of a shell, which ignores it."""
