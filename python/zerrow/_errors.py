@@ -43,7 +43,7 @@ class Problem:
     traceback: str = ""
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.file else ""
+        place = f"{self.file}:{self.line}" if self.file and self.line else self.file
         text = ": ".join(filter(None, [place, self.model, self.message]))
         return text + ("\n" + self.traceback.rstrip() if self.traceback else "")
 

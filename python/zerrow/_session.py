@@ -48,7 +48,8 @@ def project_of(
         }
         project = {"name": "session", "sources": paths, "parameters": described}
         (folder / "zerrow_project.yml").write_text(json.dumps(project))  # YAML, too
-        session.save(folder, _pickled(listed), _texts(listed))
+        modules = {function.__name__: function.__module__ for function in listed}
+        session.save(folder, _pickled(listed), modules, _texts(listed))
         yield name
 
 

@@ -1,5 +1,6 @@
 """`zerrow.run` of functions of the session, in a process of its own and in a real kernel."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -115,6 +116,28 @@ reads = made_here()
 def test_what_makes_no_sense_is_refused(project, sources, said):
     with pytest.raises(zerrow.ZerrowError, match=said):
         zerrow.run(project, sources=sources)
+
+
+def test_what_is_of_a_module_that_no_worker_finds_is_told(tmp_path, monkeypatch):
+    (tmp_path / "ghost.py").write_text(
+        "import zerrow\ndef helper(): ...\n@zerrow.model()\ndef made(): return helper()\n"
+    )
+    spec = importlib.util.spec_from_file_location("ghost", tmp_path / "ghost.py")
+    ghost = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "ghost", ghost)
+    spec.loader.exec_module(ghost)
+    namespace = {"zerrow": zerrow, "helper": ghost.helper, "__name__": "__main__"}
+    exec("@zerrow.model()\ndef uses(): return helper()\n", namespace)
+    for function, named in [(ghost.made, "made()"), (namespace["uses"], "what the functions use")]:
+        with pytest.raises(zerrow.InvalidProjectError) as raised:
+            zerrow.run(function)
+        assert f"{named} can't be loaded" in str(raised.value)
+        assert "No module named 'ghost'" in str(raised.value)
+        assert "put the module's folder on sys.path" in str(raised.value)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "ghost.py").write_text("")
+    with pytest.raises(zerrow.InvalidProjectError, match=r"made\(\) can't be loaded .* on disk"):
+        zerrow.run(ghost.made)
 
 
 CELLS = [

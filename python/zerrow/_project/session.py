@@ -13,8 +13,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from zerrow._declarations import registered
+from zerrow._errors import ProjectError
 
 FILE = "zerrow_session.py"
 _TEXT = """\
@@ -37,16 +39,18 @@ class SourceText:
     text: str
 
 
-def save(folder: Path, functions: bytes, texts: Mapping[str, SourceText]) -> None:
-    """Writes what `load` reads: pickled functions, and the texts of their files by name."""
+def save(
+    folder: Path, functions: bytes, modules: Mapping[str, str], texts: Mapping[str, SourceText]
+) -> None:
+    """Writes what `load` reads: pickled functions, their modules and their files' texts by name."""
     (folder / FILE).write_text(_TEXT)
-    content = (list(sys.path), os.getcwd(), dict(texts), functions)
+    content = (list(sys.path), os.getcwd(), dict(texts), dict(modules), functions)
     _content(folder / FILE).write_bytes(pickle.dumps(content))
 
 
 def load(module: str, file: str) -> None:
     """Declares the session's functions as if the module had, in the session's own folder."""
-    path, folder, texts, functions = pickle.loads(_content(Path(file)).read_bytes())
+    path, folder, texts, modules, functions = pickle.loads(_content(Path(file)).read_bytes())
     # Modules that the session has imported from beside it.
     sys.path.extend(entry for entry in path if entry not in sys.path)
     os.chdir(folder)
@@ -54,12 +58,25 @@ def load(module: str, file: str) -> None:
         labels[name] = source.label
         lines = source.text.splitlines(keepends=True)
         linecache.cache[name] = (len(source.text), None, lines, name)
-    for function in pickle.loads(functions):
+    for function in _unpickled(functions, modules):
         setattr(sys.modules[module], function.__name__, function)
         declaration = function.__zerrow__
         declaration.module = module
         if all(known is not declaration for known in registered):  # by the import of its module
             registered.append(declaration)
+
+
+def _unpickled(functions: bytes, modules: Mapping[str, str]) -> list[Any]:
+    try:
+        found: list[Any] = pickle.loads(functions)
+    except (ModuleNotFoundError, AttributeError) as problem:
+        names = [f"{name}()" for name, module in modules.items() if repr(module) in str(problem)]
+        raise ProjectError(
+            f"{', '.join(names) or 'what the functions use'} can't be loaded in a process of its "
+            f"own: {problem}. It is imported there from its module, as that is on disk: put the "
+            "module's folder on sys.path, or define the function in the session itself"
+        ) from None
+    return found
 
 
 def _content(file: Path) -> Path:
