@@ -11,14 +11,14 @@ raises KeyError.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from operator import ge, gt, le, lt
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from zerrow._errors import did_you_mean
 from zerrow._findings import Finding
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = [
     "Finding",
@@ -45,8 +45,6 @@ _SHOWN_ROWS = 5
 
 def expect_column_no_nulls(table: Table, column_name: str) -> bool:
     """No row has a null. True for a table without rows."""
-    import pyarrow.compute as pc
-
     rows = _table(table)
     nulls = pc.is_null(_column(rows, column_name))
     return _of_rows("expect_column_no_nulls", rows, nulls, f"have a null in {column_name!r}")
@@ -54,8 +52,6 @@ def expect_column_no_nulls(table: Table, column_name: str) -> bool:
 
 def expect_column_all_null(table: Table, column_name: str) -> bool:
     """Each row has a null. True for a table without rows."""
-    import pyarrow.compute as pc
-
     rows = _table(table)
     values = pc.is_valid(_column(rows, column_name))
     return _of_rows("expect_column_all_null", rows, values, f"have a value in {column_name!r}")
@@ -69,9 +65,6 @@ def expect_column_some_null(table: Table, column_name: str) -> bool:
 
 def expect_column_all_unique(table: Table, column_name: str) -> bool:
     """No value is there twice; nulls are not compared, as in a UNIQUE constraint of SQL."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     check, rows = "expect_column_all_unique", _table(table)
     column = _column(rows, column_name)
     if _is_unique(column):
@@ -92,9 +85,6 @@ def expect_column_accepted_values(
     table: Table, column_name: str, accepted_values: Sequence[Any]
 ) -> bool:
     """Each row has one of the values; a null only passes if None is one of them."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     rows = _table(table)
     column = _column(rows, column_name)
     accepted = pa.array(list(accepted_values), type=column.type)
@@ -113,9 +103,6 @@ def expect_column_values_between(
 
     Nulls pass, as in a CHECK constraint of SQL; NaN doesn't.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if least is None and most is None:
         raise ValueError("expect_column_values_between() needs least or most")
     rows = _table(table)
@@ -141,9 +128,6 @@ def expect_column_references(
 
     Nulls pass, as in a FOREIGN KEY constraint of SQL.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     rows, name = _table(table), other_column_name or column_name
     column, others = _column(rows, column_name), _column(_table(other_table), name)
     if others.type != column.type:
@@ -168,35 +152,28 @@ def expect_row_count_between(table: Table, least: int = 0, most: int | None = No
 
 def expect_column_mean_greater_than(table: Table, column_name: str, value: float) -> bool:
     """The mean of the values is above `value`. False if there is none."""
-    name = "expect_column_mean_greater_than"
-    return _of_mean(name, table, column_name, lambda mean: mean > value, f"above {value!r}")
+    return _of_mean("expect_column_mean_greater_than", table, column_name, gt, value)
 
 
 def expect_column_mean_greater_or_equal_than(table: Table, column_name: str, value: float) -> bool:
     """The mean of the values is `value` or above. False if there is none."""
-    name = "expect_column_mean_greater_or_equal_than"
-    return _of_mean(name, table, column_name, lambda mean: mean >= value, f"{value!r} or above")
+    return _of_mean("expect_column_mean_greater_or_equal_than", table, column_name, ge, value)
 
 
 def expect_column_mean_smaller_than(table: Table, column_name: str, value: float) -> bool:
     """The mean of the values is below `value`. False if there is none."""
-    name = "expect_column_mean_smaller_than"
-    return _of_mean(name, table, column_name, lambda mean: mean < value, f"below {value!r}")
+    return _of_mean("expect_column_mean_smaller_than", table, column_name, lt, value)
 
 
 def expect_column_mean_smaller_or_equal_than(table: Table, column_name: str, value: float) -> bool:
     """The mean of the values is `value` or below. False if there is none."""
-    name = "expect_column_mean_smaller_or_equal_than"
-    return _of_mean(name, table, column_name, lambda mean: mean <= value, f"{value!r} or below")
+    return _of_mean("expect_column_mean_smaller_or_equal_than", table, column_name, le, value)
 
 
 def expect_column_equal_concatenation(
     table: Table, target_column: str, columns: Sequence[str], separator: str = ""
 ) -> bool:
     """Each row's target is the texts of its `columns`, joined; null where one of them is null."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if not columns:
         raise ValueError("expect_column_equal_concatenation() needs columns to concatenate")
     rows = _table(table)
@@ -213,12 +190,10 @@ def expect_column_equal_concatenation(
 
 
 # A reader can be read once, but an expectation may check it twice.
-_read: "WeakKeyDictionary[Any, pa.Table]" = WeakKeyDictionary()
+_read: WeakKeyDictionary[Any, pa.Table] = WeakKeyDictionary()
 
 
-def _table(table: Table) -> "pa.Table":
-    import pyarrow as pa
-
+def _table(table: Table) -> pa.Table:
     if isinstance(table, pa.Table):
         return table
     if isinstance(table, Mapping):  # arrays by column
@@ -233,14 +208,11 @@ def _table(table: Table) -> "pa.Table":
     return known
 
 
-def _column(table: "pa.Table", name: str) -> "pa.ChunkedArray":
+def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
     """The column with its encoding taken off: Arrow has more functions for plain ones.
 
     A dictionary may hold nulls of its own, too.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     index = table.schema.get_field_index(name)
     if index < 0:
         raise KeyError(f"there is no column {name!r}{did_you_mean(name, table.column_names)}")
@@ -252,9 +224,7 @@ def _column(table: "pa.Table", name: str) -> "pa.ChunkedArray":
     return column.cast(pa.large_string()) if column.type == pa.string_view() else column
 
 
-def _is_unique(column: "pa.ChunkedArray") -> bool:
-    import pyarrow.compute as pc
-
+def _is_unique(column: pa.ChunkedArray) -> bool:
     distinct: int = pc.count_distinct(column, mode="only_valid").as_py()
     return distinct == len(column) - int(column.null_count)
 
@@ -264,7 +234,7 @@ def _found(
     met: bool,
     message: str = "",
     count: int | None = None,
-    rows: "pa.Table | None" = None,
+    rows: pa.Table | None = None,
 ) -> bool:
     """A finding; for type checkers a bool, as which an expectation may be declared."""
     return cast("bool", Finding(check, met, message, count, rows))
@@ -274,11 +244,8 @@ def _of_all(check: str, met: bool, why: str) -> bool:
     return _found(check, met, "" if met else why)
 
 
-def _of_rows(check: str, table: "pa.Table", wrong: "pa.ChunkedArray", what: str) -> bool:
+def _of_rows(check: str, table: pa.Table, wrong: pa.ChunkedArray, what: str) -> bool:
     """`wrong`: which rows aren't as expected."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     indices = pc.indices_nonzero(wrong)
     count = len(indices)
     if count == 0:
@@ -289,13 +256,19 @@ def _of_rows(check: str, table: "pa.Table", wrong: "pa.ChunkedArray", what: str)
     return _found(check, False, f"{count:,} of {table.num_rows:,} rows {what}", count, rows)
 
 
-def _of_mean(
-    check: str, table: Table, name: str, holds: Callable[[float], bool], wanted: str
-) -> bool:
-    import pyarrow.compute as pc
+_MEANS: dict[Callable[[float, float], bool], str] = {
+    gt: "above {!r}",
+    ge: "{!r} or above",
+    lt: "below {!r}",
+    le: "{!r} or below",
+}
 
+
+def _of_mean(
+    check: str, table: Table, name: str, holds: Callable[[float, float], bool], value: float
+) -> bool:
     mean = pc.mean(_column(_table(table), name)).as_py()
     if mean is None:
         return _found(check, False, f"{name!r} has no values, and so no mean")
-    met = holds(float(mean))
-    return _of_all(check, met, f"the mean of {name!r} is {float(mean)!r}, not {wanted}")
+    why = f"the mean of {name!r} is {float(mean)!r}, not {_MEANS[holds].format(value)}"
+    return _of_all(check, holds(float(mean), value), why)
