@@ -31,19 +31,10 @@ class Uv:
     def resolve(self, python: str, requirements: list[str], constraints: list[str]) -> str:
         """The versions to install for that interpreter, with their files' hashes."""
         with _file_of(requirements) as wanted, _file_of(constraints) as known:
+            constraining = ["--constraints", f"/proc/self/fd/{known.fileno()}"]
             return self._run(
-                [
-                    *(
-                        "pip",
-                        "compile",
-                        "--quiet",
-                        "--no-header",
-                        "--no-annotate",
-                        "--python",
-                        python,
-                    )
-                ],
-                *("--generate-hashes", "--constraints", f"/proc/self/fd/{known.fileno()}", "-"),
+                *("pip", "compile", "--quiet", "--no-header", "--no-annotate"),
+                *("--generate-hashes", *constraining, "--python", python, "-"),
                 stdin=wanted,
                 pass_fds=[known.fileno()],
             )
@@ -51,18 +42,17 @@ class Uv:
     def create(self, python: str, folder: Path) -> None:
         """Makes an environment without packages, which may be moved."""
         self._run(
-            ["venv", "--quiet", "--no-project", "--relocatable", "--allow-existing"],
+            *("venv", "--quiet", "--no-project", "--relocatable", "--allow-existing"),
             *("--python", python, str(folder)),
         )
 
     def install(self, folder: Path, versions: Path) -> None:
         """Installs exactly these."""
-        self._run(["pip", "sync", "--python", str(folder / "bin/python"), str(versions)])
+        self._run("pip", "sync", "--python", str(folder / "bin/python"), str(versions))
 
     def _run(
         self,
-        arguments: list[str],
-        *more: str,
+        *arguments: str,
         stdin: IO[str] | int = subprocess.DEVNULL,
         pass_fds: Sequence[int] = (),
     ) -> str:
@@ -73,7 +63,7 @@ class Uv:
         with (
             _file_of([]) as output,
             subprocess.Popen(
-                [self._program, *arguments, *more],
+                [self._program, *arguments],
                 stdin=stdin,
                 stdout=output,
                 stderr=subprocess.PIPE,
