@@ -2,7 +2,7 @@
 Schema (docs/zerrow_project.schema.json).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -73,45 +73,45 @@ class Model(Settings, kw_only=True, tag_field="operator"):
     tags: list[str] = []
 
 
-class Filter(Model, tag="filter", kw_only=True):
-    """The rows for which a condition holds."""
+class OneInput(Model, kw_only=True):
+    """One that is made of one table."""
 
     input: Text
+
+
+class Filter(OneInput, tag="filter", kw_only=True):
+    """The rows for which a condition holds."""
+
     filter: FilterSettings
 
 
-class Project(Model, tag="project", kw_only=True):
+class Project(OneInput, tag="project", kw_only=True):
     """Columns that are there or computed."""
 
-    input: Text
     project: ProjectSettings
 
 
-class Sort(Model, tag="sort", kw_only=True):
+class Sort(OneInput, tag="sort", kw_only=True):
     """The same rows in another order."""
 
-    input: Text
     sort: SortSettings
 
 
-class Aggregate(Model, tag="aggregate", kw_only=True):
+class Aggregate(OneInput, tag="aggregate", kw_only=True):
     """A row for each group."""
 
-    input: Text
     aggregate: AggregateSettings
 
 
-class Slice(Model, tag="slice", kw_only=True):
+class Slice(OneInput, tag="slice", kw_only=True):
     """Rows by their number."""
 
-    input: Text
     slice: SliceSettings
 
 
-class Dictionary(Model, tag="dictionary", kw_only=True):
+class Dictionary(OneInput, tag="dictionary", kw_only=True):
     """The same, with columns as dictionaries."""
 
-    input: Text
     dictionary: DictionarySettings
 
 
@@ -122,15 +122,7 @@ class Concat(Model, tag="concat", kw_only=True):
 
 
 AnyModel = Filter | Project | Sort | Aggregate | Slice | Dictionary | Concat
-MODELS: dict[str, type[AnyModel]] = {
-    "filter": Filter,
-    "project": Project,
-    "sort": Sort,
-    "aggregate": Aggregate,
-    "slice": Slice,
-    "concat": Concat,
-    "dictionary": Dictionary,
-}
+MODELS = {str(type_.__struct_config__.tag): type_ for type_ in get_args(AnyModel)}  # by operator
 
 
 class Contents(Settings):
