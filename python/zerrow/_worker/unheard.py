@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from zerrow import _process
+from zerrow._worker.leaving import flush
 
 # Out of the way of functions that close what they didn't open.
 _FIRST_OWN_DESCRIPTOR = 1000
@@ -15,7 +15,7 @@ _FIRST_OWN_DESCRIPTOR = 1000
 @contextlib.contextmanager
 def unheard() -> Iterator[None]:
     """Keeps back what the block prints, and shows it only if the block raises."""
-    _flush()
+    flush((sys.stdout, sys.stderr))
     kept = os.memfd_create("zerrow: import")
     before = [_duplicate(fd) for fd in (1, 2)]
     for fd in (1, 2):
@@ -25,7 +25,7 @@ def unheard() -> Iterator[None]:
         yield
         raised = False
     finally:
-        _flush()
+        flush((sys.stdout, sys.stderr))
         for fd, was in zip((1, 2), before, strict=True):
             os.dup2(was, fd)
             os.close(was)
@@ -41,10 +41,3 @@ def _duplicate(fd: int) -> int:
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_OWN_DESCRIPTOR)
     except OSError:  # the limit of descriptors is lower
         return os.dup(fd)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
-    _process.flush_stdio()
