@@ -1,6 +1,7 @@
 """`zerrow.run`: runs a project from Python and gives its tables, without copying them."""
 
 import contextlib
+import inspect
 import json
 import operator
 import os
@@ -148,32 +149,7 @@ def run(
         InvalidOptionsError: an argument that makes no sense; a ValueError too.
         What `on_line` raises; the run is stopped before.
     """
-    from zerrow._kept_engine import kept
-
-    options: Options = {
-        "sources": sources,
-        "parameters": parameters,
-        "select": select,
-        "exclude": exclude,
-        "keep": keep,
-        "jobs": jobs,
-        "backend": backend,
-        "strict": strict,
-        "account": account,
-        "cache": cache,
-        "content_reshare": content_reshare,
-        "memory_limit": memory_limit,
-        "priority": priority,
-        "explain_memory": explain_memory,
-        "output": output,
-        "check": check,
-        "on_line": on_line,
-    }
-
-    def submit(asked: "Asked") -> "Run":
-        return kept.get(sys.executable or "").submit(asked, umask=_umask())
-
-    return _run(project, options, submit)
+    return _run(locals(), _submit_here)
 
 
 class Options(TypedDict, total=False):
@@ -208,12 +184,9 @@ class Connection:
 
         Tables stay valid for as long as they are held, also when the engine has stopped.
         """
-        from zerrow import _engine
-
-        def submit(asked: "Asked") -> "Run":
-            return _engine.submit_to_resident(asked, python=sys.executable or "python3")
-
-        return _run(project, options, submit)
+        bound = inspect.signature(run).bind(project, **options)
+        bound.apply_defaults()
+        return _run(bound.arguments, _submit_to_resident)
 
     def status(self) -> EngineStatus:
         """What the engine does and holds. Raises EngineError if it is gone or doesn't answer."""
@@ -233,48 +206,64 @@ def connect() -> Connection:
     return connection
 
 
-def _ask(project: PathText | None, options: Options) -> "Asked":
+def _submit_here(asked: "Asked") -> "Run":
+    from zerrow._kept_engine import kept
+
+    return kept.get(sys.executable or "").submit(asked, umask=_umask())
+
+
+def _submit_to_resident(asked: "Asked") -> "Run":
     from zerrow import _engine
 
-    output = options.get("output")
+    return _engine.submit_to_resident(asked, python=sys.executable or "python3")
+
+
+def _ask(project: PathText | None, options: Mapping[str, Any]) -> "Asked":
+    from zerrow import _engine
+
+    output, jobs, backend = options["output"], options["jobs"], options["backend"]
+    if not isinstance(backend, str):
+        raise InvalidOptionsError(f"backend must be a name, not {backend!r}")
     return _engine.Asked(
         project_dir=b"" if project is None else _path(project, "project"),
-        parameters=_values(options.get("parameters")),
-        select=_names(options.get("select", ()), "select"),
-        exclude=_names(options.get("exclude", ()), "exclude"),
-        jobs=_jobs(options.get("jobs"), _engine.MAX_JOBS),
-        backend=_backend(options.get("backend", "auto")),
-        strict=_flag(options.get("strict", False), "strict"),
-        account=_flag(options.get("account", False), "account"),
-        cache=_flag(options.get("cache", True), "cache"),
-        content_reshare=_flag(options.get("content_reshare", True), "content_reshare"),
-        memory_limit_bytes=_bytes(options.get("memory_limit")),
+        parameters=_values(options["parameters"]),
+        select=_names(options["select"], "select"),
+        exclude=_names(options["exclude"], "exclude"),
+        jobs=0 if jobs is None else _whole(jobs, "jobs", 1, _engine.MAX_JOBS),
+        backend=backend,
+        strict=_flag(options, "strict"),
+        account=_flag(options, "account"),
+        cache=_flag(options, "cache"),
+        content_reshare=_flag(options, "content_reshare"),
+        memory_limit_bytes=_bytes(options["memory_limit"]),
         priority=_whole(
-            options.get("priority", 0), "priority", -_engine.MAX_PRIORITY, _engine.MAX_PRIORITY
+            options["priority"], "priority", -_engine.MAX_PRIORITY, _engine.MAX_PRIORITY
         ),
-        explain_memory=_flag(options.get("explain_memory", False), "explain_memory"),
+        explain_memory=_flag(options, "explain_memory"),
         output_dir=None if output is None else _path(output, "output"),
-        keep=_names(options.get("keep", ("*",)), "keep"),
+        keep=_names(options["keep"], "keep"),
         python_path=_python_path(),
         environment=_environment(),
     )
 
 
-def _run(
-    project: PathText | Functions | None, options: Options, submit: "Callable[[Asked], Run]"
-) -> RunResult:
-    with _folder_of(project, options) as folder:
+def _run(options: Mapping[str, Any], submit: "Callable[[Asked], Run]") -> RunResult:
+    """`options` are all arguments of `run`."""
+    with _folder_of(options["project"], options["sources"], options["parameters"]) as folder:
         with _own_errors():
             run = submit(_ask(folder, options))
-        result = _wait(run, options.get("on_line") or _print_line)
-    if options.get("check", True):
+        result = _wait(run, options["on_line"] or _print_line)
+    if options["check"]:
         _raise_if_failed(result)
     return result
 
 
 @contextlib.contextmanager
-def _folder_of(project: PathText | Functions | None, options: Options) -> Iterator[PathText | None]:
-    sources = options.get("sources")
+def _folder_of(
+    project: PathText | Functions | None,
+    sources: Mapping[str, object] | None,
+    parameters: Mapping[str, Any] | None,
+) -> Iterator[PathText | None]:
     if sources is not None and not isinstance(sources, Mapping):
         raise InvalidOptionsError(f"sources must be paths or tables by name, not {sources!r}")
     if project is None or isinstance(project, str | bytes | os.PathLike):
@@ -284,7 +273,7 @@ def _folder_of(project: PathText | Functions | None, options: Options) -> Iterat
         return
     from zerrow._session import project_of
 
-    with project_of(project, sources, options.get("parameters")) as folder:
+    with project_of(project, sources, parameters) as folder:
         yield folder
 
 
@@ -347,12 +336,8 @@ def _values(parameters: object) -> dict[str, str]:
     values = {} if parameters is None else parameters
     if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
         raise InvalidOptionsError(f"parameters must be values by name, not {parameters!r}")
-    return {name: _text(value) for name, value in values.items()}
-
-
-def _text(value: Any) -> str:  # noqa: ANN401
-    # As the command line would have it.
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    # As the command line would have them.
+    return {n: str(v).lower() if isinstance(v, bool) else str(v) for n, v in values.items()}
 
 
 def _names(names: object, argument: str) -> list[str]:
@@ -364,10 +349,6 @@ def _names(names: object, argument: str) -> list[str]:
             raise InvalidOptionsError(f"{argument} must be a list of names, not of {name!r}")
         listed.append(name)
     return listed
-
-
-def _jobs(jobs: object, most: int) -> int:
-    return 0 if jobs is None else _whole(jobs, "jobs", 1, most)
 
 
 def _whole(number: object, argument: str, least: int, most: int) -> int:
@@ -392,13 +373,8 @@ def _bytes(size: object) -> int | None:
         raise InvalidOptionsError(f"memory_limit {problem}") from None
 
 
-def _backend(backend: object) -> str:
-    if not isinstance(backend, str):
-        raise InvalidOptionsError(f"backend must be a name, not {backend!r}")
-    return backend
-
-
-def _flag(flag: object, argument: str) -> bool:
+def _flag(options: Mapping[str, Any], argument: str) -> bool:
+    flag = options[argument]
     if not isinstance(flag, bool):
         raise InvalidOptionsError(f"{argument} must be True or False, not {flag!r}")
     return flag

@@ -125,6 +125,8 @@ def test_errors_are_those_of_run(engine, project, tmp_path):
         connection.run(tmp_path / "nowhere")
     with pytest.raises(zerrow.InvalidOptionsError, match="backend"):
         connection.run(project, backend="none")
+    with pytest.raises(TypeError, match="nope"):
+        connection.run(project, nope=1)
     (project / "models.py").write_text(MODELS.replace('print("here")', "raise KeyError(1)"))
     with pytest.raises(zerrow.ModelError, match=r"models.py:11: part: KeyError"):
         connection.run(project)
