@@ -48,8 +48,14 @@ class Problem:
         return text + ("\n" + self.traceback.rstrip() if self.traceback else "")
 
     def to_json(self) -> dict[str, Any]:
-        """The entry as the engine reads it."""
-        return dict(vars(self))
+        """The entry of a description's `errors`."""
+        return {
+            "message": self.message,
+            "file": self.file,
+            "line": self.line,
+            "model": self.model,
+            "traceback": self.traceback,
+        }
 
 
 class SqlError(ValueError):

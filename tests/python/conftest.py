@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from zerrow._sources.parquet import ParquetFile, identity_of
 from zerrow._sql.filters import columns_of
 from zerrow._worker import tasks
 
+TASK = json.loads((Path(__file__).parents[1] / "messages.json").read_text())["task"]
 FLIGHTS = pa.table(
     {"carrier": ["AA", "UA"], "dep_delay": [1.0, None], "Origin": ["JFK", "EWR"], "day": [1, 2]}
 )
@@ -107,7 +109,7 @@ class Scanned:
         self.values = {}  # their values, by column
         self.bytes = 0
         answer = tasks.run(body, list(fds), self._tell, lambda: None)
-        self.answer = answer.body
+        self.answer = json.loads(json.dumps(answer.body))
         if self.answer["op"] == "failed":
             raise ScanError(self.answer["error"]["message"])
         assert (self.answer["op"], answer.fds) == ("scanned", [])
@@ -194,7 +196,7 @@ def scan_files(files, reads=None, *, have=(), values=None, **fields):
         partition = entries[0].get("partition", {})
         reads = [([*ParquetFile(entries[0]["path"]).schema.names, *partition], None)]
     body = {
-        "op": "task",
+        **TASK,
         "kind": "source",
         "project_dir": "/",
         "table": "t",

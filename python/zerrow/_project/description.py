@@ -28,7 +28,15 @@ class Input:
 
     def to_json(self) -> dict[str, Any]:
         """The entry of a model's `inputs`; the contract is the worker's to check."""
-        return {name: value for name, value in vars(self).items() if name != "contract"}
+        return {
+            "parameter": self.parameter,
+            "model": self.model,
+            "columns": self.columns,
+            "filter": self.filter,
+            "filter_columns": self.filter_columns,
+            "dictionary": self.dictionary,
+            "line": self.line,
+        }
 
 
 @dataclass
@@ -62,9 +70,26 @@ class ModelEntry:
         # A function's worker has the schema itself.
         told = self.contract is not None and self.kind == "sql"
         return {
-            **vars(self),
+            "name": self.name,
+            "kind": self.kind,
+            "file": self.file,
+            "line": self.line,
             "inputs": [entry.to_json() for entry in self.inputs],
+            "function": self.function,
+            "module": self.module,
+            "sql": self.sql,
+            "engine": self.engine,
+            "operator": self.operator,
+            "parameters": self.parameters,
+            "columns": self.columns,
+            "timeout_s": self.timeout_s,
+            "memory_bytes": self.memory_bytes,
+            "deterministic": self.deterministic,
             "contract": contract_to_text(self.contract or ()) if told else None,
+            "environment": self.environment,
+            "code": self.code,
+            "imports": self.imports,
+            "tags": self.tags,
         }
 
     def plan_columns(self, schema: "pa.Schema") -> None:

@@ -29,7 +29,7 @@ def describe(
     project_dir: str | Path,
     parameters: Mapping[str, str] | None = None,
     *,
-    query: Mapping[str, str] | None = None,
+    query: Mapping[str, Any] | None = None,
     on_import: Callable[[str], None] | None = None,
     on_imported: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _read_models(
     project: Project,
     file: ProjectFile,
     sql_files: list[str],
-    query: Mapping[str, str] | None = None,
+    query: Mapping[str, Any] | None = None,
 ) -> None:
     """Those that no Python declares."""
     queries = _read_queries(project, sql_files)
@@ -135,7 +135,7 @@ def _read_queries(project: Project, files: list[str]) -> list[ModelEntry]:
     return read_sql_models(project, files)
 
 
-def _read_query(project: Project, query: Mapping[str, str]) -> list[ModelEntry]:
+def _read_query(project: Project, query: Mapping[str, Any]) -> list[ModelEntry]:
     from zerrow._project.sql_models import read_query
 
     try:

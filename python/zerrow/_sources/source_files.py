@@ -1,7 +1,7 @@
 """A source's Parquet files: their footers, and their columns as the table has them."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ _MOST_DICTIONARY_BYTES = 8  # a row
 class SourceFiles:
     """The files of one table; columns may be read by several threads at once."""
 
-    def __init__(self, entries: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Of each file `path`, `identity` if it must be that one, `partition` if it has one."""
         self._files: list[ParquetFile] = []
         for entry in entries:

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 from zerrow import _process
 from zerrow._worker import birth, isolation, random_states
+from zerrow._worker.messages import Outcome
 from zerrow._worker.watcher import Watcher
 
 # The numbers of its descriptors. The last is of its own PID namespace, for the way back, or without
@@ -142,7 +143,7 @@ class _Importer:
         socket.send_fds(self._zygote, [json.dumps(body).encode()], fds)
 
 
-def outcome_of(status: int, usage: Any) -> dict[str, Any]:  # noqa: ANN401
+def outcome_of(status: int, usage: Any) -> Outcome:  # noqa: ANN401
     """How a worker ended, as the engine is told."""
     return {
         "wait_status": status,

@@ -10,14 +10,14 @@ done by workers that import the project themselves.
 import contextlib
 import json
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from zerrow._worker.isolation import Nursery
+from zerrow._worker.isolation import Nursery, kill
+from zerrow._worker.messages import Exited, Forked, Missing, Outcome
 from zerrow._worker.watcher import Watcher
 
 # Less than the engine's, which would end the zygote.
@@ -46,7 +46,7 @@ class _Worker:
     waits_since: float | None  # until it is forked, and from its death until it is reaped
     pidfd: int | None = None
     gone: bool = False  # with all that it started
-    outcome: dict[str, Any] | None = None
+    outcome: Outcome | None = None
 
 
 class Importers:
@@ -55,7 +55,7 @@ class Importers:
     def __init__(
         self,
         watcher: Watcher,
-        tell: Callable[[dict[str, Any], list[int]], None],
+        tell: Callable[[Forked | Exited | Missing, list[int]], None],
         end_orphans: Callable[[], None],
     ) -> None:
         self._watcher = watcher
@@ -124,10 +124,10 @@ class Importers:
         for importer in [*self._beginning, *self._runs.values()]:
             for pidfd in (importer.init_pidfd, importer.pidfd):
                 if pidfd is not None:
-                    _kill(pidfd)
+                    kill(pidfd)
             for worker in importer.workers.values():
                 if worker.pidfd is not None:
-                    _kill(worker.pidfd)
+                    kill(worker.pidfd)
 
     def pids(self) -> set[int]:
         """Those that live, as the zygote sees them."""
@@ -195,7 +195,7 @@ class Importers:
             return
         worker.waits_since = None
         self._watcher.add(pidfd, lambda: self._on_dead(importer, worker))
-        self._tell({"op": "forked", "worker": worker.number}, [pidfd])
+        self._tell(Forked(op="forked", worker=worker.number), [pidfd])
 
     def _on_unforked(self, importer: Importer, worker: _Worker, error: str) -> None:
         """What the import did to its rights, for instance, lasts: the zygote forks from now on."""
@@ -203,7 +203,7 @@ class Importers:
         del importer.workers[worker.number]
         _close_init(worker)
         lost = f"the process that had imported the project can't fork: {error}"
-        self._tell({"op": "exited", "worker": worker.number, "lost": lost}, [])
+        self._tell(Missing(op="exited", worker=worker.number, lost=lost), [])
 
     def _on_dead(self, importer: Importer, worker: _Worker) -> None:
         assert worker.pidfd is not None
@@ -214,7 +214,7 @@ class Importers:
             self._on_gone(importer, worker)
             return
         # The end of the namespace waits until the importer has reaped the worker.
-        _kill(worker.init_pidfd)
+        kill(worker.init_pidfd)
         self._watcher.add(worker.init_pidfd, lambda: self._on_gone(importer, worker))
 
     def _on_gone(self, importer: Importer, worker: _Worker) -> None:
@@ -228,7 +228,7 @@ class Importers:
             return
         del importer.workers[worker.number]
         self._close(worker)
-        self._tell({"op": "exited", "worker": worker.number, **worker.outcome}, [])
+        self._tell(Exited(op="exited", worker=worker.number, **worker.outcome), [])
 
     def _lose(self, importer: Importer, why: str) -> None:
         """Kills it and its workers; the engine hears of these once nothing of them is left."""
@@ -237,7 +237,7 @@ class Importers:
         importer.socket.close()
         last = importer.pidfd if importer.init_pidfd is None else importer.init_pidfd
         assert last is not None
-        _kill(last)
+        kill(last)
         self._watcher.add(last, lambda: self._on_lost(importer, last, why))
 
     def _on_lost(self, importer: Importer, last: int, why: str) -> None:
@@ -245,12 +245,12 @@ class Importers:
         if importer.init_pidfd is None:
             for worker in importer.workers.values():
                 if worker.pidfd is not None:
-                    _kill(worker.pidfd)
+                    kill(worker.pidfd)
             self._end_orphans()
         for worker in importer.workers.values():
             self._close(worker)
             lost = f"the process that had imported the project is lost: {why}"
-            self._tell({"op": "exited", "worker": worker.number, "lost": lost}, [])
+            self._tell(Missing(op="exited", worker=worker.number, lost=lost), [])
         importer.workers.clear()
         self._discard(importer)
 
@@ -325,12 +325,7 @@ def _checked(value: object, kind: type) -> Any:  # noqa: ANN401
     return value
 
 
-def _kill(pidfd: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-
-
 def _close_init(worker: _Worker) -> None:
     if worker.init_pidfd is not None:
-        _kill(worker.init_pidfd)
+        kill(worker.init_pidfd)
         os.close(worker.init_pidfd)

@@ -4,6 +4,7 @@ What must happen before threads exist (entering a user namespace) is done with `
 alone, before any library is imported. Without permission for namespaces the zygote runs without.
 """
 
+import contextlib
 import errno
 import os
 import signal
@@ -14,6 +15,7 @@ from os import fork
 from typing import NoReturn
 
 from zerrow import _process
+from zerrow._worker.messages import Namespaces
 
 _USER = _process.CLONE_NEWUSER
 _PID = _process.CLONE_NEWPID
@@ -28,9 +30,13 @@ class Isolation:
     pid_namespace: bool = False
     mount_namespace: bool = False
 
-    def to_json(self) -> dict[str, bool]:
+    def to_json(self) -> Namespaces:
         """As in the zygote's "ready" message."""
-        return dict(self.__dict__)
+        return {
+            "user_namespace": self.user_namespace,
+            "pid_namespace": self.pid_namespace,
+            "mount_namespace": self.mount_namespace,
+        }
 
 
 # The best first. As root the user namespace matters too: it keeps workers from tracing the engine.
@@ -254,6 +260,12 @@ def fork_into(init_pidfd: int, own_namespace: int) -> int:
     if pid != 0:
         _process.setns(own_namespace, _PID)
     return pid
+
+
+def kill(pidfd: int) -> None:
+    """Kills a process, which may be gone already, and with a namespace's first one all in it."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
 
 def _socket_pair() -> tuple[socket.socket, socket.socket]:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
+from zerrow._worker.messages import Rows
 
 _BLOCK_ROWS = 1000
 # Of rows that stand for many others.
@@ -42,11 +43,11 @@ def cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def few_rows(table: pa.Table, total: int) -> dict[str, Any]:
+def few_rows(table: pa.Table, total: int) -> Rows:
     """Rows that stand for `total` of their kind, with what is long or nested cut short."""
     shown = table.select(range(min(table.num_columns, _FEW_COLUMNS)))
     rows = [[_short(value) for value in row] for row in json_rows(shown)]
-    return {"columns": columns_of(shown), "rows": rows, "total_rows": total}
+    return Rows(columns=columns_of(shown), rows=rows, total_rows=total)
 
 
 def _short(value: Any) -> Any:  # noqa: ANN401

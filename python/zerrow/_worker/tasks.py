@@ -12,20 +12,31 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from os import close, write
 from time import perf_counter, process_time
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 from zerrow import _native
 from zerrow._project.tracebacks import describe_failure, text_of
 from zerrow._worker import dictionaries
 from zerrow._worker.importer import Offer
+from zerrow._worker.messages import (
+    Decoded,
+    Error,
+    Failed,
+    Importing,
+    Output,
+    Result,
+    Scanned,
+    TaskBody,
+    TaskInput,
+)
 
 
 @dataclass
 class Answer:
     """A message to the engine and its descriptors."""
 
-    body: dict[str, Any]
+    body: Output | Scanned | Result | Failed
     fds: list[int] = field(default_factory=list)
     handover: "_native.Handover | None" = None  # of an output
 
@@ -33,7 +44,7 @@ class Answer:
 class Tell(Protocol):
     """Sends the engine a message before the answer, and copies of descriptors."""
 
-    def __call__(self, body: dict[str, Any], fds: list[int] = ..., /) -> None:
+    def __call__(self, body: Importing | Decoded, fds: list[int] = ..., /) -> None:
         """Returns when the message is sent."""
 
 
@@ -70,7 +81,7 @@ class Task:
 
     def __init__(
         self,
-        body: dict[str, Any],
+        body: TaskBody,
         fds: list[int],
         tell: Tell,
         regain: Callable[[], None],
@@ -84,13 +95,13 @@ class Task:
         self._handover = _native.Handover()
         self.timings: dict[str, float] = {}
         started = perf_counter()
-        self.inputs = [self._open(entry, fds) for entry in body.get("inputs", ())]
+        self.inputs = [self._open(entry, fds) for entry in body["inputs"]]
         self.timings["open_s"] = perf_counter() - started
         for fd in fds:
             close(fd)
 
-    def _open(self, entry: dict[str, Any], fds: list[int]) -> Input:
-        segments = [(s["id"], s["size"], fds[s["fd"]]) for s in entry.get("segments") or ()]
+    def _open(self, entry: TaskInput, fds: list[int]) -> Input:
+        segments = [(s["id"], s["size"], fds[s["fd"]]) for s in entry.get("segments", ())]
         message = fds[entry["message"]]
         message_id = entry.get("message_id", 0)
         table = self._handover.open(entry["format"], message, segments, message_id)
@@ -105,21 +116,33 @@ class Task:
         fields, fds = self._handover.publish(
             table,
             backend=self.body["backend"],
-            segment=self.body.get("segment") or 0,
-            content_reshare=self.body.get("content_reshare", False),
+            segment=self.body.get("segment", 0),
+            content_reshare=self.body["content_reshare"],
             split=split,
-            account=self.body.get("account", False),
-            hash=self.body.get("hash", False),
+            account=self.body["account"],
+            hash=self.body["hash"],
         )
-        if reason := fields.pop("not_moved"):
+        if reason := fields["not_moved"]:
             say(f"the output was copied, not moved: {reason}")
         _published.append(table)
         self.timings["encode_s"] = perf_counter() - started
         self.timings["cpu_s"] = process_time()
-        return Answer({"op": "output", **fields, "timings": self.timings}, fds, self._handover)
+        output = Output(
+            op="output",
+            format=fields["format"],
+            rows=fields["rows"],
+            new_bytes=fields["new_bytes"],
+            reshared_bytes=fields["reshared_bytes"],
+            content_reshared_bytes=fields["content_reshared_bytes"],
+            copied_bytes=fields["copied_bytes"],
+            duplicate_bytes=fields["duplicate_bytes"],
+            hash=fields["hash"],
+            timings=self.timings,
+        )
+        return Answer(output, fds, self._handover)
 
     def _check_columns(self, table: pa.Table) -> None:
-        declared = self.body.get("columns")
+        declared = self.body["columns"]
         if declared is None or table.column_names == declared:
             return
         missing = [name for name in declared if name not in table.column_names]
@@ -132,7 +155,7 @@ class Task:
         if not reasons:
             reasons.append(f"their order is {', '.join(map(repr, table.column_names))}")
         raise TaskError(
-            f"the output of {self.body.get('model')!r} doesn't have the declared columns "
+            f"the output of {self.body['model']!r} doesn't have the declared columns "
             f"{', '.join(map(repr, declared))}: {' and '.join(reasons)}"
         )
 
@@ -157,7 +180,7 @@ _KINDS = {
 
 
 def run(
-    body: dict[str, Any],
+    body: TaskBody,
     fds: list[int],
     tell: Tell,
     regain: Callable[[], None],
@@ -188,5 +211,5 @@ def say(text: str) -> None:
 
 
 def _failed(message: str, file: str, line: int, trace: str) -> Answer:
-    error = {"message": message, "file": file, "line": line, "traceback": trace}
-    return Answer({"op": "failed", "error": error})
+    error = Error(message=message, file=file, line=line, traceback=trace)
+    return Answer(Failed(op="failed", error=error))

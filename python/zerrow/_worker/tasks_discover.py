@@ -5,6 +5,7 @@ import os
 from zerrow._declarations import declared
 from zerrow._project.tracebacks import text_of
 from zerrow._worker.fitness import Watch
+from zerrow._worker.messages import Importing, Result
 from zerrow._worker.tasks import Answer, Task
 
 # The engine takes no more of them.
@@ -23,7 +24,7 @@ def run(task: Task) -> Answer:
         nonlocal told
         told += 1
         if told <= _MOST_TOLD:
-            task.tell({"op": "importing", "file": file if told < _MOST_TOLD else ""})
+            task.tell(Importing(op="importing", file=file if told < _MOST_TOLD else ""))
 
     again = ""
 
@@ -34,13 +35,13 @@ def run(task: Task) -> Answer:
     watch = Watch(task.project_dir)
     description = describe(
         task.project_dir,
-        task.body.get("parameters") or {},
-        query=task.body.get("query"),
+        task.body["parameters"],
+        query=task.body["query"],
         on_import=on_import,
         on_imported=on_imported,
     )
     description["import_again"] = again
-    return Answer({"op": "result", "value": description})
+    return Answer(Result(op="result", value=description))
 
 
 def _why_again(task: Task, watch: Watch, files: int) -> str:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from zerrow._environments.preparing import Wanted, prepare
 from zerrow._environments.store import Store
 from zerrow._environments.uv import InstallError
+from zerrow._worker.messages import Prepared, Result
 from zerrow._worker.tasks import Answer, Task, TaskError
 
 
@@ -23,12 +24,12 @@ def run(task: Task) -> Answer:
         environment = prepare(Store(Path(body["folder"])), wanted, Path(body["scratch"]), _say)
     except (InstallError, OSError) as problem:
         raise TaskError(f"installing {wanted} failed: {problem}") from None
-    value = {
-        "folder": str(environment.folder),
-        "python": str(environment.python),
-        "package_folder": str(Store.link_package(environment.folder)),
-    }
-    return Answer({"op": "result", "value": value})
+    value = Prepared(
+        folder=str(environment.folder),
+        python=str(environment.python),
+        package_folder=str(Store.link_package(environment.folder)),
+    )
+    return Answer(Result(op="result", value=value))
 
 
 def _say(text: str) -> None:

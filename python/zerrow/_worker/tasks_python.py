@@ -17,6 +17,7 @@ from zerrow._schemas import Column, columns_of
 from zerrow._worker import convert
 from zerrow._worker.contracts import keep_contract
 from zerrow._worker.json_rows import few_rows
+from zerrow._worker.messages import Expected, Result
 from zerrow._worker.tasks import Answer, Input, Task, TaskError
 from zerrow._worker.unheard import unheard
 
@@ -42,13 +43,12 @@ def _run(task: Task) -> Answer:
         with unheard():
             load_module(task.project_dir, task.body["file"])
     function = find_function(task.project_dir, task.body["file"], model)
-    values = task.body.get("parameters") or {}
-    arguments = prepare_arguments(function, model, task.inputs, values)
+    arguments = prepare_arguments(function, model, task.inputs, task.body["parameters"])
     contract = output_contract(function)
     started = perf_counter()
     if task.body["kind"] == "expectation":
         value = expect(function, arguments, task.project_dir, task.regain)
-        return Answer({"op": "result", "value": value})
+        return Answer(Result(op="result", value=value))
     result = function(**arguments)
     task.timings["run_s"] = perf_counter() - started
     task.regain()
@@ -106,7 +106,7 @@ def expect(
     arguments: Mapping[str, Any],
     project_dir: str | Path,
     regain: Callable[[], None],
-) -> dict[str, Any]:
+) -> Expected:
     """Whether the expectation is met (`met`), of a failed assert what it said and where, and of a
     standard expectation some of the rows that aren't as expected (`offending`).
 
@@ -117,30 +117,30 @@ def expect(
     except AssertionError as problem:
         regain()
         failure = describe_failure(problem, project_dir)
-        message = text_of(problem).strip() or failure.statement or "an assert failed"
-        answer = {
-            "met": False,
-            "message": message,
-            "file": failure.file,
-            "line": failure.line,
-            "traceback": failure.traceback,
-        }
         finding = asserted(failure.statement or "")
-        return answer if finding is None else answer | _unmet(finding)
+        expected = Expected(met=False) if finding is None else _found(finding)
+        message = text_of(problem).strip() or failure.statement or "an assert failed"
+        expected.setdefault("message", message)
+        expected["file"] = failure.file
+        expected["line"] = failure.line
+        expected["traceback"] = failure.traceback
+        return expected
     regain()
     if isinstance(result, Finding):
-        return {"met": True} if result.met else {"met": False, **_unmet(result)}
+        return _found(result)
     result = result.as_py() if hasattr(result, "as_py") else result
     if type(result).__name__ not in ("bool", "bool_"):
         raise TaskError(
             f"{function.__name__}() is an expectation and must return True or False, "
             f"not {type(result).__name__}"
         )
-    return {"met": bool(result)}
+    return Expected(met=bool(result))
 
 
-def _unmet(finding: Finding) -> dict[str, Any]:
-    found: dict[str, Any] = {"message": finding.message}
+def _found(finding: Finding) -> Expected:
+    if finding.met:
+        return Expected(met=True)
+    found = Expected(met=False, message=finding.message)
     if finding.rows is not None:
         found["offending"] = few_rows(finding.rows, finding.count or finding.rows.num_rows)
     return found

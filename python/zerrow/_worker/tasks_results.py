@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 from pyarrow import types
 from zerrow._worker.json_rows import columns_of, json_rows, json_values
+from zerrow._worker.messages import Result, Rows
 from zerrow._worker.tasks import Answer, Task, TaskError
 
 # The engine takes 16 MiB and four million values, and what it takes is written more tightly.
@@ -17,21 +18,21 @@ _MOST_BYTES = 12 << 20
 
 
 def run(task: Task) -> Answer:
-    """Answers the preview, or what was written."""
+    """Answers the preview, or that the file is written."""
     table = task.inputs[0].table
+    value = None
     if task.body["kind"] == "preview":
         value = preview(table, task.body["rows"])
     else:
-        form = task.body.get("format") or "parquet"
         try:
-            value = export(table, task.body["path"], form, task.body.get("rows"))
+            export(table, task.body["path"], task.body["format"], task.body["rows"])
         except (OSError, ValueError, pa.ArrowException) as problem:  # a full disk; an odd table
             raise TaskError(str(problem)) from problem
-    return Answer({"op": "result", "value": value})
+    return Answer(Result(op="result", value=value))
 
 
-def preview(table: pa.Table, rows: int, room: int = _MOST_BYTES) -> dict[str, Any]:
-    """The first rows, each column with its type; fewer if they take more than `room` bytes."""
+def preview(table: pa.Table, rows: int | None, room: int = _MOST_BYTES) -> Rows:
+    """The first rows, or all, and the columns' types; fewer if they take more than `room` bytes."""
     columns = columns_of(table)
     room -= _size(columns)
     if room < 0:
@@ -42,7 +43,7 @@ def preview(table: pa.Table, rows: int, room: int = _MOST_BYTES) -> dict[str, An
         if room < 0:
             break
         shown.append(row)
-    return {"columns": columns, "rows": shown, "total_rows": table.num_rows}
+    return Rows(columns=columns, rows=shown, total_rows=table.num_rows)
 
 
 def _size(value: list[Any]) -> int:
@@ -51,9 +52,7 @@ def _size(value: list[Any]) -> int:
     return len(text.encode(errors="surrogatepass")) + text.count(",") + 2
 
 
-def export(
-    table: pa.Table, path: str, form: str = "parquet", most: int | None = None
-) -> dict[str, Any]:
+def export(table: pa.Table, path: str, form: str, most: int | None) -> None:
     """Writes the table; the file appears under its name when it is complete, or not at all.
 
     Args:
@@ -81,7 +80,6 @@ def export(
         with contextlib.suppress(FileNotFoundError):
             os.unlink(unfinished)
         raise
-    return {"path": path, "bytes": os.path.getsize(path)}
 
 
 def _write_parquet(table: pa.Table, file: BinaryIO) -> None:

@@ -21,6 +21,7 @@ from zerrow._sources.parquet import ParquetError
 from zerrow._sources.scan import Block, Column, Plan, Read, Step, Unit
 from zerrow._sources.source_files import SourceFiles
 from zerrow._sql.pruning import Always
+from zerrow._worker.messages import Decoded, Found, Scanned, ScannedFile, SourceRead, ToldEntry
 from zerrow._worker.tasks import Answer, Task, TaskError
 
 if TYPE_CHECKING:
@@ -42,10 +43,10 @@ def run(task: Task) -> Answer:
     started = time.perf_counter()
     try:
         files = SourceFiles(task.body["files"])
-        _check_columns(task.body.get("columns"), files.schema)
+        _check_columns(task.body["columns"], files.schema)
         have = {
             (file, group, Column(name, dictionary))
-            for file, group, name, dictionary in task.body.get("have") or ()
+            for file, group, name, dictionary in task.body["have"]
         }
         values = {given.parameter: given.table[0].chunk(0) for given in task.inputs}
         scan = Scan(files, task.body["reads"], have, _native.encode, values)
@@ -57,7 +58,7 @@ def run(task: Task) -> Answer:
         raise TaskError(f"source {task.body['table']!r} can't be read: {problem}") from problem
     task.timings["run_s"] = time.perf_counter() - started
     task.timings["cpu_s"] = time.process_time()
-    return Answer({"op": "scanned", **scan.found(), "timings": task.timings})
+    return Answer(Scanned(op="scanned", **scan.found(), timings=task.timings))
 
 
 def _check_columns(declared: list[dict[str, str]] | None, schema: pa.Schema) -> None:
@@ -97,7 +98,7 @@ class Scan(Generic[T]):
     def __init__(
         self,
         files: SourceFiles,
-        reads: Sequence[dict[str, Any]],
+        reads: Sequence[SourceRead],
         have: set[tuple[int, int, Column]],
         finish: Callable[[pa.Table], T],
         values: Mapping[str, pa.Array] | None = None,
@@ -118,13 +119,13 @@ class Scan(Generic[T]):
         ]
         self.plan = Plan(files.parts, parsed, needed, have)
 
-    def _parsed(self, read: dict[str, Any]) -> Read:
-        takes = self._files.dictionaries if read.get("dictionary") else set()
+    def _parsed(self, read: SourceRead) -> Read:
+        takes = self._files.dictionaries if read["dictionary"] else set()
 
         def decoded(names: Iterable[str]) -> tuple[Column, ...]:
             return tuple(Column(name, name in takes) for name in names)
 
-        columns, condition = decoded(read["columns"]), read.get("filter")
+        columns, condition = decoded(read["columns"]), read["filter"]
         if condition is None:
             self._conditions.append(None)
             return Read(columns, Always(True))
@@ -215,13 +216,13 @@ class Scan(Generic[T]):
                 self._values[name] = _Values(type_, self._first_values.get(name))
             return self._values[name]
 
-    def found(self) -> dict[str, Any]:
+    def found(self) -> Found:
         """What the engine is told in the end."""
         schemas: dict[str, int] = {}
-        files = []
+        files: list[ScannedFile] = []
         for file, parts in enumerate(self._files.parts):
             schema = base64.b64encode(self._files.schema_of(file).serialize()).decode()
-            blocks = [[part.first_group, part.groups, part.rows] for part in parts]
+            blocks = [(part.first_group, part.groups, part.rows) for part in parts]
             files.append(
                 {
                     "schema": schemas.setdefault(schema, len(schemas)),
@@ -233,9 +234,9 @@ class Scan(Generic[T]):
             "schemas": list(schemas),
             "files": files,
             "blocks": [
-                [None, block.rows]
+                (None, block.rows)
                 if block.position is None
-                else [block.parts[0].file, block.position]
+                else (block.parts[0].file, block.position)
                 for block in self.plan.blocks
             ],
             "reads": [self.plan.needed_blocks(read) for read in range(len(self.plan.reads))],
@@ -265,18 +266,19 @@ class _Outbox:
 
     def __init__(self, task: Task) -> None:
         self._tell = task.tell
-        self._entries: list[dict[str, Any]] = []
+        self._entries: list[ToldEntry] = []
         self._fds: list[int] = []
         self._bytes = 0
 
     def add(self, entry: Entry[int]) -> None:
         """Takes the descriptor."""
         self._fds.append(entry.result)
-        told = {"column": entry.column.name, "rows": entry.rows, "decode_s": entry.decode_s}
+        column = entry.column
+        told = ToldEntry(column=column.name, rows=entry.rows, decode_s=entry.decode_s)
         if entry.block is None:
             told["values"] = True
         else:
-            told.update(block=entry.block, dictionary=entry.column.dictionary)
+            told["block"], told["dictionary"] = entry.block, column.dictionary
         self._entries.append(told)
         self._bytes += os.fstat(entry.result).st_size
         if len(self._fds) >= _MOST_UNSENT or self._bytes >= _MOST_UNSENT_BYTES:
@@ -284,7 +286,7 @@ class _Outbox:
 
     def _flush(self) -> None:
         if self._fds:
-            self._tell({"op": "decoded", "entries": self._entries}, self._fds)
+            self._tell(Decoded(op="decoded", entries=self._entries), self._fds)
         self._close()
 
     def _close(self) -> None:

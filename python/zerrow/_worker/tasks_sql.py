@@ -36,7 +36,7 @@ _PICKS_ROWS = re.compile(r"\bdistinct\s+on\b|\b(first|last)_value\b", re.IGNOREC
 def run(task: Task) -> Answer:
     """Publishes the query's result; each input is a table under its parameter's name."""
     started = time.perf_counter()
-    engine = task.body.get("engine") or "datafusion"
+    engine = task.body["engine"]
     inputs = {given.parameter: given.table for given in task.inputs}
     try:
         table = {"datafusion": datafusion_query, "duckdb": _duckdb}[engine](
@@ -47,7 +47,7 @@ def run(task: Task) -> Answer:
     except Exception as problem:
         raise TaskError(_explain(engine, problem)) from problem
     task.timings["run_s"] = time.perf_counter() - started
-    if contract := task.body.get("contract"):
+    if contract := task.body["contract"]:
         what = f"the output of {task.body['model']!r}"
         table = keep_contract(table, contract_of_text(contract), what)
     return task.publish(table, split=True)

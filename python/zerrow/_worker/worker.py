@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from os import _exit as exit_process
 from os import fstat
 from types import ModuleType
-from typing import Any, TextIO
+from typing import TextIO
 
 from zerrow import _native, _process
 from zerrow._worker import leaving, random_states, tasks
 from zerrow._worker.importer import Offer
+from zerrow._worker.messages import TaskBody
 from zerrow._worker.rehearsal import rehearse
 
 # Out of the way of functions that close what they didn't open, as daemons do, and of the numbers
@@ -69,11 +70,11 @@ def _begin(task_fd: int, offer_fd: int | None, own_namespace: bool) -> int:
     task_fd, channel = _open_channel(task_fd)
     offer_fd = None if offer_fd is None else _out_of_the_way(offer_fd)
     rehearse(task_fd)
-    received = channel.receive()
+    received: tuple[TaskBody, list[int]] | None = channel.receive()
     if received is None:
         return 1  # the engine is gone
     task, fds = received
-    os.environ.update(task.get("environment", {}))
+    os.environ.update(task["environment"])
     _limit_descriptors(int(os.environ.pop("ZERROW_DESCRIPTORS", "0")))
     os.chdir(task["project_dir"])
     sys.path.insert(0, task["project_dir"])
@@ -111,7 +112,7 @@ def _open_channel(task_fd: int) -> tuple[int, "_native.Channel"]:
 
 def _perform(
     kept: _Kept,
-    received: tuple[dict[str, Any], list[int]],
+    received: tuple[TaskBody, list[int]],
     task_fd: int,
     channel: "_native.Channel",
     offer: Offer | None,

@@ -18,7 +18,7 @@ import resource
 import signal
 import sys
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from zerrow import _process
@@ -29,9 +29,11 @@ from zerrow._worker.isolation import (
     Isolation,
     Nursery,
     fork_into,
+    kill,
     own_pid_namespace,
     run_isolated,
 )
+from zerrow._worker.messages import EndRun, Exited, Fork, Forked, Missing, Outcome, Ready
 from zerrow._worker.preload import preload
 from zerrow._worker.watcher import Watcher
 
@@ -48,7 +50,7 @@ class _Worker:
     pidfd: int
     init_pidfd: int | None  # of its PID namespace's first process
     importer: Importer | None = None  # that it may leave behind
-    outcome: dict[str, Any] = field(default_factory=dict)  # once it is reaped
+    outcome: Outcome | None = None  # once it is reaped
 
 
 def main() -> NoReturn:
@@ -85,7 +87,7 @@ def _run(channel_fd: int, isolation: Isolation) -> NoReturn:
     from zerrow import _native
 
     channel = _native.Channel(channel_fd)
-    zygote = Zygote(channel, nursery, isolation)
+    zygote = Zygote(channel, nursery)
     # At each worker's end nanobind would clear what typing has cached, for a check of its own.
     getattr(typing, "_cleanups", []).clear()
     # A collection in a worker would otherwise copy every page of these objects. What little of them
@@ -94,12 +96,12 @@ def _run(channel_fd: int, isolation: Isolation) -> NoReturn:
     gc.enable()
     try:
         channel.send(
-            {
-                "op": "ready",
-                "isolation": isolation.to_json(),
-                "shim": _native.shim_loaded(),
-                "python": platform.python_version(),
-            }
+            Ready(
+                op="ready",
+                isolation=isolation.to_json(),
+                shim=_native.shim_loaded(),
+                python=platform.python_version(),
+            )
         )
         zygote.serve()
     except OSError:
@@ -111,11 +113,10 @@ def _run(channel_fd: int, isolation: Isolation) -> NoReturn:
 class Zygote:
     """Forks workers for the engine and watches over them until nothing of them is left."""
 
-    def __init__(self, channel: "Channel", nursery: Nursery | None, isolation: Isolation) -> None:
+    def __init__(self, channel: "Channel", nursery: Nursery | None) -> None:
         self._channel = channel
         self._nursery = nursery
         self._own_namespace = None if nursery is None else own_pid_namespace()
-        self._isolation = isolation
         self._watcher = Watcher()
         self._workers: list[_Worker] = []
         self._importers = Importers(self._watcher, channel.send, self._end_orphans)
@@ -133,9 +134,9 @@ class Zygote:
     def kill_all(self) -> None:
         """Kills every worker with all its descendants."""
         for worker in self._workers:
-            _kill(worker.pidfd)
+            kill(worker.pidfd)
             if worker.init_pidfd is not None:
-                _kill(worker.init_pidfd)
+                kill(worker.init_pidfd)
         self._importers.end_all()
         for worker in self._workers:
             if not worker.outcome:
@@ -148,20 +149,20 @@ class Zygote:
         if message is None:
             self._serving = False
             return
-        body, fds = message
+        body: Fork | EndRun = message[0]
         if body["op"] == "fork":
-            self._fork(body, fds)
-        elif body["op"] == "end_run":
+            self._fork(body, message[1])
+        else:
             self._importers.end(body["run"])
 
-    def _fork(self, body: dict[str, Any], fds: list[int]) -> None:
+    def _fork(self, body: Fork, fds: list[int]) -> None:
         """From its run's importer, if it says `run`; with `imports` it may leave one behind."""
         run, imports = body.get("run"), body.get("imports", False)
         try:
             if run is None or imports or not self._importers.fork(run, body["worker"], fds):
                 self._fork_here(body["worker"], fds, run if imports else None)
         except OSError as problem:
-            self._channel.send({"op": "exited", "worker": body["worker"], "error": str(problem)})
+            self._channel.send(Missing(op="exited", worker=body["worker"], error=str(problem)))
         finally:
             for fd in fds:
                 os.close(fd)
@@ -180,7 +181,7 @@ class Zygote:
             if importer is not None:
                 self._importers.stays(importer)
             if init_pidfd is not None:
-                _kill(init_pidfd)
+                kill(init_pidfd)
                 os.close(init_pidfd)
             raise
         if pid == 0:
@@ -188,7 +189,7 @@ class Zygote:
         worker = _Worker(number, pid, os.pidfd_open(pid), init_pidfd, importer)
         self._workers.append(worker)
         self._watcher.add(worker.pidfd, lambda: self._reap(worker))
-        self._channel.send({"op": "forked", "worker": number}, [worker.pidfd])
+        self._channel.send(Forked(op="forked", worker=number), [worker.pidfd])
 
     def _fork_process(self, init_pidfd: int | None) -> int:
         """Like os.fork(), into the PID namespace of that process."""
@@ -220,7 +221,7 @@ class Zygote:
         if worker.init_pidfd is None:
             self._report_exit(worker)
             return
-        _kill(worker.init_pidfd)
+        kill(worker.init_pidfd)
         self._watcher.add(worker.init_pidfd, lambda: self._report_exit(worker))
 
     def _end_orphans(self) -> None:
@@ -233,18 +234,14 @@ class Zygote:
         if worker.init_pidfd is not None:
             self._watcher.remove(worker.init_pidfd)
             os.close(worker.init_pidfd)
-        self._channel.send({"op": "exited", "worker": worker.number, **worker.outcome})
+        assert worker.outcome is not None
+        self._channel.send(Exited(op="exited", worker=worker.number, **worker.outcome))
 
 
 def _end_without_nursery() -> NoReturn:
     """All workers have died with it, and none can be forked: the engine starts another zygote."""
     os.write(2, b"the process that makes PID namespaces was killed\n")
     os._exit(1)  # what is left dies with this process, the first of its PID namespace
-
-
-def _kill(pidfd: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
 
 if __name__ == "__main__":

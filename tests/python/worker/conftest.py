@@ -1,11 +1,13 @@
 """Plays the engine: starts the zygote, forks workers, gives them tasks and reads their answers."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +15,14 @@ import pytest
 from zerrow import _native
 
 TIMEOUT_S = 60
+TASK = json.loads((Path(__file__).parents[2] / "messages.json").read_text())["task"]
+PLAIN = {"backend": "copy", "account": False, "content_reshare": False, "environment": {}}
+USUAL = {
+    "discover": {"query": None},
+    "source": {"have": []},
+    "sql": {"contract": ""},
+    "export": {"format": "parquet", "rows": None},
+}
 
 
 @dataclass
@@ -63,13 +73,14 @@ class Worker:
                     "model": parameter,
                     "format": "arrow_file",
                     "message": len(fds),
+                    "rows": table.num_rows,
                     "segments": [],
                     **(more[0] if more else {}),
                 }
             )
             fds.append(fd)
-        body = {"op": "task", "kind": kind, "project_dir": str(project_dir), "inputs": inputs}
-        self.channel.send({**body, "backend": "copy", "account": False, **fields}, fds)
+        body = {**TASK, **PLAIN, **USUAL.get(kind, {}), "kind": kind, "inputs": inputs}
+        self.channel.send({**body, "project_dir": str(project_dir), **fields}, fds)
         for fd in fds:
             os.close(fd)
 
