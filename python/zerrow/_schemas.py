@@ -30,130 +30,95 @@ if TYPE_CHECKING:
 class FieldType:
     """A column's type; the classes below are the ones to use."""
 
-    # Arrow's constructor and its arguments; None: any type.
-    arrow: ClassVar[tuple[str, ...] | None] = None
-    # Of texts and bytes: in whatever layout, and as dictionaries too.
-    any_layout: ClassVar[bool] = False
+    arrow: ClassVar[tuple[str, ...]]
+    any_layout: ClassVar[bool]
+
+    def __init_subclass__(cls, arrow: tuple[str, ...] = (), *, any_layout: bool = False) -> None:
+        """`arrow`: Arrow's constructor and its arguments; empty: any type.
+
+        `any_layout`, of texts and bytes: in whatever layout, and as dictionaries too.
+        """
+        cls.arrow, cls.any_layout = arrow, any_layout
 
 
 class Arrow(FieldType):
     """Any type, or the one that is written beside it: `Annotated[Arrow, pa.list_(pa.int64())]`."""
 
 
-class Bool(FieldType):
+class Bool(FieldType, arrow=("bool_",)):
     """Arrow's `bool_()`."""
 
-    arrow = ("bool_",)
 
-
-class Int8(FieldType):
+class Int8(FieldType, arrow=("int8",)):
     """Arrow's `int8()`."""
 
-    arrow = ("int8",)
 
-
-class Int16(FieldType):
+class Int16(FieldType, arrow=("int16",)):
     """Arrow's `int16()`."""
 
-    arrow = ("int16",)
 
-
-class Int32(FieldType):
+class Int32(FieldType, arrow=("int32",)):
     """Arrow's `int32()`."""
 
-    arrow = ("int32",)
 
-
-class Int64(FieldType):
+class Int64(FieldType, arrow=("int64",)):
     """Arrow's `int64()`."""
 
-    arrow = ("int64",)
 
-
-class UInt8(FieldType):
+class UInt8(FieldType, arrow=("uint8",)):
     """Arrow's `uint8()`."""
 
-    arrow = ("uint8",)
 
-
-class UInt16(FieldType):
+class UInt16(FieldType, arrow=("uint16",)):
     """Arrow's `uint16()`."""
 
-    arrow = ("uint16",)
 
-
-class UInt32(FieldType):
+class UInt32(FieldType, arrow=("uint32",)):
     """Arrow's `uint32()`."""
 
-    arrow = ("uint32",)
 
-
-class UInt64(FieldType):
+class UInt64(FieldType, arrow=("uint64",)):
     """Arrow's `uint64()`."""
 
-    arrow = ("uint64",)
 
-
-class Float32(FieldType):
+class Float32(FieldType, arrow=("float32",)):
     """Arrow's `float32()`."""
 
-    arrow = ("float32",)
 
-
-class Float64(FieldType):
+class Float64(FieldType, arrow=("float64",)):
     """Arrow's `float64()`."""
 
-    arrow = ("float64",)
 
-
-class String(FieldType):
+class String(FieldType, arrow=("string",), any_layout=True):
     """Text: Arrow's `string()`, `large_string()`, `string_view()` and dictionaries of them."""
 
-    arrow = ("string",)
-    any_layout = True
 
-
-class Binary(FieldType):
+class Binary(FieldType, arrow=("binary",), any_layout=True):
     """Bytes: Arrow's `binary()`, `large_binary()`, `binary_view()` and dictionaries of them."""
 
-    arrow = ("binary",)
-    any_layout = True
 
-
-class Date32(FieldType):
+class Date32(FieldType, arrow=("date32",)):
     """Arrow's `date32()`: days."""
 
-    arrow = ("date32",)
 
-
-class Date64(FieldType):
+class Date64(FieldType, arrow=("date64",)):
     """Arrow's `date64()`: milliseconds."""
 
-    arrow = ("date64",)
 
-
-class TimestampMicro(FieldType):
+class TimestampMicro(FieldType, arrow=("timestamp", "us")):
     """Arrow's `timestamp("us")`."""
 
-    arrow = ("timestamp", "us")
 
-
-class TimestampNano(FieldType):
+class TimestampNano(FieldType, arrow=("timestamp", "ns")):
     """Arrow's `timestamp("ns")`."""
 
-    arrow = ("timestamp", "ns")
 
-
-class TimestampMicroUTC(FieldType):
+class TimestampMicroUTC(FieldType, arrow=("timestamp", "us", "UTC")):
     """Arrow's `timestamp("us", "UTC")`."""
 
-    arrow = ("timestamp", "us", "UTC")
 
-
-class TimestampNanoUTC(FieldType):
+class TimestampNanoUTC(FieldType, arrow=("timestamp", "ns", "UTC")):
     """Arrow's `timestamp("ns", "UTC")`."""
-
-    arrow = ("timestamp", "ns", "UTC")
 
 
 @dataclass(frozen=True)
@@ -196,7 +161,7 @@ class Column:
     @property
     def type(self) -> "pa.DataType | None":
         """Arrow's type; None: any."""
-        if self.exact is not None or self.kind.arrow is None:
+        if self.exact is not None or not self.kind.arrow:
             return self.exact
         import pyarrow as pa
 
