@@ -108,36 +108,28 @@ __all__ = [
     "standard_expectations",
 ]
 
-# Loaded when first asked for: name -> module that has it ("" stands for the module itself).
+# Loaded when first asked for, by the module that has them.
 _LAZY = {
-    "compute": "",
-    "standard_expectations": "",
-    "run": "_run",
-    "connect": "_run",
-    "Connection": "_run",
-    "RunResult": "_run",
-    "RunError": "_run_errors",
-    "InvalidOptionsError": "_run_errors",
-    "InvalidProjectError": "_run_errors",
-    "ModelError": "_run_errors",
-    "EngineError": "_run_errors",
-    "UnknownTableError": "_run_errors",
-    "RunReport": "_reports",
-    "EngineStatus": "_reports",
-    "ModelReport": "_reports",
+    "_run": ("Connection", "RunResult", "connect", "run"),
+    "_reports": ("EngineStatus", "ModelReport", "RunReport"),
+    "_run_errors": (
+        *("EngineError", "InvalidOptionsError", "InvalidProjectError"),
+        *("ModelError", "RunError", "UnknownTableError"),
+    ),
 }
 
 
 if not TYPE_CHECKING:  # for whom then any name would be one of this module
 
     def __getattr__(name: str) -> object:
-        source = _LAZY.get(name)
-        if source is None:
-            raise AttributeError(f"module 'zerrow' has no attribute {name!r}")
-        module = importlib.import_module(f"zerrow.{source or name}")
-        value = getattr(module, name) if source else module
-        globals()[name] = value
-        return value
+        if name in ("compute", "standard_expectations"):
+            return importlib.import_module(f"zerrow.{name}")
+        for module, names in _LAZY.items():
+            if name in names:
+                value = getattr(importlib.import_module(f"zerrow.{module}"), name)
+                globals()[name] = value
+                return value
+        raise AttributeError(f"module 'zerrow' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

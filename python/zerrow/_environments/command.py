@@ -37,21 +37,11 @@ def _list(store: Store) -> tuple[dict[str, Any], str]:
     if not entries:
         return document, "there are no environments"
     rows = [("id", "size", "used", "python", "packages")]
-    rows += [
-        (
-            entry["id"],
-            _size(entry["bytes"]),
-            entry["used"][:16].replace("T", " "),
-            entry["python"],
-            ", ".join(entry["packages"]),
-        )
-        for entry in entries
-    ]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]])
-        for row in rows
-    ]
+    for entry in entries:
+        used, packages = entry["used"][:16].replace("T", " "), ", ".join(entry["packages"])
+        rows.append((entry["id"], _size(entry["bytes"]), used, entry["python"], packages))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     return document, "\n".join([*lines, f"{_size(document['bytes'])} in {store.folder}"])
 
 

@@ -50,20 +50,8 @@ def resolve(
             except ValueError as problem:
                 problems.append(Problem(f"--param {entry.name} {problem}", FILE, entry.line))
         elif entry.required and value is None:
-            problems.append(
-                Problem(
-                    f"parameter {entry.name!r} is required: pass --param {entry.name}=...",
-                    FILE,
-                    entry.line,
-                )
-            )
-        described.append(
-            {
-                "name": entry.name,
-                "type": entry.type,
-                "value": value,
-                "file": FILE,
-                "line": entry.line,
-            }
-        )
+            what = f"parameter {entry.name!r} is required: pass --param {entry.name}=..."
+            problems.append(Problem(what, FILE, entry.line))
+        place = {"file": FILE, "line": entry.line}
+        described.append({"name": entry.name, "type": entry.type, "value": value, **place})
     return described, problems
