@@ -150,19 +150,13 @@ def _checking_inputs(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def _model_name(name: str | None, function: Callable[..., Any], place: _Place) -> str:
-    if name is None:
-        return function.__name__
-    if not isinstance(name, str) or not name.strip():
-        place.fail(f"name must be a text, not {name!r}")
-    return name
-
-
 def _set_kind(declaration: Declaration, kind: str, name: str | None, place: _Place) -> None:
     if declaration.kind is not None:
         place.fail(f"{declaration.function.__name__}() is a model or an expectation, not both")
+    if name is not None and (not isinstance(name, str) or not name.strip()):
+        place.fail(f"name must be a text, not {name!r}")
     declaration.kind = kind
-    declaration.name = _model_name(name, declaration.function, place)
+    declaration.name = declaration.function.__name__ if name is None else name
 
 
 def _checked_tags(tags: list[str] | tuple[str, ...], place: _Place) -> list[str]:

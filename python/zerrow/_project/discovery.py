@@ -149,15 +149,12 @@ def _fill_filters(project: Project) -> None:
     """Puts the parameters' values into the filters of inputs."""
     for model in project.models:
         for entry in model.inputs:
-            if entry.filter is not None and model.kind != "sql":
-                entry.filter = _filled(entry.filter, model, entry.line, project)
+            if entry.filter is None or model.kind == "sql":
+                continue
+            from zerrow._sql.text import substitute
 
-
-def _filled(text: str, model: ModelEntry, line: int, project: Project) -> str | None:
-    from zerrow._sql.text import substitute
-
-    try:
-        return substitute(text, project.values, DIALECT)
-    except SqlError as problem:
-        project.report(model.error(f"filter {text!r}: {problem}", line))
-        return None
+            text, entry.filter = entry.filter, None
+            try:
+                entry.filter = substitute(text, project.values, DIALECT)
+            except SqlError as problem:
+                project.report(model.error(f"filter {text!r}: {problem}", entry.line))
