@@ -1,6 +1,11 @@
 // The messages of tests/messages.json, of which tests/python/worker/test_messages.py holds Python's
 // side to the same names.
+#include <gtest/gtest.h>
+
+#include <filesystem>
 #include <fstream>
+#include <functional>
+#include <set>
 #include <string_view>
 
 #include "engine/answer.h"
