@@ -223,6 +223,16 @@ NAMES = {"trips": ["PULocationID", "Miles", "id"], "zones": ["LocationID", "Zone
         ),
         ("SELECT 1 AS Zone FROM zones ORDER BY Zone", "SELECT 1 AS Zone FROM zones ORDER BY Zone"),
         (
+            "SELECT id, count(*) AS Miles FROM trips "
+            "GROUP BY id HAVING MILES > 1 AND max(PULOCATIONID) > 2",
+            'SELECT "id", count(*) AS Miles FROM trips '
+            'GROUP BY "id" HAVING MILES > 1 AND max("PULocationID") > 2',
+        ),
+        (
+            "SELECT id FROM trips QUALIFY row_number() OVER (ORDER BY MILES) = 1",
+            'SELECT "id" FROM trips QUALIFY row_number() OVER (ORDER BY "Miles") = 1',
+        ),
+        (
             "SELECT miles FROM trips UNION SELECT zone FROM zones ORDER BY MILES",
             'SELECT "Miles" FROM trips UNION SELECT "Zone" FROM zones ORDER BY "Miles"',
         ),

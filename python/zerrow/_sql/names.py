@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
-from sqlglot.optimizer.scope import Scope, traverse_scope
+from sqlglot.optimizer.scope import Scope, find_all_in_scope, traverse_scope
 from zerrow._errors import SqlError
 from zerrow._sql.text import check_depth
 
@@ -100,7 +100,7 @@ class _Resolver:
         self.found: dict[int, tuple[exp.Expr, str]] = {}
 
     def resolve(self, scope: Scope) -> None:
-        for column in scope.columns:
+        for column in [*scope.columns, *_conditions(scope)]:
             parts = column.parts
             name = self._meant(scope, parts)
             if name is None:
@@ -228,9 +228,19 @@ def _folded(identifier: exp.Expr) -> str:
     return name.lower() if _is_open(identifier) else name
 
 
+def _conditions(scope: Scope) -> list[exp.Column]:
+    """The columns in HAVING and QUALIFY, which a scope doesn't count among its own."""
+    clauses = (scope.expression.args.get(clause) for clause in ("having", "qualify"))
+    return [
+        column for clause in clauses if clause for column in find_all_in_scope(clause, exp.Column)
+    ]
+
+
 def _names_output(scope: Scope, identifier: exp.Expr) -> bool:
     """Whether the name is one that the SELECT has given, where that goes first."""
-    if identifier.find_ancestor(exp.Order) is None or not isinstance(scope.expression, exp.Select):
+    if identifier.find_ancestor(exp.Order, exp.Having, exp.Qualify) is None:
+        return False
+    if not isinstance(scope.expression, exp.Select):
         return False
     aliases = (one.alias for one in scope.expression.expressions if isinstance(one, exp.Alias))
     return any(alias.lower() == identifier.name.lower() for alias in aliases)
