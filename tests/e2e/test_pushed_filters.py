@@ -3,16 +3,19 @@
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import zerrow
 
 
-def test_a_query_reads_only_what_it_keeps(tmp_path):
+@pytest.mark.parametrize("engine", ["datafusion", "duckdb"])
+def test_a_query_reads_only_what_it_keeps(tmp_path, engine):
     numbers = np.arange(1_000_000)
     table = pa.table({"Id": numbers, "x": numbers * 0.5, "unread": numbers})
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=100_000)
     (tmp_path / "zerrow_project.yml").write_text("name: p\nsources: {t: t.parquet}\n")
     (tmp_path / "few.sql").write_bytes(
-        b"\xef\xbb\xbf-- t is read\r\nSELECT id, x\r\nFROM t\r\nWHERE id < 66553\r\n"
+        b"\xef\xbb\xbf-- t is read\r\n-- zerrow: engine=%s\r\n"
+        b"SELECT id, x\r\nFROM t\r\nWHERE id < 66553\r\n" % engine.encode()
     )
     (tmp_path / "late.py").write_text(
         "import zerrow\n\n@zerrow.model()\n"

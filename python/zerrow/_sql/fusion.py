@@ -11,22 +11,20 @@ from zerrow._sql.text import line_of_name, tokenize
 if TYPE_CHECKING:
     from datafusion import Expr, LogicalPlan, SessionContext
 
-# What is another value in another run, or for another row: DataFusion makes the first kind a
-# literal when it plans. `test_query_plans` compares with what the engine says of its functions.
-VOLATILE = {
-    "current_date",
-    "current_time",
-    "current_timestamp",
-    "file_row_index",
-    "input_file_name",
-    "localtime",
-    "localtimestamp",
-    "now",
-    "rand",
-    "random",
-    "today",
-    "uuid",
-}
+# What is another value in another run, or for another row: engines make the first kind a literal
+# when they plan. `test_query_plans` compares with what the engines say of their functions.
+_OF_DATAFUSION = """
+    current_date current_time current_timestamp file_row_index input_file_name localtime
+    localtimestamp now rand random today uuid
+"""
+_OF_DUCKDB = """
+    age current_connection_id current_database current_localtime current_localtimestamp
+    current_query current_query_id current_schema current_schemas current_setting
+    current_transaction_id currval error gen_random_uuid get_current_time get_current_timestamp
+    getvariable in_search_path nextval setseed setval sleep_ms stats transaction_timestamp
+    txid_current uuidv4 uuidv7 vector_type write_log
+"""
+VOLATILE = set(_OF_DATAFUSION.split()) | set(_OF_DUCKDB.split())
 _WITHOUT_PARENTHESES = {
     "current_date",
     "current_time",
@@ -86,7 +84,7 @@ def is_volatile(text: str, dialect: str) -> bool:
     for place, token in enumerate(tokens):
         name = text[token.start : token.end + 1].lower()
         called = place + 1 < len(tokens) and tokens[place + 1].text == "("
-        if name in VOLATILE and (called or name in _WITHOUT_PARENTHESES):
+        if name in _WITHOUT_PARENTHESES or (called and name.strip('"') in VOLATILE):
             return True
     return False
 

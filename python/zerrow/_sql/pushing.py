@@ -12,14 +12,39 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.types as pt
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
 from zerrow._sql.filters import FilterError, compile_condition
 from zerrow._sql.fusion import operands
+from zerrow._sql.names import DIALECT
 
 if TYPE_CHECKING:
     from datafusion import Expr
 
 _COMPARISONS = {"=": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _MOST_BYTES = 10_000
+# Of what DuckDB and DataFusion have the same values for columns of the types below.
+_SAME = (
+    exp.And,
+    exp.Boolean,
+    exp.Column,
+    exp.Identifier,
+    exp.In,
+    exp.Is,
+    exp.Literal,
+    exp.Neg,
+    exp.Not,
+    exp.Null,
+    exp.Or,
+    exp.Paren,
+    exp.EQ,
+    exp.NEQ,
+    exp.GT,
+    exp.GTE,
+    exp.LT,
+    exp.LTE,
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +68,46 @@ def together(predicates: "Sequence[Expr | None]", schema: pa.Schema) -> Pushed |
     if len(whole.encode()) > _MOST_BYTES:
         return None
     return Pushed(whole, compile_condition(whole, schema).columns)
+
+
+def planned_by_duckdb(filters: Sequence[str], schema: pa.Schema) -> "Expr | None":
+    """Those of a scan's filters, as DuckDB writes them, that DataFusion takes for the same."""
+    texts = [text for text in (_rewritten(one, schema) for one in filters) if text is not None]
+    try:
+        planned = compile_condition(" AND ".join(texts), schema).planned if texts else None
+    except FilterError:
+        return None
+    # A cast of a column: it is compared as another type than DuckDB compares it.
+    return None if planned is None or "CAST(" in planned.canonical_name() else planned
+
+
+def _rewritten(text: str, schema: pa.Schema) -> str | None:
+    try:
+        tree = sqlglot.parse_one(text, dialect="duckdb").transform(_without_cast)
+    except SqlglotError:
+        return None
+    names = {name.lower(): name for name in schema.names}
+    for column in tree.find_all(exp.Column):
+        name = names.get(column.name.lower())
+        if name is None or len(column.parts) > 1 or not _is_exact(schema.field(name).type):
+            return None
+        column.set("this", exp.to_identifier(name, quoted=True))
+    said = all(isinstance(node, _SAME) for node in tree.walk())
+    return f"({tree.sql(dialect=DIALECT)})" if said else None
+
+
+def _without_cast(node: exp.Expr) -> exp.Expr:
+    """A literal, whose type is the column's, for one with a type."""
+    return node.this if isinstance(node, exp.Cast) and isinstance(node.this, exp.Literal) else node
+
+
+def _is_exact(type_: pa.DataType) -> bool:
+    """Whether both engines compare such values alike: not floats, with their NaNs and zeros."""
+    if pt.is_dictionary(type_):
+        type_ = type_.value_type
+    text = pt.is_string(type_) or pt.is_large_string(type_) or pt.is_string_view(type_)
+    number = pt.is_integer(type_) or pt.is_boolean(type_) or pt.is_decimal(type_)
+    return bool(text or number or pt.is_date32(type_) or pt.is_timestamp(type_))
 
 
 def _pushable(predicate: "Expr", schema: pa.Schema) -> str | None:

@@ -15,7 +15,7 @@ from zerrow._errors import SqlError
 from zerrow._sql import fusion
 from zerrow._sql.duckdb_settings import use_utc
 from zerrow._sql.names import DIALECT, exact_query
-from zerrow._sql.pushing import Pushed, together
+from zerrow._sql.pushing import Pushed, planned_by_duckdb, together
 from zerrow._sql.text import line_of_name
 from zerrow._sql.widths import narrowest
 
@@ -114,15 +114,23 @@ def _duckdb(sql: str, schemas: Mapping[str, pa.Schema]) -> QueryPlan:
     plan, output = _explained(sql, schemas)
     found = QueryPlan(output)
     read: dict[str, set[str]] = {}
+    filters: dict[str, list[list[str]]] = {}
     for scan in _duckdb_scans(json.loads(plan)):
         name = _known(scan.get("Table", ""), schemas)
         if name is not None:
+            filters.setdefault(name, []).append(_texts(scan, "Filters"))
             read.setdefault(name, set()).update(_read_by(scan, schemas[name]))
     if read.keys() == schemas.keys():  # else it has seen that a part is empty
         columns, narrowed = _narrowed(schemas, read)
         with suppress(SqlError):
             if _explained(sql, narrowed) == (plan, output):
                 found.columns = columns
+    if not fusion.is_volatile(sql, "duckdb"):
+        for name, several in filters.items():
+            schema = schemas[name]
+            pushed = together([planned_by_duckdb(texts, schema) for texts in several], schema)
+            if pushed is not None:
+                found.filters[name] = pushed
     return found
 
 
@@ -178,16 +186,19 @@ def _known(table: str, schemas: Mapping[str, pa.Schema]) -> str | None:
     return next((one for one in schemas if one.lower() == name.lower()), None)
 
 
+def _texts(scan: Mapping[str, Any], key: str) -> list[str]:
+    found = scan.get(key) or []
+    return [
+        text.removeprefix("optional: ") for text in ([found] if isinstance(found, str) else found)
+    ]
+
+
 def _read_by(scan: Mapping[str, Any], schema: pa.Schema) -> set[str]:
     """The columns that are handed on, and those of filters; all if these can't be read."""
-    texts = {key: scan.get(key) or [] for key in ("Projections", "Filters")}
-    projections, filters = (
-        [found] if isinstance(found, str) else found for found in texts.values()
-    )
-    read = set(projections)
-    for text in filters:
+    read = set(_texts(scan, "Projections"))
+    for text in _texts(scan, "Filters"):
         try:
-            tree = sqlglot.parse_one(text.removeprefix("optional: "), dialect="duckdb")
+            tree = sqlglot.parse_one(text, dialect="duckdb")
         except SqlglotError:
             return set(schema.names)
         read.update(column.parts[0].name for column in tree.find_all(exp.Column))
