@@ -182,6 +182,7 @@ class Column:
             "name": self.name,
             "type": None if wanted is None else str(wanted),
             "nullable": self.nullable,
+            "lineage": None if self.lineage is None else [str(self.lineage)],
         }
 
 

@@ -218,13 +218,14 @@ Result<InputDescription> ParseInput(const Field& field) {
 }
 
 Result<OutputColumn> ParseOutputColumn(const Field& field) {
-  ARROW_RETURN_NOT_OK(field.CheckObject({"name", "type", "nullable"}));
+  ARROW_RETURN_NOT_OK(field.CheckObject({"name", "type", "nullable", "lineage"}));
   OutputColumn column;
   ARROW_ASSIGN_OR_RAISE(column.name, field["name"].Text());
   ARROW_ASSIGN_OR_RAISE(column.type, field["type"].TextOrEmpty());
   if (!field["nullable"].is_null()) {
     ARROW_ASSIGN_OR_RAISE(column.nullable, field["nullable"].Flag());
   }
+  ARROW_ASSIGN_OR_RAISE(column.lineage, field["lineage"].OptionalTexts());
   return column;
 }
 

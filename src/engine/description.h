@@ -66,6 +66,8 @@ struct OutputColumn {
   std::string name;
   std::string type;              // Arrow's spelling; only shown. Empty: unknown
   std::optional<bool> nullable;  // nullopt: unknown
+  // Columns that it stems from, or what is said of that; only shown. Nullopt: unknown
+  std::optional<std::vector<std::string>> lineage;
 };
 
 struct ParameterUse {

@@ -33,11 +33,15 @@ std::string Declared(const ModelDescription& model) {
   return text;
 }
 
+std::string From(const std::optional<std::vector<std::string>>& lineage) {
+  return lineage && !lineage->empty() ? " (from " + Join(*lineage) + ")" : "";
+}
+
 std::string Makes(const std::vector<OutputColumn>& columns) {
   std::vector<std::string> texts;
   for (const OutputColumn& column : columns) {
     texts.push_back(column.name + (column.type.empty() ? "" : " " + column.type) +
-                    (column.nullable.value_or(true) ? "" : " not null"));
+                    (column.nullable.value_or(true) ? "" : " not null") + From(column.lineage));
   }
   return "    makes " + (texts.empty() ? "no columns" : Join(texts)) + "\n";
 }
@@ -59,7 +63,8 @@ json ColumnsToJson(const std::vector<OutputColumn>& columns) {
   for (const OutputColumn& column : columns) {
     documents.push_back({{"name", column.name},
                          {"type", column.type.empty() ? json(nullptr) : json(column.type)},
-                         {"nullable", OrNull(column.nullable)}});
+                         {"nullable", OrNull(column.nullable)},
+                         {"lineage", OrNull(column.lineage)}});
   }
   return documents;
 }

@@ -286,16 +286,22 @@ TEST(Plan, ExplainsWhatAModelDeclares) {
 
 TEST(Plan, ExplainsWhatColumnsAModelMakes) {
   Description project = Project({Model("m", {Input("flights")}), Model("n", {Input("m")})});
-  project.models[0].columns = {{{"a", "int64", false}, {"b", "string", true}, {"c", "", {}}}};
+  project.models[0].columns = {{{"a", "int64", false, Texts{"flights.a"}},
+                                {"b", "string", true, Texts{"flights.a", "flights.b"}},
+                                {"c", "", {}, Texts{}},
+                                {"d", "", {}, {}}}};
   Explanation explanation;
   explanation.plan = MakePlan(project, {}).plan;
-  EXPECT_NE(explanation.ToText().find("    makes a int64 not null, b string, c\n"),
+  EXPECT_NE(explanation.ToText().find("    makes a int64 not null (from flights.a), "
+                                      "b string (from flights.a, flights.b), c, d\n"),
             std::string::npos)
       << explanation.ToText();
   const json nodes = explanation.ToJson()["nodes"];
-  EXPECT_EQ(nodes[1]["columns"], json::parse(R"([{"name": "a", "type": "int64", "nullable": false},
-      {"name": "b", "type": "string", "nullable": true},
-      {"name": "c", "type": null, "nullable": null}])"));
+  EXPECT_EQ(nodes[1]["columns"], json::parse(R"([
+      {"name": "a", "type": "int64", "nullable": false, "lineage": ["flights.a"]},
+      {"name": "b", "type": "string", "nullable": true, "lineage": ["flights.a", "flights.b"]},
+      {"name": "c", "type": null, "nullable": null, "lineage": []},
+      {"name": "d", "type": null, "nullable": null, "lineage": null}])"));
   EXPECT_EQ(nodes[2]["columns"], nullptr);
 }
 
@@ -385,7 +391,8 @@ json ValidDocument() {
       "inputs": [{"parameter": "t", "model": "t", "columns": ["a"], "filter": null,
         "filter_columns": [], "dictionary": "never", "line": 5}],
       "parameters": [{"argument": "n", "name": "n"}], "contract": null,
-      "columns": [{"name": "x", "type": "int64", "nullable": false}], "timeout_s": 1.5,
+      "columns": [{"name": "x", "type": "int64", "nullable": false, "lineage": ["t.a"]}],
+      "timeout_s": 1.5,
       "memory_bytes": 2000000000, "deterministic": false,
       "environment": {"python": "3.11.2", "packages": ["x==1"]}, "code": "f00d", "imports": ["polars"],
       "tags": ["core"]}],
@@ -404,6 +411,7 @@ TEST(Description, ParsesWhatADiscoveryWorkerSends) {
   EXPECT_EQ(description.models[0].inputs[0].columns, Texts{"a"});
   EXPECT_EQ(description.models[0].columns->at(0).type, "int64");
   EXPECT_EQ(description.models[0].columns->at(0).nullable, false);
+  EXPECT_EQ(description.models[0].columns->at(0).lineage, Texts{"t.a"});
   EXPECT_EQ(description.models[0].column_names(), Texts{"x"});
   EXPECT_EQ(description.parameters[0].value, 3);
   EXPECT_TRUE(MakePlan(description, {}).errors.empty());
@@ -429,6 +437,7 @@ TEST(Description, NamesTheMalformedField) {
       {"/models/0/columns", {"x"}},
       {"/models/0/columns/0/name", nullptr},
       {"/models/0/columns/0/nullable", 1},
+      {"/models/0/columns/0/lineage", "t.a"},
       {"/models/0/environment", "3.11"},
       {"/models/0/environment/python", ""},
       {"/models/0/environment/packages/0", 1},

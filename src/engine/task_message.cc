@@ -35,6 +35,7 @@ class MessageMaker {
         message_.body["kind"] = "discover";
         message_.body["parameters"] = options.parameters;
         message_.body["query"] = QueryJson(options.query);
+        message_.body["lineage"] = run_.request().plan_only;
         break;
       case RunTask::Kind::kEnvironment:
         AddEnvironment(task);

@@ -331,7 +331,7 @@ std::optional<TaskId> Scheduler::NextFor(TaskId reader) const {
   std::vector<size_t> needed = {reader.index};
   for (size_t next = 0; next < needed.size() && next < kLookedAt; ++next) {
     const Task& task = tasks[needed[next]];
-    if (task.state == kReady) return TaskId{reader.run, needed[next]};
+    if (task.state == kReady && !task.parked) return TaskId{reader.run, needed[next]};
     if (task.state != kWaiting) continue;
     for (const size_t input : task.spec.inputs) {
       if (!tasks[input].resident) needed.push_back(input);

@@ -15,8 +15,11 @@ class Narrow(zerrow.TableSchema):
     delay: zerrow.Float64 | None
 
 class Late(zerrow.TableSchema):
-    carrier: zerrow.String
+    carrier: Annotated[zerrow.String, zerrow.TableField(lineage=Narrow["carrier"])]
     minutes: zerrow.Int64
+"""
+SUMS = """SELECT late.carrier, sum(minutes) + max(delay) AS total, count(*) AS n
+FROM late JOIN Flights USING (carrier) GROUP BY late.carrier
 """
 MODELS = """from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
@@ -81,17 +84,28 @@ def test_typed_models_run(zerrow, typed):
     assert zerrow("run", "-p", typed(), "--strict").code == 0
 
 
-def test_explain_shows_declared_columns(zerrow, typed):
-    folder = typed()
+def test_explain_shows_columns_and_what_they_stem_from(zerrow, typed):
+    folder = typed(**{"sums.sql": SUMS})
     outcome = zerrow("explain", "-p", folder)
-    assert "    makes carrier string not null, minutes int64 not null\n" in outcome.out, outcome
+    for line in (
+        "    makes carrier string not null (from Narrow.carrier), minutes int64 not null\n",
+        "    makes carrier string not null (from late.carrier), "
+        "total double (from late.minutes, flights.delay), n int64 not null\n",
+    ):
+        assert line in outcome.out, outcome
     nodes = {
         node["name"]: node for node in zerrow("explain", "-p", folder, "-O", "json").report["nodes"]
     }
-    assert nodes["late"]["columns"][1] == {"name": "minutes", "type": "int64", "nullable": False}
+    assert nodes["late"]["columns"] == [
+        {"name": "carrier", "type": "string", "nullable": False, "lineage": ["Narrow.carrier"]},
+        {"name": "minutes", "type": "int64", "nullable": False, "lineage": None},
+    ]
+    lineage = [column["lineage"] for column in nodes["sums"]["columns"]]
+    assert lineage == [["late.carrier"], ["late.minutes", "flights.delay"], []]
     assert nodes["arrays"]["columns"] is None
-    (read,) = nodes["flights"]["reads"]
-    assert read["columns"] == ["carrier", "delay"]
+    assert {*map(tuple, (read["columns"] for read in nodes["flights"]["reads"]))} == {
+        ("carrier", "delay")
+    }
 
 
 def test_a_type_that_the_source_does_not_have_ends_nothing_since_nothing_runs(zerrow, typed):

@@ -37,7 +37,7 @@ for line in sys.stdin:
     if os.fork() == 0:
         os.dup2(2, 1)
         os.environ["ZERROW_IMPORT_TIMEOUT_S"] = request["import_timeout_s"]
-        answer = discovery.describe(request["project"], request["parameters"])
+        answer = discovery.describe(request["project"], request["parameters"], lineage=True)
         with open(request["answer"], "w") as file:
             json.dump(answer, file)
         os._exit(0)

@@ -67,7 +67,7 @@ def test_python_models_sources_and_parameters(project):
             }
         ],
         "parameters": [{"argument": "limit", "name": "limit"}],
-        "columns": [{"name": "carrier", "type": None, "nullable": None}],
+        "columns": [{"name": "carrier", "type": None, "nullable": None, "lineage": None}],
         "contract": None,
         "timeout_s": 5.0,
         "memory_bytes": 512 << 20,

@@ -10,20 +10,21 @@ def test_a_schema_file_is_found_by_a_sql_model(project):
     project.write(
         "rows.py",
         """
-        from zerrow import Float64, String, TableSchema
+        from typing import Annotated
+        from zerrow import Float64, String, TableField, TableSchema
 
         class Rows(TableSchema):
-            carrier: String
+            carrier: Annotated[String, TableField(lineage="the airline")]
             dep_delay: Float64 | None
         """,
     )
     project.write(
-        "q.sql", "-- zerrow: output_schema = Rows\nSELECT carrier, dep_delay FROM flights"
+        "q.sql", "-- zerrow: output_schema = Rows\nSELECT dep_delay, carrier FROM flights"
     )
     (model,) = project.describe()["models"]
     assert model["columns"] == [
-        {"name": "carrier", "type": "string", "nullable": False},
-        {"name": "dep_delay", "type": "double", "nullable": True},
+        {"name": "carrier", "type": "string", "nullable": False, "lineage": ["the airline"]},
+        {"name": "dep_delay", "type": "double", "nullable": True, "lineage": ["flights.dep_delay"]},
     ]
     assert [row[:3] for row in json.loads(model["contract"])] == [
         ["carrier", "String", False],

@@ -54,7 +54,8 @@ class ModelEntry:
     engine: str | None = None
     operator: dict[str, Any] | None = None
     parameters: list[dict[str, str]] = field(default_factory=list)
-    # Declared or planned: of each its `name`, `type` and whether it is `nullable`, None if unknown.
+    # Declared or planned: of each its `name`, `type`, whether it is `nullable`, and its `lineage`,
+    # texts that name what it stems from; None if unknown.
     columns: list[dict[str, Any]] | None = None
     timeout_s: float | None = None
     memory_bytes: int | None = None
@@ -96,7 +97,12 @@ class ModelEntry:
         """Notes what the output's columns will be, where nothing is declared."""
         if self.columns is None:
             self.columns = [
-                {"name": field.name, "type": str(field.type), "nullable": field.nullable}
+                {
+                    "name": field.name,
+                    "type": str(field.type),
+                    "nullable": field.nullable,
+                    "lineage": None,
+                }
                 for field in schema
             ]
 
@@ -125,6 +131,7 @@ class Project:
     declared_sources: set[str] = field(default_factory=set)  # also those that failed
     models: list[ModelEntry] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    wants_lineage: bool = False  # of SQL models' columns, which takes time
     # Models and sources that are missing for their errors: who reads them is told nothing more.
     broken: set[str] = field(default_factory=set)
 

@@ -30,6 +30,7 @@ def describe(
     parameters: Mapping[str, str] | None = None,
     *,
     query: Mapping[str, Any] | None = None,
+    lineage: bool = False,
     on_import: Callable[[str], None] | None = None,
     on_imported: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
@@ -40,11 +41,12 @@ def describe(
         parameters: texts for parameters, as given with `--param name=text`.
         query: one that is a SQL model for this once: its `name`, `sql`, and the `file` that it is
             from, or "".
+        lineage: whether that of SQL models' columns is wanted.
         on_import: called with each of the user's files before it is imported.
         on_imported: called with their number when all are imported, if nothing was wrong with them
             and before anything else is done.
     """
-    project = Project(Path(project_dir).absolute())
+    project = Project(Path(project_dir).absolute(), wants_lineage=lineage)
     try:
         file = read_project_file(project.directory)
     except ProjectError as problem:

@@ -259,7 +259,8 @@ def _declare_output(entry: ModelEntry, declaration: Declaration) -> None:
     schema = output_schema_of(declaration.function)
     if declaration.columns is not None:
         entry.columns = [
-            {"name": name, "type": None, "nullable": None} for name in declaration.columns
+            {"name": name, "type": None, "nullable": None, "lineage": None}
+            for name in declaration.columns
         ]
     if schema is None:
         return

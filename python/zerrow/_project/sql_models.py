@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zerrow._declarations import tags_problem
 from zerrow._errors import ProjectError, SqlError, did_you_mean
@@ -16,6 +17,9 @@ from zerrow._sizes import parse_bytes
 from zerrow._sql import analysis
 from zerrow._sql.query_plans import UnplannableError, plan_query
 from zerrow._sql.text import parameters_of, substitute, tokenize
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ENGINES = ("datafusion", "duckdb")
 _SETTINGS = ("name", "engine", "memory", "deterministic", "output_schema", "tags")
@@ -171,6 +175,8 @@ def plan(entry: ModelEntry, project: Project, query: analysis.Query, columns: Co
         raise entry.error(str(problem), problem.line or None) from None
     columns.add_schema(entry.name, planned.output)
     entry.plan_columns(planned.output)
+    if project.wants_lineage:
+        _add_lineage(entry, known, planned.output.names)
     for given, table in zip(entry.inputs, query.tables.values(), strict=True):
         source = project.sources.get(given.model)
         if source is None:
@@ -182,6 +188,22 @@ def plan(entry: ModelEntry, project: Project, query: analysis.Query, columns: Co
         pushed = planned.filters.get(given.parameter)
         if pushed is not None:
             given.filter, given.filter_columns = pushed.text, pushed.columns
+
+
+def _add_lineage(entry: ModelEntry, known: Mapping[str, "pa.Schema"], names: list[str]) -> None:
+    """Says what the output's columns stem from, where nothing is declared."""
+    from zerrow._sql.lineage import column_lineage
+
+    models = {given.parameter: given.model for given in entry.inputs}
+    schemas = {table: schema.names for table, schema in known.items()}
+    found = column_lineage(entry.sql or "", entry.engine or "", schemas, names)
+    columns = entry.columns or []
+    if entry.contract is not None:  # which has them in whatever order
+        by_name = dict(zip(names, found, strict=True))
+        found = [by_name.get(column["name"]) for column in columns]
+    for column, stems in zip(columns, found, strict=True):
+        if column["lineage"] is None and stems is not None:
+            column["lineage"] = [f"{models[table]}.{name}" for table, name in stems]
 
 
 def _guess(entry: ModelEntry, project: Project, query: analysis.Query, columns: Columns) -> None:

@@ -240,20 +240,14 @@ class _Analysis:
 
     def output(self) -> list[str] | None:
         """The names of the result's columns, where each is written."""
-        query: exp.Expr = self._tree
-        while isinstance(query, exp.SetOperation | exp.Subquery):
-            query = query.this
-        if not isinstance(query, exp.Select):
+        written = [
+            item.args["alias"] if isinstance(item, exp.Alias) else item.this
+            for item in self._tree.selects
+            if isinstance(item, exp.Alias | exp.Column) and not item.is_star
+        ]
+        if not written or len(written) < len(self._tree.selects):
             return None
-        names = []
-        for item in query.expressions:
-            if isinstance(item, exp.Alias):
-                names.append(self.name_of(item.args["alias"]))
-            elif isinstance(item, exp.Column) and not isinstance(item.this, exp.Star):
-                names.append(self.name_of(item.this))
-            else:
-                return None
-        return names
+        return [self.name_of(name) for name in written]
 
 
 def _refuse_function(node: exp.Table) -> None:

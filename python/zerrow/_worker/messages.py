@@ -145,6 +145,7 @@ class TaskBody(TypedDict):
     path: NotRequired[str]
     format: NotRequired[str]
     query: NotRequired[Query | None]
+    lineage: NotRequired[bool]
     python: NotRequired[str]
     packages: NotRequired[list[str]]
     models: NotRequired[list[str]]

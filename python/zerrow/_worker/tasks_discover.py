@@ -37,6 +37,7 @@ def run(task: Task) -> Answer:
         task.project_dir,
         task.body["parameters"],
         query=task.body["query"],
+        lineage=task.body["lineage"],
         on_import=on_import,
         on_imported=on_imported,
     )
