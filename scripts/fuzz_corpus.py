@@ -78,7 +78,7 @@ MODEL: dict[str, Any] = {
         },
     ],
     "parameters": [{"argument": "n", "name": "n"}],
-    "columns": [{"name": "x", "type": "int64", "nullable": None}],
+    "columns": [{"name": "x", "type": "int64", "nullable": None, "lineage": ["t.x"]}],
     "contract": None,
     "timeout_s": 1.5,
     "memory_bytes": 2**30,
