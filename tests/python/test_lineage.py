@@ -135,6 +135,15 @@ def test_columns_that_only_capitals_tell_apart():
     assert column_lineage(sql, "duckdb", twins, ["a", "b"]) == [None, None]
 
 
+def test_nothing_is_said_of_very_many_columns():
+    wide = {"t": [f"c{place}" for place in range(1001)]}
+    assert column_lineage("SELECT * FROM t", "duckdb", wide, wide["t"]) == [None] * 1001
+    few = {"t": wide["t"][:300]}
+    assert column_lineage("SELECT * FROM t", "duckdb", few, few["t"]) == [
+        [("t", name)] for name in few["t"]
+    ]
+
+
 def test_a_deep_query_is_no_error():
     sql = "SELECT id FROM t"
     for _ in range(400):
