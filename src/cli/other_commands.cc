@@ -18,6 +18,7 @@
 #include "cli/version.h"
 #include "engine/environment.h"
 #include "sandbox/cgroup.h"
+#include "shm/kernelzero.h"
 
 namespace zerrow::cli {
 
@@ -64,6 +65,7 @@ arrow::Result<MachineInfo> CollectInfo() {
   info.usable_memory_bytes = sandbox::UsableMemoryBytes();
   info.backends = engine->DescribeBackends();
   info.shim_path = options.shim_path;
+  info.kernelzero = shm::KernelZeroCounters();
   info.cores = static_cast<int>(std::thread::hardware_concurrency());
   ARROW_ASSIGN_OR_RAISE(info.zygote, engine->Probe());
   return info;

@@ -3,6 +3,8 @@
 // Pure functions of their arguments; any thread. Every text ends in a newline, or is empty.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -43,6 +45,7 @@ struct MachineInfo {
   int cores = 0;
   engine::EngineStatus::Memory memory;  // of an engine with the user's settings
   int64_t usable_memory_bytes = 0;
+  std::map<std::string, int64_t> kernelzero;  // shm::KernelZeroCounters
 };
 
 /// Of the resident engine: server::Connection::Status.

@@ -25,6 +25,27 @@ std::string AutoBackend(const std::vector<engine::BackendInfo>& backends) {
   return best == backends.end() ? "" : std::string(ToString(best->kind));
 }
 
+// What the kernel module has done; nothing if it isn't there.
+std::string KernelZeroText(const std::map<std::string, int64_t>& counters) {
+  constexpr int64_t kPageBytes = 4096;
+  constexpr std::string_view kCopied = "copied_";
+  const auto bytes = [&](const std::string& name) {
+    const auto found = counters.find(name);
+    return found == counters.end() ? 0 : found->second * kPageBytes;
+  };
+  int64_t copied = 0;
+  std::string reasons;
+  for (const auto& [name, pages] : counters) {
+    if (!name.starts_with(kCopied) || pages == 0) continue;
+    copied += pages * kPageBytes;
+    reasons += fmt::format("{}{} {}", reasons.empty() ? ": " : ", ", name.substr(kCopied.size()),
+                           FormatBytes(pages * kPageBytes));
+  }
+  return fmt::format("  moved            {}, {} of it swapped out\n  copied           {}{}\n\n",
+                     FormatBytes(bytes("moved")), FormatBytes(bytes("swapped")),
+                     FormatBytes(copied), reasons);
+}
+
 constexpr std::string_view kBoundary =
     "  Each function runs in a process of its own and gets only the tables that it was granted.\n"
     "  This is not yet a security boundary: run only code that you trust.\n";
@@ -45,6 +66,9 @@ std::string RenderInfo(const MachineInfo& info, const Style& style) {
   text += fmt::format("  allocator shim: {}{}\n\n",
                       info.shim_path.empty() ? "not found" : info.shim_path,
                       info.zygote.shim ? ", loaded in workers" : "");
+  if (!info.kernelzero.empty()) {
+    text += heading("KernelZero since its module was loaded") + KernelZeroText(info.kernelzero);
+  }
   text += heading("Memory");
   text += fmt::format("  limit            {} of {}\n", FormatLimit(info.memory.limit_bytes),
                       FormatBytes(info.usable_memory_bytes));
@@ -68,6 +92,7 @@ json InfoJson(const MachineInfo& info) {
                    {"cores", info.cores},
                    {"backends", json::array()},
                    {"auto_backend", AutoBackend(info.backends)},
+                   {"kernelzero", info.kernelzero.empty() ? json() : json(info.kernelzero)},
                    {"shim", {{"path", info.shim_path}, {"loaded", info.zygote.shim}}},
                    {"memory",
                     {{"limit", info.memory.limit_bytes ? json(*info.memory.limit_bytes) : json()},

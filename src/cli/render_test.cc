@@ -222,6 +222,18 @@ TEST(RenderTest, InfoSaysWhyABackendIsMissing) {
   EXPECT_NE(text.find("not yet a security boundary"), std::string::npos) << text;
 }
 
+TEST(RenderTest, InfoSaysWhatTheKernelModuleHasDone) {
+  MachineInfo info = SomeMachine();
+  EXPECT_EQ(RenderInfo(info, kPlain).find("KernelZero"), std::string::npos);
+  EXPECT_TRUE(InfoJson(info)["kernelzero"].is_null());
+  info.kernelzero = {{"moved", 512}, {"swapped", 256}, {"copied_edge", 2}, {"copied_held", 0}};
+  const std::string text = RenderInfo(info, kPlain);
+  EXPECT_NE(text.find("moved            2.0 MiB, 1.0 MiB of it swapped out\n"), std::string::npos)
+      << text;
+  EXPECT_NE(text.find("copied           8.0 KiB: edge 8.0 KiB\n"), std::string::npos) << text;
+  EXPECT_EQ(InfoJson(info)["kernelzero"]["swapped"], 256);
+}
+
 TEST(RenderTest, InfoAsJson) {
   const nlohmann::json document = InfoJson(SomeMachine());
   EXPECT_EQ(document["auto_backend"], "copy");

@@ -132,6 +132,15 @@ Capability ProbeKernelZero() {
   return {true, "private memory moved into files by the kernel module"};
 }
 
+std::map<std::string, int64_t> KernelZeroCounters(const std::string& path) {
+  std::ifstream file(path);
+  std::map<std::string, int64_t> counters;
+  std::string name;
+  int64_t count = 0;
+  while (file >> name >> count) counters[name] = count;
+  return counters;
+}
+
 arrow::Result<std::vector<MemoryRange>> MovableMemory(int64_t min_bytes) {
   std::ifstream maps("/proc/self/maps");
   if (!maps) return Status::IOError("/proc/self/maps can't be read");

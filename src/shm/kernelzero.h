@@ -9,7 +9,9 @@
 #include <arrow/result.h>
 
 #include <cstdint>
+#include <map>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/fd.h"
@@ -50,6 +52,11 @@ class KernelZero {
 
 /// Whether the module can be used here and now; if not, what to do about it.
 Capability ProbeKernelZero();
+
+/// What the module has done since it was loaded, for all processes: its counters by name, of pages
+/// of 4 KiB unless the ABI page says otherwise. Empty if it isn't loaded.
+std::map<std::string, int64_t> KernelZeroCounters(
+    const std::string& path = "/sys/module/kernelzero/parameters/counters");
 
 /// This process's private memory that no file backs, by address, pieces of at least `min_bytes`:
 /// what Move takes. IOError.

@@ -8,6 +8,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
 #include <random>
 #include <string>
 
@@ -197,6 +200,15 @@ TEST(MovableMemory, IsPrivateAndAnonymousMemoryOnly) {
   EXPECT_FALSE(contains(&on_stack));
   EXPECT_FALSE(contains("text"));
   for (const MemoryRange& range : MovableMemory(kMiB).ValueOrDie()) EXPECT_GE(range.length, kMiB);
+}
+
+TEST(KernelZeroCountersTest, OfTheModulesFile) {
+  const std::string path = ::testing::TempDir() + "kernelzero_counters";
+  std::ofstream(path) << "moved 12\ncopied_edge 3\n";
+  const std::map<std::string, int64_t> expected = {{"moved", 12}, {"copied_edge", 3}};
+  EXPECT_EQ(KernelZeroCounters(path), expected);
+  std::filesystem::remove(path);
+  EXPECT_TRUE(KernelZeroCounters(path).empty());
 }
 
 }  // namespace
