@@ -21,11 +21,24 @@ typedef int kz_split_function(struct page *page, struct list_head *list);
 #endif
 typedef bool kz_free_swap_function(struct folio *folio);
 typedef void kz_drain_function(void);
+typedef int kz_duplicate_function(swp_entry_t entry);
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+#define KZ_FREE_ENTRY_NAME "free_swap_and_cache_nr"
+typedef void kz_free_entry_function(swp_entry_t entry, int count);
+#else
+#define KZ_FREE_ENTRY_NAME "free_swap_and_cache"
+typedef int kz_free_entry_function(swp_entry_t entry);
+#endif
+typedef struct folio *kz_cached_function(swp_entry_t entry, struct vm_area_struct *vma,
+					 unsigned long address);
 
 DEFINE_STATIC_CALL_NULL(kz_split_call, kz_split_function);
 DEFINE_STATIC_CALL_NULL(kz_free_swap_call, kz_free_swap_function);
 DEFINE_STATIC_CALL_NULL(kz_drain_call, kz_drain_function);
 DEFINE_STATIC_CALL_NULL(kz_drain_local_call, kz_drain_function);
+DEFINE_STATIC_CALL_NULL(kz_duplicate_call, kz_duplicate_function);
+DEFINE_STATIC_CALL_NULL(kz_free_entry_call, kz_free_entry_function);
+DEFINE_STATIC_CALL_NULL(kz_cached_call, kz_cached_function);
 
 /*
  * A kprobe finds what kallsyms_lookup_name() would, or the instruction behind the function's ENDBR,
@@ -50,6 +63,11 @@ void kz_symbols_init(void)
 			   (kz_free_swap_function *)kz_lookup("folio_free_swap"));
 	static_call_update(kz_drain_call, (kz_drain_function *)kz_lookup("lru_add_drain_all"));
 	static_call_update(kz_drain_local_call, (kz_drain_function *)kz_lookup("lru_add_drain"));
+	static_call_update(kz_duplicate_call,
+			   (kz_duplicate_function *)kz_lookup("swap_duplicate"));
+	static_call_update(kz_free_entry_call,
+			   (kz_free_entry_function *)kz_lookup(KZ_FREE_ENTRY_NAME));
+	static_call_update(kz_cached_call, (kz_cached_function *)kz_lookup("swap_cache_get_folio"));
 }
 
 /* Whether huge pages can be split. */
@@ -96,4 +114,36 @@ bool kz_drain(void)
 void kz_drain_local(void)
 {
 	static_call_cond(kz_drain_local_call)();
+}
+
+/* Whether entries of swap can move. */
+bool kz_can_move_entries(void)
+{
+	return static_call_query(kz_duplicate_call) && static_call_query(kz_free_entry_call) &&
+	       static_call_query(kz_cached_call);
+}
+
+/*
+ * Counts one more use of an entry, which a page table has; its lock is held. Return: whether it did:
+ * not if the page is in memory, too, where it could be part of a huge one.
+ */
+bool kz_hold_entry(swp_entry_t entry)
+{
+	struct folio *cached = static_call(kz_cached_call)(entry, NULL, 0);
+
+	if (cached) {
+		folio_put(cached);
+		return false;
+	}
+	return !static_call(kz_duplicate_call)(entry);
+}
+
+/* Takes that use back. */
+void kz_drop_entry(swp_entry_t entry)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+	static_call(kz_free_entry_call)(entry, 1);
+#else
+	static_call(kz_free_entry_call)(entry);
+#endif
 }

@@ -10,6 +10,7 @@
 #include <linux/huge_mm.h>
 #include <linux/pagemap.h>
 #include <linux/shmem_fs.h>
+#include <linux/swap.h>
 #include <linux/version.h>
 #include <linux/vmstat.h>
 
@@ -34,6 +35,9 @@ bool kz_can_free_swap(void);
 bool kz_free_swap(struct folio *folio);
 bool kz_drain(void);
 void kz_drain_local(void);
+bool kz_can_move_entries(void);
+bool kz_hold_entry(swp_entry_t entry);
+void kz_drop_entry(swp_entry_t entry);
 
 /* Whether a page is part of a huge page, or of another large folio. */
 static inline bool kz_is_large(struct page *page)
@@ -132,6 +136,29 @@ static inline void kz_shmem_add_pages(struct inode *inode, long pages)
 #else
 	spin_lock_irq(&info->lock);
 	info->alloced += pages;
+	inode->i_blocks += pages << (PAGE_SHIFT - 9);
+	spin_unlock_irq(&info->lock);
+#endif
+}
+
+/* The same of pages that came as entries of swap, or don't come after all: then it's less than 0. */
+static inline void kz_shmem_add_swapped(struct inode *inode, long pages)
+{
+	struct shmem_inode_info *info = SHMEM_I(inode);
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+	if (pages > 0)
+		inode_add_bytes(inode, (loff_t)pages << PAGE_SHIFT);
+	else
+		inode_sub_bytes(inode, (loff_t)-pages << PAGE_SHIFT);
+	spin_lock(&info->lock);
+	info->alloced += pages;
+	info->swapped += pages;
+	spin_unlock(&info->lock);
+#else
+	spin_lock_irq(&info->lock);
+	info->alloced += pages;
+	info->swapped += pages;
 	inode->i_blocks += pages << (PAGE_SHIFT - 9);
 	spin_unlock_irq(&info->lock);
 #endif

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What all calls have done since the module was loaded, and why pages had to be copied. */
+/*
+ * What all calls have done since the module was loaded, and why pages had to be copied. Counters only
+ * grow, each by itself, and nothing depends on them.
+ */
 #include <linux/atomic.h>
 #include <linux/moduleparam.h>
 #include <linux/sysfs.h>
@@ -12,6 +15,7 @@ static const char *const kz_counter_names[KZ_NR_COUNTERS] = {
 	[KZ_PIECES] = "pieces",
 	[KZ_RETRIES] = "retries",
 	[KZ_MOVED] = "moved",
+	[KZ_SWAPPED] = "swapped",
 	[KZ_SPLIT] = "split",
 	[KZ_DRAINS] = "drains",
 	[KZ_COPIED_EDGE] = "copied_edge",
@@ -20,6 +24,7 @@ static const char *const kz_counter_names[KZ_NR_COUNTERS] = {
 	[KZ_COPIED_HELD] = "copied_held",
 	[KZ_COPIED_USED] = "copied_used",
 	[KZ_COPIED_OCCUPIED] = "copied_occupied",
+	[KZ_COPIED_SWAPPED] = "copied_swapped",
 	[KZ_COPIED_FORCED] = "copied_forced",
 };
 

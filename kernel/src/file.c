@@ -35,6 +35,12 @@ long kz_live_pages(void)
 	return atomic_long_read(&kz_nr_pages);
 }
 
+/* Whether the guard is a page of the same place for a huge page as the one at @index. */
+bool kz_file_has_guard(struct kz_file *kf, pgoff_t index)
+{
+	return kf->guard && index / HPAGE_PMD_NR == kf->guard_index / HPAGE_PMD_NR;
+}
+
 /**
  * kz_file_guard() - keeps the kernel from making a huge page of pages that are being appended to
  * @kf: the file, append lock held
@@ -47,7 +53,7 @@ long kz_live_pages(void)
  */
 void kz_file_guard(struct kz_file *kf, struct page *page, pgoff_t index)
 {
-	if (page && kf->guard && index / HPAGE_PMD_NR == kf->guard_index / HPAGE_PMD_NR) {
+	if (page && kz_file_has_guard(kf, index)) {
 		put_page(page);
 		return;
 	}

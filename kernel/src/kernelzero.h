@@ -69,6 +69,7 @@ enum kz_counter {
 	KZ_PIECES,
 	KZ_RETRIES,		/* pieces that other threads had changed meanwhile */
 	KZ_MOVED,
+	KZ_SWAPPED,		/* of those: without being read in */
 	KZ_SPLIT,		/* huge pages */
 	KZ_DRAINS,		/* of all processors' LRU batches */
 	KZ_COPIED_EDGE,
@@ -77,6 +78,7 @@ enum kz_counter {
 	KZ_COPIED_HELD,		/* somebody has a reference */
 	KZ_COPIED_USED,		/* mapped elsewhere, in swap for others, locked, or no plain page */
 	KZ_COPIED_OCCUPIED,	/* the kernel had put a page there in the file */
+	KZ_COPIED_SWAPPED,	/* swapped out, and the first of a huge page's place in the file */
 	KZ_COPIED_FORCED,
 	KZ_NR_COUNTERS
 };
@@ -115,6 +117,7 @@ int kz_file_create(struct kz_steps *steps);
 struct kz_file *kz_file_of(struct file *file);
 pgoff_t kz_file_end(struct kz_file *kf);
 void kz_file_guard(struct kz_file *kf, struct page *page, pgoff_t index);
+bool kz_file_has_guard(struct kz_file *kf, pgoff_t index);
 int kz_file_reserve(struct kz_file *kf, pgoff_t pages, struct kz_steps *steps);
 void kz_file_cancel(struct kz_file *kf);
 void kz_file_close_gate(struct kz_file *kf);
@@ -147,6 +150,10 @@ unsigned long kz_steal(struct kz_file *kf, struct page **pages, unsigned long co
 		       struct kz_theft *theft);
 int kz_copy(struct kz_file *kf, struct page *from, pgoff_t index);
 void kz_split(struct page *page);
+
+/* swap.c */
+int kz_swap_init(void);
+void kz_swap_exit(void);
 
 /* query.c */
 long kz_query(struct kz_query *query);

@@ -115,6 +115,8 @@ static long kz_ioctl_version(void __user *arg)
 		version.capabilities |= KZ_CAP_SPLIT_HUGE;
 	if (kz_can_free_swap())
 		version.capabilities |= KZ_CAP_SWAP_CACHE;
+	if (kz_can_move_entries())
+		version.capabilities |= KZ_CAP_DIRECT_SWAP;
 	version.max_ranges = kz_max_ranges;
 	version.max_bytes = kz_max_user_bytes;
 	return copy_to_user(arg, &version, sizeof(version)) ? -EFAULT : 0;
@@ -257,12 +259,20 @@ static int __init kz_init(void)
 	int error;
 
 	kz_symbols_init();
-	error = kz_files_init();
+	error = kz_swap_init();
 	if (error)
 		return error;
+	error = kz_files_init();
+	if (error)
+		goto exit_swap;
 	error = misc_register(&kz_device);
 	if (error)
-		kz_files_exit();
+		goto exit_files;
+	return 0;
+exit_files:
+	kz_files_exit();
+exit_swap:
+	kz_swap_exit();
 	return error;
 }
 
@@ -270,6 +280,7 @@ static void __exit kz_exit(void)
 {
 	misc_deregister(&kz_device);
 	kz_files_exit();
+	kz_swap_exit();
 }
 
 module_init(kz_init);

@@ -68,75 +68,13 @@ static pgoff_t kz_place(const struct kz_piece *piece, pgoff_t end)
 	while (i < piece->count) {
 		unsigned long pages = 1;
 
-		if (kz_is_large(piece->pages[i]) && kz_is_whole(piece, i)) {
+		if (kz_has_large(piece, i) && kz_is_whole(piece, i)) {
 			pages = folio_nr_pages(page_folio(piece->pages[i]));
 			align = max(align, pages);
 		}
 		i += pages;
 	}
 	return end + (((piece->first >> PAGE_SHIFT) - end) & (align - 1));
-}
-
-/* Commit */
-
-/*
- * How many pages from one on, which goes to @index, may go into the file together: those of a huge
- * page, 0 if it isn't whole, or small ones that share a node of the file's xarray.
- */
-static unsigned long kz_run_length(const struct kz_piece *piece, unsigned long page, pgoff_t index)
-{
-	unsigned long most = min(piece->count - page, KZ_RUN - index % KZ_RUN), run = 0;
-
-	if (kz_is_large(piece->pages[page]))
-		return kz_is_whole(piece, page) ? folio_nr_pages(page_folio(piece->pages[page])) : 0;
-	while (run < most && !kz_is_large(piece->pages[page + run]))
-		run++;
-	return run;
-}
-
-/* Brings the pages into the file. Return: 0, or -EIO if one got lost in copying. */
-static int kz_commit(struct kz_call *call, struct kz_piece *piece)
-{
-	pgoff_t base = piece->base + ((piece->inner - piece->first) >> PAGE_SHIFT);
-	unsigned long i = 0, moved = 0, huge = 0, copied = 0;
-	int error = 0;
-
-	while (i < piece->count) {
-		unsigned long run = kz_run_length(piece, i, base + i), stolen = 0;
-		bool large = kz_is_large(piece->pages[i]);
-
-		if (run)
-			stolen = kz_steal(call->kf, piece->pages + i, run, base + i, &call->theft);
-		moved += stolen;
-		huge += large ? stolen : 0;
-		i += stolen;
-		if (!stolen) {
-			kz_count(run ? call->theft.why : KZ_COPIED_CUT, 1);
-			error = kz_copy(call->kf, piece->pages[i], base + i) ?: error;
-			copied++;
-			i++;
-		}
-		cond_resched();
-	}
-	kz_shmem_add_pages(call->kf->inode, moved);
-	for (i = 0; i < ARRAY_SIZE(piece->edges); i++) {
-		struct kz_edge *edge = &piece->edges[i];
-
-		if (!edge->copy)
-			continue;
-		error = kz_copy(call->kf, edge->copy, piece->base + edge->page) ?: error;
-		kz_count(KZ_COPIED_EDGE, 1);
-		copied++;
-	}
-	/* What copy-on-write copied doesn't count as moved, though the copy was. */
-	piece->broken = min(piece->broken, moved);
-	kz_count(KZ_PIECES, 1);
-	kz_count(KZ_MOVED, moved - piece->broken);
-	kz_count(KZ_COPIED_SHARED, piece->broken);
-	call->move->moved_pages += moved - piece->broken;
-	call->move->copied_pages += copied + piece->broken;
-	call->move->huge_pages += huge;
-	return error;
 }
 
 /* What is next of a range. Pieces end where huge pages do. */
@@ -169,7 +107,9 @@ static long kz_move_pages(struct kz_call *call, struct kz_piece *piece, struct k
 	error = kz_file_reserve(call->kf, piece->base + piece->total, call->steps);
 	if (error)
 		goto unpin;
-	if (piece->count)
+	if (piece->entries)
+		error = kz_list_file(call, piece->base);
+	if (piece->count && !error)
 		error = kz_replace(call, piece);
 	if (piece->count && piece->fate != KZ_GONE) {
 		kz_file_cancel(call->kf);
@@ -194,16 +134,16 @@ unpin:
 static long kz_move_piece(struct kz_call *call, struct kz_range *range)
 {
 	struct kz_piece piece = {};
-	int tries = 0, i;
 	long error;
+	int i;
 
 	kz_piece_init(&piece, call, range);
 	error = kz_copy_edges(call, &piece);
 	if (!error) {
 		do {
 			error = kz_move_pages(call, &piece, range);
-		} while (error == -EAGAIN && ++tries < KZ_MAX_TRIES);
-		kz_count(KZ_RETRIES, tries);
+		} while (error == -EAGAIN && ++piece.tries < KZ_MAX_TRIES);
+		kz_count(KZ_RETRIES, piece.tries);
 	}
 	for (i = 0; i < ARRAY_SIZE(piece.edges); i++)
 		if (piece.edges[i].copy)
@@ -254,6 +194,7 @@ static long kz_move_ranges(struct kz_call *call, struct kz_range *ranges)
 	}
 	for (i = 0; i < move->nr_ranges && !error; i++)
 		error = kz_move_range(call, ranges + i);
+	kz_unlist_file(call);
 	move->file_size = (u64)call->kf->ready << PAGE_SHIFT;
 	mutex_unlock(&call->kf->append);
 	if (call->view)

@@ -19,6 +19,8 @@
  * @piece_bytes: of a piece at most, whole huge pages
  * @pages: room for the pages of a piece
  * @theft: how stealing goes
+ * @listed: swapoff looks for entries in the file
+ * @reads_in: swapped-out pages are read in before they move
  */
 struct kz_call {
 	struct kz_move *move;
@@ -30,6 +32,7 @@ struct kz_call {
 	unsigned long piece_bytes;
 	struct page **pages;
 	struct kz_theft theft;
+	bool listed, reads_in;
 };
 
 /* What has become of the memory that a piece is to replace. */
@@ -55,12 +58,14 @@ struct kz_edge {
  * @inner, @inner_end: addresses of the whole pages among them, which move
  * @first: address of the first page, whole or not
  * @total: pages, edges among them
- * @pages: the whole ones, @count of them, of which @pinned are pinned
+ * @pages: the whole ones, @count of them, of which @pinned are pinned; but those that are swapped
+ *	out may move so: @entries of them are values as the file's xarray has them
  * @broken: how many of those are copies that pinning has made, as others have the page too
  * @vm_flags: of the mapping that is replaced, as far as its view takes them over
  * @may_be_shared: some pages may be other processes' as well, or KSM's
  * @alone: nobody else used the address space when the pages were about to be pinned
  * @is_part: of a range that has more pieces
+ * @tries: that have failed because others changed the memory
  * @fate: of the memory
  * @takeover: by the view
  * @base: the first page's index in the file
@@ -72,9 +77,10 @@ struct kz_piece {
 	unsigned long first;
 	unsigned long total;
 	struct page **pages;
-	unsigned long count, pinned, broken;
+	unsigned long count, pinned, broken, entries;
 	unsigned long vm_flags;
 	bool may_be_shared, alone, is_part;
+	int tries;
 	enum kz_fate fate;
 	struct kz_takeover takeover;
 	pgoff_t base;
@@ -84,15 +90,43 @@ struct kz_piece {
 /* Of a piece whose pages other threads keep replacing, and of a view that finds no memory. */
 #define KZ_MAX_TRIES 16
 
+/* Of entries of swap: unlike pinned pages they are disturbed even by who only reads. */
+#define KZ_MAX_ENTRY_TRIES 3
+
 /* check.c */
 long kz_check(struct kz_call *call, struct kz_range *ranges, void __user *header,
 	      size_t header_size);
 int kz_check_memory(unsigned long start, unsigned long end, unsigned long *vm_flags);
 
+/* Whether a piece has an entry of swap instead of a page. */
+static inline bool kz_is_entry(const struct kz_piece *piece, unsigned long page)
+{
+	return piece->entries && xa_is_value(piece->pages[page]);
+}
+
+/* Whether a page is a part of a large folio. */
+static inline bool kz_has_large(const struct kz_piece *piece, unsigned long page)
+{
+	return !kz_is_entry(piece, page) && folio_test_large(page_folio(piece->pages[page]));
+}
+
+/* swap.c */
+int kz_hold_entries(struct kz_call *call, struct kz_piece *piece);
+unsigned long kz_count_entries(struct kz_piece *piece);
+void kz_drop_entries(struct kz_piece *piece);
+int kz_list_file(struct kz_call *call, pgoff_t index);
+void kz_unlist_file(struct kz_call *call);
+unsigned long kz_store_entries(struct kz_file *kf, struct page **entries, unsigned long count,
+			       pgoff_t index);
+int kz_copy_entry(struct kz_file *kf, struct page **entry, pgoff_t index);
+
+/* commit.c */
+int kz_commit(struct kz_call *call, struct kz_piece *piece);
+
 /* pin.c */
 int kz_pin_whole(struct kz_call *call, struct kz_piece *piece);
 int kz_confirm(struct kz_piece *piece);
-bool kz_is_untouched(const struct kz_piece *piece);
+bool kz_is_untouched(struct kz_piece *piece);
 bool kz_is_whole(const struct kz_piece *piece, unsigned long page);
 void kz_unpin(struct kz_piece *piece);
 

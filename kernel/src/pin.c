@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Pins the pages of a range, so that they stay where they are, and splits huge pages it cuts. */
+/*
+ * Pins the pages of a piece, so that they stay where they are, and splits huge pages it cuts. Until
+ * they are unpinned the kernel puts no others in their place by itself. What other threads of the
+ * owner put there is found out by kz_confirm(), the last step before the page table's entries go.
+ */
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/rmap.h>
@@ -80,6 +84,18 @@ static int kz_note_mapping(struct kz_piece *piece)
 	return error;
 }
 
+/* How many pages from one on, of a batch at most, are to be pinned: up to the next entry. */
+static long kz_pages_ahead(const struct kz_piece *piece, unsigned long page)
+{
+	long most = min_t(long, piece->count - page, KZ_PIN_BATCH), ahead = 0;
+
+	if (!piece->entries)
+		return most;
+	while (ahead < most && !kz_is_entry(piece, page + ahead))
+		ahead++;
+	return ahead;
+}
+
 /*
  * Pins the piece's whole pages as if to write to them: that reads them in from swap and breaks
  * copy-on-write, and from then on fork() copies them for the child, and reclaim, migration and KSM
@@ -92,8 +108,10 @@ static int kz_note_mapping(struct kz_piece *piece)
 static int kz_pin(struct kz_call *call, struct kz_piece *piece)
 {
 	struct page **before = NULL;
-	int error = 0;
+	int error = kz_hold_entries(call, piece);
 
+	if (error)
+		return error;
 	if (piece->may_be_shared) {
 		before = kmalloc_array(KZ_PIN_BATCH, sizeof(*before), GFP_KERNEL);
 		if (!before)
@@ -101,9 +119,13 @@ static int kz_pin(struct kz_call *call, struct kz_piece *piece)
 	}
 	while (piece->pinned < piece->count) {
 		unsigned long start = piece->inner + (piece->pinned << PAGE_SHIFT);
-		long batch = min_t(long, piece->count - piece->pinned, KZ_PIN_BATCH);
+		long batch = kz_pages_ahead(piece, piece->pinned);
 		long got, i;
 
+		if (!batch) {
+			piece->pinned++;
+			continue;
+		}
 		error = kz_step_fails(call->steps) ? -ENOMEM : 0;
 		if (fatal_signal_pending(current))
 			error = -EINTR;
@@ -132,6 +154,7 @@ static int kz_pin(struct kz_call *call, struct kz_piece *piece)
 /* Lets go of the pages; those that went into the file are its own then. */
 void kz_unpin(struct kz_piece *piece)
 {
+	kz_drop_entries(piece);
 	unpin_user_pages(piece->pages, piece->pinned);
 	piece->pinned = 0;
 }
@@ -160,7 +183,7 @@ static bool kz_split_parts(struct kz_piece *piece)
 	if (!kz_can_split())
 		return false;
 	for (i = 0; i < piece->count && !large; i++)
-		large = kz_is_large(piece->pages[i]);
+		large = kz_has_large(piece, i);
 	if (!large)
 		return false;
 	/* One address of each; the pins must go before. They're found in the order of addresses. */
@@ -168,15 +191,19 @@ static bool kz_split_parts(struct kz_piece *piece)
 	if (!parts)
 		return false;
 	for (i = 0; i < piece->count;) {
-		struct folio *folio = page_folio(piece->pages[i]);
+		struct folio *folio;
 
-		if (!folio_test_large(folio)) {
+		if (!kz_has_large(piece, i)) {
 			i++;
-		} else if (kz_is_whole(piece, i)) {
+			continue;
+		}
+		folio = page_folio(piece->pages[i]);
+		if (kz_is_whole(piece, i)) {
 			i += folio_nr_pages(folio);
 		} else {
 			parts[nr++] = piece->inner + (i << PAGE_SHIFT);
-			while (++i < piece->count && page_folio(piece->pages[i]) == folio)
+			while (++i < piece->count && kz_has_large(piece, i) &&
+			       page_folio(piece->pages[i]) == folio)
 				;
 		}
 	}
@@ -266,7 +293,8 @@ static void kz_lock_mappings(const struct kz_piece *piece)
  * Since then other threads may have changed its rights, or have discarded or moved its pages; then
  * those that are pinned aren't the ones that have been written to. Where there are no other threads
  * nothing can have changed, and the pages aren't looked at: whoever reaches into another process's
- * memory can't replace pages that are pinned.
+ * memory can't replace pages that are pinned. Entries are always looked at: who looks from outside,
+ * or takes the swap device away, reads them in.
  *
  * Return: 0, -EAGAIN if it isn't, -ENOMEM, -EOPNOTSUPP, or -EINTR.
  */
@@ -279,11 +307,13 @@ int kz_confirm(struct kz_piece *piece)
 		return error;
 	if (vm_flags != piece->vm_flags)
 		return -EAGAIN;
-	if (piece->alone && kz_is_alone())
+	if (piece->alone && kz_is_alone() && !piece->entries)
 		return 0;
 	kz_lock_mappings(piece);
+	if (kz_count_entries(piece) != piece->entries)
+		return -EAGAIN;
 	while (page < piece->count) {
-		long same = kz_still_mapped(piece, page);
+		long same = kz_is_entry(piece, page) ? 1 : kz_still_mapped(piece, page);
 
 		if (!same)
 			return -EAGAIN;
@@ -301,14 +331,15 @@ int kz_confirm(struct kz_piece *piece)
  *
  * Not their mapcounts: parts of huge pages may be mapped elsewhere.
  */
-bool kz_is_untouched(const struct kz_piece *piece)
+bool kz_is_untouched(struct kz_piece *piece)
 {
 	unsigned long page;
-	bool untouched = false;
+	bool untouched;
 
 	mmap_read_lock(current->mm);
+	untouched = kz_count_entries(piece);
 	for (page = 0; page < piece->count && !untouched; page++) {
-		untouched = kz_still_mapped(piece, page);
+		untouched = !kz_is_entry(piece, page) && kz_still_mapped(piece, page);
 		cond_resched();
 	}
 	mmap_read_unlock(current->mm);

@@ -111,7 +111,6 @@ static void version(void)
 	CHECK_EQ(version.size, sizeof(version));
 	CHECK_EQ(version.abi, 2);
 	CHECK(version.capabilities & KZ_CAP_HUGE);
-	CHECK(!(version.capabilities & KZ_CAP_DIRECT_SWAP));
 	CHECK_EQ(version.capabilities & ~0xfULL, 0);
 	CHECK_EQ(version.max_ranges, kz_parameter("max_ranges"));
 	CHECK_EQ(version.max_bytes, kz_parameter("max_user_bytes"));

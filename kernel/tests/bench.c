@@ -65,7 +65,9 @@ static void move(int fd, const struct buffers *buffers, size_t first, size_t cou
 	for (i = 0; i < count; i++)
 		ranges[i] = range_of(buffer_at(buffers, first + i), buffers->size);
 	CHECK_OK(kz_move(fd, flags | KZ_MOVE_EDGES, ranges, count, &account));
-	CHECK_EQ(account.copied_pages, count * edges);
+	/* One page in each place of a huge one is copied if it was out. */
+	CHECK(account.copied_pages >= count * edges);
+	CHECK(account.copied_pages <= count * edges + buffers->count * buffers->size / HUGE);
 }
 
 static int move_together(const struct buffers *buffers)

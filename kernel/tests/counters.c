@@ -14,8 +14,8 @@
 #define LENGTH (COUNT * PAGE)
 
 static const char *const kz_names[] = {
-	"pieces", "retries", "moved", "split", "drains", "copied_edge", "copied_shared", "copied_cut",
-	"copied_held", "copied_used", "copied_occupied", "copied_forced",
+	"pieces", "retries", "moved", "swapped", "split", "drains", "copied_edge", "copied_shared", "copied_cut",
+	"copied_held", "copied_used", "copied_occupied", "copied_swapped", "copied_forced",
 };
 
 #define NAMES ARRAY_SIZE(kz_names)

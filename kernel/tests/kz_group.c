@@ -47,12 +47,22 @@ void remove_group(const struct kz_group *group)
 	CHECK_SOON(!rmdir(group->path));
 }
 
-void limit_group(const struct kz_group *group, size_t bytes)
+static void write_limit(const char *path, size_t bytes)
 {
 	char text[32];
 
 	snprintf(text, sizeof(text), "%zu", bytes);
-	CHECK_OK(write_text(path_in(group, "memory.max", "memory.limit_in_bytes"), text));
+	CHECK_OK(write_text(path, text));
+}
+
+void limit_group(const struct kz_group *group, size_t bytes)
+{
+	write_limit(path_in(group, "memory.max", "memory.limit_in_bytes"), bytes);
+}
+
+void limit_group_swap(const struct kz_group *group, size_t bytes)
+{
+	write_limit(path_in(group, "memory.swap.max", ""), bytes);
 }
 
 size_t group_charge(const struct kz_group *group)

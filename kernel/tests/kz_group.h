@@ -21,6 +21,9 @@ void remove_group(const struct kz_group *group);
 
 void limit_group(const struct kz_group *group, size_t bytes);
 
+/* Version 2 */
+void limit_group_swap(const struct kz_group *group, size_t bytes);
+
 /* All that is charged. */
 size_t group_charge(const struct kz_group *group);
 

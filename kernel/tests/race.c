@@ -323,6 +323,12 @@ static void run_race(const struct setup *setup)
 RACE(alone, .movers = 1)
 RACE(forked, .movers = 1, .disturb = { forks })
 RACE(paged_out, .movers = 1, .disturb = { pages_out })
+RACE(paged_out_alone, .movers = 1, .apart = MAX_PAGES, .disturb = { pages_out }, .filled = true)
+RACE(paged_out_collapsed, .movers = 1, .disturb = { pages_out, collapses })
+RACE(paged_out_read_collapsed, .movers = 1, .apart = MAX_PAGES,
+     .disturb = { pages_out, collapses, reads_memory }, .filled = true)
+RACE(paged_out_copied, .movers = 1, .disturb = { pages_out }, .copied = true)
+RACE(without_swap, .movers = 1, .disturb = { pages_out, takes_swap })
 RACE(collapsed, .movers = 1, .disturb = { collapses })
 RACE(copied_collapsed, .movers = 1, .disturb = { collapses }, .copied = true)
 RACE(read_collapsed, .movers = 1, .apart = MAX_PAGES, .disturb = { collapses, reads_memory },
@@ -430,6 +436,11 @@ static const struct kz_case cases[] = {
 	{ "alone", alone },
 	{ "forked", forked },
 	{ "paged_out", paged_out },
+	{ "paged_out_alone", paged_out_alone },
+	{ "paged_out_collapsed", paged_out_collapsed },
+	{ "paged_out_read_collapsed", paged_out_read_collapsed },
+	{ "paged_out_copied", paged_out_copied },
+	{ "without_swap", without_swap },
 	{ "collapsed", collapsed },
 	{ "copied_collapsed", copied_collapsed },
 	{ "read_collapsed", read_collapsed },

@@ -59,6 +59,7 @@ void discarded_by_both(void);
 /* race_disturb.c; the second part of them uses the pages that the writers don't. */
 void forks(struct race *race);
 void pages_out(struct race *race);
+void takes_swap(struct race *race);
 void collapses(struct race *race);
 void protects(struct race *race);
 void queries(struct race *race);

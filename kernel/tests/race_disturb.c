@@ -8,9 +8,11 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/swap.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "kz_swap.h"
 #include "race.h"
 
 #ifndef MADV_COLLAPSE
@@ -62,6 +64,18 @@ void pages_out(struct race *race)
 	while (!race->stop) {
 		CHECK_OK(madvise(race->memory, race->pages * PAGE, MADV_PAGEOUT));
 		kz_sleep_ms(1);
+	}
+}
+
+/* The swap device goes, with all that is there read in, and comes again. */
+void takes_swap(struct race *race)
+{
+	const char *device = swap_device();
+
+	while (!race->stop) {
+		CHECK_OK(swapoff(device));
+		CHECK_OK(swapon(device, 0));
+		kz_sleep_ms(5);
 	}
 }
 

@@ -30,11 +30,11 @@ done
 failed=0
 if [[ $kernel == debug* ]]; then
   run 2 10800 "${programs[@]}" race:-t:5 fuzz:-t:120 || failed=1
-  run 1 1800 cgroup swap || failed=1
+  run 1 1800 cgroup swap swapped || failed=1
 else
   # Only against hanging: on an idle machine all of it takes less than half of that.
   run 2 1200 "${programs[@]}" race:-t:1 conformance shim arrow || failed=1
-  run 1 400 cgroup swap || failed=1
+  run 1 600 cgroup swap swapped || failed=1
 fi
 awk -v machines_failed="$failed" '
   { passed += $1; failed += $2 }
