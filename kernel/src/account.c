@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the files count as: their makers' limits, and memory that is promised to them. */
+/*
+ * What the files count as: their makers' limits, and memory that is promised to them. Every byte up
+ * to a file's end counts for both, from when room for it is made until the room is given up again or
+ * the file is gone; nobody else sets a file's size.
+ */
 #include <linux/cred.h>
 #include <linux/file.h>
 #include <linux/fs.h>

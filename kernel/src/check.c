@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What KZ_MOVE refuses: everything that can be found wrong before anything moves. */
+/*
+ * What KZ_MOVE refuses: everything that can be found wrong before anything moves, and so nothing has
+ * changed when it does. What it finds right of the ranges stays so, as they are the call's own copy;
+ * mappings may be changed by other threads at once, and are looked at again with each piece.
+ */
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/pkeys.h>

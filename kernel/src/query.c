@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What backs a range of addresses, and whether its owner has changed it since. */
+/*
+ * What backs a range of addresses, and whether its owner has changed it since. Nothing is changed, but
+ * pages are read in to count them; an answer is of one moment for each extent.
+ */
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
