@@ -39,6 +39,15 @@ bool kz_can_move_entries(void);
 bool kz_hold_entry(swp_entry_t entry);
 void kz_drop_entry(swp_entry_t entry);
 
+/*
+ * Which address space this is: a number that no other one ever gets, so that it can be compared
+ * later without holding the mm. exec makes another one; threads and vfork share it.
+ */
+static inline u64 kz_address_space(void)
+{
+	return current->mm->context.ctx_id;
+}
+
 /* Whether a page is part of a huge page, or of another large folio. */
 static inline bool kz_is_large(struct page *page)
 {

@@ -9,7 +9,6 @@
 #include <linux/fcntl.h>
 #include <linux/file.h>
 #include <linux/module.h>
-#include <linux/sched/mm.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
 #include <linux/uio.h>
@@ -206,7 +205,6 @@ static void kz_iput(struct dentry *dentry, struct inode *inode)
 	iput(inode);
 	kz_user_uncharge(kf->user, kf->reserved);
 	kz_user_put(kf->user);
-	mmdrop(kf->mm);
 	atomic_long_sub(kf->ready, &kz_nr_pages);
 	atomic_long_dec(&kz_nr_files);
 	kfree(kf);
@@ -230,8 +228,7 @@ static void kz_adopt(struct file *file, struct kz_file *kf)
 	kf->inode = inode;
 	mutex_init(&kf->append);
 	init_waitqueue_head(&kf->gate);
-	mmgrab(current->mm);
-	kf->mm = current->mm;
+	kf->owner = kz_address_space();
 	inode->i_mode = S_IFREG | 0444;
 	inode->i_fop = &kz_fops;
 	SHMEM_I(inode)->seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;

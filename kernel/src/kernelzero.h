@@ -28,7 +28,7 @@ struct kz_takeover {
  * struct kz_file - one of the module's files
  * @inode: of shmem. Its dentry's d_fsdata points here, so that every way to the file, also one
  *	opened anew through /proc, leads to this state; it goes with the dentry.
- * @mm: whose process made the file and may append to it; only compared, held with mmgrab()
+ * @owner: kz_address_space() of who made the file and may append to it
  * @user: whom the file's bytes count for
  * @append: held while ranges are appended
  * @ready: pages that are in the file for good. Only grows.
@@ -43,7 +43,7 @@ struct kz_takeover {
  */
 struct kz_file {
 	struct inode *inode;
-	struct mm_struct *mm;
+	u64 owner;
 	struct kz_user *user;
 	struct mutex append;
 	pgoff_t ready;

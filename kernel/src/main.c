@@ -7,7 +7,6 @@
 #include <linux/compat.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
-#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 
@@ -187,7 +186,7 @@ static long kz_ioctl_query(void __user *arg)
 static bool kz_may_act(struct file *device)
 {
 	return !(current->flags & (PF_KTHREAD | PF_IO_WORKER | PF_EXITING)) && current->mm &&
-	       current->mm == device->private_data;
+	       kz_address_space() == (unsigned long)device->private_data;
 }
 
 static long kz_device_ioctl(struct file *device, unsigned int command, unsigned long address)
@@ -227,21 +226,13 @@ static int kz_device_open(struct inode *inode, struct file *device)
 {
 	if (!current->mm || current->flags & PF_KTHREAD)
 		return -EPERM;
-	mmgrab(current->mm);
-	device->private_data = current->mm;
-	return 0;
-}
-
-static int kz_device_release(struct inode *inode, struct file *device)
-{
-	mmdrop(device->private_data);
+	device->private_data = (void *)(unsigned long)kz_address_space();
 	return 0;
 }
 
 static const struct file_operations kz_device_fops = {
 	.owner = THIS_MODULE,
 	.open = kz_device_open,
-	.release = kz_device_release,
 	.unlocked_ioctl = kz_device_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 	.llseek = noop_llseek,

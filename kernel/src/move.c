@@ -236,7 +236,7 @@ long kz_move(struct kz_move *move, void __user *header, size_t header_size, stru
 		goto put;
 	}
 	error = -EPERM;
-	if (call.kf->mm != current->mm)
+	if (call.kf->owner != kz_address_space())
 		goto put;
 	bytes = array_size(move->nr_ranges, sizeof(*ranges));
 	error = -ENOMEM;

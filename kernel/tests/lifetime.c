@@ -89,6 +89,23 @@ static void owners_exit(void)
 	CHECK_ERRNO(kz_move_one(fd, 0, map_pages(PAGE), PAGE, NULL), EPERM);
 }
 
+/* Files hold nothing of the processes that made them: not what the kernel has of an address space. */
+static void makers_are_forgotten(void)
+{
+	long long before = read_field("/proc/slabinfo", "mm_struct");
+	pid_t owner;
+	int i;
+
+	if (before < 0)
+		kz_skip("the kernel doesn't tell how many address spaces there are");
+	for (i = 0; i < 200; i++) {
+		file_of_other(&owner);
+		reap(owner);
+	}
+	CHECK_EQ(kz_parameter("live_files"), 200);
+	CHECK_SOON(read_field("/proc/slabinfo", "mm_struct") < before + 150);
+}
+
 /* What a process moves that goes on until it ends: each page tells where in the file it is. */
 static void *move_for_ever(void *file)
 {
@@ -328,6 +345,7 @@ static void unloading_behind_the_last_file(void)
 static const struct kz_case cases[] = {
 	{ "forking", forking },
 	{ "owners_exit", owners_exit },
+	{ "makers_are_forgotten", makers_are_forgotten },
 	{ "exec_drops_views", exec_drops_views },
 	{ "exec_with_descriptors", exec_with_descriptors },
 	{ "exec_in_a_call", exec_in_a_call },
