@@ -8,6 +8,9 @@
  * faults, and how many times as long as the first way it took. In an emulated machine only these
  * ratios mean anything.
  */
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -346,8 +349,86 @@ static void swapped(void)
 		     ARRAY_SIZE(swap_ways));
 }
 
+/* How often processors were asked by others to forget what they know of page tables. */
+static long long count_shootdowns(void)
+{
+	FILE *file = fopen("/proc/interrupts", "re");
+	char line[4096], *at, *end;
+	long long count = 0;
+
+	CHECK(file);
+	while (fgets(line, sizeof(line), file)) {
+		at = strstr(line, "TLB:");
+		for (at = at ? at + 4 : NULL; at; at = end > at ? end : NULL)
+			count += strtoll(at, &end, 10);
+	}
+	fclose(file);
+	return count;
+}
+
+static void run_on(int processor)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(processor, &set);
+	CHECK_OK(sched_setaffinity(0, sizeof(set), &set));
+}
+
+static void *spins(void *stop)
+{
+	run_on(1);
+	while (!*(atomic_bool *)stop)
+		;
+	return NULL;
+}
+
+/* The median of some calls, as the kernel does other things as well. */
+static double shootdowns_of(size_t size, int (*publish)(const struct buffers *buffers))
+{
+	double caused[9];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(caused); i++) {
+		struct buffers buffers = { .count = 1, .size = size, .memory = map_small(size) };
+		long long before;
+		int fd;
+
+		fill(buffers.memory, size, 0);
+		before = count_shootdowns();
+		fd = publish(&buffers);
+		caused[i] = (double)(count_shootdowns() - before);
+		CHECK_OK(close(fd));
+		CHECK_OK(munmap(buffers.memory, size));
+	}
+	qsort(caused, ARRAY_SIZE(caused), sizeof(*caused), compare);
+	return caused[ARRAY_SIZE(caused) / 2];
+}
+
+/* What a call asks of the processor that another thread runs on. */
+static void shootdowns(void)
+{
+	static const size_t lengths[] = { 4 * KIB, MIB, 64 * MIB };
+	atomic_bool stop = false;
+	pthread_t other;
+	size_t i;
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		kz_skip("there's one processor");
+	run_on(0);
+	CHECK_EQ(pthread_create(&other, NULL, spins, &stop), 0);
+	for (i = 0; i < ARRAY_SIZE(lengths); i++)
+		printf("1 x %zu KiB: %.0f shootdowns, %.0f given up, %.0f emptied\n",
+		       lengths[i] / KIB, shootdowns_of(lengths[i], move_together),
+		       shootdowns_of(lengths[i], move_and_unmap),
+		       shootdowns_of(lengths[i], move_and_discard));
+	stop = true;
+	CHECK_EQ(pthread_join(other, NULL), 0);
+}
+
 static const struct kz_case cases[] = {
 	{ "sizes", sizes }, { "buffers", buffers }, { "threshold", threshold }, { "swap", swapped },
+	{ "shootdowns", shootdowns },
 };
 
 int main(int argc, char **argv)
