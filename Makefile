@@ -16,7 +16,7 @@ CC_HEADERS := $(shell find include src python/bindings -name '*.h')
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: all help demo test test-cc test-py test-hostile test-peers test-ranges wheel lint lint-cc lint-py format bench test-asan test-tsan test-kernel \
+.PHONY: all help demo test test-cc test-py test-hostile test-peers test-ranges wheel lint lint-cc lint-cc-recent lint-format lint-py format bench test-asan test-tsan test-kernel \
         bench-kernel simulate-seeds simulate-large FORCE test-kernel-zerrow test-kernel-limits test-kernel-matrix test-kernel-debug fuzz-kernel fuzz docs clean
 .DELETE_ON_ERROR:
 all: $(INSTALLED)
@@ -103,9 +103,17 @@ lint-py: build/.requirements  ## ruff, mypy, and pyright over what users would w
 	$(BIN)/python scripts/check_types.py
 
 # Only what changed is checked again: each file leaves a stamp.
-lint-cc: build/.packages-lint build/lint/compile_commands.json  ## clang-format and clang-tidy
-	clang-format-14 --dry-run -Werror $(CC_SOURCES) $(CC_HEADERS)
+lint-cc: lint-format build/lint/compile_commands.json  ## clang-format and clang-tidy
 	@$(MAKE) --no-print-directory --output-sync -j $(JOBS) $(patsubst %,build/lint/%.tidy,$(TIDY_SOURCES))
+
+RECENT := 50
+
+lint-cc-recent:  ## the same, clang-tidy on what the last RECENT (50) commits changed
+	@$(MAKE) --no-print-directory lint-cc TIDY_SOURCES="$$(git diff --name-only --diff-filter=d \
+	  $$(git rev-list --max-count=$(RECENT) HEAD | tail -1) -- $(TIDY_SOURCES) | xargs)"
+
+lint-format: build/.packages-lint  # clang-format
+	@clang-format-14 --dry-run -Werror $(CC_SOURCES) $(CC_HEADERS)
 
 # Without the precompiled header: clang-tidy would go through all of it for each file, which costs
 # more than to parse what the file includes.

@@ -4,9 +4,12 @@
 // of equals to the run with the fewest running tasks, then to the one that has waited longest.
 // Within a run first comes what adds least to memory (what it is expected to leave, less what it
 // frees), then what is furthest along (so that a chain is finished before another one begins), then
-// the plan's order. Who comes first and doesn't fit is
-// passed by others that do, but not for long (EASY backfilling's rule, Lifka 1995, with a number of
-// passes for the unknown time of a reservation). Pure, one thread at a time.
+// the plan's order. Who comes first and doesn't fit is passed by others that do, or whose memory it
+// would take, but not for long (EASY backfilling's rule, Lifka 1995, with a number of passes for
+// the unknown time of a reservation); since each turn that is taken from others by eviction costs
+// them, that number doubles with each. Nothing is evicted or made again while others can go on
+// without that, and one reader at a time has its inputs made again, unless there is room for more.
+// Pure, one thread at a time.
 #pragma once
 
 #include <optional>
@@ -35,6 +38,9 @@ class Scheduler {
   const std::optional<TaskId>& blocked() const { return blocked_; }
 
  private:
+  // Tasks, in one go.
+  static constexpr size_t kLookedAt = 64;
+
   bool HasSlot() const { return board_.running < slots_now_; }
   std::optional<TaskId> First(const Run& run, RunId id) const;
   std::optional<TaskId> First() const;
@@ -47,6 +53,7 @@ class Scheduler {
   bool Fits(TaskId task) const;
   bool FitsIn(Scope scope, TaskId task, int64_t bytes) const;
   bool MayRunBeside(TaskId task) const;
+  bool SeveralAreReady() const;
   bool AnOpenRunIsReady() const;
   bool IsPassedOften(TaskId task) const;
   int64_t AddedBytes(TaskId task) const;
@@ -59,7 +66,7 @@ class Scheduler {
   bool CanGoOn(TaskId task);
   bool IsAwaited(TaskId task) const;
   bool StartCrowdedOut(TaskId first);
-  bool StartOther(TaskId first);
+  bool StartOther(TaskId first, bool of_other_runs);
   /// Nothing else is there in the scope: starts something, or says why not.
   void StartAlone(Scope scope);
   std::optional<TaskId> FirstIn(Scope scope) const;
