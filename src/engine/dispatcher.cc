@@ -160,8 +160,7 @@ void Dispatcher::OnEnded(TaskId task, int attempt, Outcome outcome) {
   }
   if (core_.RunsAgain(task) || entry.run.IsOutdated(task.index)) {
     Failure stopped;
-    stopped.status = ModelStatus::kKilled;
-    stopped.error.message = "it was stopped to run again";
+    stopped.status = ModelStatus::kKilled;  // nothing to be told: it runs again
     outcome.what = std::move(stopped);
   }
   auto* planned = std::get_if<PlanResult>(&outcome.what);

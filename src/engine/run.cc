@@ -386,7 +386,7 @@ RunError Run::TimeoutOf(size_t task) const {
 RunError Run::ErrorOfCore(size_t task, const std::string& why) const {
   std::string message = why;
   for (const size_t input : SpecOf(tasks_[task]).inputs) {
-    if (!failures_[input]) continue;
+    if (!failures_[input] || failures_[input]->error.message.empty()) continue;
     message += fmt::format(" ('{}': {})", NameOf(input), failures_[input]->error.message);
   }
   return Located(task, ErrorOf(std::move(message)));

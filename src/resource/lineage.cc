@@ -81,8 +81,8 @@ void Lineage::Lose(TaskId id) {
   versions_.Renew(id);
 }
 
-void Lineage::FailReader(TaskId reader, Reason reason) {
-  lifecycle_.Finish(reader, ModelStatus::kFailed, reason);
+void Lineage::FailReader(TaskId reader, Reason reason, const Figures& why) {
+  if (Decision* told = lifecycle_.Finish(reader, ModelStatus::kFailed, reason)) told->why = why;
   lifecycle_.SkipFollowers(reader);
 }
 
@@ -148,7 +148,7 @@ void Lineage::ReviveIfAwaited(TaskId id) {
   if (!task.awaited_by.empty() && task.open_readers > 0) Revive(id);
 }
 
-void Lineage::OnNotRemade(TaskId id) {
+void Lineage::OnNotRemade(TaskId id, const Figures& why) {
   Run& run = board_.runs.at(id.run);
   std::vector<size_t> failed = {id.index};
   while (!failed.empty()) {
@@ -159,7 +159,7 @@ void Lineage::OnNotRemade(TaskId id) {
       const TaskId reader = {id.run, index};
       if (run.tasks[index].state != kWaiting) continue;
       if (!run.tasks[index].told) {
-        FailReader(reader, Reason::kInputNotRemade);
+        FailReader(reader, Reason::kInputNotRemade, why);
       } else {
         lifecycle_.Finish(reader, ModelStatus::kFailed, Reason::kInputNotRemade);
         failed.push_back(index);

@@ -32,14 +32,14 @@ class Lineage {
   void Lose(TaskId table);
   /// Sees to it that what `reader`, which is ready, needs is made again. Whether it is all there.
   bool Demand(TaskId reader);
-  /// A task that was to make its table again has finished without it.
-  void OnNotRemade(TaskId table);
+  /// A task that was to make its table again has finished without it. `why`: where it didn't fit.
+  void OnNotRemade(TaskId table, const Figures& why = {});
   /// It has left by now, and somebody may have asked for its table, which was dropped.
   void ReviveIfAwaited(TaskId table);
 
  private:
   void Revive(TaskId table);
-  void FailReader(TaskId reader, Reason reason);
+  void FailReader(TaskId reader, Reason reason, const Figures& why = {});
 
   Board& board_;
   Lifecycle& lifecycle_;

@@ -28,6 +28,17 @@ std::string Limit(const Figures& why) {
          InDecimal(why.limit_bytes);
 }
 
+std::string TooMuch(const Figures& why) {
+  std::string text = "needs at least " + InDecimal(why.needed_bytes) + " with its inputs, which " +
+                     Limit(why) + " doesn't allow";
+  if (why.others_bytes > 0) text += " beside " + InDecimal(why.others_bytes) + " that can't go";
+  if (why.reserve_bytes > 0) {
+    text += std::string(why.others_bytes > 0 ? " and " : " beside ") +
+            InDecimal(why.reserve_bytes) + " that Zerrow itself needs";
+  }
+  return text + "; raise --memory-limit, or give it less to do";
+}
+
 }  // namespace
 
 std::string_view ToString(Reason reason) {
@@ -103,14 +114,10 @@ std::string Explain(const Decision& decision, const std::function<std::string(Ta
       return "more is used than " + Limit(why) + " allows" +
              (why.needed_bytes > 0 ? "; it has " + InDecimal(why.bytes) : "");
     case Reason::kTooLarge:
-      text = "it needs at least " + InDecimal(why.needed_bytes) + " with its inputs, which " +
-             Limit(why) + " doesn't allow";
-      if (why.others_bytes > 0) text += " beside " + InDecimal(why.others_bytes) + " that can't go";
-      if (why.reserve_bytes > 0) {
-        text += std::string(why.others_bytes > 0 ? " and " : " beside ") +
-                InDecimal(why.reserve_bytes) + " that Zerrow itself needs";
-      }
-      return text + "; raise --memory-limit, or give it less to do";
+      return "it " + TooMuch(why);
+    case Reason::kInputNotRemade:
+      if (!why.beneficiary) return text;
+      return text + ": '" + name_of(*why.beneficiary) + "' " + TooMuch(why);
     default:
       return text;
   }

@@ -47,6 +47,19 @@ TEST(Reasons, WhatIsTooLargeSaysHowMuchItNeedsAndWhoseLimitItIs) {
             std::string::npos);
 }
 
+TEST(Reasons, WhatCouldntBeMadeAgainSaysWhy) {
+  Figures why;
+  EXPECT_EQ(Explained(Reason::kInputNotRemade, why),
+            "a table that it reads was dropped and couldn't be made again");
+  why.needed_bytes = 600;
+  why.limit_bytes = 500;
+  why.beneficiary = {1, 2};
+  EXPECT_EQ(Explained(Reason::kInputNotRemade, why),
+            "a table that it reads was dropped and couldn't be made again: 'm2' needs at least "
+            "600 B with its inputs, which the engine's memory limit of 500 B doesn't allow; raise "
+            "--memory-limit, or give it less to do");
+}
+
 TEST(Reasons, BytesAreReadable) {
   const auto bytes = [](int64_t amount) {
     Figures why;

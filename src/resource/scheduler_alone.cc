@@ -190,7 +190,7 @@ void Scheduler::Fail(TaskId id, const Beside& beside) {
     told->why = why;
     lifecycle_.SkipFollowers(id);
   } else {
-    lineage_.OnNotRemade(id);
+    lineage_.OnNotRemade(id, why);
   }
 }
 
