@@ -146,20 +146,36 @@ void Evictor::RefreshStuck(Scope scope) {
   Refresh();
 }
 
+// What the task reads. And what is read beside its table by those for whom it is made again: else
+// two inputs of one reader would be dropped for each other.
+std::vector<size_t> Evictor::SparedFor(const Purpose& purpose) const {
+  if (!purpose.beneficiary) return {};
+  const auto& tasks = board_.runs.at(purpose.beneficiary->run).tasks;
+  const Task& task = tasks[purpose.beneficiary->index];
+  std::vector<size_t> spared = task.spec.inputs;
+  if (!purpose.for_readers) return spared;
+  for (const size_t reader : task.awaited_by) {
+    const auto& inputs = tasks[reader].spec.inputs;
+    spared.insert(spared.end(), inputs.begin(), inputs.end());
+  }
+  return spared;
+}
+
 // The first few by their old scores, with new ones. What has come to be no candidate is forgotten.
 std::vector<Candidate> Evictor::Gather(Scope scope, int64_t wanted_bytes, const Purpose& purpose) {
   const Candidates& known = scope ? board_.runs.at(*scope).candidates : board_.candidates;
   const int64_t least_bytes =
       wanted_bytes / (purpose.last_resort ? kMostTablesAtLast : kMostTables);
+  const std::vector<size_t> spared = SparedFor(purpose);
   std::vector<std::pair<TaskId, std::optional<double>>> scores;
   std::vector<Candidate> gathered;
   for (const auto& [score, id] : known) {
     if (gathered.size() == kWeighed) break;
     const Task& task = board_.At(id);
     if (task.wanted && !purpose.last_resort) continue;
-    if (purpose.beneficiary && purpose.beneficiary->run == id.run) {
-      const auto& inputs = board_.At(*purpose.beneficiary).spec.inputs;
-      if (std::ranges::binary_search(inputs, id.index)) continue;
+    if (purpose.beneficiary && purpose.beneficiary->run == id.run &&
+        std::ranges::find(spared, id.index) != spared.end()) {
+      continue;
     }
     Candidate candidate = CandidateOf(id);
     const auto eviction = resource::Weigh(policy_, candidate, disk_);

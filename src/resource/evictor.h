@@ -21,6 +21,7 @@ class Evictor {
     std::optional<TaskId> beneficiary = {};  // whose inputs stay
     double max_restore_s = kNever;           // for which a table may go
     bool last_resort = false;                // nothing else can run: whatever can go may
+    bool for_readers = true;  // what those read who wait for the beneficiary's table stays, too
   };
 
   /// All outlive it.
@@ -46,6 +47,7 @@ class Evictor {
   int StepsToNextUse(TaskId table);
   void Weigh(TaskId table);
   void RefreshStuck(Scope scope);
+  std::vector<size_t> SparedFor(const Purpose& purpose) const;
   std::vector<Candidate> Gather(Scope scope, int64_t wanted_bytes, const Purpose& purpose);
   std::optional<Eviction> TakeBest(std::vector<Candidate>& gathered, double max_restore_s);
   void Evict(const Eviction& eviction, const Purpose& purpose);

@@ -115,7 +115,9 @@ bool Scheduler::TryAlone(Scope scope, TaskId id) {
     const int64_t wanted = board_.Shortfall(limited, bytes) - board_.Leaving(limited);
     const int64_t left = evictor_.MakeRoom(limited, wanted, purpose);
     purpose.last_resort = true;
-    evictor_.MakeRoom(limited, left, purpose);
+    const int64_t still_left = evictor_.MakeRoom(limited, left, purpose);
+    purpose.for_readers = false;
+    evictor_.MakeRoom(limited, still_left, purpose);
     if (board_.IsSettling(limited)) return false;
     const int64_t charged = board_.Charged(limited) + board_.MissingBytes(id);
     if (charged <= board_.BudgetOf(limited).capacity()) continue;

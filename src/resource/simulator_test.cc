@@ -133,6 +133,37 @@ TEST(Simulator, RunsThatDropEachOthersTablesGetOn) {
   }
 }
 
+/// Diamonds on top of each other, several such stacks side by side.
+ScenarioRun Diamonds(size_t count, size_t levels) {
+  ScenarioRun run;
+  std::vector<size_t> ends;
+  for (size_t i = 0; i < count; ++i) {
+    size_t tip = run.tasks.size();
+    run.tasks.push_back(Task("tip", {}, 1, 100, 100));
+    for (size_t level = 0; level < levels; ++level) {
+      const size_t left = run.tasks.size();
+      run.tasks.push_back(Task("left", {tip}, 1, 100, 100));
+      run.tasks.push_back(Task("right", {tip}, 1, 100, 100));
+      tip = run.tasks.size();
+      run.tasks.push_back(Task("tip", {left, left + 1}, 1, 100, 100));
+    }
+    ends.push_back(run.tasks.size());
+    run.tasks.push_back(Task("end", {tip}, 1, 1, 1));
+  }
+  run.tasks.push_back(Task("result", ends, 1, 1, 1));
+  return run;
+}
+
+// Four runs of 30 tables, and the limit holds four.
+TEST(Simulator, InputsOfOneReaderArentDroppedForEachOther) {
+  for (const int slots : {1, 2}) {
+    const std::vector<ScenarioRun> runs(4, Diamonds(3, 3));
+    const auto forecast = Simulate(runs, Limited(410, EvictionPolicy::kRollback, slots));
+    EXPECT_EQ(forecast.failed, 0) << slots << " slots";
+    EXPECT_LE(forecast.remade_s, 120) << slots << " slots";
+  }
+}
+
 TEST(Simulator, WhatGoesOnWithoutMoreMemoryGoesBeforeAnotherRun) {
   const std::vector<ScenarioRun> runs(4, Chains(1, 7));
   const auto forecast = Simulate(runs, Limited(210, EvictionPolicy::kSwap, 1));
