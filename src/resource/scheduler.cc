@@ -73,18 +73,20 @@ void Scheduler::StartReady() {
     // Nothing is evicted or made again while other runs can go on without that; and while nothing
     // is going on, StartAlone chooses among runs.
     if (StartOther(*first, true)) continue;
-    if (board_.unlimited() || board_.attempts > 0 || !SeveralAreReady()) {
-      if (IsRegaining() && !FitsRegained(*first)) first = NextFor(*regaining_);
-      if (!first) break;
-      if (!Demand(*first)) {
-        const auto next = NextFor(*first);
-        if (next && CanGoOn(*next)) Begin(*next);
-        continue;
-      }
-      if (Fits(*first) || (MakeRoomFor(*first) && Fits(*first))) {
-        Begin(*first);
-        continue;
-      }
+    if (!board_.unlimited() && board_.attempts == 0 && SeveralAreReady()) {
+      blocked_ = first;
+      break;
+    }
+    if (IsRegaining() && !FitsRegained(*first)) first = NextFor(*regaining_);
+    if (!first) break;
+    if (!Demand(*first)) {
+      const auto next = NextFor(*first);
+      if (next && CanGoOn(*next)) Begin(*next);
+      continue;
+    }
+    if (Fits(*first) || (MakeRoomFor(*first) && Fits(*first))) {
+      Begin(*first);
+      continue;
     }
     if (StartOther(*first, false)) continue;
     blocked_ = first;
@@ -261,6 +263,10 @@ bool Scheduler::IsAwaited(TaskId id) const {
   });
 }
 
+bool Scheduler::IsLessUrgent(TaskId id, TaskId than) const {
+  return board_.runs.at(id.run).priority < board_.runs.at(than.run).priority;
+}
+
 int64_t Scheduler::AddedBytes(TaskId id) const { return std::get<0>(board_.At(id).rank); }
 
 // One that needs nothing for good, but not in what the first would leave. Whether there is one.
@@ -269,7 +275,8 @@ bool Scheduler::StartCrowdedOut(TaskId first) {
   const auto needed = [&](TaskId id) { return board_.At(id).peak_bytes + board_.MissingBytes(id); };
   for (const TaskId other : Others(first)) {
     const Run& run = board_.runs.at(other.run);
-    if (AddedBytes(other) > 0 || run.running >= run.jobs || !CanGoOn(other)) continue;
+    if (AddedBytes(other) > 0 || IsLessUrgent(other, first)) continue;
+    if (run.running >= run.jobs || !CanGoOn(other)) continue;
     const int64_t bytes = needed(first) + needed(other);
     const auto scopes = board_.LimitedScopesOf(other.run);
     const auto fits = [&](Scope scope) { return board_.Shortfall(scope, bytes) <= 0; };
@@ -286,7 +293,7 @@ bool Scheduler::StartOther(TaskId first, bool of_other_runs) {
   if (IsPassedOften(first)) return false;
   for (const TaskId other : Others(first)) {
     const Run& run = board_.runs.at(other.run);
-    if (of_other_runs && other.run == first.run) continue;
+    if (of_other_runs && (other.run == first.run || IsLessUrgent(other, first))) continue;
     if (run.running >= run.jobs || !CanGoOn(other)) continue;
     ++board_.At(first).passes;
     return Begin(other), true;

@@ -56,6 +56,7 @@ class Scheduler {
   bool SeveralAreReady() const;
   bool AnOpenRunIsReady() const;
   bool IsPassedOften(TaskId task) const;
+  bool IsLessUrgent(TaskId task, TaskId than) const;
   int64_t AddedBytes(TaskId task) const;
   bool Demand(TaskId reader);
   bool IsRegaining();
