@@ -77,7 +77,7 @@ void Scheduler::StartReady() {
       blocked_ = first;
       break;
     }
-    if (IsRegaining() && !FitsRegained(*first)) first = NextFor(*regaining_);
+    if (IsRegaining() && BytesToRegain(*first) > 0) first = NextFor(*regaining_);
     if (!first) break;
     if (!Demand(*first)) {
       const auto next = NextFor(*first);

@@ -60,7 +60,6 @@ class Scheduler {
   int64_t AddedBytes(TaskId task) const;
   bool Demand(TaskId reader);
   bool IsRegaining();
-  bool FitsRegained(TaskId reader) const;
   std::optional<TaskId> NextFor(TaskId reader) const;
   bool MayOpen(TaskId task, int64_t bytes) const;
   bool MakeRoomFor(TaskId task);
@@ -72,6 +71,7 @@ class Scheduler {
   void StartAlone(Scope scope);
   std::optional<TaskId> FirstIn(Scope scope) const;
   std::optional<TaskId> NextAlone(Scope scope);
+  int64_t BytesToRegain(TaskId task) const;
   int64_t BytesToGoOn(TaskId task) const;
   std::optional<TaskId> BestParked(Scope scope) const;
   bool SettleParked(Scope scope);

@@ -13,15 +13,20 @@ std::optional<TaskId> Scheduler::FirstIn(Scope scope) const {
   return scope ? First(board_.runs.at(*scope), *scope) : First();
 }
 
-// What would have to go for it, or be made again, at least, and what it adds to memory for good.
-int64_t Scheduler::BytesToGoOn(TaskId id) const {
-  const Task& task = board_.At(id);
-  const int64_t bytes = task.peak_bytes + board_.MissingBytes(id) + board_.AbsentBytes(id);
+// What would have to go for it, and for what it reads to be made again, at least.
+int64_t Scheduler::BytesToRegain(TaskId id) const {
+  const int64_t bytes = board_.At(id).peak_bytes + board_.MissingBytes(id) + board_.AbsentBytes(id);
   int64_t most = 0;
   for (const Scope scope : board_.LimitedScopesOf(id.run)) {
     most = std::max(most, board_.Shortfall(scope, bytes));
   }
-  return most > 0 ? most + std::max<int64_t>(AddedBytes(id), 0) : 0;
+  return most;
+}
+
+// And what it adds to memory for good.
+int64_t Scheduler::BytesToGoOn(TaskId id) const {
+  const int64_t bytes = BytesToRegain(id);
+  return bytes > 0 ? bytes + std::max<int64_t>(AddedBytes(id), 0) : 0;
 }
 
 bool Scheduler::Demand(TaskId id) {
@@ -38,13 +43,6 @@ bool Scheduler::IsRegaining() {
   const bool waits = reader != nullptr && (reader->state == kWaiting || reader->state == kReady);
   if (!waits) regaining_.reset();
   return waits;
-}
-
-// Whether nothing has to go for it, nor for what it reads to be made again.
-bool Scheduler::FitsRegained(TaskId id) const {
-  const int64_t bytes = board_.At(id).peak_bytes + board_.MissingBytes(id) + board_.AbsentBytes(id);
-  return std::ranges::all_of(board_.LimitedScopesOf(id.run),
-                             [&](Scope scope) { return board_.Shortfall(scope, bytes) <= 0; });
 }
 
 // That reader, or the first that is to run again for it.
