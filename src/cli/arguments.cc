@@ -113,7 +113,6 @@ struct Raw {
   std::vector<std::string> shown;
   int64_t shown_rows = kShownRows;
   std::string engine;
-  uint64_t cache_bytes = 0;
 };
 
 std::string CheckParameter(const std::string& text) {
@@ -151,11 +150,12 @@ void AddEngineChoice(CLI::App* app, Raw* raw) {
 
 void AddSize(CLI::App* app, const std::string& name, std::optional<int64_t>* bytes,
              const std::string& description,
-             arrow::Result<int64_t> (*parse)(std::string_view) = base::ParseBytes) {
+             arrow::Result<int64_t> (*parse)(std::string_view) = base::ParseBytes,
+             int64_t least_bytes = 1) {
   const auto set = [=](const std::string& text) {
     const auto parsed = parse(text);
     if (!parsed.ok()) throw CLI::ValidationError(name, parsed.status().message());
-    if (*parsed == 0) throw CLI::ValidationError(name, "must be at least one byte");
+    if (*parsed < least_bytes) throw CLI::ValidationError(name, "must be at least one byte");
     *bytes = *parsed;
   };
   app->add_option_function<std::string>(name, set, description)->option_text("SIZE");
@@ -179,11 +179,7 @@ void AddEviction(CLI::App* app, Raw* raw) {
 }
 
 void AddCacheSize(CLI::App* app, Raw* raw, const char* description) {
-  app->add_option("--cache-size", raw->cache_bytes, description)
-      ->option_text("SIZE")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
-      ->check(CLI::Range(uint64_t{0}, uint64_t{INT64_MAX}))
-      ->each([raw](const std::string&) { raw->arguments.cache_bytes = 0; });
+  AddSize(app, "--cache-size", &raw->arguments.cache_bytes, description, base::ParseBytes, 0);
 }
 
 void AddFormat(CLI::App* app, Raw* raw) {
@@ -415,7 +411,6 @@ Arguments Finish(Raw raw) {
     run.parameters[text.substr(0, equals)] = text.substr(equals + 1);
   }
   run.backend = ParseBackend(raw.backend).value_or(BackendKind::kAuto);  // checked above
-  if (arguments.cache_bytes) arguments.cache_bytes = static_cast<int64_t>(raw.cache_bytes);
   if (!raw.engine.empty()) arguments.engine = ParseEngineChoice(raw.engine);
   if (raw.format == "json") arguments.format = OutputFormat::kJson;
   if (!raw.output_dir.empty()) run.output_dir = raw.output_dir;

@@ -179,6 +179,8 @@ TEST(ArgumentsTest, TheCachesOptions) {
     EXPECT_EQ(refused.exit_code, kExitUsage) << size;
     EXPECT_NE(refused.text.find("--cache-size"), std::string::npos) << refused.text;
   }
+  EXPECT_NE(Refused({"run", "--cache-size", "much"}).text.find("or a unit as in 1GB or 512MiB"),
+            std::string::npos);
   EXPECT_EQ(Refused({"cache"}).exit_code, kExitUsage);
 }
 

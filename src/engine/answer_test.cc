@@ -124,13 +124,13 @@ TEST(Answer, RefusesWhatIsntInTheProtocol) {
 }
 
 TEST(Answer, CutsTextBetweenCharacters) {
-  std::string text(64 * 1024 - 1, 'x');
-  text += "\u00e4";
+  const std::string fits(64 * 1024 - 1, 'x');
+  const std::string text = fits + "\u00e4";
   const auto message = [](const std::string& sent) {
     return Failed(End({{"op", "failed"}, {"error", {{"message", sent}}}})).error.message;
   };
   EXPECT_EQ(message(text.substr(1)), text.substr(1));
-  EXPECT_EQ(message(text), std::string(64 * 1024 - 1, 'x') + "... (2 more bytes)");
+  EXPECT_EQ(message(text), fits + "... (2 more bytes)");
 }
 
 TEST(LineSplitter, CutsAtNewlinesAndAtItsLimit) {

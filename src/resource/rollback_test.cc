@@ -29,6 +29,12 @@ TEST_F(Rollback, ATableIsDroppedAndMadeAgainForItsReader) {
   EXPECT_EQ(Succeed(3), (Said{"finish 1:3 success", "release 1:2", "free 9", "end 1"}));
 }
 
+TEST_F(Rollback, WhoWaitsMeanwhileIsKnown) {
+  MakeOneToRemake();
+  EXPECT_EQ(Add({Needs(900, Value({}))}, 2), Said{});
+  EXPECT_EQ(core_.blocked(), (TaskId{2, 0}));
+}
+
 TEST_F(Rollback, ItMayPublishBeforeItsEnd) {
   MakeOneToRemake();
   EXPECT_EQ(Tell(TaskPublished{{1, 0}, 2, {{8, 400}}}), Said{"start 1:2#1"});

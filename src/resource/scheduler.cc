@@ -77,8 +77,14 @@ void Scheduler::StartReady() {
       blocked_ = first;
       break;
     }
-    if (IsRegaining() && BytesToRegain(*first) > 0) first = NextFor(*regaining_);
-    if (!first) break;
+    if (IsRegaining() && BytesToRegain(*first) > 0) {
+      const auto next = NextFor(*regaining_);
+      if (!next) {
+        blocked_ = first;
+        break;
+      }
+      first = next;
+    }
     if (!Demand(*first)) {
       const auto next = NextFor(*first);
       if (next && CanGoOn(*next)) Begin(*next);
