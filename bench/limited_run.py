@@ -17,15 +17,17 @@ from typing import Any, TextIO
 import lib
 import numpy as np
 import pyarrow.parquet as pq
-from engine_process import ResidentEngine, cost_group
+from engine_process import Peak, ResidentEngine, cost_group, resident_engine
 
 MIB = 2**20
 PATIENCE_S = 300
 SMALL = """\
+import time
 import numpy, pyarrow as pa, zerrow
 
 @zerrow.model()
 def small():
+    time.sleep(1)  # so that those of several runs meet
     return pa.table({"x": [1]})
 """
 
@@ -141,10 +143,17 @@ def _file() -> TextIO:
     return tempfile.TemporaryFile("w+")
 
 
-def own_bytes(env: dict[str, str]) -> int:
-    """What Zerrow takes for a run whose tables are next to nothing."""
-    with lib.project({"zerrow_project.yml": "name: own\n", "models.py": SMALL}) as project:
-        return int(run_own(project, env=env).figures["peak_bytes"] or 0)
+def own_bytes(env: dict[str, str], runs: int | None = None) -> int:
+    """What Zerrow takes for a run whose tables are next to nothing, or for `runs` in one engine."""
+    with contextlib.ExitStack() as stack:
+        file = {"zerrow_project.yml": "name: own\n", "models.py": SMALL}
+        projects = [stack.enter_context(lib.project(file)) for _ in range(runs or 1)]
+        if runs is None:
+            return int(run_own(projects[0], env=env).figures["peak_bytes"] or 0)
+        engine = stack.enter_context(resident_engine())
+        with Peak(engine.group.memory, [engine.pid]) as peak:
+            run_at_once(engine, projects, *[()] * runs)
+        return peak.bytes or 0
 
 
 def differences(expected: Path, found: Path) -> Iterator[str]:

@@ -129,7 +129,7 @@ HEADER = ["pipeline", "part", "limit", "policy", *FIGURES, "outcome"]
 
 def reserve_bytes(limit: int) -> int:
     """Zerrow's, of a limit."""
-    return min(max(limit // 16, 16 * MIB), 256 * MIB)
+    return min(max(limit // 8, 16 * MIB), 512 * MIB)
 
 
 @contextlib.contextmanager
@@ -233,12 +233,13 @@ def parse() -> argparse.Namespace:
 
 
 def print_report(
-    verdicts: Sequence[Verdict], own: int, kills: int, options: argparse.Namespace
+    verdicts: Sequence[Verdict], own: dict[str, int], kills: int, options: argparse.Namespace
 ) -> None:
     wrong = [one for one in verdicts if not one.right]
     print("# memory limits, as fractions of the peak without one; cold, an engine's own processes")
     print("# " + " | ".join(f"{key} {value}" for key, value in lib.machine().items()))
-    print(f"# Zerrow itself takes {own / MIB:.0f} MiB, and keeps a sixteenth as its reserve")
+    takes = ", ".join(f"{size / MIB:.0f} MiB ({part})" for part, size in own.items())
+    print(f"# Zerrow itself takes {takes}, and keeps an eighth of the limit as its reserve")
     print(lib.text_table(HEADER, [one.cells() for one in verdicts]))
     refused = sum(one.what.startswith("refused") for one in verdicts)
     print(
@@ -250,13 +251,15 @@ def print_report(
         Path(options.json).write_text(json.dumps(document, indent=1) + "\n")
 
 
-def cases(pipelines: Sequence[Pipeline], own: int, options: argparse.Namespace) -> Iterator[Case]:
-    for part in options.only or PARTS:
+def cases(
+    pipelines: Sequence[Pipeline], own: dict[str, int], options: argparse.Namespace
+) -> Iterator[Case]:
+    for part, own_of_part in own.items():
         policies = options.policy[:1] if options.quick and part == "at-once" else options.policy
         for pipeline in pipelines:
             for fraction in options.fraction:
                 for policy in policies:
-                    yield Case(pipeline, part, policy, fraction, own)
+                    yield Case(pipeline, part, policy, fraction, own_of_part)
 
 
 def main() -> int:
@@ -265,7 +268,8 @@ def main() -> int:
     verdicts: list[Verdict] = []
     with tempfile.TemporaryDirectory(prefix="zerrow-bench-") as state:
         env = environment(Path(state))
-        own = own_bytes(env)
+        runs = {"alone": None, "at-once": options.runs}
+        own = {part: own_bytes(env, runs[part]) for part in options.only or PARTS}
         with prepared(options, env) as pipelines:
             for case in cases(pipelines, own, options):
                 verdicts.append(PARTS[case.part](case, options, env))

@@ -109,6 +109,7 @@ struct Task {
   int mapped_by = 0;               // readers that are pinned
   uint64_t visit = 0;              // the last walk along its descendants' lineage
   std::vector<size_t> awaited_by;  // readers that have asked for the table to be made again
+  bool regains = false;            // inputs of it that were dropped, while it waits
   bool wanted = false;             // it was made again for a reader that hasn't begun yet
   size_t first_open = 0;           // in `readers`: all before have finished, unless they came back
   std::optional<double> score;     // among the candidates to be evicted
@@ -150,7 +151,7 @@ struct Run {
   uint64_t served = 0;       // when it last got a slot; smaller is longer ago
   std::optional<Turn> turn;  // among those of its level
   bool cancelled = false;
-  bool opened = false;  // a task that makes a table has begun
+  uint64_t opened = 0;  // when a task that makes a table first began, among all runs; 0: none has
   Budget budget;
   Charge charge;
   /// Tasks that were too large beside others, by how much those held.
@@ -161,6 +162,12 @@ struct Run {
   /// to be made again.
   std::set<size_t> stuck;
   bool stale = false;  // these: a table was made again since, or the disk has room again
+
+  /// Where one of them has to lose its tables to the other.
+  bool IsBefore(const Run& other) const {
+    if (priority != other.priority) return priority > other.priority;
+    return opened > 0 && (other.opened == 0 || opened < other.opened);
+  }
 };
 
 class Board {
@@ -233,6 +240,7 @@ class Board {
   int64_t largest_root_bytes = 0;
   uint64_t served = 0;
   uint64_t started = 0;
+  uint64_t opened = 0;
   int running = 0;   // have a slot
   int attempts = 0;  // have a slot, or are leaving
   int ending = 0;    // stopping or leaving

@@ -293,7 +293,7 @@ void Core::EndFinishedRuns() {
     board_.limited_runs.erase(id);
     board_.jobs.erase(board_.jobs.find(run->second.jobs));
     const auto level = board_.levels.find(run->second.priority);
-    level->second.opened -= run->second.opened ? 1 : 0;
+    level->second.opened -= run->second.opened > 0 ? 1 : 0;
     if (--level->second.runs == 0) board_.levels.erase(level);
     board_.runs.erase(run);
     board_.Decide(Decision::Kind::kEndRun, TaskId{id, 0}, Reason::kAllEnded);

@@ -161,6 +161,17 @@ std::vector<size_t> Evictor::SparedFor(const Purpose& purpose) const {
   return spared;
 }
 
+// A run that began before keeps its tables: what it has to make again would only take the younger
+// one's. So the oldest goes on, and others after it ("wound-wait"; Rosenkrantz, Stearns & Lewis,
+// "System Level Concurrency Control for Distributed Database Systems", 1978).
+Candidate Evictor::CandidateFor(TaskId id, const Purpose& purpose) {
+  Candidate candidate = CandidateOf(id);
+  if (purpose.last_resort || !purpose.beneficiary) return candidate;
+  const RunId run = purpose.beneficiary->run;
+  if (board_.runs.at(id.run).IsBefore(board_.runs.at(run))) candidate.remake_s = kNever;
+  return candidate;
+}
+
 // The first few by their old scores, with new ones. What has come to be no candidate is forgotten.
 std::vector<Candidate> Evictor::Gather(Scope scope, int64_t wanted_bytes, const Purpose& purpose) {
   const Candidates& known = scope ? board_.runs.at(*scope).candidates : board_.candidates;
@@ -177,9 +188,10 @@ std::vector<Candidate> Evictor::Gather(Scope scope, int64_t wanted_bytes, const 
         std::ranges::find(spared, id.index) != spared.end()) {
       continue;
     }
-    Candidate candidate = CandidateOf(id);
+    const auto usual = resource::Weigh(policy_, CandidateOf(id), disk_);
+    scores.emplace_back(id, usual ? std::optional(usual->score) : std::nullopt);
+    Candidate candidate = CandidateFor(id, purpose);
     const auto eviction = resource::Weigh(policy_, candidate, disk_);
-    scores.emplace_back(id, eviction ? std::optional(eviction->score) : std::nullopt);
     if (eviction && eviction->freed_bytes >= least_bytes) {
       gathered.push_back(candidate);
     }
@@ -192,10 +204,11 @@ std::vector<Candidate> Evictor::Gather(Scope scope, int64_t wanted_bytes, const 
 }
 
 // What was evicted since they were gathered may have changed them.
-std::optional<Eviction> Evictor::TakeBest(std::vector<Candidate>& gathered, double max_restore_s) {
-  while (const auto best = Choose(policy_, gathered, disk_, max_restore_s)) {
+std::optional<Eviction> Evictor::TakeBest(std::vector<Candidate>& gathered,
+                                          const Purpose& purpose) {
+  while (const auto best = Choose(policy_, gathered, disk_, purpose.max_restore_s)) {
     const auto chosen = std::ranges::find(gathered, best->table, &Candidate::table);
-    const Candidate now = CandidateOf(best->table);
+    const Candidate now = CandidateFor(best->table, purpose);
     if (*chosen == now) {
       gathered.erase(chosen);
       return best;
@@ -220,7 +233,7 @@ int64_t Evictor::MakeRoom(Scope scope, int64_t bytes, const Purpose& purpose) {
       Refresh();
       gathered = Gather(scope, bytes, purpose);
     }
-    const auto eviction = TakeBest(gathered, purpose.max_restore_s);
+    const auto eviction = TakeBest(gathered, purpose);
     if (eviction) {
       bytes -= eviction->freed_bytes;
       Evict(*eviction, purpose);

@@ -36,6 +36,7 @@ class Evictor {
   /// Weighs all tables.
   void RefreshAll();
   DiskSpeed& disk() { return disk_; }
+  bool drops_only() const { return policy_ == EvictionPolicy::kRollback; }
 
   /// The segment has left memory, or come back.
   void RerankReaders(SegmentId segment);
@@ -44,12 +45,13 @@ class Evictor {
   Holder HolderOf(TaskId table) const;
   double RemakeSeconds(TaskId table, const Idle& idle);
   Candidate CandidateOf(TaskId table);
+  Candidate CandidateFor(TaskId table, const Purpose& purpose);
   int StepsToNextUse(TaskId table);
   void Weigh(TaskId table);
   void RefreshStuck(Scope scope);
   std::vector<size_t> SparedFor(const Purpose& purpose) const;
   std::vector<Candidate> Gather(Scope scope, int64_t wanted_bytes, const Purpose& purpose);
-  std::optional<Eviction> TakeBest(std::vector<Candidate>& gathered, double max_restore_s);
+  std::optional<Eviction> TakeBest(std::vector<Candidate>& gathered, const Purpose& purpose);
   void Evict(const Eviction& eviction, const Purpose& purpose);
   void Uncache(SegmentId segment, const Purpose& purpose);
   void Unload(SegmentId segment, TaskId table);

@@ -103,6 +103,7 @@ void Lifecycle::MakeReady(TaskId id) {
   Task& task = run.tasks[id.index];
   if (task.spec.gate) return void(Finish(id, ModelStatus::kSuccess, Reason::kInputsThere));
   Enter(id, kReady);
+  task.regains = false;
   task.rank = RankOf(id);
   run.ready.insert(task.rank);
   board_.Requeue(id.run, run);
@@ -192,7 +193,8 @@ void Lifecycle::Start(TaskId id) {
   run.served = ++board_.served;
   board_.Requeue(id.run, run);
   NotePassed(run.priority);
-  if (task.spec.has_table && !std::exchange(run.opened, true)) {
+  if (task.spec.has_table && run.opened == 0) {
+    run.opened = ++board_.opened;
     ++board_.levels.at(run.priority).opened;
   }
   Decision& decision = board_.Decide(Decision::Kind::kStart, id, task.start_reason);

@@ -1,5 +1,6 @@
 #include "resource/lineage.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 #include <vector>
@@ -20,6 +21,9 @@ constexpr int kMostRenewed = 8;
 
 // Beyond so many tasks to be run again nobody looks any further: the table had better stay.
 constexpr size_t kMaxRemade = 32;
+
+// Of a table that is dropped.
+constexpr size_t kReadersLookedAt = 64;
 
 }  // namespace
 
@@ -65,7 +69,27 @@ Decision& Lineage::RollBack(TaskId id, Reason reason) {
   const size_t place = board_.decisions.size();
   board_.Decide(Decision::Kind::kRelease, id, reason);
   lifecycle_.Free(Board::TableOf(id));
+  Await(id);
   return board_.decisions[place];
+}
+
+// Who waits for others of its inputs to be made again has this one made with them: what both are
+// made of may be there only once.
+void Lineage::Await(TaskId id) {
+  Run& run = board_.runs.at(id.run);
+  Task& table = run.tasks[id.index];
+  const bool joins = std::ranges::any_of(table.spec.inputs, [&run](size_t input) {
+    return !run.tasks[input].resident && run.tasks[input].state != kFinished;
+  });
+  if (!joins) return;
+  const size_t end = std::min(table.readers.size(), table.first_open + kReadersLookedAt);
+  for (size_t i = table.first_open; i < end; ++i) {
+    Task& reader = run.tasks[table.readers[i]];
+    if (reader.state != kWaiting || !(reader.told || reader.regains)) continue;
+    ++reader.waiting_for;
+    table.awaited_by.push_back(table.readers[i]);
+  }
+  if (!table.awaited_by.empty()) Revive(id);
 }
 
 void Lineage::Lose(TaskId id) {
@@ -105,6 +129,7 @@ bool Lineage::Demand(TaskId reader) {
   lifecycle_.Dequeue(reader);
   lifecycle_.Enter(reader, kWaiting);
   run.tasks[reader.index].waiting_for = absent.size();
+  run.tasks[reader.index].regains = true;
   for (const size_t input : absent) {
     run.tasks[input].awaited_by.push_back(reader.index);
     Revive({reader.run, input});

@@ -39,6 +39,7 @@ class Lineage {
 
  private:
   void Revive(TaskId table);
+  void Await(TaskId dropped);
   void FailReader(TaskId reader, Reason reason, const Figures& why = {});
 
   Board& board_;

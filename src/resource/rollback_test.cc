@@ -35,6 +35,44 @@ TEST_F(Rollback, WhoWaitsMeanwhileIsKnown) {
   EXPECT_EQ(core_.blocked(), (TaskId{2, 0}));
 }
 
+/// While 1 runs, the table of 0 waits for 2.
+std::vector<TaskSpec> HoldsATable() {
+  return {Reads({}), Needs(10, Value({}, {0})), Value({0}, {1})};
+}
+
+TEST_F(Rollback, AYoungerRunWaitsForWhatAnOlderOneHolds) {
+  Add(HoldsATable());
+  Succeed(0, {{7, 600}});
+  EXPECT_EQ(Add({Needs(700, Value({}))}, 2), Said{});
+  EXPECT_EQ(core_.blocked(), (TaskId{2, 0}));
+  EXPECT_EQ(Succeed(1), (Said{"finish 1:1 success", "start 1:2#1"}));
+  EXPECT_EQ(Succeed(2),
+            (Said{"finish 1:2 success", "release 1:0", "free 7", "start 2:0#1", "end 1"}));
+}
+
+TEST_F(Rollback, ButNotOneOfHigherPriority) {
+  Add(HoldsATable());
+  Succeed(0, {{7, 600}});
+  EXPECT_EQ(Tell(RunAdded{2, 4, {Needs(700, Value({}))}, {}, 1}),
+            (Said{"release 1:0", "free 7", "start 2:0#1"}));
+}
+
+TEST_F(Rollback, InputsThatAreMadeOfTheSameAreMadeAgainTogether) {
+  // 0 -> 1, 2 -> 3 (after 4, which needs the room of one of them, as 0 does)
+  Add({Needs(800, Reads({})), Reads({0}), Reads({0}), Value({1, 2}, {4}),
+       Needs(500, Value({}, {1, 2}))});
+  Measure(0, 800);
+  Succeed(0, {{10, 300}});
+  Succeed(1, {{11, 300}});
+  EXPECT_EQ(Succeed(2, {{12, 300}}), (Said{"finish 1:2 success", "release 1:0", "free 10",
+                                           "release 1:1", "free 11", "start 1:4#1"}));
+  // Only 1 is to be made again, but then the table of 2 goes for that of 0.
+  EXPECT_EQ(Succeed(4), (Said{"finish 1:4 success", "release 1:2", "free 12", "start 1:0#2"}));
+  EXPECT_EQ(Succeed(0, {{20, 300}}, 2), (Said{"start 1:1#2", "start 1:2#2"}));
+  Succeed(1, {{21, 300}}, 2);
+  EXPECT_EQ(Succeed(2, {{22, 300}}, 2), (Said{"release 1:0", "free 20", "start 1:3#1"}));
+}
+
 TEST_F(Rollback, ItMayPublishBeforeItsEnd) {
   MakeOneToRemake();
   EXPECT_EQ(Tell(TaskPublished{{1, 0}, 2, {{8, 400}}}), Said{"start 1:2#1"});

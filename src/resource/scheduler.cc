@@ -70,21 +70,13 @@ void Scheduler::StartReady() {
       if (!StartCrowdedOut(*first)) Begin(*first);
       continue;
     }
-    // Nothing is evicted or made again while other runs can go on without that; and while nothing
-    // is going on, StartAlone chooses among runs.
     if (StartOther(*first, true)) continue;
-    if (!board_.unlimited() && board_.attempts == 0 && SeveralAreReady()) {
+    const auto chosen = WhoMakesRoom(*first);
+    if (!chosen) {
       blocked_ = first;
       break;
     }
-    if (IsRegaining() && BytesToRegain(*first) > 0) {
-      const auto next = NextFor(*regaining_);
-      if (!next) {
-        blocked_ = first;
-        break;
-      }
-      first = next;
-    }
+    first = chosen;
     if (!Demand(*first)) {
       const auto next = NextFor(*first);
       if (next && CanGoOn(*next)) Begin(*next);
@@ -102,6 +94,31 @@ void Scheduler::StartReady() {
   ReadAhead();
   StartAlone(std::nullopt);
   StartAloneInRuns();
+}
+
+// Nothing is evicted or made again while other runs can go on without that. If then something has
+// to be, for whom; while nothing is going on, StartAlone chooses among runs.
+std::optional<TaskId> Scheduler::WhoMakesRoom(TaskId first) {
+  if (!board_.unlimited() && board_.attempts == 0 && SeveralAreReady()) return std::nullopt;
+  if (evictor_.drops_only()) {
+    const auto oldest = FirstOfOldest(first);
+    if (!oldest && board_.attempts > 0) return std::nullopt;
+    first = oldest.value_or(first);
+  }
+  if (GivesWay(first) && BytesToRegain(first) > 0) return NextFor(*regaining_);
+  return first;
+}
+
+// Only the run that is first by priority and age has others' tables dropped.
+std::optional<TaskId> Scheduler::FirstOfOldest(TaskId otherwise) const {
+  const Run* oldest = &board_.runs.at(otherwise.run);
+  std::optional<TaskId> first = otherwise;
+  for (const auto& [id, run] : board_.runs) {
+    if (run.unfinished == 0 || !run.IsBefore(*oldest)) continue;
+    oldest = &run;
+    first = First(run, id);
+  }
+  return first ? std::optional(LookAhead(*first)) : first;
 }
 
 // Where all that comes needn't fit.
@@ -167,7 +184,7 @@ bool Scheduler::SeveralAreReady() const {
 bool Scheduler::AnOpenRunIsReady() const {
   return std::ranges::any_of(board_.levels, [this](const auto& level) {
     return std::ranges::any_of(level.second.turns, [this](const Turn& turn) {
-      return board_.runs.at(std::get<2>(turn)).opened;
+      return board_.runs.at(std::get<2>(turn)).opened > 0;
     });
   });
 }
@@ -175,7 +192,7 @@ bool Scheduler::AnOpenRunIsReady() const {
 bool Scheduler::MayOpen(TaskId id, int64_t bytes) const {
   const Run& run = board_.runs.at(id.run);
   const Task& task = run.tasks[id.index];
-  if (run.opened || !task.spec.has_table) return true;
+  if (run.opened > 0 || !task.spec.has_table) return true;
   if (board_.attempts == 0 && !AnOpenRunIsReady()) return true;
   // What is less urgent doesn't hold up the first that is more.
   const auto below = board_.levels.upper_bound(run.priority);

@@ -60,6 +60,7 @@ class Scheduler {
   int64_t AddedBytes(TaskId task) const;
   bool Demand(TaskId reader);
   bool IsRegaining();
+  bool GivesWay(TaskId task);
   std::optional<TaskId> NextFor(TaskId reader) const;
   bool MayOpen(TaskId task, int64_t bytes) const;
   bool MakeRoomFor(TaskId task);
@@ -73,6 +74,8 @@ class Scheduler {
   std::optional<TaskId> NextAlone(Scope scope);
   int64_t BytesToRegain(TaskId task) const;
   int64_t BytesToGoOn(TaskId task) const;
+  std::optional<TaskId> FirstOfOldest(TaskId otherwise) const;
+  std::optional<TaskId> WhoMakesRoom(TaskId first);
   std::optional<TaskId> BestParked(Scope scope) const;
   bool SettleParked(Scope scope);
   bool TryAlone(Scope scope, TaskId task);

@@ -31,7 +31,7 @@ int64_t Scheduler::BytesToGoOn(TaskId id) const {
 
 bool Scheduler::Demand(TaskId id) {
   if (lineage_.Demand(id)) return true;
-  if (!IsRegaining() && board_.At(id).state == kWaiting) regaining_ = id;
+  if (board_.At(id).state == kWaiting && !GivesWay(id)) regaining_ = id;
   return false;
 }
 
@@ -43,6 +43,14 @@ bool Scheduler::IsRegaining() {
   const bool waits = reader != nullptr && (reader->state == kWaiting || reader->state == kReady);
   if (!waits) regaining_.reset();
   return waits;
+}
+
+// To that reader. But a run that began before doesn't wait until a younger one has lost again what
+// it has regained.
+bool Scheduler::GivesWay(TaskId id) {
+  if (!IsRegaining()) return false;
+  const Run& regaining = board_.runs.at(regaining_->run);
+  return !evictor_.drops_only() || !board_.runs.at(id.run).IsBefore(regaining);
 }
 
 // That reader, or the first that is to run again for it.
@@ -68,7 +76,10 @@ std::optional<TaskId> Scheduler::NextAlone(Scope scope) {
   auto first = FirstIn(scope);
   if (!first) return first;
   first = LookAhead(*first);
-  if (IsRegaining() && (!scope || *scope == regaining_->run)) {
+  if (!scope && evictor_.drops_only() && BytesToGoOn(*first) > 0) {
+    first = FirstOfOldest(*first).value_or(*first);
+  }
+  if (GivesWay(*first) && (!scope || *scope == regaining_->run)) {
     if (const auto next = NextFor(*regaining_)) return next;
   }
   if (IsPassedOften(*first)) return first;

@@ -123,7 +123,8 @@ void MemorySampler::AdjustLimit(const MemoryUsage& usage, int64_t outside_bytes)
   if (!limit_bytes_) return;
   is_full_ = cgroup_->IsFull();
   full_samples_ = std::clamp(full_samples_ + (is_full_ ? 1 : -1), 0, 2 * kPatienceSamples);
-  const int64_t headroom = full_samples_ < kPatienceSamples ? headroom_bytes_ : 0;
+  // What it lends them it can't take back, and what is charged elsewhere may grow meanwhile.
+  const int64_t headroom = full_samples_ < kPatienceSamples ? headroom_bytes_ : headroom_bytes_ / 2;
   // v2 kills if what can't be given up is more than the new limit.
   const int64_t margin = cgroup_->version() == 2 ? kLimitStep : 0;
   int64_t wanted = std::max(*limit_bytes_ - headroom - outside_bytes, usage.all_bytes() + margin);

@@ -47,8 +47,9 @@ class MemorySampler {
 
   /// The kernel is to see to it that no more than that is used, as far as the cgroup reaches: less
   /// what is charged elsewhere, which Sample() looks at again. Nothing happens without a cgroup.
-  /// The last `headroom_bytes` are given only while processes have waited for some time: so that
-  /// somebody whom others wait for isn't held up for ever.
+  /// The last `headroom_bytes` are left for what is charged elsewhere; half of them are given while
+  /// processes have waited for some time: so that somebody whom others wait for isn't held up for
+  /// ever.
   void LimitTo(int64_t bytes, int64_t headroom_bytes);
 
   void Sample();

@@ -5,8 +5,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstring>
+#include <functional>
+#include <thread>
 #include <vector>
 
 namespace zerrow::sandbox {
@@ -28,9 +31,13 @@ class Eater {
     ::waitpid(pid_, nullptr, 0);
     for (int fd : {go_[0], go_[1], ready_[0], ready_[1]}) ::close(fd);
   }
-  void Eat() {
-    char byte = 0;
+  void Begin() {
+    const char byte = 0;
     EXPECT_EQ(::write(go_[1], &byte, 1), 1);
+  }
+  void Eat() {
+    Begin();
+    char byte = 0;
     EXPECT_EQ(::read(ready_[0], &byte, 1), 1);
   }
   pid_t pid() const { return pid_; }
@@ -143,6 +150,31 @@ TEST(MemorySampler, CountsTheCgroupWithChildrenButWithoutFileCache) {
   EXPECT_NEAR(static_cast<double>(sampler.current_bytes() - before), 96.0 * kMiB, 12.0 * kMiB);
   EXPECT_EQ(sampler.peak_bytes(), sampler.current_bytes());
   EXPECT_GE(sampler.peak_bytes(eater.pid()), 96 * kMiB);
+}
+
+// The rest is left for what grows outside of the cgroup.
+TEST(MemorySampler, WhoWaitsAtTheLimitIsGivenHalfOfTheHeadroom) {
+  auto sampler = MemorySampler::Make(nullptr);
+  if (!sampler.method().starts_with("cgroup v1")) GTEST_SKIP() << sampler.method();
+  Eater eater(256 * kMiB, 0);
+  sampler.AddProcess(eater.pid());
+  sampler.Sample();
+  const auto used = [&] { return sampler.usage().all_bytes(); };
+  sampler.LimitTo(sampler.current_bytes() - used() + 96 * kMiB, 32 * kMiB);
+  sampler.Sample();
+  eater.Begin();
+  const auto sample = [&](int times, const std::function<bool()>& done) {
+    for (int i = 0; i < times && !done(); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      sampler.Sample();
+    }
+    return done();
+  };
+  constexpr int64_t kNoise = 5 * kMiB;
+  EXPECT_TRUE(sample(10'000, [&] { return sampler.is_full(); }));
+  EXPECT_LE(used(), 64 * kMiB + kNoise);
+  EXPECT_TRUE(sample(10'000, [&] { return used() >= 80 * kMiB - kNoise; }));
+  EXPECT_FALSE(sample(100, [&] { return used() > 80 * kMiB + kNoise; })) << used();
 }
 
 }  // namespace

@@ -86,27 +86,27 @@ def test_two_project_files_are_one_too_many(project):
 
 
 def test_packages_and_pythons_of_functions(project):
+    major, minor, micro = sys.version_info[:3]
     project.write(
         "models.py",
-        """
+        f"""
         import zerrow
 
         @zerrow.model()
-        @zerrow.python("3.11", pip={"pandas": "2.2.2"})
+        @zerrow.python("{major}.{minor}", pip={{"pandas": "2.2.2"}})
         def late(flights=zerrow.Model("flights")):
             import pandas
 
         @zerrow.model()
-        @zerrow.python("3.11")
+        @zerrow.python("{major}.{minor}")
         def plain(flights=zerrow.Model("flights")):
             return flights
         """,
     )
     found = project.describe(limit="1")
     assert found["errors"] == []
-    version = "{}.{}.{}".format(*sys.version_info[:3])
     late, plain = (model["environment"] for model in found["models"])
-    assert late == {"python": version, "packages": ["pandas==2.2.2"]}
+    assert late == {"python": f"{major}.{minor}.{micro}", "packages": ["pandas==2.2.2"]}
     assert plain is None
 
 
