@@ -15,8 +15,9 @@ namespace {
 constexpr int64_t kMiB = 1 << 20;
 // The budget follows in steps: each new one has all be weighed anew.
 constexpr int64_t kStep = 16 * kMiB;
-// How far below the budget's figure it must be before more is offered.
-constexpr int64_t kSlack = 64 * kMiB;
+// How far below the budget's figure it must be before more is offered: at most, and of the limit.
+constexpr int64_t kMostSlack = 64 * kMiB;
+constexpr int64_t kSlackDivisor = 32;
 constexpr double kNoticeableStall = 0.1;
 constexpr resource::Time kStallSeconds = 10;
 
@@ -172,7 +173,8 @@ void LiveMemory::NoteStall() {
 
 void LiveMemory::AdjustReserve() {
   const int64_t now = OtherBytes();
-  if (now <= other_bytes_ && now + kSlack >= other_bytes_) return;
+  const int64_t slack = std::clamp(options_.limit_bytes / kSlackDivisor, kStep, kMostSlack);
+  if (now <= other_bytes_ && now + slack >= other_bytes_) return;
   other_bytes_ = (now + kStep - 1) / kStep * kStep;
   dispatcher_->SetBudget(std::nullopt, budget());
 }
