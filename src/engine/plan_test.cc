@@ -72,6 +72,9 @@ TEST(Plan, ErrorsOfFilesAndOfTheGraphAreToldAtOnce) {
                    "models.py:7: b: unknown input \"flihgts\"; did you mean \"flights\"?",
                    "models.py:3: c: models depend on each other in a cycle: c -> d -> c"}));
   description.broken = {"*"};
+  description.models = {Model("b", {Input("flihgts")})};
+  description.models[0].parameters = {{"origin", "origin"}};
+  EXPECT_EQ(Errors(MakePlan(description, {})), Texts{"lost: it has two names"});
   description.models.clear();
   options.select = {"nobody"};
   EXPECT_EQ(Errors(MakePlan(description, options)), Texts{"lost: it has two names"});

@@ -318,7 +318,7 @@ RunError Run::Located(size_t task, RunError error) const {
   error.model = node.name;
   if (error.file.empty()) {
     error.file = node.file();
-    error.line = node.line();
+    if (error.line <= 0) error.line = node.line();
   }
   if (tasks_[task].kind == RunTask::Kind::kExport) {
     error.message = "writing it to a file failed: " + error.message;

@@ -100,6 +100,18 @@ def test_the_error_reaches_a_reader_of_the_terminal(zerrow, project):
     assert "zerrow/_" not in outcome.err, "frames of zerrow itself are of no use to the user"
 
 
+@pytest.mark.parametrize("engine", ["datafusion", "duckdb"])
+def test_a_column_that_a_query_finds_missing_when_it_runs_has_its_line(zerrow, project, engine):
+    """The function's columns aren't known before."""
+    alone = PROJECT[: PROJECT.index("%s\ndef bad")]
+    query = f"-- zerrow: engine={engine}\nSELECT n\nFROM numbers\nWHERE nope > 1"
+    outcome = zerrow("run", "-p", project({"models.py": alone, "models/few.sql": query}))
+    assert outcome.code == 1, outcome
+    (error,) = [line for line in outcome.err.splitlines() if line.startswith("error:")]
+    assert "/models/few.sql:4: few: " in error, outcome
+    assert "nope" in error, outcome
+
+
 @pytest.mark.parametrize(("strict", "code"), [(False, 0), (True, 1)])
 @pytest.mark.parametrize("body", ["return False", "assert numbers.num_rows == 7, 'not seven'"])
 def test_a_failed_expectation_warns_or_fails(zerrow, project, strict, code, body):

@@ -85,6 +85,25 @@ def test_two_project_files_are_one_too_many(project):
     assert "remove one of them" in project.error()[2]
 
 
+def test_of_a_file_that_is_not_read_to_its_end_any_model_might_be(project):
+    project.write(
+        "models.py",
+        """
+        import zerrow
+
+        class Out(zerrow.TableSchema):
+            a: int
+
+        @zerrow.model()
+        def lost(flights=zerrow.Model("flights")):
+            return flights
+        """,
+    )
+    found = project.describe(limit="1")
+    assert [error["line"] for error in found["errors"]] == [3]
+    assert found["broken"] == ["*"]
+
+
 def test_packages_and_pythons_of_functions(project):
     major, minor, micro = sys.version_info[:3]
     project.write(

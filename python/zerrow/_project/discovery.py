@@ -72,7 +72,9 @@ def describe(
         project.report(problem)
         project.broken.add(EVERYTHING)
         sql_files = []
-    failed = import_files(project.directory, files, on_import)
+    failed, cut_short = import_files(project.directory, files, on_import)
+    if cut_short:
+        project.broken.add(EVERYTHING)
     if on_imported is not None and files and not failed:
         on_imported(len(files))
     _read_sources(project, file)

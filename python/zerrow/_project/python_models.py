@@ -17,7 +17,7 @@ from zerrow._declarations import Declaration, ModelMark, noting_mistakes, regist
 from zerrow._errors import Problem, ProjectError
 from zerrow._packages import is_built_for, is_own
 from zerrow._project import session
-from zerrow._project.description import EVERYTHING, Input, ModelEntry, Project
+from zerrow._project.description import Input, ModelEntry, Project
 from zerrow._project.modules import (
     ImportTimeoutError,
     PythonFile,
@@ -31,13 +31,14 @@ from zerrow._schemas import columns_of
 
 def import_files(
     directory: Path, files: list[PythonFile], on_import: Callable[[str], None] | None = None
-) -> list[Problem]:
-    """Imports the files; what is wrong with them.
+) -> tuple[list[Problem], bool]:
+    """Imports the files; what is wrong with them, and whether one wasn't read to its end.
 
     `on_import` is called with each file before it is imported, so that somebody knows which file it
     was if this process doesn't survive.
     """
     problems: list[Problem] = []
+    cut_short = False
     deadline = time.monotonic() + import_time_s()
     for file in files:
         if on_import is not None:
@@ -46,9 +47,10 @@ def import_files(
             problem = _import(directory, file.path, deadline)
         found: list[BaseException] = [*mistakes, *([] if problem is None else [problem])]
         problems.extend(_import_problem(each, file, directory) for each in found)
+        cut_short = cut_short or problem is not None
         if isinstance(problem, ImportTimeoutError):
             break
-    return problems
+    return problems, cut_short
 
 
 def read_python_models(project: Project, files: list[PythonFile], problems: list[Problem]) -> None:
@@ -59,8 +61,8 @@ def read_python_models(project: Project, files: list[PythonFile], problems: list
         known = ((known.file, known.line) for known in project.problems if known.traceback)
         if problem not in project.problems and not (problem.traceback and place in known):
             project.problems.append(problem)
-        if problem.model or problem.traceback:
-            project.broken.add(problem.model or EVERYTHING)
+        if problem.model:
+            project.broken.add(problem.model)
     root = os.path.realpath(project.directory)
     imports = {file.path: file.imports for file in files}
     types = {entry["name"]: entry["type"] for entry in project.parameters}

@@ -49,7 +49,14 @@ class Tell(Protocol):
 
 
 class TaskError(Exception):
-    """A task can't be done, and why, in words for the user: shown without a traceback."""
+    """A task can't be done, and why, in words for the user: shown without a traceback.
+
+    `line`: of the model's own file; 0: that of the model.
+    """
+
+    def __init__(self, message: str, line: int = 0) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 @dataclass
@@ -197,7 +204,7 @@ def run(
         regain()
         failure = describe_failure(problem, body["project_dir"])
         if isinstance(problem, TaskError):
-            return _failed(text_of(problem), failure.file, failure.line, "")
+            return _failed(text_of(problem), failure.file, failure.line or problem.line, "")
         if not failure.file:  # no user's frame to show: then Zerrow's own may help
             with suppress(BaseException):
                 say("".join(traceback.format_exception(problem)))

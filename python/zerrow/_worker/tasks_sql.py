@@ -11,7 +11,8 @@ from zerrow._errors import SqlError
 from zerrow._schemas import contract_of_text
 from zerrow._sql import fusion
 from zerrow._sql.duckdb_settings import use_utc
-from zerrow._sql.names import exact_query
+from zerrow._sql.names import DIALECT, exact_query
+from zerrow._sql.text import line_of_name
 from zerrow._worker.contracts import keep_contract
 from zerrow._worker.convert import columns_needed
 from zerrow._worker.dictionaries import any_marked, computed, decoded, with_many_values
@@ -45,7 +46,7 @@ def run(task: Task) -> Answer:
     except TaskError:
         raise
     except Exception as problem:
-        raise TaskError(_explain(engine, problem)) from problem
+        raise _failure(engine, problem, inputs, task.body["sql"]) from problem
     task.timings["run_s"] = time.perf_counter() - started
     if contract := task.body["contract"]:
         what = f"the output of {task.body['model']!r}"
@@ -139,6 +140,18 @@ def _duckdb_result(inputs: dict[str, pa.Table], sql: str) -> pa.Table:
                 raise columns_needed("DuckDB")
             connection.register(name, table)
         return connection.sql(sql).to_arrow_table()
+
+
+def _failure(engine: str, problem: Exception, inputs: dict[str, pa.Table], sql: str) -> TaskError:
+    """In the planner's words where it would have known, had it known the inputs' columns."""
+    said = str(problem)
+    if engine == "datafusion" and "No field named" in said:
+        columns = [name for table in inputs.values() for name in table.column_names]
+        error = fusion.explained(problem, sql, columns, DIALECT)
+        return TaskError(str(error), error.line)
+    missing = re.search(r'Referenced column "(.+?)" not found', said)  # as DuckDB says it
+    line = line_of_name(missing[1], sql, engine) if missing and engine == "duckdb" else 0
+    return TaskError(_explain(engine, problem), line)
 
 
 def _explain(engine: str, problem: Exception) -> str:
