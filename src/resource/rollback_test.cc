@@ -57,6 +57,14 @@ TEST_F(Rollback, ButNotOneOfHigherPriority) {
             (Said{"release 1:0", "free 7", "start 2:0#1"}));
 }
 
+TEST_F(Rollback, NorOneWhoseOwnLimitIsShort) {
+  Add({Needs(10, Reads({}))});
+  Add({Reads({}), Needs(10, Value({}, {0})), Needs(300, Value({}, {0})), Value({0}, {1})}, 2,
+      {500, 0});
+  EXPECT_EQ(Tell(TaskEnded{{2, 0}, 1, kSuccess, false, {{7, 400}}}),
+            (Said{"finish 2:0 success", "start 2:1#1", "release 2:0", "free 7", "start 2:2#1"}));
+}
+
 TEST_F(Rollback, InputsThatAreMadeOfTheSameAreMadeAgainTogether) {
   // 0 -> 1, 2 -> 3 (after 4, which needs the room of one of them, as 0 does)
   Add({Needs(800, Reads({})), Reads({0}), Reads({0}), Value({1, 2}, {4}),

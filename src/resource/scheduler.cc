@@ -100,7 +100,7 @@ void Scheduler::StartReady() {
 // to be, for whom; while nothing is going on, StartAlone chooses among runs.
 std::optional<TaskId> Scheduler::WhoMakesRoom(TaskId first) {
   if (!board_.unlimited() && board_.attempts == 0 && SeveralAreReady()) return std::nullopt;
-  if (evictor_.drops_only()) {
+  if (TakesFromOthers(first)) {
     const auto oldest = FirstOfOldest(first);
     if (!oldest && board_.attempts > 0) return std::nullopt;
     first = oldest.value_or(first);

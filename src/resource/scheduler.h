@@ -74,6 +74,7 @@ class Scheduler {
   std::optional<TaskId> NextAlone(Scope scope);
   int64_t BytesToRegain(TaskId task) const;
   int64_t BytesToGoOn(TaskId task) const;
+  bool TakesFromOthers(TaskId task) const;
   std::optional<TaskId> FirstOfOldest(TaskId otherwise) const;
   std::optional<TaskId> WhoMakesRoom(TaskId first);
   std::optional<TaskId> BestParked(Scope scope) const;

@@ -23,6 +23,13 @@ int64_t Scheduler::BytesToRegain(TaskId id) const {
   return most;
 }
 
+// Whether others' tables may be dropped for it, and not only its own run's for that run's limit.
+bool Scheduler::TakesFromOthers(TaskId id) const {
+  if (!evictor_.drops_only() || !board_.budget.limited()) return false;
+  const int64_t bytes = board_.At(id).peak_bytes + board_.MissingBytes(id) + board_.AbsentBytes(id);
+  return !board_.limited_runs.contains(id.run) || board_.Shortfall(std::nullopt, bytes) > 0;
+}
+
 // And what it adds to memory for good.
 int64_t Scheduler::BytesToGoOn(TaskId id) const {
   const int64_t bytes = BytesToRegain(id);
@@ -76,7 +83,7 @@ std::optional<TaskId> Scheduler::NextAlone(Scope scope) {
   auto first = FirstIn(scope);
   if (!first) return first;
   first = LookAhead(*first);
-  if (!scope && evictor_.drops_only() && BytesToGoOn(*first) > 0) {
+  if (!scope && TakesFromOthers(*first) && BytesToGoOn(*first) > 0) {
     first = FirstOfOldest(*first).value_or(*first);
   }
   if (GivesWay(*first) && (!scope || *scope == regaining_->run)) {
