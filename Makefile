@@ -106,9 +106,9 @@ lint-py: build/.requirements  ## ruff, mypy, and pyright over what users would w
 lint-cc: lint-format build/lint/compile_commands.json  ## clang-format and clang-tidy
 	@$(MAKE) --no-print-directory --output-sync -j $(JOBS) $(patsubst %,build/lint/%.tidy,$(TIDY_SOURCES))
 
-RECENT := 50
+RECENT := 25
 
-lint-cc-recent:  ## the same, clang-tidy on what the last RECENT (50) commits changed
+lint-cc-recent:  ## the same, clang-tidy on what the last RECENT (25) commits changed
 	@$(MAKE) --no-print-directory lint-cc TIDY_SOURCES="$$(git diff --name-only --diff-filter=d \
 	  $$(git rev-list --max-count=$(RECENT) HEAD | tail -1) -- $(TIDY_SOURCES) | xargs)"
 
