@@ -164,11 +164,11 @@ std::vector<size_t> Evictor::SparedFor(const Purpose& purpose) const {
 // A run that began before keeps its tables: what it has to make again would only take the younger
 // one's. So the oldest goes on, and others after it ("wound-wait"; Rosenkrantz, Stearns & Lewis,
 // "System Level Concurrency Control for Distributed Database Systems", 1978).
-Candidate Evictor::CandidateFor(TaskId id, const Purpose& purpose) {
-  Candidate candidate = CandidateOf(id);
+Candidate Evictor::Within(const Purpose& purpose, Candidate candidate) const {
   if (purpose.last_resort || !purpose.beneficiary) return candidate;
   const RunId run = purpose.beneficiary->run;
-  if (board_.runs.at(id.run).IsBefore(board_.runs.at(run))) candidate.remake_s = kNever;
+  const Run& owner = board_.runs.at(candidate.table.run);
+  if (owner.IsBefore(board_.runs.at(run))) candidate.remake_s = kNever;
   return candidate;
 }
 
@@ -188,9 +188,10 @@ std::vector<Candidate> Evictor::Gather(Scope scope, int64_t wanted_bytes, const 
         std::ranges::find(spared, id.index) != spared.end()) {
       continue;
     }
-    const auto usual = resource::Weigh(policy_, CandidateOf(id), disk_);
+    Candidate candidate = CandidateOf(id);
+    const auto usual = resource::Weigh(policy_, candidate, disk_);
     scores.emplace_back(id, usual ? std::optional(usual->score) : std::nullopt);
-    Candidate candidate = CandidateFor(id, purpose);
+    candidate = Within(purpose, candidate);
     const auto eviction = resource::Weigh(policy_, candidate, disk_);
     if (eviction && eviction->freed_bytes >= least_bytes) {
       gathered.push_back(candidate);
@@ -208,7 +209,7 @@ std::optional<Eviction> Evictor::TakeBest(std::vector<Candidate>& gathered,
                                           const Purpose& purpose) {
   while (const auto best = Choose(policy_, gathered, disk_, purpose.max_restore_s)) {
     const auto chosen = std::ranges::find(gathered, best->table, &Candidate::table);
-    const Candidate now = CandidateFor(best->table, purpose);
+    const Candidate now = Within(purpose, CandidateOf(best->table));
     if (*chosen == now) {
       gathered.erase(chosen);
       return best;

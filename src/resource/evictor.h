@@ -45,7 +45,7 @@ class Evictor {
   Holder HolderOf(TaskId table) const;
   double RemakeSeconds(TaskId table, const Idle& idle);
   Candidate CandidateOf(TaskId table);
-  Candidate CandidateFor(TaskId table, const Purpose& purpose);
+  Candidate Within(const Purpose& purpose, Candidate candidate) const;
   int StepsToNextUse(TaskId table);
   void Weigh(TaskId table);
   void RefreshStuck(Scope scope);

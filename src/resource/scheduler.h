@@ -72,6 +72,7 @@ class Scheduler {
   void StartAlone(Scope scope);
   std::optional<TaskId> FirstIn(Scope scope) const;
   std::optional<TaskId> NextAlone(Scope scope);
+  int64_t BytesWithInputs(TaskId task) const;
   int64_t BytesToRegain(TaskId task) const;
   int64_t BytesToGoOn(TaskId task) const;
   bool TakesFromOthers(TaskId task) const;

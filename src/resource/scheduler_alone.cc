@@ -13,9 +13,14 @@ std::optional<TaskId> Scheduler::FirstIn(Scope scope) const {
   return scope ? First(board_.runs.at(*scope), *scope) : First();
 }
 
+// That it comes to take, with what of its inputs isn't in memory.
+int64_t Scheduler::BytesWithInputs(TaskId id) const {
+  return board_.At(id).peak_bytes + board_.MissingBytes(id) + board_.AbsentBytes(id);
+}
+
 // What would have to go for it, and for what it reads to be made again, at least.
 int64_t Scheduler::BytesToRegain(TaskId id) const {
-  const int64_t bytes = board_.At(id).peak_bytes + board_.MissingBytes(id) + board_.AbsentBytes(id);
+  const int64_t bytes = BytesWithInputs(id);
   int64_t most = 0;
   for (const Scope scope : board_.LimitedScopesOf(id.run)) {
     most = std::max(most, board_.Shortfall(scope, bytes));
@@ -26,8 +31,8 @@ int64_t Scheduler::BytesToRegain(TaskId id) const {
 // Whether others' tables may be dropped for it, and not only its own run's for that run's limit.
 bool Scheduler::TakesFromOthers(TaskId id) const {
   if (!evictor_.drops_only() || !board_.budget.limited()) return false;
-  const int64_t bytes = board_.At(id).peak_bytes + board_.MissingBytes(id) + board_.AbsentBytes(id);
-  return !board_.limited_runs.contains(id.run) || board_.Shortfall(std::nullopt, bytes) > 0;
+  return !board_.limited_runs.contains(id.run) ||
+         board_.Shortfall(std::nullopt, BytesWithInputs(id)) > 0;
 }
 
 // And what it adds to memory for good.
