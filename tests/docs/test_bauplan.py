@@ -80,9 +80,10 @@ def test_the_projects_run(projects, project):
 
 def test_a_parameter_is_set_by_each_of_its_names(projects):
     for option in ("-a", "--arg", "--param"):
-        shown = run("show", "long_trips", "-p", projects / "three", option, "least=3")
-        assert "3.5" in shown
-        assert "2.0" not in shown
+        words = ("long_trips", "-p", projects / "three", option, "least=3", "-O", "json")
+        shown = json.loads(run("show", *words))
+        (preview,) = shown["previews"]
+        assert [row[1] for row in preview["rows"]] == [3.5], option
 
 
 def test_each_row_says_how_it_is():
