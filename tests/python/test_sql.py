@@ -1,5 +1,6 @@
 """SQL models: parameters as literals, the tables and columns that a query reads."""
 
+import importlib.metadata
 import random
 
 import datafusion
@@ -9,6 +10,8 @@ import pytest
 from zerrow._errors import SqlError
 from zerrow._sql.analysis import analyze
 from zerrow._sql.text import literal, parameters_of, substitute
+
+SQLGLOT = tuple(int(part) for part in importlib.metadata.version("sqlglot").split(".")[:2])
 
 ENGINES = {"datafusion": "postgres", "duckdb": "duckdb"}
 
@@ -252,6 +255,8 @@ def narrowed(table, used):
     + [("datafusion", sql) for sql in QUERIES],
 )
 def test_the_columns_found_are_all_that_a_query_needs(engine, sql):
+    if sql == "TABLE t" and SQLGLOT < (30, 30):
+        pytest.skip("sqlglot reads it from 30.30 on; before, it is refused")
     wanted = {**QUERIES, **ONLY_DUCKDB}[sql]
     query = analyze(sql, engine)
     used = {name: use.columns for name, use in query.tables.items()}

@@ -10,6 +10,7 @@ done by workers that import the project themselves.
 import contextlib
 import json
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -87,6 +88,10 @@ class Importers:
             importer.init_pidfd = None
             self._discard(importer)
             return False
+        # Where memory is short the engine stops a worker with all that it has started; it may end
+        # before that is let go on.
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(importer.pidfd, signal.SIGCONT)
         self._runs[importer.run] = importer
         self._watcher.add(importer.socket.fileno(), lambda: self._handle_message(importer))
         return True
