@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
+#include <set>
 #include <utility>
 
 #include "base/byte_size.h"
@@ -25,28 +25,22 @@ constexpr double kBytesPerSecond = 200e6;
 constexpr double kMaxSeconds = 1e12;
 constexpr double kMaxBytes = 1e15;
 
-// As tables in memory, of what compressed columns take in a file.
-constexpr double kDecoded = 4;
-
-int64_t FileBytes(const engine::PlanNode& node) {
-  double bytes = 0;
-  for (const engine::SourceFile& file : node.source.files) {
-    std::error_code error;
-    const auto size = std::filesystem::file_size(file.path, error);
-    const bool packed = file.path.ends_with(".parquet");
-    if (!error) bytes += static_cast<double>(size) * (packed ? kDecoded : 1);
-  }
-  return static_cast<int64_t>(std::min(bytes, kMaxBytes));
-}
-
-// One that reads much makes as much, one that only looks makes nothing.
-ScenarioTask EstimateTask(const engine::PlanNode& node, int64_t input_bytes) {
+// Of code that was never seen: one that reads much makes as much, one that only looks makes
+// nothing.
+ScenarioTask GuessTask(const engine::PlanNode& node, int64_t input_bytes) {
   ScenarioTask task;
-  const int64_t read = node.kind == ModelKind::kSource ? FileBytes(node) : input_bytes;
-  task.table_bytes = node.has_table() ? read : 0;
+  task.table_bytes = node.has_table() ? input_bytes : 0;
   const bool copies = node.kind != ModelKind::kSource && node.kind != ModelKind::kFilter;
   task.memory_bytes = task.table_bytes + (copies ? input_bytes : 0);
-  task.run_s = kStartS + static_cast<double>(read) / kBytesPerSecond;
+  task.run_s = kStartS + static_cast<double>(input_bytes) / kBytesPerSecond;
+  return task;
+}
+
+ScenarioTask TaskAsBefore(const engine::Observation& took) {
+  ScenarioTask task;
+  task.table_bytes = took.new_bytes;  // what it shares of its inputs' is theirs
+  task.memory_bytes = took.peak_bytes;
+  task.run_s = took.run_s;
   return task;
 }
 
@@ -98,6 +92,7 @@ Result<std::map<std::string, ToldNeeds>> ParseNeeds(const std::string& text,
 }
 
 Result<resource::ScenarioRun> EstimateRun(const engine::Plan& plan,
+                                          const std::vector<engine::NodeEstimate>& estimates,
                                           const std::map<std::string, ToldNeeds>& told) {
   std::vector<std::string> names;
   for (const engine::PlanNode& node : plan.nodes) names.push_back(node.name);
@@ -106,25 +101,28 @@ Result<resource::ScenarioRun> EstimateRun(const engine::Plan& plan,
     return Status::Invalid("there is no model '", model, "'", engine::DidYouMean(model, names));
   }
   resource::ScenarioRun run;
-  for (const engine::PlanNode& node : plan.nodes) {
-    std::vector<size_t> inputs;
-    for (const engine::PlanInput& input : node.inputs) inputs.push_back(input.node);
-    std::ranges::sort(inputs);
-    inputs.erase(std::unique(inputs.begin(), inputs.end()), inputs.end());
-    double input_bytes = 0;
-    for (const size_t input : inputs) {
-      input_bytes += static_cast<double>(run.tasks[input].table_bytes);
-    }
-    ScenarioTask task =
-        EstimateTask(node, static_cast<int64_t>(std::min(input_bytes, kMaxBytes / 4)));
+  std::vector<double> read_bytes(plan.nodes.size());  // by whoever reads the node's table
+  for (size_t i = 0; i < plan.nodes.size(); ++i) {
+    const engine::PlanNode& node = plan.nodes[i];
+    const engine::Observation& took = estimates[i].takes;
+    std::set<size_t> inputs;
+    for (const engine::PlanInput& input : node.inputs) inputs.insert(input.node);
+    double input_bytes =
+        node.kind == ModelKind::kSource ? static_cast<double>(took.input_bytes) : 0;
+    for (const size_t input : inputs) input_bytes += read_bytes[input];
+    ScenarioTask task = estimates[i].known
+                            ? TaskAsBefore(took)
+                            : GuessTask(node, std::llround(std::min(input_bytes, kMaxBytes / 4)));
+    read_bytes[i] = static_cast<double>(estimates[i].known ? took.table_bytes : task.table_bytes);
     if (const auto needs = told.find(node.name); needs != told.end()) {
       task.table_bytes = needs->second.table_bytes.value_or(task.table_bytes);
+      read_bytes[i] = static_cast<double>(needs->second.table_bytes.value_or(read_bytes[i]));
       task.memory_bytes = needs->second.memory_bytes.value_or(task.memory_bytes);
       task.run_s = needs->second.run_s.value_or(task.run_s);
     }
     task.name = node.name;
     task.memory_bytes = std::max(task.memory_bytes, task.table_bytes);
-    task.spec.inputs = std::move(inputs);
+    task.spec.inputs.assign(inputs.begin(), inputs.end());
     task.spec.has_table = node.has_table();
     task.spec.expected = {task.table_bytes, task.memory_bytes - task.table_bytes, task.run_s};
     run.tasks.push_back(std::move(task));

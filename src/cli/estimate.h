@@ -1,6 +1,5 @@
 // What the models of a project will probably take: where estimates come into `zerrow simulate`.
-//
-// May ask the file system for sizes. Any thread.
+// Any thread.
 #pragma once
 
 #include <arrow/result.h>
@@ -9,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/plan.h"
+#include "engine/estimates.h"
 #include "resource/simulator.h"
 
 namespace zerrow::cli {
@@ -26,9 +25,11 @@ struct ToldNeeds {
 arrow::Result<std::map<std::string, ToldNeeds>> ParseNeeds(const std::string& text,
                                                            const std::string& name);
 
-/// A task for each node of the plan. Sources by the sizes of their files; models by their inputs.
-/// Invalid: needs of a model that isn't there.
-arrow::Result<resource::ScenarioRun> EstimateRun(const engine::Plan& plan,
-                                                 const std::map<std::string, ToldNeeds>& told);
+/// A task for each node of the plan: as `told`, else as its code took before, else by the sizes of
+/// its inputs. `estimates` are those of the plan's nodes. Invalid: needs of a model that isn't
+/// there.
+arrow::Result<resource::ScenarioRun> EstimateRun(
+    const engine::Plan& plan, const std::vector<engine::NodeEstimate>& estimates,
+    const std::map<std::string, ToldNeeds>& told);
 
 }  // namespace zerrow::cli

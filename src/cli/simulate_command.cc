@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -16,6 +17,8 @@
 #include "cli/render_forecast.h"
 #include "cli/surroundings.h"
 #include "cli/trace.h"
+#include "engine/history.h"
+#include "engine/options.h"
 
 namespace zerrow::cli {
 
@@ -25,6 +28,9 @@ using arrow::Status;
 namespace {
 
 constexpr int64_t kMaxFileBytes = int64_t{4} << 30;
+constexpr std::string_view kOfUnknown =
+    "Of the others, a table is supposed to be as large as its inputs, and to need as much besides, "
+    "at 200 MB/s; ";
 
 /// What is to be simulated, or why the project has no plan.
 struct Workload {
@@ -52,6 +58,19 @@ Result<Workload> FromTrace(const SimulateOptions& options) {
   return workload;
 }
 
+/// As a run with these options would expect it.
+std::vector<engine::NodeEstimate> Estimate(const engine::Plan& plan, const RunOptions& options,
+                                           const engine::Engine& engine) {
+  const bool any = options.backend == BackendKind::kAuto;
+  const BackendKind backend = any ? engine.DescribeBackends().front().kind : options.backend;
+  std::optional<engine::History> history;
+  if (engine::History::IsWanted()) {
+    history.emplace(engine::History::DefaultPath());
+    history->Flush();
+  }
+  return engine::EstimateNodes(plan, options.project_dir, backend, history ? &*history : nullptr);
+}
+
 Result<Workload> FromProject(const Arguments& arguments) {
   Workload workload;
   std::map<std::string, ToldNeeds> told;
@@ -64,15 +83,18 @@ Result<Workload> FromProject(const Arguments& arguments) {
   ARROW_ASSIGN_OR_RAISE(const auto engine, engine::Engine::Make(EngineOptionsHere()));
   RunOptions options = arguments.run;
   options.project_dir = arguments.simulate.workload;
+  ARROW_ASSIGN_OR_RAISE(options, engine::CompleteOptions(std::move(options)));
   ARROW_ASSIGN_OR_RAISE(auto explanation, engine->Explain(options, token));
   if (token.cancelled()) return Status::Cancelled("interrupted");
   workload.errors = std::move(explanation.errors);
   if (!workload.errors.empty()) return workload;
-  ARROW_ASSIGN_OR_RAISE(auto run, EstimateRun(explanation.plan, told));
+  const auto estimates = Estimate(explanation.plan, options, *engine);
+  ARROW_ASSIGN_OR_RAISE(auto run, EstimateRun(explanation.plan, estimates, told));
   workload.runs.push_back(std::move(run));
+  const auto known = std::ranges::count_if(estimates, &engine::NodeEstimate::known);
   workload.note =
-      "Estimates from the sizes of the sources' files (4 times those of Parquet): a model's table "
-      "is as large as its inputs, and it needs as much besides, at 200 MB/s; --expect says better.";
+      fmt::format("Earlier runs tell what {} of {} nodes take. {}--expect says better.", known,
+                  estimates.size(), known == std::ssize(estimates) ? "" : kOfUnknown);
   return workload;
 }
 

@@ -16,7 +16,8 @@ constexpr std::string_view kSimulateFooter = R"(Examples:
   zerrow simulate flights --memory-limit 1GB -O json | jq .makespan_s
 
 A TRACE is a CSV file of the scheduling simulator eudoxia. Of a PROJECT nothing runs; what its
-models need is estimated. See docs/simulate.md. Exit code 1: something would fail for want of memory.)";
+models need is known from earlier runs, or estimated. See docs/simulate.md. Exit code 1: something
+would fail for want of memory.)";
 
 // One that is there is at least a byte.
 void AddSize(CLI::App* app, const char* name, const char* description,

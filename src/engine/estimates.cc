@@ -126,14 +126,12 @@ Expectation ExpectationOf(RunTask::Kind kind, int64_t table_bytes) {
   return expected;
 }
 
-}  // namespace
-
-CodeKey KeyOf(const Run& run, size_t node_index) {
-  const Plan& plan = run.plan();
+CodeKey KeyOf(const Plan& plan, size_t node_index, const std::string& project_dir,
+              BackendKind backend) {
   const PlanNode& node = plan.nodes[node_index];
   Hasher hasher;
-  hasher << ToString(node.kind) << ToString(run.request().backend);
-  if (node.of_source()) hasher << run.request().options.project_dir << node.source.table;
+  hasher << ToString(node.kind) << ToString(backend);
+  if (node.of_source()) hasher << project_dir << node.source.table;
   if (node.kind == ModelKind::kSource) HashReads(hasher, node);
   for (const PlanInput& input : node.inputs) {
     const PlanNode& producer = plan.nodes[input.node];
@@ -148,30 +146,46 @@ CodeKey KeyOf(const Run& run, size_t node_index) {
   return hasher.Finish();
 }
 
+}  // namespace
+
+CodeKey KeyOf(const Run& run, size_t node) {
+  return KeyOf(run.plan(), node, run.request().options.project_dir, run.request().backend);
+}
+
+std::vector<NodeEstimate> EstimateNodes(const Plan& plan, const std::string& project_dir,
+                                        BackendKind backend, const History* history) {
+  std::vector<NodeEstimate> estimates(plan.nodes.size());
+  const auto table_bytes = [&](size_t node) { return estimates[node].takes.table_bytes; };
+  for (size_t i = 0; i < plan.nodes.size(); ++i) {
+    const int64_t input_bytes = InputBytes(plan, plan.nodes[i], table_bytes);
+    std::optional<Observation> taken;
+    if (history != nullptr) {
+      const CodeKey key = KeyOf(plan, i, project_dir, backend);
+      taken = history->Lookup(key, input_bytes);
+      estimates[i].varies = history->Varies(key);
+    }
+    estimates[i].known = taken.has_value();
+    estimates[i].takes = taken ? *taken : Guess(plan.nodes[i], input_bytes);
+  }
+  return estimates;
+}
+
 void Estimates::Fill(const Run& run, std::vector<TaskSpec>& tasks) const {
   const Plan& plan = run.plan();
-  std::vector<int64_t> table_bytes(plan.nodes.size());
+  const auto estimates =
+      EstimateNodes(plan, run.request().options.project_dir, run.request().backend, history_);
   const size_t first = run.task_count() - tasks.size();
   for (size_t i = 0; i < tasks.size(); ++i) {
     const RunTask& task = run.task(first + i);
-    // The nodes' tasks come first, and in the plan's order.
     if (task.kind != RunTask::Kind::kNode) {
-      const bool reads_table = task.node < table_bytes.size();
-      tasks[i].expected = ExpectationOf(task.kind, reads_table ? table_bytes[task.node] : 0);
+      const bool reads_table = task.node < estimates.size();
+      const int64_t bytes = reads_table ? estimates[task.node].takes.table_bytes : 0;
+      tasks[i].expected = ExpectationOf(task.kind, bytes);
       continue;
     }
-    const PlanNode& node = plan.nodes[task.node];
-    const int64_t input_bytes =
-        InputBytes(plan, node, [&](size_t producer) { return table_bytes[producer]; });
-    std::optional<Observation> taken;
-    if (history_ != nullptr) {
-      const CodeKey key = KeyOf(run, task.node);
-      taken = history_->Lookup(key, input_bytes);
-      if (history_->Varies(key)) tasks[i].deterministic = false;
-    }
-    if (!taken) taken = Guess(node, input_bytes);
-    table_bytes[task.node] = taken->table_bytes;
-    tasks[i].expected = ExpectationOf(node, *taken);
+    const NodeEstimate& estimate = estimates[task.node];
+    if (estimate.varies) tasks[i].deterministic = false;
+    tasks[i].expected = ExpectationOf(plan.nodes[task.node], estimate.takes);
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "engine/history.h"
@@ -17,6 +18,18 @@
 #include "resource/events.h"
 
 namespace zerrow::engine {
+
+/// What a node of a plan will probably take.
+struct NodeEstimate {
+  Observation takes;
+  bool known = false;   // as its code took before; else by a rule
+  bool varies = false;  // its code has made another table of the same inputs
+};
+
+/// By node of the plan, which is run in this project folder (absolute) by this backend (not kAuto).
+/// `history`: null if nothing is known of before.
+std::vector<NodeEstimate> EstimateNodes(const Plan& plan, const std::string& project_dir,
+                                        BackendKind backend, const History* history);
 
 class Estimates {
  public:

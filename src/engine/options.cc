@@ -60,7 +60,9 @@ std::string FindProject() {
 arrow::Result<RunOptions> CompleteOptions(RunOptions options) {
   std::error_code error;
   const std::string given = options.project_dir.empty() ? FindProject() : options.project_dir;
-  options.project_dir = fs::absolute(given, error).lexically_normal().string();
+  fs::path folder = fs::absolute(given, error).lexically_normal();
+  if (!folder.has_filename()) folder = folder.parent_path();  // of a name that ends with a slash
+  options.project_dir = folder.string();
   if (error || !fs::is_directory(options.project_dir, error)) {
     return Status::Invalid(NoFolder(options.project_dir, given));
   }

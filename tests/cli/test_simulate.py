@@ -115,25 +115,45 @@ def test_wrong_usage_has_code_2(trace, words, told):
     assert told in done.stderr
 
 
-def test_a_project_is_planned_and_estimated(project):
-    forecast = project.json("simulate", ".", "--memory-limit", "1GB")
+@pytest.fixture
+def new(project, tmp_path):
+    """A project that was never run."""
+    project.environment |= {"XDG_STATE_HOME": str(tmp_path / "state")}
+    return project
+
+
+def test_a_project_is_planned_and_estimated(new):
+    forecast = new.json("simulate", ".", "--memory-limit", "1GB")
     assert list(by_name(forecast)) == ["numbers", "same"]
-    assert "Estimates" in forecast["assumed"]
-    assert not list(project.folder.glob("*.parquet"))
+    assert "Earlier runs tell what 0 of 2 nodes take. Of the others" in forecast["assumed"]
+    assert not list(new.folder.glob("*.parquet"))
 
 
-def test_what_is_known_of_a_project_counts(project):
+def test_what_a_project_took_before_is_what_it_will_take(new):
+    report = new.json("run", "--memory-limit", "1GB")
+    forecast = new.json("simulate", f"{new.folder}/", "--memory-limit", "1GB")
+    assert "what 2 of 2 nodes take. --expect" in forecast["assumed"]
+    for model in report["models"]:
+        task = by_name(forecast)[model["name"]]
+        assert task["end_s"] - task["start_s"] == pytest.approx(model["wall_s"], abs=1e-3)
+    models = new.folder / "models.py"
+    models.write_text(models.read_text().replace("return numbers", "return numbers.slice(0)"))
+    other = new.json("simulate", ".", "--memory-limit", "1GB")
+    assert "what 1 of 2 nodes take. Of the others" in other["assumed"]
+
+
+def test_what_is_known_of_a_project_counts(new):
     needs = {
         "numbers": {"table": "600MB", "memory": 800_000_000, "run_s": 3},
         "same": {"run_s": 2},
     }
-    (project.folder / "needs.json").write_text(json.dumps(needs))
+    (new.folder / "needs.json").write_text(json.dumps(needs))
     words = ["simulate", ".", "--expect", "needs.json", "--memory-limit"]
-    forecast = project.json(*words, "2GB")
+    forecast = new.json(*words, "2GB")
     # The second copies what it reads, and leaves as much.
     assert forecast["peak_bytes"] == 600_000_000 * 3
     assert forecast["makespan_s"] == pytest.approx(5)
-    refused = project.json(*words, "1GB", code=1)
+    refused = new.json(*words, "1GB", code=1)
     assert by_name(refused)["same"]["status"] == "failed"
 
 
