@@ -135,7 +135,7 @@ format: build/.packages-lint build/.requirements  ## rewrite all sources in the 
 bench: $(INSTALLED)  ## all benchmarks (hours; one of them: make bench-NAME)
 	cmake --build build/dev -j $(JOBS)
 	@for bench in $$(find build/dev -name '*_bench' -type f -perm -u+x | sort); do echo "== $$bench"; $$bench || exit 1; done
-	@for name in produce_consume handover resharing content_reshare texts libraries startup resident shared_inputs decache dictionaries sql_operators limits limits_parallel limits_policies optimum hostile; do $(BIN)/python bench/$$name.py || exit 1; done
+	@for name in produce_consume handover resharing content_reshare texts libraries startup planning resident shared_inputs decache dictionaries sql_operators limits limits_parallel limits_policies optimum hostile; do $(BIN)/python bench/$$name.py || exit 1; done
 
 bench-%: $(INSTALLED)  ## one of bench/*.py, its options in ARGS
 	@$(BIN)/python bench/$*.py $(ARGS)
