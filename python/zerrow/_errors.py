@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 
 class ZerrowError(Exception):
@@ -46,16 +45,6 @@ class Problem:
         place = f"{self.file}:{self.line}" if self.file and self.line else self.file
         text = ": ".join(filter(None, [place, self.model, self.message]))
         return text + ("\n" + self.traceback.rstrip() if self.traceback else "")
-
-    def to_json(self) -> dict[str, Any]:
-        """The entry of a description's `errors`."""
-        return {
-            "message": self.message,
-            "file": self.file,
-            "line": self.line,
-            "model": self.model,
-            "traceback": self.traceback,
-        }
 
 
 class SqlError(ValueError):

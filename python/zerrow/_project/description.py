@@ -1,7 +1,7 @@
 """The parts of a project description: what the engine is told about a project's models."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +28,7 @@ class Input:
 
     def to_json(self) -> dict[str, Any]:
         """The entry of a model's `inputs`; the contract is the worker's to check."""
-        return {
-            "parameter": self.parameter,
-            "model": self.model,
-            "columns": self.columns,
-            "filter": self.filter,
-            "filter_columns": self.filter_columns,
-            "dictionary": self.dictionary,
-            "line": self.line,
-        }
+        return {name: value for name, value in vars(self).items() if name != "contract"}
 
 
 @dataclass
@@ -69,28 +61,11 @@ class ModelEntry:
     def to_json(self) -> dict[str, Any]:
         """The entry of the description's `models`."""
         # A function's worker has the schema itself.
-        told = self.contract is not None and self.kind == "sql"
+        contract = self.contract if self.kind == "sql" else None
         return {
-            "name": self.name,
-            "kind": self.kind,
-            "file": self.file,
-            "line": self.line,
+            **vars(self),
             "inputs": [entry.to_json() for entry in self.inputs],
-            "function": self.function,
-            "module": self.module,
-            "sql": self.sql,
-            "engine": self.engine,
-            "operator": self.operator,
-            "parameters": self.parameters,
-            "columns": self.columns,
-            "timeout_s": self.timeout_s,
-            "memory_bytes": self.memory_bytes,
-            "deterministic": self.deterministic,
-            "contract": contract_to_text(self.contract or ()) if told else None,
-            "environment": self.environment,
-            "code": self.code,
-            "imports": self.imports,
-            "tags": self.tags,
+            "contract": None if contract is None else contract_to_text(contract),
         }
 
     def plan_columns(self, schema: "pa.Schema") -> None:
@@ -154,6 +129,6 @@ class Project:
             "parameters": self.parameters,
             "sources": [source.to_json() for source in self.sources.values()],
             "models": [model.to_json() for model in self.models],
-            "errors": [problem.to_json() for problem in self.problems],
+            "errors": [asdict(problem) for problem in self.problems],
             "broken": sorted(self.broken),
         }

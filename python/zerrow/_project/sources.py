@@ -19,23 +19,11 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class SourceFile:
-    """One file: its absolute path, and the values of the columns in its folders' names."""
-
-    path: str
-    partition: "dict[str, Value]"
-
-    def to_json(self) -> dict[str, Any]:
-        """The entry of a source's `files`."""
-        return {"path": self.path, "partition": self.partition or None}
-
-
-@dataclass
 class Source:
     """A table in Parquet files, in the order of reading, and their common schema."""
 
     table: str
-    files: list[SourceFile]
+    files: "dict[str, dict[str, Value]]"  # absolute paths; the values in their folders' names
     schema: "pa.Schema"
     line: int
     bytes: dict[str, int]  # by column: about what it takes decoded
@@ -48,7 +36,10 @@ class Source:
         ]
         return {
             "table": self.table,
-            "files": [file.to_json() for file in self.files],
+            "files": [
+                {"path": path, "partition": partition or None}
+                for path, partition in self.files.items()
+            ],
             "columns": columns,
             "file": FILE,
             "line": self.line,
@@ -65,13 +56,12 @@ class Source:
 
 def resolve_source(entry: SourceEntry, project_dir: Path) -> Source:
     """Finds a source's files and reads their footers; raises ProjectError at the source's line."""
-    root, files = _find_files(entry, project_dir)
-    for file in files:
-        _refuse_other_encodings(entry, file)
-    partitions = _partitions(entry, root, files)
-    found = [SourceFile(file, partitions[file]) for file in files]
-    schema, sizes = _schema_and_sizes(entry, found)
-    return Source(entry.table, found, schema, entry.line, sizes)
+    root, paths = _find_files(entry, project_dir)
+    for path in paths:
+        _refuse_other_encodings(entry, path)
+    files = _partitions(entry, root, paths)
+    schema, sizes = _schema_and_sizes(entry, files)
+    return Source(entry.table, files, schema, entry.line, sizes)
 
 
 def _error(entry: SourceEntry, message: str) -> ProjectError:
@@ -179,7 +169,7 @@ def _partitions(entry: SourceEntry, root: str, files: list[str]) -> "dict[str, d
 
 
 def _schema_and_sizes(
-    entry: SourceEntry, files: "list[SourceFile]"
+    entry: SourceEntry, files: "dict[str, dict[str, Value]]"
 ) -> "tuple[pa.Schema, dict[str, int]]":
     from zerrow._sources.column_sizes import ColumnSizes
     from zerrow._sources.common_schema import FileColumns, SchemaError, common_schema
@@ -188,11 +178,11 @@ def _schema_and_sizes(
     found = []
     sizes = ColumnSizes(len(files))
     try:
-        for file in files:
-            opened = ParquetFile(file.path)
+        for path, partition in files.items():
+            opened = ParquetFile(path)
             opened.close()
             sizes.add(opened.footer)
-            found.append(FileColumns(file.path, opened.schema, file.partition))
+            found.append(FileColumns(path, opened.schema, partition))
         schema = common_schema(found)
         return schema, sizes.of(schema)
     except (ParquetError, SchemaError) as problem:

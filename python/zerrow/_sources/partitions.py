@@ -47,9 +47,7 @@ def _decoded(text: str, folder: str) -> str:
 
 
 def values_of(files: Mapping[str, dict[str, str | None]]) -> dict[str, dict[str, Value]]:
-    """The values of each file, by its path: integers where all of a column's are."""
-    if not files:
-        return {}
+    """The values of each file, at least one, by path: integers where all of a column's are."""
     first, names = next((path, list(texts)) for path, texts in files.items())
     for path, texts in files.items():
         if set(texts) != set(names):
