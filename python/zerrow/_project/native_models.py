@@ -2,11 +2,14 @@
 
 import pyarrow as pa
 from zerrow import _native
+from zerrow._declarations import tags_problem
 from zerrow._errors import ProjectError, SqlError
 from zerrow._project.description import Input, ModelEntry, Project
-from zerrow._project.operators import Operator, read_operator
-from zerrow._project.place import FILE, error
+from zerrow._project.operators import Operator, input_names, read_operator
+from zerrow._project.place import FILE, Place, error
 from zerrow._project.project_file import NativeEntry
+from zerrow._project.project_types import AnyModel
+from zerrow._sizes import parse_bytes
 from zerrow._sql.operator_text import parse_measure
 
 DIALECT = "postgres"  # of conditions, see _sql.names
@@ -21,8 +24,8 @@ def read_native_models(
         try:
             found.append(_read(native, project))
         except ProjectError as problem:
-            project.broken.add(native.name)
-            project.report(problem, native.name)
+            project.broken.add(native.model.name)
+            project.report(problem, native.model.name)
     project.models.extend(entry for entry, _ in found)
     return found
 
@@ -39,24 +42,34 @@ def _read(native: NativeEntry, project: Project) -> tuple[ModelEntry, Operator]:
         except SqlError as problem:
             raise error(f"{text!r}: {problem}", line) from None
 
-    operator = read_operator(native, fill)
+    model, place = native.model, native.place
+    operator = read_operator(model, place, fill)
+    if problem := tags_problem(model.tags):
+        raise error(f"model {model.name!r}: {problem}", (place / "tags").line)
     entry = ModelEntry(
-        name=native.name,
+        name=model.name,
         kind="native",
         file=FILE,
-        line=native.line,
-        memory_bytes=operator.memory_bytes,
-        tags=list(operator.tags),
+        line=place.line,
+        memory_bytes=_memory_bytes(model, place / "memory"),
+        tags=model.tags,
         operator=operator.settings,
         inputs=[
-            Input(
-                "input" if i == 0 else f"input{i + 1}", model, None, None, line, dictionary="auto"
-            )
-            for i, (model, line) in enumerate(operator.inputs)
+            Input("input" if i == 0 else f"input{i + 1}", name, None, None, line, dictionary="auto")
+            for i, (name, line) in enumerate(input_names(model, place))
         ],
         parameters=[{"argument": name, "name": name} for name in used],
     )
     return entry, operator
+
+
+def _memory_bytes(model: AnyModel, place: Place) -> int | None:
+    if model.memory is None:
+        return None
+    try:
+        return parse_bytes(model.memory)
+    except ValueError as problem:
+        raise error(f"model {model.name!r}: memory {problem}", place.line) from None
 
 
 def planned_schema(operator: Operator, inputs: dict[str, pa.Schema]) -> pa.Schema | None:

@@ -14,14 +14,11 @@ The worker's C++ code runs them; this module needs nothing but Python.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
-from zerrow._declarations import tags_problem
 from zerrow._project import project_types as types
 from zerrow._project.place import Place, error
-from zerrow._project.project_file import NativeEntry
-from zerrow._sizes import parse_bytes
 from zerrow._sql.operator_text import parse_measure, parse_order
 
 Fill = Callable[[str, int], str]
@@ -32,43 +29,27 @@ class Operator:
     """An operator: its settings for the worker, and what there is to check about them.
 
     `texts` are conditions and values, `names` plain columns, each with its line; `output` has the
-    names of the columns that it makes, None if they are the first input's. `inputs` are the names
-    of sources and models, each with its line. `memory_bytes` is what it needs, where that is said.
+    names of the columns that it makes, None if they are the first input's.
     """
 
     settings: dict[str, Any]
     texts: list[tuple[str, int]]
     names: list[tuple[str, int]]
     output: list[str] | None
-    inputs: list[tuple[str, int]] = field(default_factory=list)
-    memory_bytes: int | None = None
-    tags: tuple[str, ...] = ()
 
 
-def read_operator(entry: NativeEntry, fill: Fill) -> Operator:
+def input_names(model: types.AnyModel, place: Place) -> list[tuple[str, int]]:
+    """The names of the sources and models that it reads, each with its line."""
+    if isinstance(model, types.Concat):
+        return _names(model.inputs, place / "inputs")
+    return [(model.input, (place / "input").line)]
+
+
+def read_operator(model: types.AnyModel, place: Place, fill: Fill) -> Operator:  # noqa: PLR0911
     """The operator of a model in the project file; raises ProjectError.
 
     `fill` puts the parameters' values into a condition or value, of which it gets the line too.
     """
-    model, place = entry.model, entry.place
-    made = _made(model, place, fill)
-    if isinstance(model, types.Concat):
-        inputs = _names(model.inputs, place / "inputs")
-    else:
-        inputs = [(model.input, (place / "input").line)]
-    if problem := tags_problem(model.tags):
-        raise error(f"model {model.name!r}: {problem}", (place / "tags").line)
-    made = replace(made, inputs=inputs, tags=tuple(model.tags))
-    if model.memory is None:
-        return made
-    try:
-        return replace(made, inputs=inputs, memory_bytes=parse_bytes(model.memory))
-    except ValueError as problem:
-        line = (place / "memory").line
-        raise error(f"model {model.name!r}: memory {problem}", line) from None
-
-
-def _made(model: types.AnyModel, place: Place, fill: Fill) -> Operator:  # noqa: PLR0911
     match model:
         case types.Filter():
             line = (place / "filter" / "condition").line

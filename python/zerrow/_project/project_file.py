@@ -52,16 +52,6 @@ class NativeEntry:
     model: AnyModel
     place: Place
 
-    @property
-    def name(self) -> str:
-        """The model's."""
-        return self.model.name
-
-    @property
-    def line(self) -> int:
-        """Where its entry begins."""
-        return self.place.line
-
 
 @dataclass
 class ProjectFile:
