@@ -18,7 +18,7 @@ from zerrow._project.project_types import (
     Parameter,
     Text,
 )
-from zerrow._project.project_values import read_as
+from zerrow._project.project_values import check_keys, read_as
 from zerrow._project.project_yaml import read_yaml
 from zerrow._sizes import parse_bytes
 
@@ -104,10 +104,7 @@ def read_project_file(project_dir: Path) -> ProjectFile:
 def _heading(content: dict[str, Any], top: Place, path: Path) -> ProjectFile:
     """What stands for the project itself."""
     document = Document if path.name == FILE else BauplanDocument
-    for key in content:
-        if key not in document.__struct_fields__:
-            hint = did_you_mean(key, document.__struct_fields__)
-            raise error(f"the project file has no setting {key!r}{hint}", (top / key).line)
+    check_keys(document, content, top, "the project file")
     if path.name == FILE:
         if content.get("name") is None:
             raise error("the project file: name is missing", (top / "name").line)

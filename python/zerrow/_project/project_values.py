@@ -25,14 +25,14 @@ _NOUNS = {
 def read_as(type_: type[T], content: Any, place: Place, what: str) -> T:  # noqa: ANN401
     """The content as this type; raises ProjectError, whose message begins with `what` it is."""
     if _is_struct(type_) and isinstance(content, dict):
-        _check_keys(type_, content, place, what)
+        check_keys(type_, content, place, what)
     try:
         return msgspec.convert(content, type_)
     except msgspec.ValidationError as problem:
         raise _in_words(str(problem), content, place, what) from None
 
 
-def _check_keys(
+def check_keys(
     type_: type[msgspec.Struct], content: dict[str, Any], place: Place, what: str
 ) -> None:
     """Raises for a key that isn't known: most likely it was misspelt."""
@@ -45,7 +45,7 @@ def _check_keys(
     for key, inner in type_.__annotations__.items():
         below = content.get(key)
         if _is_struct(inner) and isinstance(below, dict):
-            _check_keys(inner, below, place / key, f"{what}: {key}")
+            check_keys(inner, below, place / key, f"{what}: {key}")
 
 
 def _is_struct(type_: Any) -> TypeGuard[type[msgspec.Struct]]:  # noqa: ANN401
