@@ -71,16 +71,16 @@ class Columns:
     def names(self, name: str) -> list[str] | None:
         """The names of the columns, None if these, or their case, aren't certain."""
         origin = self._origin(name)
-        if origin not in self._exact:
-            return None
+        return self._known(origin) if origin in self._exact else None
+
+    def _known(self, origin: str) -> list[str] | None:
         schema = self._schemas.get(origin)
         return self._names.get(origin) if schema is None else schema.names
 
     def missing(self, name: str, wanted: Iterable[str]) -> str | None:
         """Says which of the wanted columns certainly isn't there; None if there may be all."""
         origin = self._origin(name)
-        schema = self._schemas.get(origin)
-        known = self._names.get(origin) if schema is None else schema.names
+        known = self._known(origin)
         if known is None:
             return None
         exact = origin in self._exact

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,25 +121,14 @@ def _read(content: dict[str, Any], top: Place, path: Path) -> ProjectFile:
     project = _heading(content, top, path)
     project.each(_read_memory_limit, content.get("memory_limit"), top / "memory_limit", project)
 
-    def section(key: str, type_: Any) -> Iterator[tuple[Any, Any, Place]]:  # noqa: ANN401
+    def section(key: str, type_: Any, read: Callable[..., None]) -> None:  # noqa: ANN401
         found = read_as(type_, content.get(key), top / key, key) or {}
-        entries = found.items() if isinstance(found, dict) else enumerate(found)
-        return ((name, value, top / key / name) for name, value in entries)
+        for name, value in found.items() if isinstance(found, dict) else enumerate(found):
+            project.each(read, name, value, top / key / name, project)
 
-    def parameters() -> None:
-        for name, value, place in section("parameters", dict[str, Any] | None):
-            project.each(_read_parameter, name, value, place, project)
-
-    def sources() -> None:
-        for name, value, place in section("sources", dict[str, Any] | None):
-            project.each(_read_source, name, value, place, project)
-
-    def models() -> None:
-        for _, value, place in section("models", list[Any] | None):
-            project.each(_read_model, value, place, project)
-
-    for read in (parameters, sources, models):
-        project.each(read)
+    project.each(section, "parameters", dict[str, Any] | None, _read_parameter)
+    project.each(section, "sources", dict[str, Any] | None, _read_source)
+    project.each(section, "models", list[Any] | None, _read_model)
     return project
 
 
@@ -198,7 +187,7 @@ def _read_source(table: str, content: object, place: Place, project: ProjectFile
     project.sources.append(SourceEntry(table, content, place.line))
 
 
-def _read_model(content: object, place: Place, project: ProjectFile) -> None:
+def _read_model(_number: int, content: object, place: Place, project: ProjectFile) -> None:
     if not isinstance(content, dict):
         raise error("a model of the project file needs `name:`, `operator:`, `input:`", place.line)
     named = isinstance(content.get("name"), str)
