@@ -26,7 +26,9 @@ def become_worker(fds: list[int], own_namespace: bool, work: Callable[[int], int
             isolation.enter_worker_mounts()
         else:
             _process.adopt_orphans()
-        status = work(_take_descriptors(fds))
+        task, stdin, stdout, stderr, *more = fds
+        keep_only([stdin, stdout, stderr, task, *more], inheritable=3)
+        status = work(3)
     except BaseException as problem:
         with contextlib.suppress(OSError):
             os.write(2, f"zerrow: the worker didn't start: {problem!r}\n".encode())
@@ -43,13 +45,3 @@ def keep_only(fds: list[int], inheritable: int) -> None:
     for number, fd in enumerate(high):
         os.dup2(fd, number, inheritable=number < inheritable)
     os.closerange(len(high), max(map(int, os.listdir("/proc/self/fd"))) + 1)
-
-
-def _take_descriptors(fds: list[int]) -> int:
-    """Makes 0, 1 and 2 the worker's own, and the others those that follow.
-
-    Returns the number of the first of these.
-    """
-    task, stdin, stdout, stderr, *more = fds
-    keep_only([stdin, stdout, stderr, task, *more], inheritable=3)
-    return 3
