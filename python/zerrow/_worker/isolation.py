@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from os import fork
 from typing import NoReturn
 
@@ -22,31 +21,15 @@ _PID = _process.CLONE_NEWPID
 _MOUNT = _process.CLONE_NEWNS
 
 
-@dataclass(frozen=True)
-class Isolation:
-    """Which namespaces the zygote and its workers have of their own."""
-
-    user_namespace: bool = False
-    pid_namespace: bool = False
-    mount_namespace: bool = False
-
-    def to_json(self) -> Namespaces:
-        """As in the zygote's "ready" message."""
-        return {
-            "user_namespace": self.user_namespace,
-            "pid_namespace": self.pid_namespace,
-            "mount_namespace": self.mount_namespace,
-        }
-
-
 # The best first. As root the user namespace matters too: it keeps workers from tracing the engine.
 _LEVELS = [
-    Isolation(user_namespace=True, pid_namespace=True, mount_namespace=True),
-    Isolation(pid_namespace=True, mount_namespace=True),
+    Namespaces(user_namespace=True, pid_namespace=True, mount_namespace=True),
+    Namespaces(user_namespace=False, pid_namespace=True, mount_namespace=True),
 ]
+_NONE = Namespaces(user_namespace=False, pid_namespace=False, mount_namespace=False)
 
 
-def run_isolated(run: Callable[[Isolation], NoReturn]) -> NoReturn:
+def run_isolated(run: Callable[[Namespaces], NoReturn]) -> NoReturn:
     """Calls `run` in a forked process with as many namespaces as permitted, and exits as it does.
 
     That process is pid 1 of its PID namespace: when it ends, all that it left behind is killed by
@@ -58,10 +41,10 @@ def run_isolated(run: Callable[[Isolation], NoReturn]) -> NoReturn:
             status = _try_level(level, run)
             if status is not None:
                 os._exit(status)
-    run(Isolation())
+    run(_NONE)
 
 
-def _try_level(level: Isolation, run: Callable[[Isolation], NoReturn]) -> int | None:
+def _try_level(level: Namespaces, run: Callable[[Namespaces], NoReturn]) -> int | None:
     """The exit status of `run`, or None if this level of isolation isn't permitted."""
     ours, theirs = _socket_pair()
     child = os.fork()
@@ -90,10 +73,10 @@ def _try_level(level: Isolation, run: Callable[[Isolation], NoReturn]) -> int | 
     return os.waitstatus_to_exitcode(status) & 0xFF if entered else None
 
 
-def _enter(level: Isolation, supervisor: socket.socket) -> None:
-    flags = _PID | _MOUNT | (_USER if level.user_namespace else 0)
+def _enter(level: Namespaces, supervisor: socket.socket) -> None:
+    flags = _PID | _MOUNT | (_USER if level["user_namespace"] else 0)
     _process.unshare(flags)
-    if level.user_namespace:
+    if level["user_namespace"]:
         supervisor.send(b"unshared")
         if supervisor.recv(16) != b"mapped":
             raise PermissionError("identity maps")
@@ -112,7 +95,7 @@ def _keep_mounts_here() -> None:
 
 
 def _hold(
-    level: Isolation, supervisor: socket.socket, run: Callable[[Isolation], NoReturn]
+    level: Namespaces, supervisor: socket.socket, run: Callable[[Namespaces], NoReturn]
 ) -> NoReturn:
     """Forks the first process of the new PID namespace and waits for its end."""
     zygote = os.fork()

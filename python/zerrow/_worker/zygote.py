@@ -25,15 +25,17 @@ from zerrow import _process
 from zerrow._worker import birth, orphans
 from zerrow._worker.importer import outcome_of
 from zerrow._worker.importers import Importer, Importers
-from zerrow._worker.isolation import (
-    Isolation,
-    Nursery,
-    fork_into,
-    kill,
-    own_pid_namespace,
-    run_isolated,
+from zerrow._worker.isolation import Nursery, fork_into, kill, own_pid_namespace, run_isolated
+from zerrow._worker.messages import (
+    EndRun,
+    Exited,
+    Fork,
+    Forked,
+    Missing,
+    Namespaces,
+    Outcome,
+    Ready,
 )
-from zerrow._worker.messages import EndRun, Exited, Fork, Forked, Missing, Outcome, Ready
 from zerrow._worker.preload import preload
 from zerrow._worker.watcher import Watcher
 
@@ -79,8 +81,8 @@ def _take_attributes(attributes: dict[str, Any]) -> None:
         resource.setrlimit(number, (soft, hard))
 
 
-def _run(channel_fd: int, isolation: Isolation) -> NoReturn:
-    nursery = Nursery() if isolation.pid_namespace else None
+def _run(channel_fd: int, isolation: Namespaces) -> NoReturn:
+    nursery = Nursery() if isolation["pid_namespace"] else None
     if nursery is None:
         _process.adopt_orphans()
     preload(os.environ.pop("ZERROW_PRELOAD", ""))
@@ -98,7 +100,7 @@ def _run(channel_fd: int, isolation: Isolation) -> NoReturn:
         channel.send(
             Ready(
                 op="ready",
-                isolation=isolation.to_json(),
+                isolation=isolation,
                 shim=_native.shim_loaded(),
                 python=platform.python_version(),
             )
