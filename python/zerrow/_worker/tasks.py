@@ -129,23 +129,12 @@ class Task:
             account=self.body["account"],
             hash=self.body["hash"],
         )
-        if reason := fields["not_moved"]:
+        if reason := fields.pop("not_moved"):
             say(f"the output was copied, not moved: {reason}")
         _published.append(table)
         self.timings["encode_s"] = perf_counter() - started
         self.timings["cpu_s"] = process_time()
-        output = Output(
-            op="output",
-            format=fields["format"],
-            rows=fields["rows"],
-            new_bytes=fields["new_bytes"],
-            reshared_bytes=fields["reshared_bytes"],
-            content_reshared_bytes=fields["content_reshared_bytes"],
-            copied_bytes=fields["copied_bytes"],
-            duplicate_bytes=fields["duplicate_bytes"],
-            hash=fields["hash"],
-            timings=self.timings,
-        )
+        output = Output(op="output", timings=self.timings, **fields)  # type: ignore[typeddict-item]
         return Answer(output, fds, self._handover)
 
     def _check_columns(self, table: pa.Table) -> None:
