@@ -159,38 +159,30 @@ def _nested(array: pa.Array, depth: int) -> list[Any]:
             for row, there in zip(rows, valid, strict=True)
         ]
     if types.is_union(kind):
-        return [_alone(value.value, depth) if value.is_valid else None for value in array]
+        return [
+            json_values(pa.repeat(value.value, 1), depth + 1)[0] if value.is_valid else None
+            for value in array
+        ]
     # Of a map the entries, which are structs of key and value.
     return [json_values(value.values, depth + 1) if value.is_valid else None for value in array]
 
 
-def _alone(scalar: pa.Scalar, depth: int) -> Any:  # noqa: ANN401
-    return json_values(pa.repeat(scalar, 1), depth + 1)[0]
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(types.is_string(kind) or types.is_large_string(kind) or kind == pa.string_view())
-
-
 def _is_binary(kind: pa.DataType) -> bool:
-    own = types.is_binary(kind) or types.is_large_binary(kind) or kind == pa.binary_view()
-    return bool(own or types.is_fixed_size_binary(kind))
-
-
-def _is_time(kind: pa.DataType) -> bool:
-    return bool(types.is_timestamp(kind) or types.is_date(kind) or types.is_time(kind))
+    sizes = (pa.binary(), pa.large_binary(), pa.binary_view())
+    return bool(kind in sizes or types.is_fixed_size_binary(kind))
 
 
 def _base64(value: bytes) -> str:
     return base64.b64encode(value).decode()
 
 
+# The first that applies.
 _SCALARS: list[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array], list[Any]]]] = [
     (types.is_floating, lambda array: _each(array.to_pylist(), _number)),
     (types.is_decimal, lambda array: _each(array.to_pylist(), lambda value: format(value, "f"))),
-    (_is_text, _texts),
+    (lambda kind: kind in (pa.string(), pa.large_string(), pa.string_view()), _texts),
     (_is_binary, lambda array: _each(array.to_pylist(), _base64)),
-    (_is_time, _times),
     (types.is_duration, _durations),
     (types.is_interval, lambda array: _each(array.to_pylist(), _interval)),
+    (types.is_temporal, _times),
 ]

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -121,15 +120,11 @@ def _write_json(table: pa.Table, total_rows: int, file: BinaryIO) -> None:
     """{"columns": [{"name", "type"}], "rows": [[...]], "total_rows": n}, a row on each line."""
     columns = [{"name": name, "type": kind} for name, kind in columns_of(table)]
     file.write(b'{"columns":' + _json(columns) + b',"rows":[')
-    _write_lines(map(_json, json_rows(table)), file)
-    file.write(b'],"total_rows":' + _json(total_rows) + b"}\n")
-
-
-def _write_lines(lines: Iterable[bytes], file: BinaryIO) -> None:
     separator = b"\n"
-    for line in lines:
-        file.write(separator + line)
+    for row in json_rows(table):
+        file.write(separator + _json(row))
         separator = b",\n"
+    file.write(b'],"total_rows":' + _json(total_rows) + b"}\n")
 
 
 def _json(value: object) -> bytes:
