@@ -29,7 +29,12 @@ def decoded(table: pa.Table, names: Collection[str] | None = None) -> pa.Table:
     """The table with the types that it was promised to have; or only its columns of these names."""
     for i, field in enumerate(table.schema):
         if is_marked(field) and (names is None or field.name in names):
-            table = table.set_column(i, _plain(field), _decode(table.column(i)))
+            type_ = field.type.value_type
+            chunks = [
+                part for chunk in table.column(i).chunks for part in _decoded_parts(chunk, type_)
+            ]
+            column = pa.chunked_array(chunks, type_)
+            table = table.set_column(i, _unmarked(field).with_type(type_), column)
     return table
 
 
@@ -69,15 +74,11 @@ def _as_promised(table: pa.Table, promised: pa.Schema) -> pa.Table:
     if table.column_names != promised.names:
         raise ValueError("dictionaries change the columns")
     for i, (field, promise) in enumerate(zip(table.schema, promised, strict=True)):
-        if field.type == promise.type:
-            marked = _unmarked(field)
-            column = table.column(i)
-        elif pt.is_dictionary(field.type) and field.type.value_type == promise.type:
+        marked, column = _unmarked(field), table.column(i)
+        if pt.is_dictionary(field.type) and field.type.value_type == promise.type:
             marked = field.with_metadata({**(field.metadata or {}), _MARK: _AUTOMATIC})
-            column = table.column(i)
-        else:
-            marked = _unmarked(field).with_type(promise.type)
-            column = table.column(i).cast(promise.type)
+        elif field.type != promise.type:
+            marked, column = marked.with_type(promise.type), column.cast(promise.type)
         if not marked.equals(field, check_metadata=True):
             table = table.set_column(i, marked, column)
     return table
@@ -92,10 +93,6 @@ def with_many_values(table: pa.Table, most: int) -> list[str]:
     ]
 
 
-def _plain(field: pa.Field) -> pa.Field:
-    return _unmarked(field).with_type(field.type.value_type)
-
-
 def _unmarked(field: pa.Field) -> pa.Field:
     metadata = {k: v for k, v in (field.metadata or {}).items() if k != _MARK}
     return field.with_metadata(metadata or None)
@@ -104,12 +101,6 @@ def _unmarked(field: pa.Field) -> pa.Field:
 def is_text(type_: pa.DataType) -> bool:
     """Whether its values are text or bytes, plain."""
     return type_ in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
-
-
-def _decode(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    type_ = column.type.value_type
-    chunks = [part for chunk in column.chunks for part in _decoded_parts(chunk, type_)]
-    return pa.chunked_array(chunks, type_)
 
 
 def _decoded_parts(chunk: pa.DictionaryArray, type_: pa.DataType) -> list[pa.Array]:
