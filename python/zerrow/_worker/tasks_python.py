@@ -2,18 +2,16 @@
 
 from builtins import AssertionError
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import pyarrow as pa
 from zerrow._annotations import arguments_of, output_schema_of
 from zerrow._declarations import ModelMark, declared
 from zerrow._environments.store import own_packages
 from zerrow._findings import Finding, asserted
 from zerrow._project.modules import load_module
 from zerrow._project.tracebacks import describe_failure, text_of
-from zerrow._schemas import Column, columns_of
+from zerrow._schemas import columns_of
 from zerrow._worker import convert
 from zerrow._worker.contracts import keep_contract
 from zerrow._worker.json_rows import few_rows
@@ -39,36 +37,38 @@ def run(task: Task) -> Answer:
 
 def _run(task: Task) -> Answer:
     model = task.body["model"]
-    if declared(model) is None:  # this process wasn't forked after the import
-        with unheard():
-            load_module(task.project_dir, task.body["file"])
-    function = find_function(task.project_dir, task.body["file"], model)
-    arguments = prepare_arguments(function, model, task.inputs, task.body["parameters"])
-    contract = output_contract(function)
+    function = _find_function(task.project_dir, task.body["file"], model)
+    arguments = _prepare_arguments(function, model, task.inputs, task.body["parameters"])
+    schema = output_schema_of(function)
+    contract = None if schema is None else columns_of(schema)
     started = perf_counter()
     if task.body["kind"] == "expectation":
-        value = expect(function, arguments, task.project_dir, task.regain)
+        value = _expect(function, arguments, task.project_dir, task.regain)
         return Answer(Result(op="result", value=value))
     result = function(**arguments)
     task.timings["run_s"] = perf_counter() - started
     task.regain()
-    table = made_table(result, task.body["function"], model, contract)
+    table = convert.to_table(result, task.body["function"], contract or ())
+    if contract is not None:
+        table = keep_contract(table, contract, f"the output of {model!r}")
     task.regain()  # a reader's batches, for one, come from user code as well
     return task.publish(table, split=not convert.is_arrow(result))
 
 
-def find_function(project_dir: str | Path, file: str, model: str) -> Callable[..., Any]:
+def _find_function(project_dir: str, file: str, model: str) -> Callable[..., Any]:
     """The model's function, as the import of the file declares it."""
-    load_module(project_dir, file)
+    if declared(model) is None:  # this process wasn't forked after the import
+        with unheard():
+            load_module(project_dir, file)
     declaration = declared(model)
-    if declaration is not None:
-        return declaration.target()
-    raise TaskError(
-        f"importing {file} declares no model {model!r}; it did when the project was read"
-    )
+    if declaration is None:
+        raise TaskError(
+            f"importing {file} declares no model {model!r}; it did when the project was read"
+        )
+    return declaration.target()
 
 
-def prepare_arguments(
+def _prepare_arguments(
     function: Callable[..., Any], model: str, inputs: Iterable[Input], parameters: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The function's inputs in the forms that its annotations ask for, and its parameters.
@@ -87,24 +87,10 @@ def prepare_arguments(
     return arguments
 
 
-def output_contract(function: Callable[..., Any]) -> list[Column] | None:
-    """What the function's annotation says of its output."""
-    schema = output_schema_of(function)
-    return None if schema is None else columns_of(schema)
-
-
-def made_table(
-    result: object, function: str, model: str, contract: list[Column] | None
-) -> pa.Table:
-    """What a function returned as a table that is as its schema says. TaskError if it isn't."""
-    table = convert.to_table(result, function, contract or ())
-    return table if contract is None else keep_contract(table, contract, f"the output of {model!r}")
-
-
-def expect(
+def _expect(
     function: Callable[..., Any],
     arguments: Mapping[str, Any],
-    project_dir: str | Path,
+    project_dir: str,
     regain: Callable[[], None],
 ) -> Expected:
     """Whether the expectation is met (`met`), of a failed assert what it said and where, and of a
