@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 _LONGEST_SHOWN = 200  # characters of a value in a message
 
 
-def _package(kind: object) -> str:
-    return getattr(kind, "__module__", "").split(".")[0]
-
-
 def from_table(table: pa.Table, form: str) -> Any:  # noqa: ANN401 - the library's own type
     """The table in a library's form."""
     if form == "pandas":
@@ -221,4 +217,4 @@ def _name_of(value: object) -> str:
     kind = type(value)
     if kind.__module__ == "builtins":
         return kind.__qualname__ if value is not None else "None"
-    return f"{_package(kind)}.{kind.__qualname__}"
+    return f"{kind.__module__.split('.')[0]}.{kind.__qualname__}"

@@ -127,11 +127,8 @@ def _write_id_maps(pid: int) -> None:
 
 
 def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
+    with open(path, "w") as file:
+        file.write(text)
 
 
 def _mount_proc() -> None:
