@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from zerrow._sources.parquet import ParquetFile
 from zerrow._sql.filters import (
+    Condition,
     FilterError,
     check_text,
     columns_of,
-    compile_condition,
     compile_value,
 )
 from zerrow._sql.pruning import may_skip
@@ -145,7 +145,7 @@ TRUE_FOR = {
 
 def rows_kept(table, condition):
     """The numbers of the rows for which the condition is true."""
-    found = compile_condition(condition, table.schema).of(table)
+    found = Condition(condition, table.schema).of(table)
     return [row for row, keep in enumerate(found.to_pylist()) if keep]
 
 
@@ -201,15 +201,15 @@ MISFITS = {
 @pytest.mark.parametrize("condition", MISFITS)
 def test_what_does_not_fit_the_table_is_said_before_anything_runs(condition):
     with pytest.raises(FilterError) as caught:
-        compile_condition(condition, TABLE.schema)
+        Condition(condition, TABLE.schema)
     assert MISFITS[condition] in str(caught.value)
 
 
 def test_a_column_that_is_there_twice_is_ambiguous():
     schema = pa.schema([("a", pa.int64()), ("a", pa.int64()), ("b", pa.int64())])
-    compile_condition("b = 1", schema)
+    Condition("b = 1", schema)
     with pytest.raises(FilterError, match="there 2 times"):
-        compile_condition("a = 1", schema)
+        Condition("a = 1", schema)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_column_that_is_there_twice_is_ambiguous():
 )
 def test_deep_nesting_is_an_error_not_a_crash(deep):
     with pytest.raises(FilterError, match="nested too deeply"):
-        compile_condition(deep, TABLE.schema)
+        Condition(deep, TABLE.schema)
 
 
 def test_a_column_that_is_called_like_a_word_of_sql():
@@ -230,8 +230,8 @@ def test_a_column_that_is_called_like_a_word_of_sql():
 def test_a_name_that_is_several_columns_is_refused():
     schema = pa.schema([("id", pa.int64()), ("ID", pa.int64())])
     with pytest.raises(FilterError, match='Id could be the column "id" or "ID"'):
-        compile_condition("Id = 1", schema)
-    assert compile_condition('"ID" = 1', schema).columns == ["ID"]
+        Condition("Id = 1", schema)
+    assert Condition('"ID" = 1', schema).columns == ["ID"]
 
 
 def test_what_has_no_zone_is_utc():
@@ -316,7 +316,7 @@ def test_comparisons_with_literals_skip_row_groups(tmp_path):
         "price > 899.5",
     ):
         groups = file.groups(columns_of(condition))
-        rule = compile_condition(condition, table.schema).rule
+        rule = Condition(condition, table.schema).rule
         skipped = [may_skip(rule, group) for group in groups]
         assert skipped == [True] * 9 + [False], condition
 
@@ -443,5 +443,5 @@ def test_random_conditions_keep_the_rows_that_a_sql_model_keeps(seed):
                 rows_kept(table, condition)
             continue
         assert rows_kept(table, condition) == wanted, condition
-        kept = compile_condition(condition, numbered.schema).kept(numbered)
+        kept = Condition(condition, numbered.schema).kept(numbered)
         assert kept["nr"].to_pylist() == wanted, condition

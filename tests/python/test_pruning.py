@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from zerrow._sources.parquet import ParquetFile
 from zerrow._sources.widening import widest
-from zerrow._sql.filters import columns_of, compile_condition
+from zerrow._sql.filters import Condition, columns_of
 from zerrow._sql.pruning import (
     Bounds,
     Family,
@@ -111,7 +111,7 @@ class Filters:
 
 
 def prunable(condition, schema):
-    return compile_condition(condition, schema).rule
+    return Condition(condition, schema).rule
 
 
 GROUPS = 10
@@ -260,7 +260,7 @@ def test_no_row_is_lost():
         )
         for _ in range(3):
             condition = filters.condition()
-            compiled = compile_condition(condition, numbered.schema)
+            compiled = Condition(condition, numbered.schema)
             kept = set(compiled.kept(numbered)["nr"].to_pylist())
             rule = compiled.rule
             for nr, group in enumerate(groups):

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from zerrow._errors import SqlError
 from zerrow._sql import fusion
-from zerrow._sql.filters import compile_condition
+from zerrow._sql.filters import Condition
 from zerrow._sql.names import exact_query
 from zerrow._sql.query_plans import UnplannableError, plan_query
 from zerrow._worker.tasks_sql import _duckdb, datafusion_query
@@ -59,7 +59,7 @@ def made(seed, rows=30):
 def narrowed(table, name, plan):
     """What a run would give the query: the filter is applied exactly."""
     if name in plan.filters:
-        table = compile_condition(plan.filters[name].text, table.schema).kept(table)
+        table = Condition(plan.filters[name].text, table.schema).kept(table)
     return table.select(plan.columns[name]) if name in plan.columns else table
 
 
@@ -170,7 +170,7 @@ def test_random_filters_keep_the_same_rows_pushed_down_or_not(engine, seeds):
         wanted = rows_of(RUN[engine]({"t": table}, sql))
         assert rows_of(RUN[engine]({"t": narrowed(table, "t", plan)}, sql)) == wanted, sql
         if engine == "datafusion":  # an input's filter means the same
-            kept = compile_condition(condition, table.schema).kept(table)
+            kept = Condition(condition, table.schema).kept(table)
             assert rows_of(kept.select(["id", "x", "s"])) == wanted, sql
     assert pushed > seeds / 5
 

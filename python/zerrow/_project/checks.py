@@ -130,7 +130,7 @@ def _check_input(model: ModelEntry, entry: Input, columns: Columns, project: Pro
     try:
         schema = columns.schema(entry.model)
         if schema is not None:
-            entry.filter_columns = filters.compile_condition(entry.filter, schema).columns
+            entry.filter_columns = filters.Condition(entry.filter, schema).columns
         else:
             check_text(entry.filter, entry.model, columns, condition=True)
             entry.filter_columns = filters.columns_of(entry.filter)
@@ -195,7 +195,7 @@ def check_text(text: str, origin: str, columns: Columns, *, condition: bool) -> 
 
     schema = columns.schema(origin)
     if schema is not None and condition:
-        filters.compile_condition(text, schema)
+        filters.Condition(text, schema)
     elif schema is not None:
         filters.compile_value(text, schema)
     else:

@@ -176,11 +176,6 @@ class Condition(Expression):
         return pc.any(self.of(table)).as_py() is True
 
 
-def compile_condition(text: str, schema: pa.Schema) -> Condition:
-    """The condition for tables of the schema; FilterError if it doesn't fit."""
-    return Condition(text, schema)
-
-
 def compile_value(text: str, schema: pa.Schema) -> Expression:
     """The value for each row of tables of the schema; FilterError if it can't be."""
     found = Expression(text, schema)

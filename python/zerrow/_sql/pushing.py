@@ -15,7 +15,7 @@ import pyarrow.types as pt
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
-from zerrow._sql.filters import FilterError, compile_condition
+from zerrow._sql.filters import Condition, FilterError
 from zerrow._sql.fusion import operands
 from zerrow._sql.names import DIALECT
 
@@ -67,14 +67,14 @@ def together(predicates: "Sequence[Expr | None]", schema: pa.Schema) -> Pushed |
     whole = texts[0] if len(texts) == 1 else " OR ".join(f"({text})" for text in texts)
     if len(whole.encode()) > _MOST_BYTES:
         return None
-    return Pushed(whole, compile_condition(whole, schema).columns)
+    return Pushed(whole, Condition(whole, schema).columns)
 
 
 def planned_by_duckdb(filters: Sequence[str], schema: pa.Schema) -> "Expr | None":
     """Those of a scan's filters, as DuckDB writes them, that DataFusion takes for the same."""
     texts = [text for text in (_rewritten(one, schema) for one in filters) if text is not None]
     try:
-        planned = compile_condition(" AND ".join(texts), schema).planned if texts else None
+        planned = Condition(" AND ".join(texts), schema).planned if texts else None
     except FilterError:
         return None
     # A cast of a column: it is compared as another type than DuckDB compares it.
@@ -130,7 +130,7 @@ def _is_same(said: "list[tuple[str, Expr]]", schema: pa.Schema) -> bool:
     if not said:
         return True
     try:
-        planned = compile_condition(" AND ".join(text for text, _ in said), schema).planned
+        planned = Condition(" AND ".join(text for text, _ in said), schema).planned
     except FilterError:
         return False
     wanted = {_without_table(term) for _, term in said}

@@ -129,9 +129,9 @@ class Scan(Generic[T]):
         if condition is None:
             self._conditions.append(None)
             return Read(columns, Always(True))
-        from zerrow._sql.filters import compile_condition
+        from zerrow._sql.filters import Condition
 
-        compiled = compile_condition(condition, self._files.schema)
+        compiled = Condition(condition, self._files.schema)
         self._conditions.append(compiled)
         filter_columns = decoded(compiled.columns)
         every = tuple(dict.fromkeys([*columns, *filter_columns]))
