@@ -57,12 +57,7 @@ def filter(table: pa.Table, condition: Mask) -> pa.Table:
         raise TypeError(f"a condition is a text, expression or array, not {type(condition)}")
     if len(condition) != table.num_rows:
         raise ValueError(f"{len(condition)} values for {table.num_rows} rows")
-    name = "mask"
-    while name in table.column_names:
-        name += "_"
-    masked = table.append_column(name, condition)
-    kept = filter_table(masked, filters.serialize(pc.field(name)))
-    return kept.remove_column(table.num_columns)
+    return filters.masked(table, condition)
 
 
 def take(table: pa.Table, rows: Rows) -> pa.Table:

@@ -56,18 +56,13 @@ class Expression:
             self._exact = exact_expression(text, schema.names)
         except SqlError as problem:
             raise _error(text, problem) from None
-        self._frame = self._framed(self.typed(_plannable(schema, self._exact)))
-        self._parsed = self._parse()
-        self.columns = self._columns()
-
-    def _framed(self, schema: pa.Schema) -> "DataFrame":
-        return fusion.planning_session({_TABLE: schema}).table(_TABLE)
-
-    def _parse(self) -> "Expr":
+        plannable = self.typed(_plannable(schema, self._exact))
+        self._frame = fusion.planning_session({_TABLE: plannable}).table(_TABLE)
         try:
-            return self._frame.parse_sql_expr(self._exact)
+            self._parsed = self.bound(self._frame)
         except Exception as problem:
             raise self._explained(problem) from None
+        self.columns = self._columns()
 
     def _explained(self, problem: Exception) -> FilterError:
         error = fusion.explained(problem, self._exact, self._schema.names, DIALECT)
@@ -164,12 +159,7 @@ class Condition(Expression):
 
     def kept(self, table: pa.Table) -> pa.Table:
         """The rows for which it is true; where one piece of a chunk is kept, a slice of it."""
-        mask = self.of(table)
-        name = "mask"
-        while name in table.column_names:
-            name += "_"
-        kept = keep_rows(table.append_column(name, mask), serialize(pc.field(name)))
-        return kept.remove_column(table.num_columns)
+        return masked(table, self.of(table))
 
     def any_passes(self, table: pa.Table) -> bool:
         """Whether it is true for a row."""
@@ -186,6 +176,15 @@ def compile_value(text: str, schema: pa.Schema) -> Expression:
 def filter_table(table: pa.Table, condition: str) -> pa.Table:
     """The rows for which the condition is true, not null; FilterError if it isn't one."""
     return Condition(condition, table.schema).kept(table)
+
+
+def masked(table: pa.Table, mask: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """The rows for which the mask, which has a boolean for each, is true."""
+    name = "mask"
+    while name in table.column_names:
+        name += "_"
+    kept = keep_rows(table.append_column(name, mask), serialize(pc.field(name)))
+    return kept.remove_column(table.num_columns)
 
 
 def evaluated(table: pa.Table, values: "dict[str, Expression]") -> pa.Table:
