@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from zerrow._errors import SqlError, did_you_mean
-from zerrow._sql.text import line_of_name, tokenize
+from zerrow._sql.text import line_of_name, quoted, tokenize
 
 if TYPE_CHECKING:
     from datafusion import Expr, LogicalPlan, SessionContext
@@ -66,7 +66,7 @@ def planning_session(schemas: Mapping[str, pa.Schema]) -> "SessionContext":
 
 def register(context: "SessionContext", name: str, parts: list[list[pa.RecordBatch]]) -> None:
     """A table of so many partitions under its exact name."""
-    context.register_record_batches('"' + name.replace('"', '""') + '"', parts)
+    context.register_record_batches(quoted(name), parts)
 
 
 def batches_of(table: pa.Table) -> list[pa.RecordBatch]:

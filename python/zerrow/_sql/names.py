@@ -12,7 +12,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import Scope, find_all_in_scope, traverse_scope
 from zerrow._errors import SqlError
-from zerrow._sql.text import check_depth
+from zerrow._sql.text import check_depth, quoted
 
 DIALECT = "postgres"
 _TOO_DEEP = "it is nested too deeply"  # the engine would take all of its stack
@@ -81,13 +81,10 @@ def _only(name: str, columns: Iterable[str]) -> str | None:
 
 
 def _spelled(text: str, found: Iterable[tuple[exp.Expr, str]]) -> str:
-    places: list[tuple[int, int, str]] = []
-    for identifier, name in found:
-        start, end = identifier.meta.get("start"), identifier.meta.get("end")
-        if isinstance(start, int) and isinstance(end, int):
-            places.append((start, end + 1, name))
+    metas = [(one.meta, name) for one, name in found if "start" in one.meta]
+    places = [(meta["start"], meta["end"], name) for meta, name in metas]
     for start, end, name in sorted(places, reverse=True):
-        text = text[:start] + '"' + name.replace('"', '""') + '"' + text[end:]
+        text = text[:start] + quoted(name) + text[end + 1 :]
     return text
 
 

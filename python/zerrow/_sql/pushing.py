@@ -18,6 +18,7 @@ from sqlglot.errors import SqlglotError
 from zerrow._sql.filters import Condition, FilterError
 from zerrow._sql.fusion import operands
 from zerrow._sql.names import DIALECT
+from zerrow._sql.text import quoted
 
 if TYPE_CHECKING:
     from datafusion import Expr
@@ -220,9 +221,8 @@ def _is_column(node: "Expr") -> bool:
 
 def _column(node: "Expr") -> str:
     name = str(node.to_variant().name())
-    if name.isidentifier() and name.isascii() and name == name.lower():
-        return name
-    return '"' + name.replace('"', '""') + '"'
+    plain = name.isidentifier() and name.isascii() and name == name.lower()
+    return name if plain else quoted(name)
 
 
 def _operand(node: "Expr", schema: pa.Schema) -> str | None:

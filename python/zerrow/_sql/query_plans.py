@@ -16,7 +16,7 @@ from zerrow._sql import fusion
 from zerrow._sql.duckdb_settings import use_utc
 from zerrow._sql.names import DIALECT, exact_query
 from zerrow._sql.pushing import Pushed, planned_by_duckdb, together
-from zerrow._sql.text import line_of_name
+from zerrow._sql.text import line_of_name, quoted
 from zerrow._sql.widths import narrowest
 
 if TYPE_CHECKING:
@@ -158,8 +158,7 @@ def _explained(sql: str, schemas: Mapping[str, pa.Schema]) -> tuple[str, pa.Sche
 
 def _create(connection: "duckdb.DuckDBPyConnection", name: str, schema: pa.Schema) -> None:
     connection.register("zerrow_empty", schema.empty_table())
-    quoted = '"' + name.replace('"', '""') + '"'
-    connection.execute(f"CREATE TABLE {quoted} AS SELECT * FROM zerrow_empty")
+    connection.execute(f"CREATE TABLE {quoted(name)} AS SELECT * FROM zerrow_empty")
     connection.unregister("zerrow_empty")
 
 

@@ -58,6 +58,11 @@ def literal(value: str | int | float | bool | None, dialect: str) -> str:
     return f"({value!r})" if value < 0 else repr(value)
 
 
+def quoted(name: str) -> str:
+    """A name as it is, for engines that would fold its letters otherwise."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def tokenize(text: str, dialect: str) -> list[Token]:
     """The text's tokens; SqlError where it has none, an unterminated string for example."""
     try:
