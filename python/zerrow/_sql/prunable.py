@@ -12,14 +12,7 @@ from zerrow._sql.pruning import Comparison, Family, Filter, Value
 if TYPE_CHECKING:
     from datafusion import Expr
 
-_OPERATORS: Mapping[str, Comparison] = {
-    "=": Comparison.EQ,
-    "!=": Comparison.NE,
-    "<": Comparison.LT,
-    "<=": Comparison.LE,
-    ">": Comparison.GT,
-    ">=": Comparison.GE,
-}
+_OPERATORS: Mapping[str, Comparison] = {one.value: one for one in Comparison}
 _MIRRORED = {
     Comparison.EQ: Comparison.EQ,
     Comparison.NE: Comparison.NE,

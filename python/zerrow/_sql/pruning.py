@@ -68,11 +68,9 @@ def family_of(type_: pa.DataType) -> Family | None:
 
 def nanoseconds(type_: pa.DataType, count: int) -> int:
     """A date or time of the type, which counts days or units, in nanoseconds."""
-    return count * (_DAY_NS if type_ == pa.date32() else _NANOSECONDS[_unit(type_)])
-
-
-def _unit(type_: pa.DataType) -> str:
-    return "ms" if type_ == pa.date64() else str(type_.unit)
+    if type_ == pa.date32():
+        return count * _DAY_NS
+    return count * _NANOSECONDS["ms" if type_ == pa.date64() else type_.unit]
 
 
 def value_of(scalar: pa.Scalar) -> Value | None:
@@ -92,10 +90,10 @@ def value_of(scalar: pa.Scalar) -> Value | None:
 
 
 class Comparison(enum.Enum):
-    """Operators between a column (left) and a literal."""
+    """Operators between a column (left) and a literal, as DataFusion calls them."""
 
     EQ = "="
-    NE = "<>"
+    NE = "!="
     LT = "<"
     LE = "<="
     GT = ">"
