@@ -55,6 +55,10 @@ class SqlError(ValueError):
         self.line = line
 
 
+class SourceError(ValueError):
+    """Files that can't be read, or can't be one table, and why; it names the files."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A suggestion to append to "there is no NAME": close names, else the first known ones."""
     names = sorted(set(known))

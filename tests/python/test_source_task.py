@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from zerrow import _native
+from zerrow._errors import SourceError
 from zerrow._sources import source_files
-from zerrow._sources.parquet import ParquetError, ParquetFile
+from zerrow._sources.parquet import ParquetFile
 from zerrow._sql.filters import FilterError, columns_of
 from zerrow._worker import tasks_source
 from zerrow._worker.tasks import narrow
@@ -329,7 +330,7 @@ def test_a_file_that_ends_early_has_not_just_fewer_rows(path):
     assert len(file.read(range(1), "x", pa.int64())) == 500_000
     file.close()
     os.truncate(path, 2_000_000)
-    with pytest.raises(ParquetError, match=f"{path} can't be decoded: column 'x'"):
+    with pytest.raises(SourceError, match=f"{path} can't be decoded: column 'x'"):
         file.read(range(1), "x", pa.int64())
 
 

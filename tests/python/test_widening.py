@@ -4,7 +4,8 @@ import itertools
 
 import pyarrow as pa
 import pytest
-from zerrow._sources.common_schema import FileColumns, SchemaError, common_schema
+from zerrow._errors import SourceError
+from zerrow._sources.common_schema import FileColumns, common_schema
 from zerrow._sources.widening import widen, widens, widest
 
 CHAINS = [
@@ -120,10 +121,10 @@ def test_refusals_name_files_and_column():
         (schema_of(("a", pa.string()), path="2"), "column 'a' is int8 in one, but string in 2"),
         (schema_of(("a", pa.int8()), ("a", pa.int8()), path="2"), "'a' is there twice in 2"),
     ]:
-        with pytest.raises(SchemaError, match=reason):
+        with pytest.raises(SourceError, match=reason):
             common_schema([one, one, other])
     third = schema_of(("a", pa.uint16()), path="third")
-    with pytest.raises(SchemaError, match="'a' is int16 in wide, but uint16 in third"):
+    with pytest.raises(SourceError, match="'a' is int16 in wide, but uint16 in third"):
         common_schema([one, schema_of(("a", pa.int16()), path="wide"), third])
-    with pytest.raises(SchemaError, match=r"column 'a' is there twice: in f and in .* a=\.\.\."):
+    with pytest.raises(SourceError, match=r"column 'a' is there twice: in f and in .* a=\.\.\."):
         common_schema([schema_of(("a", pa.int8()), a=1)])

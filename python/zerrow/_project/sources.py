@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zerrow._errors import ProjectError
+from zerrow._errors import ProjectError, SourceError
 from zerrow._project.place import FILE
 from zerrow._project.project_file import SourceEntry
 from zerrow._sql.widths import narrowest
@@ -56,11 +56,16 @@ class Source:
 
 def resolve_source(entry: SourceEntry, project_dir: Path) -> Source:
     """Finds a source's files and reads their footers; raises ProjectError at the source's line."""
+    from zerrow._sources.partitions import texts_of, values_of
+
     root, paths = _find_files(entry, project_dir)
     for path in paths:
         _refuse_other_encodings(entry, path)
-    files = _partitions(entry, root, paths)
-    schema, sizes = _schema_and_sizes(entry, files)
+    try:
+        files = values_of({path: texts_of(os.path.relpath(path, root)) for path in paths})
+        schema, sizes = _schema_and_sizes(files)
+    except SourceError as problem:
+        raise _error(entry, str(problem)) from None
     return Source(entry.table, files, schema, entry.line, sizes)
 
 
@@ -158,32 +163,19 @@ def _refuse_other_encodings(entry: SourceEntry, file: str) -> None:
         raise _error(entry, f"the path {os.fsencode(file)!r} isn't UTF-8; rename it") from None
 
 
-def _partitions(entry: SourceEntry, root: str, files: list[str]) -> "dict[str, dict[str, Value]]":
-    """The columns that folders such as `year=2013/` hold in their name, for each file."""
-    from zerrow._sources.partitions import PartitionError, texts_of, values_of
-
-    try:
-        return values_of({file: texts_of(os.path.relpath(file, root)) for file in files})
-    except PartitionError as problem:
-        raise _error(entry, str(problem)) from None
-
-
 def _schema_and_sizes(
-    entry: SourceEntry, files: "dict[str, dict[str, Value]]"
+    files: "dict[str, dict[str, Value]]",
 ) -> "tuple[pa.Schema, dict[str, int]]":
     from zerrow._sources.column_sizes import ColumnSizes
-    from zerrow._sources.common_schema import FileColumns, SchemaError, common_schema
-    from zerrow._sources.parquet import ParquetError, ParquetFile
+    from zerrow._sources.common_schema import FileColumns, common_schema
+    from zerrow._sources.parquet import ParquetFile
 
     found = []
     sizes = ColumnSizes(len(files))
-    try:
-        for path, partition in files.items():
-            opened = ParquetFile(path)
-            opened.close()
-            sizes.add(opened.footer)
-            found.append(FileColumns(path, opened.schema, partition))
-        schema = common_schema(found)
-        return schema, sizes.of(schema)
-    except (ParquetError, SchemaError) as problem:
-        raise _error(entry, str(problem)) from None
+    for path, partition in files.items():
+        opened = ParquetFile(path)
+        opened.close()
+        sizes.add(opened.footer)
+        found.append(FileColumns(path, opened.schema, partition))
+    schema = common_schema(found)
+    return schema, sizes.of(schema)

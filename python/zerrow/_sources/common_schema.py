@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+from zerrow._errors import SourceError
 from zerrow._sources.partitions import Value, fields_of
 from zerrow._sources.widening import widest
-
-
-class SchemaError(ValueError):
-    """Files can't be one table, and why; it names the files and the column."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ def common_schema(files: Sequence[FileColumns]) -> pa.Schema:
         others = [file.schema.field(own.name) for file in files]
         type_ = widest(other.type for other in others)
         if type_ is None:
-            raise SchemaError(_difference(own.name, files))
+            raise SourceError(_difference(own.name, files))
         fields.append(own.with_type(type_).with_nullable(any(o.nullable for o in others)))
     fields += fields_of([file.partition for file in files])
     return pa.schema(fields, first.schema.metadata)
@@ -54,10 +51,10 @@ def _check_names(file: FileColumns) -> None:
     names = file.schema.names
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise SchemaError(f"column {twice!r} is there twice in {file.path}")
+        raise SourceError(f"column {twice!r} is there twice in {file.path}")
     for name in file.partition:
         if name in names:
-            raise SchemaError(
+            raise SourceError(
                 f"column {name!r} is there twice: in {file.path} and in the name of its folder "
                 f"{name}=...; rename one of them"
             )
@@ -69,11 +66,11 @@ def _check_same_names(first: FileColumns, other: FileColumns) -> None:
         return
     for name in first.schema.names:
         if name not in others:
-            raise SchemaError(
+            raise SourceError(
                 f"its files differ: column {name!r} of {first.path} is missing in {other.path}"
             )
     surplus = next(name for name in other.schema.names if name not in mine)
-    raise SchemaError(
+    raise SourceError(
         f"its files differ: column {surplus!r} of {other.path} is missing in {first.path}"
     )
 

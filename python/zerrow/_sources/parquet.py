@@ -1,6 +1,6 @@
 """Parquet files: schema, row groups with what their statistics say, and their columns.
 
-Files are opened by their path as it is, never as a URI. A problem is a ParquetError that names the
+Files are opened by their path as it is, never as a URI. A problem is a SourceError that names the
 file; text that isn't UTF-8 is one too, as Arrow decodes it unchecked and libraries die of it.
 """
 
@@ -16,15 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
+from zerrow._errors import SourceError
 from zerrow._sources.widening import widen
 from zerrow._sql.pruning import Bounds, Family, Group, Plain, bounds_of, family_of, nanoseconds
 
 _BUFFER_BYTES = 1 << 18
 TEXTS = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
-
-
-class ParquetError(ValueError):
-    """A file can't be read, and why; it names the file."""
 
 
 Identity = tuple[int, int, int, int, int]  # device, inode, size, mtime and ctime in ns
@@ -82,13 +79,13 @@ class ParquetFile:
             self._files.clear()
 
     def check_unchanged(self) -> None:
-        """Raises ParquetError if the file at the path is another one now."""
+        """Raises SourceError if the file at the path is another one now."""
         with _naming(self.path, "can't be read"):
             self._check_identity(os.stat(self.path))
 
     def _check_identity(self, found: os.stat_result) -> None:
         if self.identity is not None and identity_of(found) != self.identity:
-            raise ParquetError(f"{self.path} changed while it was read; run again")
+            raise SourceError(f"{self.path} changed while it was read; run again")
 
     @property
     def footer(self) -> pq.FileMetaData:
@@ -142,7 +139,7 @@ class ParquetFile:
             column = table.column(name)
             rows = sum(self.group_rows[group] for group in groups)
             if len(column) != rows:  # Arrow takes it for the end where a file ends too early
-                raise ParquetError(
+                raise SourceError(
                     f"{self.path} can't be decoded: column {name!r} has {len(column)} rows in row "
                     f"groups that should have {rows}"
                 )
@@ -172,14 +169,14 @@ class ParquetFile:
 def _naming(path: str, what: str) -> Iterator[None]:
     try:
         yield
-    except ParquetError:
+    except SourceError:
         raise
     except OSError as problem:
         # Arrow reports what it can't decode as OSError as well; those have no errno.
         reason = "can't be read" if problem.errno else what
-        raise ParquetError(f"{path} {reason}: {problem}") from None
+        raise SourceError(f"{path} {reason}: {problem}") from None
     except (ValueError, pa.ArrowException) as problem:
-        raise ParquetError(f"{path} {what}: {problem}") from None
+        raise SourceError(f"{path} {what}: {problem}") from None
 
 
 def _with_values(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:

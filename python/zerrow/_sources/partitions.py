@@ -10,16 +10,13 @@ from pathlib import PurePath
 from urllib.parse import unquote
 
 import pyarrow as pa
+from zerrow._errors import SourceError
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 _INTEGER = re.compile(r"-?[0-9]+")
 _LARGEST = (1 << 31) - 1
 
 Value = int | str | None
-
-
-class PartitionError(ValueError):
-    """Folders' names don't make columns, and why."""
 
 
 def texts_of(relative: str) -> dict[str, str | None]:
@@ -31,9 +28,9 @@ def texts_of(relative: str) -> dict[str, str | None]:
             continue
         name = _decoded(name, part)
         if not name:
-            raise PartitionError(f"the folder {part}/ names no column before its '='")
+            raise SourceError(f"the folder {part}/ names no column before its '='")
         if name in texts:
-            raise PartitionError(f"the folders of {relative} hold the column {name!r} twice")
+            raise SourceError(f"the folders of {relative} hold the column {name!r} twice")
         text = _decoded(value, part)
         texts[name] = None if text == _NULL else text
     return texts
@@ -43,7 +40,7 @@ def _decoded(text: str, folder: str) -> str:
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise PartitionError(f"the name of the folder {folder}/ isn't UTF-8 when decoded") from None
+        raise SourceError(f"the name of the folder {folder}/ isn't UTF-8 when decoded") from None
 
 
 def values_of(files: Mapping[str, dict[str, str | None]]) -> dict[str, dict[str, Value]]:
@@ -53,7 +50,7 @@ def values_of(files: Mapping[str, dict[str, str | None]]) -> dict[str, dict[str,
         if set(texts) != set(names):
             differing = sorted(set(texts) ^ set(names))[0]
             has, lacks = (path, first) if differing in texts else (first, path)
-            raise PartitionError(
+            raise SourceError(
                 f"its files differ: the folders of {has} hold the column {differing!r}, those of "
                 f"{lacks} don't"
             )

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+from zerrow._errors import SourceError
 from zerrow._sources.common_schema import FileColumns, as_part_of, common_schema
-from zerrow._sources.parquet import TEXTS, ParquetError, ParquetFile
+from zerrow._sources.parquet import TEXTS, ParquetFile
 from zerrow._sources.partitions import Value
 from zerrow._sources.scan import Part, needs_part, parts_of
 from zerrow._sql.pruning import Bounds, Filter, Group, family_of, value_of
@@ -72,7 +73,7 @@ class SourceFiles:
         return as_part_of(self.schema.field(name), self._files[part.file].schema)
 
     def check_unchanged(self) -> None:
-        """Raises ParquetError if a file isn't what it was."""
+        """Raises SourceError if a file isn't what it was."""
         for file in self._files:
             file.check_unchanged()
 
@@ -115,7 +116,7 @@ class SourceFiles:
         try:
             groups = range(part.first_group, part.first_group + part.groups)
             return file.read(groups, name, type_, dictionary=dictionary)
-        except ParquetError:
+        except SourceError:
             file.check_unchanged()  # or is that why?
             raise
 

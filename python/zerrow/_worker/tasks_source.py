@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pyarrow as pa
 from zerrow import _native
-from zerrow._sources.parquet import ParquetError
+from zerrow._errors import SourceError
 from zerrow._sources.scan import Block, Column, Plan, Read, Step, Unit
 from zerrow._sources.source_files import SourceFiles
 from zerrow._sql.pruning import Always
@@ -69,7 +69,7 @@ def _check_columns(declared: list[dict[str, str]] | None, schema: pa.Schema) -> 
     are = {column.name: str(column.type) for column in schema}
     for name in {**were, **are}:
         if were.get(name) != are.get(name):
-            raise ParquetError(
+            raise SourceError(
                 f"its files have changed since the project was read: column {name!r} was "
                 f"{were.get(name, 'not there')} and is {are.get(name, 'gone')}; run again"
             )
