@@ -82,7 +82,7 @@ class Expression:
             if kind == "Column":
                 found[part.to_variant().name()] = None
             elif kind != "Literal":
-                open_ += reversed(fusion.operands(part))
+                open_ += reversed(part.rex_call_operands())
         for name in found:
             times = self._schema.names.count(name)
             if times > 1:

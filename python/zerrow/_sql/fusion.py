@@ -99,20 +99,9 @@ def scans(plan: "LogicalPlan") -> "Iterator[tuple[Any, Expr | None]]":
     for below in plan.inputs():
         scan = below.to_variant()
         if kind == "Filter" and type(scan).__name__ == "TableScan":
-            yield scan, _expr(variant.predicate())
+            yield scan, variant.predicate()  # raw, but as good as an Expr for who reads it
         else:
             yield from scans(below)
-
-
-def _expr(raw: Any) -> "Expr":  # noqa: ANN401
-    from datafusion import Expr
-
-    return raw if isinstance(raw, Expr) else Expr(raw)
-
-
-def operands(expression: "Expr") -> "list[Expr]":
-    """The parts of an expression that is no column or literal."""
-    return [_expr(part) for part in expression.rex_call_operands()]
 
 
 def explained(problem: Exception, text: str, columns: list[str], dialect: str) -> SqlError:

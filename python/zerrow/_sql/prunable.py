@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.types as pt
 from zerrow._sql import pruning
-from zerrow._sql.fusion import operands
 from zerrow._sql.pruning import Comparison, Family, Filter, Value
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class Prunable:
             "Column": self._flag,
             "Literal": self._constant,
             "InList": lambda node: self._in(node.to_variant()),
-            "Not": lambda node: pruning.Not(self.filter(operands(node)[0])),
+            "Not": lambda node: pruning.Not(self.filter(node.rex_call_operands()[0])),
             "IsNull": _is_null,
             "IsNotNull": lambda node: pruning.Not(_is_null(node)),
         }
@@ -47,7 +46,7 @@ class Prunable:
 
     def _binary(self, node: "Expr") -> Filter:
         operator = node.to_variant().op()
-        left, right = operands(node)
+        left, right = node.rex_call_operands()
         if operator == "AND":
             return _and(self.filter(left), self.filter(right))
         if operator == "OR":
@@ -101,7 +100,7 @@ class Prunable:
             return str(node.to_variant().name())
         if kind != "Cast":
             return None
-        (below,) = operands(node)
+        (below,) = node.rex_call_operands()
         if below.variant_name() != "Column":
             return None
         name = str(below.to_variant().name())
@@ -110,7 +109,7 @@ class Prunable:
 
 
 def _is_null(node: "Expr") -> Filter:
-    (term,) = operands(node)
+    (term,) = node.rex_call_operands()
     if term.variant_name() != "Column":
         return _UNKNOWN
     return pruning.IsNull(term.to_variant().name())

@@ -16,7 +16,6 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from zerrow._sql.filters import Condition, FilterError
-from zerrow._sql.fusion import operands
 from zerrow._sql.names import DIALECT
 from zerrow._sql.text import quoted
 
@@ -122,7 +121,7 @@ def _pushable(predicate: "Expr", schema: pa.Schema) -> str | None:
 
 def _terms(node: "Expr") -> "list[Expr]":
     if node.variant_name() == "BinaryExpr" and node.to_variant().op() == "AND":
-        return [term for side in operands(node) for term in _terms(side)]
+        return [term for side in node.rex_call_operands() for term in _terms(side)]
     return [node]
 
 
@@ -156,7 +155,7 @@ def _without_table(node: "Expr") -> object:
         extra = (variant.negated(), variant.escape_char(), node.canonical_name().count(" ILIKE "))
     elif kind == "Cast":
         extra = (node.canonical_name().rpartition(" AS ")[2],)
-    return (kind, *extra, *map(_without_table, operands(node)))
+    return (kind, *extra, *map(_without_table, node.rex_call_operands()))
 
 
 def _said(node: "Expr", schema: pa.Schema) -> str | None:
@@ -175,12 +174,12 @@ def _said(node: "Expr", schema: pa.Schema) -> str | None:
 
 
 def _not(node: "Expr", schema: pa.Schema) -> str | None:
-    said = _said(operands(node)[0], schema)
+    said = _said(node.rex_call_operands()[0], schema)
     return None if said is None else f"NOT ({said})"
 
 
 def _is_null(node: "Expr", test: str) -> str | None:
-    (term,) = operands(node)
+    (term,) = node.rex_call_operands()
     return f"{_column(term)} {test}" if _is_column(term) else None
 
 
@@ -195,7 +194,7 @@ def _in(node: "Expr", schema: pa.Schema) -> str | None:
 
 def _binary(node: "Expr", schema: pa.Schema) -> str | None:
     operator = node.to_variant().op()
-    left, right = operands(node)
+    left, right = node.rex_call_operands()
     if operator in ("AND", "OR"):
         sides = _said(left, schema), _said(right, schema)
         return None if None in sides else f"({sides[0]} {operator} {sides[1]})"
@@ -207,7 +206,7 @@ def _binary(node: "Expr", schema: pa.Schema) -> str | None:
 
 def _like(node: "Expr") -> str | None:
     variant = node.to_variant()
-    text, pattern = operands(node)
+    text, pattern = node.rex_call_operands()
     said = _literal(pattern)
     if not _is_column(text) or said is None or variant.escape_char() is not None:
         return None
@@ -231,7 +230,7 @@ def _operand(node: "Expr", schema: pa.Schema) -> str | None:
     if node.variant_name() == "Literal":
         return _literal(node)
     if node.variant_name() == "Cast":
-        (node,) = operands(node)
+        (node,) = node.rex_call_operands()
         if not _is_column(node) or not _is_number(schema.field(node.to_variant().name()).type):
             return None
     return _column(node) if _is_column(node) else None

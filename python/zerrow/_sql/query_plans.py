@@ -52,7 +52,7 @@ def _datafusion(sql: str, schemas: Mapping[str, pa.Schema]) -> QueryPlan:
     exact = exact_query(sql, {name: schema.names for name, schema in schemas.items()})
     plan, output = _planned(exact, schemas)
     found = QueryPlan(output)
-    scans = [(scan, predicate) for scan, predicate in fusion.scans(plan)]
+    scans = list(fusion.scans(plan))
     if len(scans) != _shown_scans(plan):
         return found
     read: dict[str, set[str]] = {name: set() for name in schemas}
