@@ -24,7 +24,7 @@ class KeptEngine:
 
     _lock: AbstractContextManager[object]
     _engine: "Engine | None"
-    _settings: tuple[str, ...]
+    _settings: dict[str, str]
 
     def __init__(self) -> None:
         self.forget()
@@ -33,13 +33,11 @@ class KeptEngine:
         """The engine, made if there is none for what the environment says now."""
         from zerrow import _engine
 
-        settings = (python, _shim_path())
+        settings = {"python": python, "shim_path": _shim_path()}
         with self._lock:
             if self._engine is None or self._settings != settings:
                 # Runs that are under way keep the one that they are in.
-                self._engine = _engine.Engine.make(
-                    python=python, shim_path=_shim_path(), zygote_idle_s=_ZYGOTE_IDLE_S
-                )
+                self._engine = _engine.Engine.make(**settings, zygote_idle_s=_ZYGOTE_IDLE_S)
                 self._settings = settings
             return self._engine
 
@@ -54,7 +52,7 @@ class KeptEngine:
         """Begins anew in a forked process, where another thread may hold the lock for ever."""
         self._lock = threading.RLock()  # a signal handler may run a project, too
         self._engine = None
-        self._settings = ()
+        self._settings = {}
 
 
 def _shim_path() -> str:

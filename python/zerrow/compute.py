@@ -77,7 +77,8 @@ def take(table: pa.Table, rows: Rows) -> pa.Table:
     """
     if not isinstance(rows, pa.Array | pa.ChunkedArray):
         rows = pa.array(rows, pa.int64())
-    return take_table(table, _chunked(rows))
+    chunked = rows if isinstance(rows, pa.ChunkedArray) else pa.chunked_array([rows])
+    return take_table(table, chunked)
 
 
 def sort(table: pa.Table, by: str | Sequence[str | tuple[str, str]]) -> pa.Table:
@@ -220,7 +221,3 @@ def _order(entry: str | tuple[str, str]) -> tuple[str, bool]:
     if order not in ("ascending", "descending"):
         raise ValueError(f"an order is 'ascending' or 'descending', not {order!r}")
     return column, order == "descending"
-
-
-def _chunked(values: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
-    return values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])

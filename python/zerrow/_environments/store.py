@@ -19,6 +19,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,11 +98,9 @@ class Store:
         """It counts as used now."""
         os.utime(environment.folder / _ABOUT)
 
-    @contextlib.contextmanager
-    def making(self, key: str, on_wait: Callable[[], None]) -> Iterator[None]:
+    def making(self, key: str, on_wait: Callable[[], None]) -> AbstractContextManager[None]:
         """Held by one process at a time; `on_wait` is called if this one has to wait for it."""
-        with self._locked(f".{key}.lock", on_wait):
-            yield
+        return self._locked(f".{key}.lock", on_wait)
 
     @contextlib.contextmanager
     def _locked(self, name: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
