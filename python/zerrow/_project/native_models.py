@@ -37,7 +37,7 @@ def _read(native: NativeEntry, project: Project) -> tuple[ModelEntry, Operator]:
         from zerrow._sql.text import parameters_of, substitute
 
         try:
-            used.update(dict.fromkeys(name for name, _ in parameters_of(text, DIALECT)))
+            used.update(dict.fromkeys(parameters_of(text, DIALECT)))
             return substitute(text, project.values, DIALECT)
         except SqlError as problem:
             raise error(f"{text!r}: {problem}", line) from None

@@ -1,6 +1,7 @@
 """The columns that SQL and native models have, each planned after those that it reads."""
 
 from collections.abc import Callable
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 
 from zerrow._errors import ProjectError
@@ -19,7 +20,7 @@ def plan_models(
     """Finds the inputs of queries, and adds the columns of all these models as far as known."""
     steps: dict[str, Callable[[], None]] = {}
     for entry, operator in natives:
-        steps[entry.name] = _native_step(entry, operator, columns)
+        steps[entry.name] = partial(_plan_native, entry, operator, columns)
     for entry in queries:
         try:
             steps[entry.name] = _query_step(entry, project, columns)
@@ -39,16 +40,13 @@ def plan_models(
             project.report(problem)
 
 
-def _native_step(entry: ModelEntry, operator: Operator, columns: Columns) -> Callable[[], None]:
-    def step() -> None:
-        schemas = {given.model: columns.schema(given.model) for given in entry.inputs}
-        known = {name: schema for name, schema in schemas.items() if schema is not None}
-        made = planned_schema(operator, known) if len(known) == len(schemas) else None
-        if made is not None:
-            columns.add_schema(entry.name, made)
-            entry.plan_columns(made)
-
-    return step
+def _plan_native(entry: ModelEntry, operator: Operator, columns: Columns) -> None:
+    schemas = {given.model: columns.schema(given.model) for given in entry.inputs}
+    known = {name: schema for name, schema in schemas.items() if schema is not None}
+    made = planned_schema(operator, known) if len(known) == len(schemas) else None
+    if made is not None:
+        columns.add_schema(entry.name, made)
+        entry.plan_columns(made)
 
 
 def _query_step(entry: ModelEntry, project: Project, columns: Columns) -> Callable[[], None]:
@@ -56,4 +54,4 @@ def _query_step(entry: ModelEntry, project: Project, columns: Columns) -> Callab
 
     names = [*project.declared_sources, *(model.name for model in project.models)]
     query = find_inputs(entry, names)
-    return lambda: plan(entry, project, query, columns)
+    return partial(plan, entry, project, query, columns)

@@ -241,7 +241,8 @@ def _add_argument(entry: ModelEntry, argument: Argument, types: Mapping[str, str
         entry.parameters.append({"argument": argument.name, "name": mark.name})
         found = types.get(mark.name, "")
         # An int does where a float is asked for, as it does for Python's type checkers.
-        if argument.scalars and found and not {found, _ALSO.get(found, "")} & {*argument.scalars}:
+        fits = {"int", "float"} if found == "int" else {found}
+        if argument.scalars and found and fits.isdisjoint(argument.scalars):
             raise entry.error(
                 f"argument {argument.name!r} is annotated as {' | '.join(argument.scalars)}, but "
                 f"the project's parameter {mark.name!r} is of type {found}",
@@ -252,9 +253,6 @@ def _add_argument(entry: ModelEntry, argument: Argument, types: Mapping[str, str
             f"argument {argument.name!r} stands for nothing: zerrow.Model('...') makes it an "
             "input, zerrow.Parameter('...') a parameter, as its default or in Annotated[...]"
         )
-
-
-_ALSO = {"int": "float"}
 
 
 def _declare_output(entry: ModelEntry, declaration: Declaration) -> None:

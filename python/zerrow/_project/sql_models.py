@@ -79,7 +79,7 @@ def _entry(project: Project, entry: ModelEntry, text: str) -> ModelEntry:
     try:
         entry.line = _first_line(text, dialect)
         entry.sql = _without_semicolon(substitute(text, project.values, dialect), dialect)
-        names = dict.fromkeys(name for name, _ in parameters_of(text, dialect))
+        names = parameters_of(text, dialect)
         entry.parameters = [{"argument": name, "name": name} for name in names]
     except SqlError as problem:
         raise entry.error(str(problem), problem.line) from None

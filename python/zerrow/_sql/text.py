@@ -30,9 +30,9 @@ def substitute(text: str, values: Mapping[str, Any], dialect: str) -> str:
     return "".join([*parts, text[end:]])
 
 
-def parameters_of(text: str, dialect: str) -> list[tuple[str, int]]:
-    """The names that follow a `$`, in order, and their lines."""
-    return [(name, line) for name, _, _, line in _placeholders(text, dialect)]
+def parameters_of(text: str, dialect: str) -> list[str]:
+    """The names that follow a `$`, each once, in order."""
+    return list(dict.fromkeys(name for name, *_ in _placeholders(text, dialect)))
 
 
 def _placeholders(text: str, dialect: str) -> list[tuple[str, int, int, int]]:
