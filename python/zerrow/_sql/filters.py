@@ -5,7 +5,6 @@ a text may not have is what more than a row gives: queries, aggregates, windows,
 value is another one in another run (`now()`, `random()`).
 """
 
-import os
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,6 @@ from zerrow._sql.text import tokenize
 if TYPE_CHECKING:
     from datafusion import DataFrame, Expr, LogicalPlan
 
-_ROWS_PER_PARTITION = 1_000_000  # below, threads cost more than they bring
 _TABLE = "input"
 # What is no part of a row's value; `rex_call_operands` doesn't know them either.
 _REFUSED = {
@@ -216,9 +214,7 @@ def evaluated(table: pa.Table, values: "dict[str, Expression]") -> pa.Table:
 
 def _partitions(table: pa.Table) -> list[list[pa.RecordBatch]]:
     """The rows for each core that is worth using, in their order."""
-    cores = len(os.sched_getaffinity(0))
-    count = max(1, min(table.num_rows // _ROWS_PER_PARTITION, cores))
-    rows = -(-table.num_rows // count)
+    rows = -(-table.num_rows // fusion.partitions_for(table.num_rows))
     parts = [table.slice(first, rows) for first in range(0, table.num_rows, rows or 1)]
     return [fusion.batches_of(part) for part in parts or [table]]
 

@@ -1,5 +1,6 @@
 """DataFusion as a planner: sessions over tables without rows, its expressions, its errors."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ _WITHOUT_PARENTHESES = {
     "localtime",
     "localtimestamp",
 }
+_ROWS_PER_PARTITION = 1_000_000  # below, threads cost more than they bring
 _HINTS = re.compile(r", errors: |\.? (?:No function matches|Valid fields are|You might need)")
 _LAYERS = re.compile(
     r"^(DataFusion error|Schema error|SQL error|Error during planning|Arrow error|Internal error"
@@ -71,11 +73,12 @@ def register(context: "SessionContext", name: str, parts: list[list[pa.RecordBat
 
 def batches_of(table: pa.Table) -> list[pa.RecordBatch]:
     """At least one, which has the schema."""
-    return table.to_batches() or [_empty_batch(table.schema)]
+    return table.to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]
 
 
-def _empty_batch(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+def partitions_for(rows: int) -> int:
+    """How many partitions pay: one for each core at most."""
+    return max(1, min(rows // _ROWS_PER_PARTITION, len(os.sched_getaffinity(0))))
 
 
 def is_volatile(text: str, dialect: str) -> bool:

@@ -253,7 +253,8 @@ def _outcomes(condition: Filter, group: Group) -> Outcomes:
         case Always(truth):
             return frozenset((truth,))
         case Not(term):
-            return _negated(_outcomes(term, group))
+            found = _outcomes(term, group)
+            return frozenset(None if truth is None else not truth for truth in found)
         case And(left, right) | Or(left, right):
             return _combined(
                 _outcomes(left, group),
@@ -264,10 +265,6 @@ def _outcomes(condition: Filter, group: Group) -> Outcomes:
             return _of_is_null(group, group.columns.get(column, _NOTHING_KNOWN))
         case Compare() | Between() | OneOf():
             return _of_values(condition, group)
-
-
-def _negated(found: Outcomes) -> Outcomes:
-    return frozenset(None if truth is None else not truth for truth in found)
 
 
 def _combined(left: Outcomes, right: Outcomes, *, decisive: bool) -> Outcomes:

@@ -1,6 +1,5 @@
 """Task "sql": runs a query over the inputs, with DataFusion or DuckDB."""
 
-import os
 import re
 import time
 from typing import TYPE_CHECKING
@@ -28,7 +27,6 @@ _BATCH_ROWS = 65536
 # Up to so many values grouping by a dictionary takes no more CPU than decoding it and grouping by
 # plain texts; at 100,000 twice as much.
 _FEW_VALUES = 4096
-_ROWS_PER_PARTITION = 1_000_000  # below, threads cost more than they bring
 _NO_LIMIT = str(2**62)
 # What takes four to ten times as much CPU with dictionaries as with plain texts.
 _PICKS_ROWS = re.compile(r"\bdistinct\s+on\b|\b(first|last)_value\b", re.IGNORECASE)
@@ -58,8 +56,7 @@ def datafusion_session(inputs: dict[str, pa.Table], *, merge: bool = False) -> "
     """An empty session, configured for queries over these inputs; `merge`: sort by merging."""
     from datafusion import SessionConfig, SessionContext
 
-    rows = sum(table.num_rows for table in inputs.values())
-    partitions = max(1, min(rows // _ROWS_PER_PARTITION, len(os.sched_getaffinity(0))))
+    partitions = fusion.partitions_for(sum(table.num_rows for table in inputs.values()))
     config = SessionConfig().with_batch_size(_BATCH_ROWS).with_target_partitions(partitions)
     # Shuffling both sides of a join by its key copies them: joins cost 2 to 5 times as much CPU.
     config = config.with_repartition_joins(False)
