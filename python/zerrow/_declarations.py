@@ -234,14 +234,10 @@ class Declaration:
     said: set[str] = field(default_factory=set)  # the decorators that were there
     top_line: int = sys.maxsize  # of the topmost of these
 
-    def is_covered(self) -> bool:
-        """Whether other decorators stand above ours: what they made isn't known here."""
-        first_line: int = inspect.unwrap(self.function).__code__.co_firstlineno
-        return first_line < self.top_line < self.line
-
     def target(self) -> Callable[..., Any]:
         """What a run calls. LookupError if only a decorator above ours knows it."""
-        if not self.is_covered():
+        first_line: int = inspect.unwrap(self.function).__code__.co_firstlineno
+        if not first_line < self.top_line < self.line:  # no others stand above ours
             return self.call
         name = self.function.__name__
         outermost = getattr(sys.modules.get(self.module), name, None)

@@ -22,6 +22,7 @@ from typing import Any
 
 from zerrow._project.tracebacks import relative_file
 from zerrow._worker import orphans, random_states, threads
+from zerrow._worker.isolation import numbers_of
 
 # Handled by Python code. SIGALRM stands for timers, and SIGCHLD's handler would meet the workers.
 _SIGNALS = (signal.SIGALRM, signal.SIGCHLD)
@@ -158,17 +159,9 @@ def _child_process(own_namespace: bool) -> str | None:
     if own_namespace:
         for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
             # The first processes of the workers' namespaces are numbered in two.
-            if pid not in (1, os.getpid()) and len(_numbers(pid)) == 1:
+            if pid not in (1, os.getpid()) and len(numbers_of(pid)) == 1:
                 return _command(pid)
     return None
-
-
-def _numbers(pid: int) -> list[str]:
-    with suppress(OSError), open(f"/proc/{pid}/status") as status:
-        for line in status:
-            if line.startswith("NSpid:"):
-                return line.split()[1:]
-    return []
 
 
 def _command(pid: int) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from zerrow._worker.isolation import Nursery, kill
+from zerrow._worker.isolation import Nursery, kill, numbers_of
 from zerrow._worker.messages import Exited, Forked, Missing, Outcome
 from zerrow._worker.watcher import Watcher
 
@@ -294,9 +294,7 @@ def _belongs(pidfd: int, init_pidfd: int | None, parent: int) -> bool:
 
 def _is_first(pidfd: int) -> bool:
     """Whether all of a PID namespace ends with that process, which lives beside the importer."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid_of(pidfd)}/status") as lines:
-        return any(line.startswith("NSpid:") and line.split()[-1] == "1" for line in lines)
-    return False
+    return numbers_of(pid_of(pidfd))[-1:] == ["1"]
 
 
 def pid_of(pidfd: int) -> int:

@@ -229,6 +229,15 @@ def own_pid_namespace() -> int:
     return os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
 
 
+def numbers_of(pid: int) -> list[str]:
+    """A process in each of the PID namespaces that it is in, ours first; none: it is gone."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/status") as status:
+        for line in status:
+            if line.startswith("NSpid:"):
+                return line.split()[1:]
+    return []
+
+
 def fork_into(init_pidfd: int, own_namespace: int) -> int:
     """os.fork() into the PID namespace of that first process."""
     _process.setns(init_pidfd, _PID)
