@@ -14,7 +14,7 @@ The worker's C++ code runs them; this module needs nothing but Python.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from zerrow._project import project_types as types
@@ -33,9 +33,9 @@ class Operator:
     """
 
     settings: dict[str, Any]
-    texts: list[tuple[str, int]]
-    names: list[tuple[str, int]]
-    output: list[str] | None
+    texts: list[tuple[str, int]] = field(default_factory=list)
+    names: list[tuple[str, int]] = field(default_factory=list)
+    output: list[str] | None = None
 
 
 def input_names(model: types.AnyModel, place: Place) -> list[tuple[str, int]]:
@@ -54,15 +54,13 @@ def read_operator(model: types.AnyModel, place: Place, fill: Fill) -> Operator: 
         case types.Filter():
             line = (place / "filter" / "condition").line
             condition = fill(str(model.filter.condition), line)
-            return Operator(
-                {"kind": "filter", "condition": condition}, [(condition, line)], [], None
-            )
+            return Operator({"kind": "filter", "condition": condition}, texts=[(condition, line)])
         case types.Project():
             return _project(model.project, place / "project", fill)
         case types.Sort():
             by = _names(model.sort.by, place / "sort" / "by")
             names = [(parse_order(text)[0], line) for text, line in by]
-            return Operator({"kind": "sort", "by": [text for text, _ in by]}, [], names, None)
+            return Operator({"kind": "sort", "by": [text for text, _ in by]}, names=names)
         case types.Aggregate():
             return _aggregate(model.aggregate, place / "aggregate")
         case types.Slice():
@@ -70,9 +68,9 @@ def read_operator(model: types.AnyModel, place: Place, fill: Fill) -> Operator: 
         case types.Dictionary():
             names = _names(model.dictionary.columns, place / "dictionary" / "columns")
             columns = [name for name, _ in names]
-            return Operator({"kind": "dictionary", "columns": columns}, [], names, None)
+            return Operator({"kind": "dictionary", "columns": columns}, names=names)
         case types.Concat():
-            return Operator({"kind": "concat"}, [], [], None)
+            return Operator({"kind": "concat"})
 
 
 def _project(settings: types.ProjectSettings, place: Place, fill: Fill) -> Operator:
@@ -82,9 +80,8 @@ def _project(settings: types.ProjectSettings, place: Place, fill: Fill) -> Opera
         columns.append((name, fill(str(value), line), line))
     return Operator(
         {"kind": "project", "columns": [[name, text] for name, text, _ in columns]},
-        [(text, line) for _, text, line in columns],
-        [],
-        [name for name, _, _ in columns],
+        texts=[(text, line) for _, text, line in columns],
+        output=[name for name, _, _ in columns],
     )
 
 
@@ -101,7 +98,7 @@ def _slice(settings: types.SliceSettings, place: Place, fill: Fill) -> Operator:
         rows[key] = int(text)
     if not rows:
         raise error("slice: give an offset, a length or both", place.line)
-    return Operator({"kind": "slice", "offset": 0, "length": None, **rows}, [], [], None)
+    return Operator({"kind": "slice", "offset": 0, "length": None, **rows})
 
 
 def _aggregate(settings: types.AggregateSettings, place: Place) -> Operator:
@@ -121,12 +118,8 @@ def _aggregate(settings: types.AggregateSettings, place: Place) -> Operator:
     for name in output:
         if output.count(name) > 1:
             raise error(f"aggregate: column {name!r} is there twice", place.line)
-    return Operator(
-        {"kind": "aggregate", "by": [name for name, _ in by], "measures": measures},
-        [],
-        names,
-        output,
-    )
+    made = {"kind": "aggregate", "by": [name for name, _ in by], "measures": measures}
+    return Operator(made, names=names, output=output)
 
 
 def _names(values: list[types.Value], place: Place) -> list[tuple[str, int]]:
