@@ -1,6 +1,7 @@
 """What notebooks show: tables and results as HTML. All that comes from data is escaped."""
 
 import html
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -42,14 +43,15 @@ def report_html(report: "RunReport") -> str:
     return "".join(parts)
 
 
-def show_tables() -> None:
-    """In IPython, where a pyarrow.Table would be shown as text, it is shown as `table_html`."""
-    from IPython import get_ipython
+def ipython_shell() -> Any:  # noqa: ANN401 - without types
+    """IPython's shell, if this process has one."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython is not None else None
 
-    shell = get_ipython()
-    if shell is None:
-        return
-    formatter = shell.display_formatter.formatters["text/html"]
+
+def show_tables() -> None:
+    """In a notebook, where a pyarrow.Table would be shown as text, it is shown as `table_html`."""
+    formatter = ipython_shell().display_formatter.formatters["text/html"]
     try:
         formatter.lookup_by_type("pyarrow.lib.Table")  # the user's own
     except KeyError:

@@ -1,10 +1,11 @@
 """How a run goes, shown in a notebook: one line of HTML that is updated until the run ends."""
 
-import sys
 import time
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
+
+from zerrow._html import ipython_shell
 
 if TYPE_CHECKING:
     from zerrow._engine import Event
@@ -15,9 +16,7 @@ _MOST_NAMED = 8
 
 def in_notebook() -> bool:
     """Whether this process is the kernel of one."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return getattr(shell, "kernel", None) is not None
+    return getattr(ipython_shell(), "kernel", None) is not None
 
 
 @dataclass

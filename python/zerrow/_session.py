@@ -15,6 +15,7 @@ from types import CodeType
 from typing import Any
 
 from zerrow._declarations import Declaration
+from zerrow._html import ipython_shell
 from zerrow._project import session
 from zerrow._run_errors import InvalidOptionsError
 
@@ -124,10 +125,8 @@ def _texts(functions: list[Callable[..., Any]]) -> dict[str, session.SourceText]
 
 def _label(file: str) -> str:
     """What the session's user calls a file of its code: of a notebook's cell "In[3]"."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    with contextlib.suppress(AttributeError):
-        named = shell.compile.format_code_name(file) if shell is not None else None
+    with contextlib.suppress(AttributeError):  # of no shell, or one that has no such names
+        named = ipython_shell().compile.format_code_name(file)
         if named is not None:
             return str(named[1])
     return file
