@@ -50,25 +50,14 @@ class Reference:
     line: int
 
 
-@dataclass
-class Query:
-    """What is known of a query; `output` is None where its columns' names aren't certain."""
-
-    tables: dict[str, TableUse]
-    references: list[Reference]
-    output: list[str] | None
-
-
 def dialect_of(engine: str) -> str:
     """The dialect in which an engine's texts are tokenized."""
     return _DIALECTS[engine][0]
 
 
-def analyze(sql: str, engine: str) -> Query:
+def analyze(sql: str, engine: str) -> "Query":
     """Reads a query that must be one SELECT; raises SqlError."""
-    tree = _parse(sql, engine)
-    analysis = _Analysis(tree, folds_case=engine == "datafusion")
-    return Query(analysis.tables, analysis.references, analysis.output())
+    return Query(_parse(sql, engine), folds_case=engine == "datafusion")
 
 
 def compared_columns(sql: str, engine: str) -> set[str] | None:
@@ -112,8 +101,10 @@ def _parse(sql: str, engine: str) -> exp.Query:
     raise first or SqlError("this is not SQL")
 
 
-class _Analysis:
-    """One walk over the query's tree."""
+class Query:
+    """What is known of a query: the `tables` that it reads, `references` to their columns, and the
+    names of the columns that it makes, `output`, where each is written; else None.
+    """
 
     def __init__(self, tree: exp.Query, *, folds_case: bool) -> None:
         self._tree = tree
@@ -134,8 +125,9 @@ class _Analysis:
                     self._note_name(identifier.name)
             for star in tree.find_all(exp.Star):
                 self._note_star(star)
+        self.output = self._output()
 
-    def name_of(self, identifier: exp.Expr) -> str:
+    def _name_of(self, identifier: exp.Expr) -> str:
         """A name as the engine looks it up."""
         name: str = identifier.name
         quoted = isinstance(identifier, exp.Identifier) and identifier.quoted
@@ -170,7 +162,7 @@ class _Analysis:
         if node.args.get("db") is not None or node.args.get("catalog") is not None:
             shown = ".".join(part.name for part in node.parts)
             raise SqlError(f"{shown}: a model's name has no schema before it", line)
-        name = self.name_of(node.this)
+        name = self._name_of(node.this)
         if "/" in name or name.lower().endswith((".parquet", ".csv", ".json")):
             raise SqlError(f"{name!r} is a file: declare it in the project file's sources", line)
         key = name if self._folds_case else name.lower()
@@ -209,7 +201,7 @@ class _Analysis:
             if owner is not None and owner.columns is not None:
                 owner.columns.add(rest[0].name.lower())
         if len(owners) == 1 and owners[0] is not None:
-            name = self.name_of(rest[0])
+            name = self._name_of(rest[0])
             self.references.append(Reference(owners[0].name, name, line_of(column)))
 
     def _note_name(self, name: str) -> None:
@@ -238,8 +230,7 @@ class _Analysis:
         for table in tables:
             table.columns = None
 
-    def output(self) -> list[str] | None:
-        """The names of the result's columns, where each is written."""
+    def _output(self) -> list[str] | None:
         written = [
             item.args["alias"] if isinstance(item, exp.Alias) else item.this
             for item in self._tree.selects
@@ -247,7 +238,7 @@ class _Analysis:
         ]
         if not written or len(written) < len(self._tree.selects):
             return None
-        return [self.name_of(name) for name in written]
+        return [self._name_of(name) for name in written]
 
 
 def _refuse_function(node: exp.Table) -> None:

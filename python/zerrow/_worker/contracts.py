@@ -1,6 +1,6 @@
 """Tables against what schemas say of them: columns, types, and where there may be nulls."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.types as pt
@@ -11,13 +11,12 @@ from zerrow._worker.tasks import TaskError
 _MOST_SHOWN = 8  # faults of one table
 
 
-def keep_contract(table: pa.Table, contract: Iterable[Column], what: str) -> pa.Table:
+def keep_contract(table: pa.Table, contract: Sequence[Column], what: str) -> pa.Table:
     """The table with the contract's columns in their order.
 
     TaskError that names each column which isn't as it should be, where `what` says what the table
     is, such as "the output of 'late'".
     """
-    contract = list(contract)
     faults = list(filter(None, (_fault(table, column) for column in contract)))
     names = [column.name for column in contract]
     surplus = [name for name in table.column_names if name not in names]

@@ -52,14 +52,13 @@ def as_chosen(table: pa.Table, choice: str) -> pa.Table:
 
 
 def computed(
-    inputs: Mapping[str, pa.Table], compute: Callable[[dict[str, pa.Table]], pa.Table]
+    given: dict[str, pa.Table], compute: Callable[[dict[str, pa.Table]], pa.Table]
 ) -> pa.Table:
     """What `compute` makes of tables, of the types that it makes of decoded ones.
 
     It tells these when it gets tables without rows: DataFusion's plans and results may differ.
     Where it can't do with dictionaries, it gets decoded tables; then its errors are the user's.
     """
-    given = dict(inputs)
     if not any_marked(given):
         return compute(given)
     try:
