@@ -11,7 +11,6 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from os import _exit as exit_process
 from os import fstat
@@ -54,22 +53,16 @@ class _Kept:
         return [*leaving.modules_of(self.root, self.last_inherited), *self.imported]
 
 
-def main(task_fd: int) -> int:
-    """Does the task that arrives at `task_fd`, now or later; the process's exit status."""
-    return _begin(task_fd, None, own_namespace=False)
+def main(task_fd: int, offer_fd: int | None = None, own_namespace: bool = False) -> int:
+    """Does the task that arrives at `task_fd`, now or later; the process's exit status.
 
-
-def read(task_fd: int, offer_fd: int, own_namespace: bool) -> int:
-    """The same for the task to read a project; what imports it may go on as an importer."""
-    return _begin(task_fd, offer_fd, own_namespace)
-
-
-def _begin(task_fd: int, offer_fd: int | None, own_namespace: bool) -> int:
+    With `offer_fd` it is to read a project, and what imports that may go on as an importer.
+    """
     last_inherited = next(reversed(sys.modules))
     streams = _settle()
-    task_fd, channel = _open_channel(task_fd)
+    channel = _native.Channel(_out_of_the_way(task_fd))
     offer_fd = None if offer_fd is None else _out_of_the_way(offer_fd)
-    rehearse(task_fd)
+    rehearse(channel.fileno())
     received: tuple[TaskBody, list[int]] | None = channel.receive()
     if received is None:
         return 1  # the engine is gone
@@ -89,7 +82,7 @@ def _begin(task_fd: int, offer_fd: int | None, own_namespace: bool) -> int:
             work=lambda task_fd: _go_on(kept, task_fd),
             flush=lambda: leaving.flush([sys.stdout, sys.stderr, *streams[1:]]),
         )
-    return _perform(kept, (task, fds), task_fd, channel, offer)
+    return _perform(kept, task, fds, channel, offer)
 
 
 def _go_on(kept: _Kept, task_fd: int) -> int:
@@ -98,30 +91,30 @@ def _go_on(kept: _Kept, task_fd: int) -> int:
     # What the import has left of it is the function's; the task's descriptors may be more.
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
-    task_fd, channel = _open_channel(task_fd)
-    rehearse(task_fd)
+    channel = _native.Channel(_out_of_the_way(task_fd))
+    rehearse(channel.fileno())
     received = channel.receive()
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    return 1 if received is None else _perform(kept, received, task_fd, channel, None)
-
-
-def _open_channel(task_fd: int) -> tuple[int, "_native.Channel"]:
-    task_fd = _out_of_the_way(task_fd)
-    return task_fd, _native.Channel(task_fd)
+    return 1 if received is None else _perform(kept, *received, channel, None)
 
 
 def _perform(
     kept: _Kept,
-    received: tuple[TaskBody, list[int]],
-    task_fd: int,
+    task: TaskBody,
+    fds: list[int],
     channel: "_native.Channel",
     offer: Offer | None,
 ) -> int:
-    task, fds = received
+    def regain() -> None:  # called when user code has run
+        if not kept.own.regain():
+            tasks.say("a process that the function had forked came back from it, and was ended")
+            exit_process(0)
+
     if (broker := task.get("broker")) is not None:
         _native.start_shim(_out_of_the_way(fds.pop(broker)))
+    task_fd = channel.fileno()
     socket = _identity(task_fd)
-    answer = tasks.run(task, fds, channel.send, _holding_on(kept.own), offer)
+    answer = tasks.run(task, fds, channel.send, regain, offer)
     if _identity(task_fd) != socket:
         tasks.say("the function closed file descriptors that it hasn't opened")
         return _UNHEARD
@@ -171,18 +164,6 @@ def _limit_descriptors(soft: int) -> None:
 def _writer(fd: int) -> TextIO:
     # Whole lines, so that those of functions that run side by side don't mix.
     return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
-
-
-def _holding_on(own: "_process.OwnProcess") -> Callable[[], None]:
-    """What is called when user code has run."""
-
-    def regain() -> None:
-        if own.regain():
-            return
-        tasks.say("a process that the function had forked came back from it, and was ended")
-        exit_process(0)
-
-    return regain
 
 
 def _out_of_the_way(fd: int) -> int:

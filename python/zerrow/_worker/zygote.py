@@ -206,7 +206,7 @@ class Zygote:
         own_namespace = self._nursery is not None
         if reads:
             birth.become_worker(
-                fds, own_namespace, lambda task: worker.read(task, task + 1, own_namespace)
+                fds, own_namespace, lambda task: worker.main(task, task + 1, own_namespace)
             )
         birth.become_worker(fds, own_namespace, worker.main)
 
