@@ -18,6 +18,7 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from os import _exit as exit_process
 from os import fork, pidfd_open, wait4
 from typing import Any, NoReturn
@@ -32,30 +33,19 @@ from zerrow._worker.watcher import Watcher
 _SOCKET, _NAMESPACE, _PARENT = 3, 4, 4
 
 
+@dataclass
 class Offer:
     """The zygote's offer to the worker that reads a project: to leave an importer behind."""
 
-    def __init__(
-        self,
-        fd: int,
-        own_namespace: bool,
-        prepare: Callable[[], None],
-        work: Callable[[int], int],
-        flush: Callable[[], None],
-    ) -> None:
-        """`work` is what the importer's workers do: become_worker's; `prepare` comes before, once.
-
-        `flush` writes out output.
-        """
-        self.prepare = prepare
-        self._fd = fd
-        self.own_namespace = own_namespace
-        self._work = work
-        self._flush = flush
+    fd: int
+    own_namespace: bool
+    prepare: Callable[[], None]  # before the first fork
+    work: Callable[[int], int]  # what the importer's workers do: become_worker's
+    flush: Callable[[], None]  # writes out output
 
     def take(self, seeded: dict[str, Any]) -> str:
         """Forks the importer; why that isn't possible, or an empty text."""
-        self._flush()
+        self.flush()
         try:
             pid = fork()
         except OSError as problem:
@@ -64,7 +54,7 @@ class Offer:
             with suppress(BaseException):
                 _Importer(self, seeded).serve()
             exit_process(1)
-        with socket.socket(fileno=self._fd) as zygote:
+        with socket.socket(fileno=self.fd) as zygote:
             pidfd = pidfd_open(pid)
             socket.send_fds(zygote, [json.dumps({"op": "ready"}).encode()], [pidfd])
             os.close(pidfd)
@@ -73,14 +63,14 @@ class Offer:
     def become_worker(self, fds: list[int], seeded: dict[str, Any]) -> NoReturn:
         """In a process that the importer has forked."""
         random_states.renew(seeded)
-        birth.become_worker(fds, self.own_namespace, self._work)
+        birth.become_worker(fds, self.own_namespace, self.work)
 
     def keep_descriptors(self) -> None:
         """In the importer: closes what it doesn't need; nobody reads what it might print."""
         null = os.open("/dev/null", os.O_RDWR)
         own = self.own_namespace
         last = isolation.own_pid_namespace() if own else pidfd_open(os.getppid())
-        birth.keep_only([null, null, null, self._fd, last], inheritable=3)
+        birth.keep_only([null, null, null, self.fd, last], inheritable=3)
 
 
 class _Importer:
