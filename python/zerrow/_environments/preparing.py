@@ -11,13 +11,12 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from zerrow._environments.store import Environment, Store
-from zerrow._environments.uv import InstallError, Uv
+from zerrow._environments.uv import InstallError, Uv, say
 from zerrow._packages import is_own
 
 # pyarrow's binaries need it, and say so only when they are imported.
@@ -65,25 +64,25 @@ class Wanted:
         return f"{what} for {models}" + (f" and {more} more" if more > 0 else "")
 
 
-def prepare(store: Store, wanted: Wanted, scratch: Path, say: Callable[[str], None]) -> Environment:
+def prepare(store: Store, wanted: Wanted, scratch: Path) -> Environment:
     """The environment, made if it isn't there, in `scratch`. Raises InstallError, OSError."""
     request = wanted.hash()
     versions = store.resolved(request)
     if versions is None:
-        versions = store.keep_resolved(request, _resolve(wanted, say))
+        versions = store.keep_resolved(request, _resolve(wanted))
     key = wanted.key(versions)
     environment = store.find(key)
     if environment is None:
         with store.making(key, lambda: say(f"Waiting for another run that installs {wanted} ...")):
-            environment = store.find(key) or _make(store, wanted, versions, scratch, say)
+            environment = store.find(key) or _make(store, wanted, versions, scratch)
     store.note_use(environment)
     store.link_package(environment.folder)
     return environment
 
 
-def _resolve(wanted: Wanted, say: Callable[[str], None]) -> str:
+def _resolve(wanted: Wanted) -> str:
     try:
-        return Uv(say).resolve(wanted.interpreter, wanted.requirements(), _CONSTRAINTS)
+        return Uv().resolve(wanted.interpreter, wanted.requirements(), _CONSTRAINTS)
     except InstallError as problem:
         own = ("pyarrow", "numpy")
         hint = ""
@@ -93,12 +92,10 @@ def _resolve(wanted: Wanted, say: Callable[[str], None]) -> str:
         raise InstallError(f"{problem}{hint}") from None
 
 
-def _make(
-    store: Store, wanted: Wanted, versions: str, scratch: Path, say: Callable[[str], None]
-) -> Environment:
+def _make(store: Store, wanted: Wanted, versions: str, scratch: Path) -> Environment:
     started = time.monotonic()
     say(f"Installing {wanted} ...")
-    uv = Uv(say)
+    uv = Uv()
     with store.new_folder(scratch):
         resolved = re.findall(r"^[^\s#-][^\s;\\]*", versions, re.MULTILINE)
         uv.create(wanted.interpreter, scratch)

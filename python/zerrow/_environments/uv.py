@@ -6,7 +6,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +16,11 @@ _FAILURE = ("error", "\N{MULTIPLICATION SIGN}")
 _PROGRESS = ("Downloading ", "Building ", "Updating ")
 
 
+def say(text: str) -> None:
+    """Tells the user what takes long."""
+    print(text, file=sys.stderr, flush=True)
+
+
 class InstallError(Exception):
     """An environment can't be made: why, in words for the user."""
 
@@ -23,9 +28,8 @@ class InstallError(Exception):
 class Uv:
     """The installed uv, run in the current folder, with the user's settings for it."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        """`say` is told what it is doing. Raises InstallError if there is no uv."""
-        self._say = say
+    def __init__(self) -> None:
+        """Raises InstallError if there is no uv."""
         self._program = _find()
 
     def resolve(self, python: str, requirements: list[str], constraints: list[str]) -> str:
@@ -77,7 +81,7 @@ class Uv:
             for line in process.stderr:
                 said.append(line.rstrip())
                 if line.lstrip().startswith(_PROGRESS):
-                    self._say(line.strip())
+                    say(line.strip())
             if process.wait() != 0:
                 raise InstallError(_words(said) or f"uv ended with status {process.returncode}")
             output.seek(0)

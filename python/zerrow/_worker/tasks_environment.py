@@ -3,7 +3,6 @@
 No user code runs in its process; the packages are imported in others.
 """
 
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,7 +20,7 @@ def run(task: Task) -> Answer:
         raise TaskError("there is no folder to install its packages in: set HOME or XDG_CACHE_HOME")
     wanted = Wanted(body["python"], tuple(body["packages"]), tuple(body["models"]), pa.__version__)
     try:
-        environment = prepare(Store(Path(body["folder"])), wanted, Path(body["scratch"]), _say)
+        environment = prepare(Store(Path(body["folder"])), wanted, Path(body["scratch"]))
     except (InstallError, OSError) as problem:
         raise TaskError(f"installing {wanted} failed: {problem}") from None
     value = Prepared(
@@ -30,7 +29,3 @@ def run(task: Task) -> Answer:
         package_folder=str(Store.link_package(environment.folder)),
     )
     return Answer(Result(op="result", value=value))
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
