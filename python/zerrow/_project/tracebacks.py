@@ -5,6 +5,7 @@ code's own: its text may raise, be endless or not be a text, and what the standa
 print it may be gone. What is left then is told plainly.
 """
 
+import functools
 import os
 import traceback
 from collections.abc import Iterator
@@ -118,15 +119,9 @@ def _user_frames(
     trace: TracebackType | None, root: str
 ) -> list[tuple[str, traceback.FrameSummary]]:
     """The frames of the user's own files, each with the file's relative name."""
-    known: dict[str, str | None] = {}
-    found = []
-    for frame in traceback.extract_tb(trace):
-        if frame.filename not in known:
-            known[frame.filename] = relative_file(frame.filename, root)
-        file = known[frame.filename]
-        if file is not None:
-            found.append((file, frame))
-    return found
+    relative = functools.cache(lambda file: relative_file(file, root))
+    frames = traceback.extract_tb(trace)
+    return [(file, frame) for frame in frames if (file := relative(frame.filename)) is not None]
 
 
 def _formatted(problem: BaseException, root: str) -> str:
