@@ -7,7 +7,6 @@ left to the query, which applies all of it anyway.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -47,15 +46,7 @@ _SAME = (
 )
 
 
-@dataclass(frozen=True)
-class Pushed:
-    """A condition, and the columns that it reads."""
-
-    text: str
-    columns: list[str]
-
-
-def together(predicates: "Sequence[Expr | None]", schema: pa.Schema) -> Pushed | None:
+def together(predicates: "Sequence[Expr | None]", schema: pa.Schema) -> Condition | None:
     """What is true for all rows that any of the filters keeps; None if that may be all rows."""
     texts: list[str] = []
     for predicate in predicates:
@@ -67,7 +58,7 @@ def together(predicates: "Sequence[Expr | None]", schema: pa.Schema) -> Pushed |
     whole = texts[0] if len(texts) == 1 else " OR ".join(f"({text})" for text in texts)
     if len(whole.encode()) > _MOST_BYTES:
         return None
-    return Pushed(whole, Condition(whole, schema).columns)
+    return Condition(whole, schema)
 
 
 def planned_by_duckdb(filters: Sequence[str], schema: pa.Schema) -> "Expr | None":

@@ -14,8 +14,9 @@ from sqlglot.errors import SqlglotError
 from zerrow._errors import SqlError
 from zerrow._sql import fusion
 from zerrow._sql.duckdb_settings import use_utc
+from zerrow._sql.filters import Condition
 from zerrow._sql.names import DIALECT, exact_query
-from zerrow._sql.pushing import Pushed, planned_by_duckdb, together
+from zerrow._sql.pushing import planned_by_duckdb, together
 from zerrow._sql.text import line_of_name, quoted
 from zerrow._sql.widths import narrowest
 
@@ -37,7 +38,7 @@ class QueryPlan:
 
     output: pa.Schema
     columns: dict[str, list[str]] = field(default_factory=dict)
-    filters: dict[str, Pushed] = field(default_factory=dict)
+    filters: dict[str, Condition] = field(default_factory=dict)
 
 
 def plan_query(sql: str, engine: str, schemas: Mapping[str, pa.Schema]) -> QueryPlan:
