@@ -150,9 +150,9 @@ def _is_circle(folder: str) -> bool:
     )
 
 
-def _is_data(relative: str) -> bool:
+def _is_data(name: str) -> bool:
     """False for what writers leave beside the data: `_SUCCESS`, `_delta_log/`, hidden files."""
-    return not any(part.startswith((".", "_")) for part in Path(relative).parts)
+    return not name.startswith((".", "_"))
 
 
 def _refuse_other_encodings(entry: SourceEntry, file: str) -> None:

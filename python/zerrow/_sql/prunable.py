@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from datafusion import Expr
 
 _OPERATORS: Mapping[str, Comparison] = {one.value: one for one in Comparison}
-_MIRRORED = {
-    Comparison.EQ: Comparison.EQ,
-    Comparison.NE: Comparison.NE,
+_MIRRORED = {  # the others stay
     Comparison.LT: Comparison.GT,
     Comparison.LE: Comparison.GE,
     Comparison.GT: Comparison.LT,
@@ -55,7 +53,7 @@ class Prunable:
         if comparison is None:
             return _UNKNOWN
         if self._column(left) is None:
-            comparison, left, right = _MIRRORED[comparison], right, left
+            comparison, left, right = _MIRRORED.get(comparison, comparison), right, left
         column = self._column(left)
         literal = _value(right)
         if column is None or literal is None:
