@@ -50,9 +50,10 @@ def run(task: Task) -> Answer:
         }
         values = {given.parameter: given.table[0].chunk(0) for given in task.inputs}
         scan = Scan(files, task.body["reads"], have, _native.encode, values)
-        with _Outbox(task) as outbox:
-            for entry in scan.entries():
-                outbox.add(entry)
+        outbox = _Outbox(task)
+        for entry in scan.entries():
+            outbox.add(entry)
+        outbox.flush()
         files.check_unchanged()
     except (OSError, ValueError, pa.ArrowException) as problem:
         raise TaskError(f"source {task.body['table']!r} can't be read: {problem}") from problem
@@ -282,26 +283,15 @@ class _Outbox:
         self._entries.append(told)
         self._bytes += os.fstat(entry.result).st_size
         if len(self._fds) >= _MOST_UNSENT or self._bytes >= _MOST_UNSENT_BYTES:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Sends what is left; where something fails before, that ends with the process."""
         if self._fds:
             self._tell(Decoded(op="decoded", entries=self._entries), self._fds)
-        self._close()
-
-    def _close(self) -> None:
         for fd in self._fds:
             os.close(fd)
         self._entries, self._fds, self._bytes = [], [], 0
-
-    def __enter__(self) -> "_Outbox":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._flush()
-        else:
-            self._close()
 
 
 @contextlib.contextmanager
