@@ -16,7 +16,6 @@ import os
 import platform
 import resource
 import signal
-import sys
 import typing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -247,4 +246,4 @@ def _end_without_nursery() -> NoReturn:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
