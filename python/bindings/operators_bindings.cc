@@ -42,13 +42,6 @@ nb::object Filter(nb::handle table, const nb::bytes& condition) {
   return Run(table, [&](const auto& input) { return worker::FilterTable(input, expression); });
 }
 
-nb::object Project(nb::handle table,
-                   const std::vector<std::pair<std::string, nb::bytes>>& columns) {
-  std::vector<worker::NamedExpression> expressions;
-  for (const auto& [name, column] : columns) expressions.push_back({name, ReadExpression(column)});
-  return Run(table, [&](const auto& input) { return worker::ProjectTable(input, expressions); });
-}
-
 nb::object Sort(nb::handle table, const std::vector<std::pair<std::string, bool>>& by) {
   std::vector<worker::SortColumn> order;
   for (const auto& [name, descending] : by) order.push_back({name, descending});
@@ -88,8 +81,6 @@ nb::object Aggregate(nb::handle table, const std::vector<std::string>& by,
 void BindOperators(nb::module_& module) {
   module.def("filter_table", &Filter, nb::arg("table"), nb::arg("condition"),
              "The rows for which a serialized Arrow expression is true.");
-  module.def("project_table", &Project, nb::arg("table"), nb::arg("columns"),
-             "Columns as pairs of name and serialized Arrow expression.");
   module.def("sort_table", &Sort, nb::arg("table"), nb::arg("by"),
              "Sorted by pairs of column and whether descending; stable, nulls last.");
   module.def("take_table", &Take, nb::arg("table"), nb::arg("rows"),

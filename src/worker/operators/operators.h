@@ -23,14 +23,6 @@ using TablePtr = std::shared_ptr<arrow::Table>;
 arrow::Result<TablePtr> FilterTable(const TablePtr& table,
                                     const arrow::compute::Expression& condition);
 
-struct NamedExpression {
-  std::string name;
-  arrow::compute::Expression expression;
-};
-/// These columns, in this order.
-arrow::Result<TablePtr> ProjectTable(const TablePtr& table,
-                                     const std::vector<NamedExpression>& columns);
-
 struct SortColumn {
   std::string name;
   bool descending = false;

@@ -167,27 +167,6 @@ TEST_F(OperatorsTest, NestedViewsAreChosenToo) {
   EXPECT_TRUE(Value(sorted->column(0)->GetScalar(7))->Equals(*Value(structs->GetScalar(2))));
 }
 
-TEST_F(OperatorsTest, ProjectSharesColumnsThatItDoesNotChange) {
-  auto table = MakeTable({{"a", {Int64s({1, 2}), Int64s({3})}}, {"b", {Int64s({10, 20, 30})}}});
-  auto projected =
-      Value(ProjectTable(table, {{"sum", cp::call("add", {field_ref("a"), field_ref("b")})},
-                                 {"renamed", field_ref("a")},
-                                 {"one", literal(1)}}));
-  ASSERT_TRUE(projected->ValidateFull().ok());
-  EXPECT_EQ(projected->ColumnNames(), (std::vector<std::string>{"sum", "renamed", "one"}));
-  EXPECT_EQ(projected->column(1), table->column(0));
-  EXPECT_EQ(Value(projected->column(0)->GetScalar(2))->ToString(), "33");
-  EXPECT_EQ(projected->column(2)->length(), 3);
-  EXPECT_FALSE(ProjectTable(table, {{"x", field_ref("nope")}}).ok());
-}
-
-TEST_F(OperatorsTest, ProjectOfAnEmptyTable) {
-  auto table = Value(arrow::Table::MakeEmpty(arrow::schema({arrow::field("a", arrow::int64())})));
-  auto projected = Value(ProjectTable(table, {{"b", cp::call("negate", {field_ref("a")})}}));
-  EXPECT_EQ(projected->num_rows(), 0);
-  EXPECT_TRUE(projected->schema()->field(0)->type()->Equals(arrow::int64()));
-}
-
 TEST_F(OperatorsTest, SortIsStableAndPutsNullsLast) {
   auto key = Texts<arrow::StringBuilder>({"b", "null", "a", "b", "a"});
   auto table = MakeTable({{"k", {key}}, {"row", {Int64s({0, 1}), Int64s({2, 3, 4})}}});
