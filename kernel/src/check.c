@@ -56,31 +56,62 @@ static bool kz_overlap(u64 start, u64 length, u64 other, u64 other_length)
 }
 
 /* Ranges mustn't overlap, nor, if they are to be given up, what tells about them lie in one. */
-static int kz_check_overlaps(const struct kz_move *move, const struct kz_range *ranges, u64 header,
-			     size_t header_size, struct kz_steps *steps)
+static int kz_check_overlaps(struct kz_call *call, const struct kz_range *ranges, u64 header,
+			     size_t header_size)
 {
+	const struct kz_move *move = call->move;
 	size_t bytes = array_size(move->nr_ranges, sizeof(*ranges));
-	struct kz_range *sorted;
-	int error = 0;
 	u32 i;
 
-	sorted = kz_step_fails(steps) ? NULL : kvmalloc(bytes, GFP_KERNEL_ACCOUNT);
-	if (!sorted)
+	call->sorted = kz_step_fails(call->steps) ? NULL : kvmalloc(bytes, GFP_KERNEL_ACCOUNT);
+	if (!call->sorted)
 		return -ENOMEM;
-	memcpy(sorted, ranges, bytes);
-	sort(sorted, move->nr_ranges, sizeof(*sorted), kz_compare_ranges, NULL);
-	for (i = 0; i < move->nr_ranges && !error; i++) {
-		const struct kz_range *range = sorted + i;
+	memcpy(call->sorted, ranges, bytes);
+	sort(call->sorted, move->nr_ranges, sizeof(*ranges), kz_compare_ranges, NULL);
+	for (i = 0; i < move->nr_ranges; i++) {
+		const struct kz_range *range = call->sorted + i;
 
 		if (i && range->addr < range[-1].addr + range[-1].length)
-			error = -EINVAL;
+			return -EINVAL;
 		if ((move->flags & (KZ_MOVE_UNMAP | KZ_MOVE_DISCARD)) &&
 		    (kz_overlap(range->addr, range->length, move->ranges, bytes) ||
 		     kz_overlap(range->addr, range->length, header, header_size)))
-			error = -EINVAL;
+			return -EINVAL;
 	}
-	kvfree(sorted);
-	return error;
+	return 0;
+}
+
+/**
+ * kz_whole_pages() - how many pages of some memory a call moves
+ * @call: whose ranges were found right
+ * @start: address where the memory begins
+ * @end: and ends
+ *
+ * Return: pages that are a range's as a whole.
+ */
+unsigned long kz_whole_pages(const struct kz_call *call, unsigned long start, unsigned long end)
+{
+	u32 first = 0, behind = call->move->nr_ranges;
+	unsigned long bytes = 0;
+
+	/* The first range that doesn't end before the memory begins */
+	while (first < behind) {
+		u32 middle = first + (behind - first) / 2;
+
+		if (call->sorted[middle].addr + call->sorted[middle].length <= start)
+			first = middle + 1;
+		else
+			behind = middle;
+	}
+	for (; first < call->move->nr_ranges && call->sorted[first].addr < end; first++) {
+		const struct kz_range *range = call->sorted + first;
+		unsigned long from = max_t(unsigned long, PAGE_ALIGN(range->addr), start);
+		unsigned long to = min_t(unsigned long, (range->addr + range->length) & PAGE_MASK,
+					 end);
+
+		bytes += to > from ? to - from : 0;
+	}
+	return bytes >> PAGE_SHIFT;
 }
 
 static bool kz_is_movable(struct vm_area_struct *vma)
@@ -180,7 +211,7 @@ long kz_check(struct kz_call *call, struct kz_range *ranges, void __user *header
 	}
 	if (pages > READ_ONCE(kz_max_call_pages))
 		return -E2BIG;
-	error = kz_check_overlaps(move, ranges, (unsigned long)header, header_size, call->steps);
+	error = kz_check_overlaps(call, ranges, (unsigned long)header, header_size);
 	if (error)
 		return error;
 	/* The offsets must find their way out, too. */

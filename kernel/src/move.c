@@ -251,6 +251,7 @@ long kz_move(struct kz_move *move, void __user *header, size_t header_size, stru
 		if (copy_to_user(user_ranges, ranges, bytes) && !error)
 			error = -EFAULT;
 	}
+	kvfree(call.sorted);
 	kvfree(ranges);
 put:
 	fdput(file);

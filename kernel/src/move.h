@@ -16,6 +16,7 @@
  * @file: to append to; @kf: its state
  * @view: what views map; NULL before the first one
  * @view_flags: that those views have, beyond their rights
+ * @sorted: a copy of the ranges in the order of their addresses; they don't overlap
  * @piece_bytes: of a piece at most, whole huge pages
  * @pages: room for the pages of a piece
  * @theft: how stealing goes
@@ -29,6 +30,7 @@ struct kz_call {
 	struct kz_file *kf;
 	struct file *view;
 	unsigned long view_flags;
+	struct kz_range *sorted;
 	unsigned long piece_bytes;
 	struct page **pages;
 	struct kz_theft theft;
@@ -97,6 +99,7 @@ struct kz_piece {
 long kz_check(struct kz_call *call, struct kz_range *ranges, void __user *header,
 	      size_t header_size);
 int kz_check_memory(unsigned long start, unsigned long end, unsigned long *vm_flags);
+unsigned long kz_whole_pages(const struct kz_call *call, unsigned long start, unsigned long end);
 
 /* Whether a piece has an entry of swap instead of a page. */
 static inline bool kz_is_entry(const struct kz_piece *piece, unsigned long page)

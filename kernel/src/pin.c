@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Pins the pages of a piece, so that they stay where they are, and splits huge pages it cuts. Until
- * they are unpinned the kernel puts no others in their place by itself. What other threads of the
- * owner put there is found out by kz_confirm(), the last step before the page table's entries go.
+ * Pins the pages of a piece, so that they stay where they are, and splits huge pages of which it
+ * has only a part, but a large one. Until they are unpinned the kernel puts no others in their place
+ * by itself. What other threads of the owner put there is found out by kz_confirm(), the last step
+ * before the page table's entries go.
  */
 #include <linux/mm.h>
 #include <linux/mman.h>
@@ -173,8 +174,23 @@ bool kz_is_whole(const struct kz_piece *piece, unsigned long page)
 	return true;
 }
 
-/* Splits the huge pages that the piece has only parts of. Return: whether it tried any. */
-static bool kz_split_parts(struct kz_piece *piece)
+/*
+ * Whether the large folio that a page is of had better be split than copied in part: if all ranges
+ * of the call together have 7/16 of it, what copying costs (decision 6 has the figures).
+ */
+static bool kz_is_worth_splitting(const struct kz_call *call, const struct kz_piece *piece,
+				  unsigned long page)
+{
+	struct folio *folio = page_folio(piece->pages[page]);
+	unsigned long pages = folio_nr_pages(folio);
+	unsigned long before = folio_page_idx(folio, piece->pages[page]);
+	unsigned long start = piece->inner + (page << PAGE_SHIFT) - (before << PAGE_SHIFT);
+
+	return kz_whole_pages(call, start, start + (pages << PAGE_SHIFT)) >= pages * 7 / 16;
+}
+
+/* Splits the huge pages that the piece has only parts of, if large ones; whether it tried any. */
+static bool kz_split_parts(const struct kz_call *call, struct kz_piece *piece)
 {
 	unsigned long i = 0, nr = 0;
 	unsigned long *parts;
@@ -200,12 +216,13 @@ static bool kz_split_parts(struct kz_piece *piece)
 		folio = page_folio(piece->pages[i]);
 		if (kz_is_whole(piece, i)) {
 			i += folio_nr_pages(folio);
-		} else {
-			parts[nr++] = piece->inner + (i << PAGE_SHIFT);
-			while (++i < piece->count && kz_has_large(piece, i) &&
-			       page_folio(piece->pages[i]) == folio)
-				;
+			continue;
 		}
+		if (kz_is_worth_splitting(call, piece, i))
+			parts[nr++] = piece->inner + (i << PAGE_SHIFT);
+		while (++i < piece->count && kz_has_large(piece, i) &&
+		       page_folio(piece->pages[i]) == folio)
+			;
 	}
 	if (nr)
 		kz_unpin(piece);
@@ -235,7 +252,7 @@ int kz_pin_whole(struct kz_call *call, struct kz_piece *piece)
 
 	if (!error)
 		error = kz_pin(call, piece);
-	if (!error && kz_split_parts(piece))
+	if (!error && kz_split_parts(call, piece))
 		error = kz_pin(call, piece);
 	/* Somebody has unmapped the pages, or put there what can't be pinned: then this tells. */
 	if (error == -EFAULT)

@@ -27,9 +27,12 @@
 #define KIB 1024UL
 #define NO_FILE -1
 
-/* Buffers of so many whole pages, each alone on its own, @offset bytes into the first of them. */
+/*
+ * Buffers of so many whole pages, each alone on its own, @offset bytes into the first of them, and
+ * @apart bytes from the one before.
+ */
 struct buffers {
-	size_t count, size, offset;
+	size_t count, size, offset, apart;
 	bool huge;
 	char *memory;
 };
@@ -37,7 +40,7 @@ struct buffers {
 struct way {
 	const char *name;
 	int (*publish)(const struct buffers *buffers);	/* the file, or NO_FILE */
-	bool packed;	/* in the file buffers follow each other at once; else lie as in memory */
+	bool packed;	/* in the file buffers follow each other at once; else their pages do */
 	bool swapped;	/* the memory is out before */
 };
 
@@ -45,9 +48,15 @@ struct cost {
 	double wall_us, cpu_us, faults;
 };
 
-static size_t stride(const struct buffers *buffers)
+/* What a buffer takes with the edges of its pages. */
+static size_t whole_pages(const struct buffers *buffers)
 {
 	return (buffers->offset + buffers->size + PAGE - 1) & -PAGE;
+}
+
+static size_t stride(const struct buffers *buffers)
+{
+	return whole_pages(buffers) + buffers->apart;
 }
 
 static const char *buffer_at(const struct buffers *buffers, size_t i)
@@ -68,9 +77,10 @@ static void move(int fd, const struct buffers *buffers, size_t first, size_t cou
 	for (i = 0; i < count; i++)
 		ranges[i] = range_of(buffer_at(buffers, first + i), buffers->size);
 	CHECK_OK(kz_move(fd, flags | KZ_MOVE_EDGES, ranges, count, &account));
-	/* One page in each place of a huge one is copied if it was out. */
+	/* One page in each place of a huge one is copied if it was out, and those that are cut may. */
 	CHECK(account.copied_pages >= count * edges);
-	CHECK(account.copied_pages <= count * edges + buffers->count * buffers->size / HUGE);
+	CHECK(account.copied_pages <= count * edges + buffers->count * buffers->size / HUGE ||
+	      (buffers->huge && buffers->size % HUGE));
 }
 
 static int move_together(const struct buffers *buffers)
@@ -167,7 +177,7 @@ static void check_file(const struct buffers *buffers, int fd, const struct way *
 
 	for (i = 0; i < buffers->count; i++) {
 		off_t at = way->packed ? (off_t)(i * buffers->size) :
-					 buffer_at(buffers, i) - buffers->memory;
+			   (off_t)(i * whole_pages(buffers) + buffers->offset);
 
 		CHECK_EQ(file_differing(fd, at, PAGE, i, 0), 0);
 		CHECK_EQ(file_differing(fd, at + (off_t)last, PAGE, i, last), 0);
@@ -183,13 +193,18 @@ static char *map_small(size_t length)
 	return memory;
 }
 
+static size_t whole_huge(size_t length)
+{
+	return (length + HUGE - 1) & -HUGE;
+}
+
 static struct cost measure(struct buffers *buffers, const struct way *way)
 {
 	size_t i, length = buffers->count * stride(buffers);
 	struct cost cost;
 	int fd;
 
-	buffers->memory = buffers->huge ? map_huge(length) : map_small(length);
+	buffers->memory = buffers->huge ? map_huge(whole_huge(length)) : map_small(length);
 	for (i = 0; i < buffers->count; i++)
 		fill((char *)buffer_at(buffers, i), buffers->size, i);
 	if (way->swapped)
@@ -205,7 +220,7 @@ static struct cost measure(struct buffers *buffers, const struct way *way)
 		check_file(buffers, fd, way);
 		CHECK_OK(close(fd));
 	}
-	CHECK_OK(munmap(buffers->memory, length));
+	CHECK_OK(munmap(buffers->memory, buffers->huge ? whole_huge(length) : length));
 	return cost;
 }
 
@@ -259,8 +274,8 @@ static void compare_ways(struct buffers buffers, const struct way *ways, size_t 
 
 	random = random ? random : kz_options.seed;
 	rounds = rounds < 5 ? 5 : rounds > MAX_ROUNDS ? MAX_ROUNDS : rounds;
-	printf("%zu x %zu KiB at %zu, %s pages:\n", buffers.count, buffers.size / KIB,
-	       buffers.offset, buffers.huge ? "huge" : "4 KiB");
+	printf("%zu x %zu KiB at %zu, %zu apart, %s pages:\n", buffers.count, buffers.size / KIB,
+	       buffers.offset, buffers.apart, buffers.huge ? "huge" : "4 KiB");
 	for (round = 0; round < rounds; round++) {
 		size_t order[MAX_WAYS];
 
@@ -306,14 +321,16 @@ static const struct way buffers_ways[] = {
 	{ .name = "memcpy()", .publish = copy_all, .packed = true },
 };
 
-/* Many buffers, in one call and in a call each. */
+/* Many buffers, in one call and in a call each; also such that touch each other. */
 static void buffers(void)
 {
 	size_t count;
 
 	for (count = 10; count <= 1000; count *= 10)
-		compare_ways((struct buffers){ .count = count, .size = 256 * KIB }, buffers_ways,
-			     ARRAY_SIZE(buffers_ways));
+		compare_ways((struct buffers){ .count = count, .size = 256 * KIB, .apart = PAGE },
+			     buffers_ways, ARRAY_SIZE(buffers_ways));
+	compare_ways((struct buffers){ .count = 100, .size = 32 * KIB }, buffers_ways,
+		     ARRAY_SIZE(buffers_ways));
 }
 
 static const struct way threshold_ways[] = {
@@ -328,11 +345,23 @@ static void threshold(void)
 	size_t size;
 
 	for (size = 4 * KIB; size <= 256 * KIB; size *= 2) {
-		compare_ways((struct buffers){ .count = 100, .size = size }, threshold_ways,
-			     ARRAY_SIZE(threshold_ways));
-		compare_ways((struct buffers){ .count = 100, .size = size, .offset = 64 },
+		compare_ways((struct buffers){ .count = 100, .size = size, .apart = PAGE },
+			     threshold_ways, ARRAY_SIZE(threshold_ways));
+		compare_ways((struct buffers){ .count = 100, .size = size, .apart = PAGE,
+					       .offset = 64 },
 			     threshold_ways, ARRAY_SIZE(threshold_ways));
 	}
+}
+
+/* A buffer that begins with a huge page and has only a part of it. */
+static void cut(void)
+{
+	static const size_t pages[] = { 64, 256, 448, 480, 496, 508 };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(pages); i++)
+		compare_ways((struct buffers){ .count = 1, .size = pages[i] * PAGE, .huge = true },
+			     threshold_ways, ARRAY_SIZE(threshold_ways));
 }
 
 static const struct way swap_ways[] = {
@@ -427,8 +456,8 @@ static void shootdowns(void)
 }
 
 static const struct kz_case cases[] = {
-	{ "sizes", sizes }, { "buffers", buffers }, { "threshold", threshold }, { "swap", swapped },
-	{ "shootdowns", shootdowns },
+	{ "sizes", sizes }, { "buffers", buffers }, { "threshold", threshold }, { "cut", cut },
+	{ "swap", swapped }, { "shootdowns", shootdowns },
 };
 
 int main(int argc, char **argv)

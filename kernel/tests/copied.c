@@ -220,6 +220,43 @@ static void registered_buffers(void)
 	CHECK_EQ(differing(memory, LENGTH, 1, 0), 0);
 }
 
+/* A little of a huge page at both ends of a range, which has a whole one between them. */
+static void cut(unsigned int flags)
+{
+	char *memory = map_huge(3 * HUGE), *start = memory + HUGE - 20 * PAGE;
+	size_t length = HUGE + 50 * PAGE;
+	int fd = CHECK_OK(kz_create());
+	struct kz_move account;
+	long long offset;
+
+	fill(memory, 3 * HUGE, 1);
+	offset = CHECK_OK(kz_move_one(fd, flags, start, length, &account));
+	check_account(&account, 512, 50);
+	CHECK_EQ(account.huge_pages, 512);
+	CHECK_EQ(file_differing(fd, offset, length, 1, HUGE - 20 * PAGE), 0);
+	/* What is left of them is the owner's as before, and what it writes stays its own. */
+	CHECK_EQ(differing(memory, HUGE - 20 * PAGE, 1, 0), 0);
+	CHECK_EQ(differing(memory + 2 * HUGE + 30 * PAGE, HUGE - 30 * PAGE, 1,
+			   2 * HUGE + 30 * PAGE), 0);
+	if (flags & KZ_MOVE_DISCARD)
+		CHECK_EQ(not_zero(start, length), 0);
+	else
+		CHECK_EQ(differing(memory, 3 * HUGE, 1, 0), 0);
+	fill(memory, 3 * HUGE, 2);
+	CHECK_EQ(file_differing(fd, offset, length, 1, HUGE - 20 * PAGE), 0);
+	CHECK_EQ(differing(memory, 3 * HUGE, 2, 0), 0);
+}
+
+static void cut_huge(void)
+{
+	cut(0);
+}
+
+static void cut_huge_discarded(void)
+{
+	cut(KZ_MOVE_DISCARD);
+}
+
 static void forced(void)
 {
 	char *memory = map_huge(HUGE), *small = map_pages(LENGTH), *map;
@@ -252,6 +289,8 @@ static const struct kz_case cases[] = {
 	{ "in_a_pipe", in_a_pipe },
 	{ "huge_in_a_pipe", huge_in_a_pipe },
 	{ "registered_buffers", registered_buffers },
+	{ "cut_huge", cut_huge },
+	{ "cut_huge_discarded", cut_huge_discarded },
 	{ "forced", forced },
 };
 

@@ -135,6 +135,40 @@ static void split(void)
 	CHECK_EQ(grown(&before, "moved"), HUGE / PAGE);
 }
 
+/* Huge pages of which little moves are left alone, and that little is copied. */
+static void cut(void)
+{
+	char *memory = filled(map_huge(2 * HUGE), 2 * HUGE);
+	struct counters before = counters_now();
+	size_t quarter = HUGE / 4;
+
+	move(memory + HUGE - quarter, 2 * quarter, KZ_MOVE_UNMAP);
+	CHECK_EQ(grown(&before, "split"), 0);
+	CHECK_EQ(grown(&before, "copied_cut"), 2 * quarter / PAGE);
+	CHECK_EQ(grown(&before, "moved"), 0);
+	CHECK(is_huge(memory));
+	CHECK(is_huge(memory + HUGE + quarter));
+	CHECK_EQ(differing(memory, HUGE - quarter, 1, 0), 0);
+	CHECK_EQ(differing(memory + HUGE + quarter, HUGE - quarter, 1, HUGE + quarter), 0);
+}
+
+/* Ranges that have little of a huge page each, but most of it together. */
+static void cut_together(void)
+{
+	char *memory = filled(map_huge(HUGE), HUGE);
+	struct kz_range ranges[8];
+	struct counters before = counters_now();
+	size_t i, eighth = HUGE / 8;
+
+	for (i = 0; i < 8; i++)
+		ranges[(i * 3) % 8] = range_of(memory + i * eighth, eighth - PAGE);
+	CHECK_OK(kz_move((int)CHECK_OK(kz_create()), 0, ranges, 8, NULL));
+	CHECK_EQ(grown(&before, "split"), 1);
+	CHECK_EQ(grown(&before, "copied_cut"), 0);
+	CHECK_EQ(grown(&before, "moved"), HUGE / PAGE - 8);
+	CHECK_EQ(differing(memory, HUGE, 1, 0), 0);
+}
+
 static const struct kz_case cases[] = {
 	{ "moved_in_pieces", moved_in_pieces },
 	{ "edges", edges },
@@ -142,6 +176,8 @@ static const struct kz_case cases[] = {
 	{ "held", held },
 	{ "forced", forced },
 	{ "split", split },
+	{ "cut", cut },
+	{ "cut_together", cut_together },
 };
 
 KZ_MAIN(cases)

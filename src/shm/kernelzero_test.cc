@@ -43,13 +43,14 @@ class KernelZeroTest : public ::testing::Test {
   std::optional<KernelZero> kernelzero_;
 };
 
-// Private memory of this process.
+// Private memory of this process, of small pages: what a range has of a huge one may be copied.
 class Memory {
  public:
   explicit Memory(int64_t size_bytes)
       : size_bytes_(static_cast<size_t>(size_bytes)),
         data_(static_cast<char*>(::mmap(nullptr, size_bytes_, PROT_READ | PROT_WRITE,
                                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))) {
+    ::madvise(data_, size_bytes_, MADV_NOHUGEPAGE);
     std::mt19937_64 random(size_bytes_);
     std::generate_n(data_, size_bytes_, [&] { return static_cast<char>(random()); });
   }
