@@ -6,9 +6,10 @@
  *	replaces	the owner's mapping by one of the file, or by nothing
  *	commits		the pages, which are in no page table any more, into the file
  *
- * Until a piece's mapping is replaced it can be given up and nothing has changed; from there on
- * nothing fails. Only one piece's pages are held at a time, so that a range may be larger than the
- * memory that there is for it, fork() copies no more than a piece, and who is killed ends soon.
+ * where ranges that touch each other share pieces. Until a piece's mapping is replaced it can be
+ * given up and nothing has changed; from there on nothing fails. Only one piece's pages are held at
+ * a time, so that a range may be larger than the memory that there is for it, fork() copies no more
+ * than a piece, and who is killed ends soon.
  */
 #include <linux/file.h>
 #include <linux/mm.h>
@@ -77,16 +78,50 @@ static pgoff_t kz_place(const struct kz_piece *piece, pgoff_t end)
 	return end + (((piece->first >> PAGE_SHIFT) - end) & (align - 1));
 }
 
-/* What is next of a range. Pieces end where huge pages do. */
-static void kz_piece_init(struct kz_piece *piece, const struct kz_call *call,
-			  const struct kz_range *range)
+/* Whether a range goes on right where the one before it ends, at a whole page. */
+static bool kz_touches(const struct kz_range *range)
 {
-	unsigned long end = range->addr + range->length;
+	return range->addr == range[-1].addr + range[-1].length && PAGE_ALIGNED(range->addr);
+}
+
+/*
+ * Where the memory ends that can move as if it were one range with the next one of a call: that of
+ * ranges that touch and have the same rights, as far as they begin before @most.
+ */
+static unsigned long kz_joint_end(const struct kz_call *call, const struct kz_range *range,
+				  const struct kz_range *behind, unsigned long most)
+{
+	unsigned long end = range->addr + range->length, flags, others;
+
+	if (call->apart || range + 1 == behind || end >= most || !kz_touches(range + 1) ||
+	    mmap_read_lock_killable(current->mm))
+		return end;
+	if (kz_check_memory(range->addr & PAGE_MASK, end, &flags))
+		behind = range;
+	while (++range < behind && end < most && kz_touches(range)) {
+		if (kz_check_memory(end, PAGE_ALIGN(end + range->length), &others) ||
+		    others != flags)
+			break;
+		end += range->length;
+	}
+	mmap_read_unlock(current->mm);
+	return end;
+}
+
+/* What is next of the ranges. Pieces end where ranges do, or where huge pages do. */
+static void kz_piece_init(struct kz_piece *piece, const struct kz_call *call,
+			  const struct kz_range *ranges)
+{
+	const struct kz_range *range = ranges + call->move->done;
+	unsigned long most, end;
 
 	piece->pages = call->pages;
 	piece->start = range->addr + call->move->partial_bytes;
-	piece->end = min(end, ALIGN_DOWN(piece->start + call->piece_bytes, HPAGE_PMD_SIZE));
+	most = ALIGN_DOWN(piece->start + call->piece_bytes, HPAGE_PMD_SIZE);
+	end = kz_joint_end(call, range, ranges + call->move->nr_ranges, most);
+	piece->end = min(end, most);
 	piece->is_part = piece->start > range->addr || piece->end < end;
+	piece->is_joint = piece->end > range->addr + range->length;
 	piece->first = piece->start & PAGE_MASK;
 	piece->total = (PAGE_ALIGN(piece->end) - piece->first) >> PAGE_SHIFT;
 	piece->inner = PAGE_ALIGN(piece->start);
@@ -94,8 +129,28 @@ static void kz_piece_init(struct kz_piece *piece, const struct kz_call *call,
 	piece->count = (piece->inner_end - piece->inner) >> PAGE_SHIFT;
 }
 
+/* Accounts for a piece that is done, which may have some ranges and the beginning of another. */
+static void kz_account(struct kz_move *move, struct kz_range *ranges, const struct kz_piece *piece)
+{
+	unsigned long at = piece->start;
+
+	while (at < piece->end) {
+		struct kz_range *range = ranges + move->done;
+		u64 bytes = min_t(u64, piece->end - at, range->length - move->partial_bytes);
+
+		if (!move->partial_bytes)
+			range->offset = (piece->base << PAGE_SHIFT) + (at - piece->first);
+		move->partial_bytes += bytes;
+		at += bytes;
+		if (move->partial_bytes == range->length) {
+			move->partial_bytes = 0;
+			move->done++;
+		}
+	}
+}
+
 /* Return: as kz_move_piece(), or -EAGAIN if the pages changed meanwhile; then nothing has moved. */
-static long kz_move_pages(struct kz_call *call, struct kz_piece *piece, struct kz_range *range)
+static long kz_move_pages(struct kz_call *call, struct kz_piece *piece, struct kz_range *ranges)
 {
 	long error;
 	int lost;
@@ -118,9 +173,7 @@ static long kz_move_pages(struct kz_call *call, struct kz_piece *piece, struct k
 	lost = kz_commit(call, piece);
 	kz_file_publish(call->kf);
 	error = error ?: lost;
-	if (!call->move->partial_bytes)
-		range->offset = (piece->base << PAGE_SHIFT) + (piece->start - piece->first);
-	call->move->partial_bytes += piece->end - piece->start;
+	kz_account(call->move, ranges, piece);
 unpin:
 	kz_file_guard(call->kf, NULL, 0);
 	kz_unpin(piece);
@@ -128,39 +181,31 @@ unpin:
 }
 
 /*
- * Moves the next piece of a range. Return: 0, or an errno; the piece counts as done if
- * move->partial_bytes says so, also with an errno.
+ * Moves the next piece. Return: 0, or an errno; the piece counts as done if the account says so,
+ * also with an errno. If several ranges can't move together nothing has moved, and each is to be
+ * tried by itself.
  */
-static long kz_move_piece(struct kz_call *call, struct kz_range *range)
+static long kz_move_piece(struct kz_call *call, struct kz_range *ranges)
 {
 	struct kz_piece piece = {};
+	u32 done = call->move->done;
 	long error;
 	int i;
 
-	kz_piece_init(&piece, call, range);
+	kz_piece_init(&piece, call, ranges);
 	error = kz_copy_edges(call, &piece);
 	if (!error) {
 		do {
-			error = kz_move_pages(call, &piece, range);
+			error = kz_move_pages(call, &piece, ranges);
 		} while (error == -EAGAIN && ++piece.tries < KZ_MAX_TRIES);
 		kz_count(KZ_RETRIES, piece.tries);
 	}
 	for (i = 0; i < ARRAY_SIZE(piece.edges); i++)
 		if (piece.edges[i].copy)
 			__free_page(piece.edges[i].copy);
-	return error;
-}
-
-static long kz_move_range(struct kz_call *call, struct kz_range *range)
-{
-	struct kz_move *move = call->move;
-	long error = 0;
-
-	while (!error && move->partial_bytes < range->length)
-		error = fatal_signal_pending(current) ? -EINTR : kz_move_piece(call, range);
-	if (move->partial_bytes == range->length) {
-		move->partial_bytes = 0;
-		move->done++;
+	if (error && piece.is_joint && call->move->done == done) {
+		call->apart = true;
+		return 0;
 	}
 	return error;
 }
@@ -168,12 +213,14 @@ static long kz_move_range(struct kz_call *call, struct kz_range *range)
 /* Makes room for the pages of the largest piece. */
 static int kz_alloc_pages(struct kz_call *call, const struct kz_range *ranges)
 {
-	u64 piece = (u64)READ_ONCE(kz_piece_pages) << PAGE_SHIFT, most = 0;
+	u64 piece = (u64)READ_ONCE(kz_piece_pages) << PAGE_SHIFT, joint = 0, most = 0;
 	u32 i;
 
 	call->piece_bytes = clamp_t(u64, piece, HPAGE_PMD_SIZE, SZ_1G) & HPAGE_PMD_MASK;
-	for (i = 0; i < call->move->nr_ranges; i++)
-		most = max(most, ranges[i].length);
+	for (i = 0; i < call->move->nr_ranges; i++) {
+		joint = i && kz_touches(ranges + i) ? joint + ranges[i].length : ranges[i].length;
+		most = max(most, joint);
+	}
 	most = min_t(u64, most, call->piece_bytes) >> PAGE_SHIFT;
 	call->pages = kz_step_fails(call->steps) ? NULL :
 		      kvmalloc_array(most, sizeof(*call->pages), GFP_KERNEL_ACCOUNT);
@@ -184,7 +231,6 @@ static long kz_move_ranges(struct kz_call *call, struct kz_range *ranges)
 {
 	struct kz_move *move = call->move;
 	long error = kz_alloc_pages(call, ranges);
-	u32 i;
 
 	if (error)
 		return error;
@@ -192,8 +238,8 @@ static long kz_move_ranges(struct kz_call *call, struct kz_range *ranges)
 		error = -EINTR;
 		goto free;
 	}
-	for (i = 0; i < move->nr_ranges && !error; i++)
-		error = kz_move_range(call, ranges + i);
+	while (!error && move->done < move->nr_ranges)
+		error = fatal_signal_pending(current) ? -EINTR : kz_move_piece(call, ranges);
 	kz_unlist_file(call);
 	move->file_size = (u64)call->kf->ready << PAGE_SHIFT;
 	mutex_unlock(&call->kf->append);

@@ -21,6 +21,7 @@
  * @pages: room for the pages of a piece
  * @theft: how stealing goes
  * @listed: swapoff looks for entries in the file
+ * @apart: ranges that touch don't share pieces, as some couldn't move together
  * @reads_in: swapped-out pages are read in before they move
  */
 struct kz_call {
@@ -34,7 +35,7 @@ struct kz_call {
 	unsigned long piece_bytes;
 	struct page **pages;
 	struct kz_theft theft;
-	bool listed, reads_in;
+	bool listed, apart, reads_in;
 };
 
 /* What has become of the memory that a piece is to replace. */
@@ -67,6 +68,7 @@ struct kz_edge {
  * @may_be_shared: some pages may be other processes' as well, or KSM's
  * @alone: nobody else used the address space when the pages were about to be pinned
  * @is_part: of a range that has more pieces
+ * @is_joint: of several ranges
  * @tries: that have failed because others changed the memory
  * @fate: of the memory
  * @takeover: by the view
@@ -81,7 +83,7 @@ struct kz_piece {
 	struct page **pages;
 	unsigned long count, pinned, broken, entries;
 	unsigned long vm_flags;
-	bool may_be_shared, alone, is_part;
+	bool may_be_shared, alone, is_part, is_joint;
 	int tries;
 	enum kz_fate fate;
 	struct kz_takeover takeover;

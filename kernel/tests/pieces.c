@@ -31,6 +31,11 @@ static off_t size_of(int fd)
 	return status.st_size;
 }
 
+static long long counter(const char *name)
+{
+	return read_field("/sys/module/kernelzero/parameters/counters", name);
+}
+
 /* How many mappings there are in a range of addresses, of those whose lines have @with. */
 static size_t mappings_in(const char *start, size_t length, const char *with)
 {
@@ -224,6 +229,135 @@ static void killed(void)
 	CHECK_EQ(file_differing(fd, 0, (size_t)size_of(fd), 1, 0), 0);
 }
 
+/* Ranges that touch */
+
+#define PARTS 5
+
+/* Each begins where the one before ends; from so many bytes on, up to so many before LENGTH. */
+static const size_t kz_parts[PARTS + 1] = {
+	100, 3 * PAGE, HUGE - 2 * PAGE, HUGE + 5 * PAGE, LENGTH - HUGE, LENGTH - 100,
+};
+
+static void touching_ranges(char *memory, struct kz_range *ranges)
+{
+	size_t i;
+
+	for (i = 0; i < PARTS; i++)
+		ranges[i] = range_of(memory + kz_parts[i], kz_parts[i + 1] - kz_parts[i]);
+}
+
+/* What is done of touching ranges lies in the file one behind the other, and there is one view. */
+static void check_touching(int fd, const char *memory, const struct kz_range *ranges, size_t done,
+			   bool viewed)
+{
+	size_t i;
+
+	for (i = 0; i < done; i++) {
+		CHECK_EQ(ranges[i].offset - ranges[0].offset, kz_parts[i] - kz_parts[0]);
+		CHECK_EQ(file_differing(fd, (off_t)ranges[i].offset, ranges[i].length, 1,
+					kz_parts[i]), 0);
+	}
+	if (done == PARTS && viewed)
+		CHECK_EQ(mappings_in(memory + PAGE, LENGTH - 2 * PAGE, "kernelzero"), 1);
+}
+
+static void move_touching(char *memory, unsigned int flags, size_t huge_pages)
+{
+	int fd = CHECK_OK(kz_create());
+	long long pieces = counter("pieces");
+	struct kz_range ranges[PARTS];
+	struct kz_move account;
+
+	fill(memory, LENGTH, 1);
+	touching_ranges(memory, ranges);
+	CHECK_OK(kz_move(fd, flags | KZ_MOVE_EDGES, ranges, PARTS, &account));
+	CHECK_EQ(counter("pieces") - pieces, 1);
+	CHECK_EQ(account.done, PARTS);
+	CHECK_EQ(account.partial_bytes, 0);
+	CHECK_EQ(account.moved_pages, LENGTH / PAGE - 2);
+	CHECK_EQ(account.copied_pages, 2);
+	CHECK_EQ(account.huge_pages, huge_pages);
+	check_touching(fd, memory, ranges, PARTS, !flags);
+	if (!flags)
+		CHECK_EQ(differing(memory, LENGTH, 1, 0), 0);
+}
+
+static void touching(void)
+{
+	move_touching(map_pages(LENGTH), KZ_MOVE_UNMAP, 0);
+	move_touching(map_pages(LENGTH), 0, 0);
+}
+
+/* Huge pages that no range has alone stay huge. */
+static void touching_in_huge_pages(void)
+{
+	move_touching(map_huge(LENGTH), 0, (COUNT - 2) * HUGE / PAGE);
+	move_touching(map_huge(LENGTH), KZ_MOVE_DISCARD, (COUNT - 2) * HUGE / PAGE);
+}
+
+/* One has other rights: it moves by itself. */
+static void touching_of_other_rights(void)
+{
+	char *memory = map_pages(4 * PAGE);
+	struct kz_range ranges[] = { range_of(memory, PAGE), range_of(memory + PAGE, PAGE),
+				     range_of(memory + 2 * PAGE, 2 * PAGE) };
+	long long pieces = counter("pieces");
+	struct kz_move account;
+	int fd = CHECK_OK(kz_create());
+
+	fill(memory, 4 * PAGE, 1);
+	CHECK_OK(mprotect(memory + 2 * PAGE, 2 * PAGE, PROT_READ));
+	CHECK_OK(kz_move(fd, 0, ranges, 3, &account));
+	CHECK_EQ(account.done, 3);
+	CHECK_EQ(account.moved_pages, 4);
+	CHECK_EQ(counter("pieces") - pieces, 2);
+	CHECK_EQ(file_differing(fd, 0, 4 * PAGE, 1, 0), 0);
+	CHECK_EQ(mappings_in(memory, 2 * PAGE, "rw-p"), 1);
+	CHECK_EQ(mappings_in(memory + 2 * PAGE, 2 * PAGE, "r--p"), 1);
+}
+
+/* Stopped after each number of pieces, which end within ranges: the rest can follow. */
+static void touching_in_part(void)
+{
+	size_t room, i;
+
+	use_small_pieces();
+	for (room = 1; room <= COUNT; room++) {
+		char *memory = map_aligned(LENGTH, HUGE);
+		struct kz_range ranges[PARTS], rest[PARTS];
+		int fd = CHECK_OK(kz_create());
+		struct kz_move account;
+		size_t done, bytes;
+
+		CHECK_OK(madvise(memory, LENGTH, MADV_NOHUGEPAGE));
+		fill(memory, LENGTH, 1);
+		touching_ranges(memory, ranges);
+		CHECK_OK(kz_set_parameter("max_user_bytes",
+					  room == 1 ? (long)PAGE : (long)((room - 1) * HUGE)));
+		CHECK_ERRNO(kz_move(fd, KZ_MOVE_EDGES, ranges, PARTS, &account), EDQUOT);
+		CHECK_OK(kz_set_parameter("max_user_bytes", 0));
+		done = account.done;
+		bytes = done == PARTS ? 0 : kz_parts[done] + account.partial_bytes;
+		CHECK_EQ(bytes, room == 1 ? 100 : (room - 1) * HUGE);
+		check_touching(fd, memory, ranges, done, false);
+		CHECK_EQ(differing(memory, LENGTH, 1, 0), 0);
+		memcpy(rest, ranges + done, (PARTS - done) * sizeof(*rest));
+		for (i = account.partial_bytes ? 1 : 0; i < PARTS - done; i++)
+			CHECK_EQ(rest[i].offset, 0);
+		rest[0].addr += account.partial_bytes;
+		rest[0].length -= account.partial_bytes;
+		CHECK_OK(kz_move(fd, KZ_MOVE_EDGES, rest, PARTS - done, NULL));
+		if (!account.partial_bytes)
+			ranges[done].offset = rest[0].offset;
+		for (i = 1; i < PARTS - done; i++)
+			ranges[done + i].offset = rest[i].offset;
+		check_touching(fd, memory, ranges, PARTS, false);
+		CHECK_EQ(differing(memory, LENGTH, 1, 0), 0);
+		close(fd);
+		munmap(memory, LENGTH);
+	}
+}
+
 /* Memory that moves while its process forks */
 struct moving {
 	char *memory;
@@ -295,6 +429,10 @@ static const struct kz_case cases[] = {
 	{ "advised", advised },
 	{ "limited", limited },
 	{ "limited_given_up", limited_given_up },
+	{ "touching", touching },
+	{ "touching_in_huge_pages", touching_in_huge_pages },
+	{ "touching_of_other_rights", touching_of_other_rights },
+	{ "touching_in_part", touching_in_part },
 	{ "killed", killed },
 	{ "forked", forked },
 };
