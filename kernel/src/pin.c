@@ -5,6 +5,7 @@
  * by itself. What other threads of the owner put there is found out by kz_confirm(), the last step
  * before the page table's entries go.
  */
+#include <linux/delay.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/rmap.h>
@@ -17,6 +18,9 @@
 
 #define KZ_PIN_BATCH 512
 #define KZ_CONFIRM_BATCH 32
+
+/* How often a piece waits for 50 us: a quarter of what copying a huge page takes. */
+#define KZ_MAX_WAITS 10
 
 /*
  * Whether pages may be others' as well: a forked child's or parent's, or KSM's. Only then it is
@@ -239,6 +243,45 @@ static bool kz_split_parts(const struct kz_call *call, struct kz_piece *piece)
 	return nr;
 }
 
+/*
+ * Whether somebody has a reference of a large folio that the piece has as a whole, beside its page
+ * table, swap and the pins. As nobody else maps the folio it's mapped at once, or page by page.
+ */
+static bool kz_is_held(struct folio *folio)
+{
+	long pages = folio_nr_pages(folio);
+	long known = pages + (folio_entire_mapcount(folio) ? 1 : pages) +
+		     (folio_test_swapcache(folio) ? pages : 0);
+
+	return folio_ref_count(folio) > known;
+}
+
+/*
+ * Gives those who hold a large folio for a moment the time to let go of it, as else all of it would
+ * have to be copied: the kernel itself, in batches for its LRU lists or to look at it, or who just
+ * reads from it or writes to it in the name of another process.
+ */
+static void kz_await_release(struct kz_call *call, const struct kz_piece *piece)
+{
+	unsigned long page = 0;
+	int waits = 0;
+
+	while (page < piece->count) {
+		struct folio *folio;
+
+		if (!kz_has_large(piece, page) || !kz_is_whole(piece, page)) {
+			page++;
+			continue;
+		}
+		folio = page_folio(piece->pages[page]);
+		page += folio_nr_pages(folio);
+		if (kz_is_held(folio))
+			kz_drain_once(&call->theft);
+		while (kz_is_held(folio) && waits++ < KZ_MAX_WAITS)
+			usleep_range(50, 100);
+	}
+}
+
 /**
  * kz_pin_whole() - pins a piece's pages, of which the huge ones are whole, as far as they can split
  * @call: of the piece
@@ -254,6 +297,8 @@ int kz_pin_whole(struct kz_call *call, struct kz_piece *piece)
 		error = kz_pin(call, piece);
 	if (!error && kz_split_parts(call, piece))
 		error = kz_pin(call, piece);
+	if (!error)
+		kz_await_release(call, piece);
 	/* Somebody has unmapped the pages, or put there what can't be pinned: then this tells. */
 	if (error == -EFAULT)
 		error = kz_note_mapping(piece) ?: error;

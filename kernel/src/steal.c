@@ -141,19 +141,29 @@ static unsigned long kz_store_run(struct kz_file *kf, struct page **pages, unsig
 	return stored;
 }
 
-/* Empties this processor's batches, which is cheap, or all processors', once a call. */
-static bool kz_drain_next(bool *here, bool *everywhere)
+/**
+ * kz_drain_once() - empties all processors' batches for LRU lists, which hold folios
+ * @theft: of the call, in which it's done once, as it's dear
+ *
+ * Return: whether it did.
+ */
+bool kz_drain_once(struct kz_theft *theft)
 {
-	if (!*here) {
-		*here = true;
-		kz_drain_local();
-		return true;
-	}
-	if (*everywhere)
+	if (theft->drained)
 		return false;
-	*everywhere = true;
+	theft->drained = true;
 	kz_count(KZ_DRAINS, 1);
 	return kz_drain();
+}
+
+/* Empties this processor's batches, which is cheap, or all processors'. */
+static bool kz_drain_next(bool *here, struct kz_theft *theft)
+{
+	if (*here)
+		return kz_drain_once(theft);
+	*here = true;
+	kz_drain_local();
+	return true;
 }
 
 /**
@@ -190,7 +200,7 @@ retry:
 	}
 	/* The reference too many may be that of a batch on its way to an LRU list. */
 	if (locked && !stored && error == -EBUSY &&
-	    kz_drain_next(&drained_here, &theft->drained))
+	    kz_drain_next(&drained_here, theft))
 		goto retry;
 	theft->why = !locked ? KZ_COPIED_USED : error == -EEXIST ? KZ_COPIED_OCCUPIED :
 		     KZ_COPIED_HELD;

@@ -2,6 +2,8 @@
 /* What is copied: pages that others have as well, or hold. The account says how many. */
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -164,6 +166,63 @@ static void huge_in_a_pipe(void)
 	CHECK_EQ(file_differing(fd, 0, 2 * HUGE, 1, 0), 0);
 }
 
+/* Lets go of what a pipe has as soon as a call looks who holds the pages. */
+struct passer {
+	int ends[2];
+	long long drains;
+	atomic_bool over;
+};
+
+static long long drains(void)
+{
+	return read_field("/sys/module/kernelzero/parameters/counters", "drains");
+}
+
+static void *pass(void *argument)
+{
+	struct passer *passer = argument;
+
+	while (drains() == passer->drains && !passer->over)
+		;
+	CHECK_OK(close(passer->ends[0]));
+	CHECK_OK(close(passer->ends[1]));
+	return NULL;
+}
+
+/* Moves a huge page that is in a pipe when the call begins. Return: pages copied. */
+static size_t move_what_passes(char *memory)
+{
+	struct iovec vector = { memory + 100, 10 };
+	struct passer passer = { .drains = drains() };
+	int fd = CHECK_OK(kz_create());
+	struct kz_move account;
+	pthread_t thread;
+
+	fill(memory, HUGE, 1);
+	CHECK_OK(pipe(passer.ends));
+	CHECK_EQ(vmsplice(passer.ends[1], &vector, 1, 0), 10);
+	CHECK_EQ(pthread_create(&thread, NULL, pass, &passer), 0);
+	CHECK_EQ(kz_move_one(fd, 0, memory, HUGE, &account), 0);
+	passer.over = true;
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(account.moved_pages + account.copied_pages, 512);
+	CHECK_EQ(file_differing(fd, 0, HUGE, 1, 0), 0);
+	CHECK_EQ(differing(memory, HUGE, 1, 0), 0);
+	CHECK_OK(close(fd));
+	return account.copied_pages;
+}
+
+/* A reference that goes meanwhile copies nothing; the thread may come too late now and then. */
+static void huge_held_for_a_moment(void)
+{
+	int tries;
+
+	for (tries = 0; tries < 50; tries++)
+		if (!move_what_passes(map_huge(HUGE)))
+			return;
+	FAIL("always copied");
+}
+
 /* io_uring's registered buffers, into which it reads by itself */
 
 struct ring {
@@ -288,6 +347,7 @@ static const struct kz_case cases[] = {
 	{ "a_parents", a_parents },
 	{ "in_a_pipe", in_a_pipe },
 	{ "huge_in_a_pipe", huge_in_a_pipe },
+	{ "huge_held_for_a_moment", huge_held_for_a_moment },
 	{ "registered_buffers", registered_buffers },
 	{ "cut_huge", cut_huge },
 	{ "cut_huge_discarded", cut_huge_discarded },
