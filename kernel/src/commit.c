@@ -37,7 +37,7 @@ static void kz_copied(struct kz_tally *tally, enum kz_counter why, int error)
 static unsigned long kz_run_length(const struct kz_piece *piece, unsigned long page,
 				   unsigned long end, pgoff_t index)
 {
-	unsigned long most = min(end - page, KZ_RUN - index % KZ_RUN), run = 0;
+	unsigned long most = min(end - page, KZ_NODE_PAGES - index % KZ_NODE_PAGES), run = 0;
 
 	if (kz_has_large(piece, page))
 		return kz_is_whole(piece, page) ? folio_nr_pages(page_folio(piece->pages[page])) : 0;
@@ -46,11 +46,11 @@ static unsigned long kz_run_length(const struct kz_piece *piece, unsigned long p
 	return run;
 }
 
-/* Those of some pages that are in memory. Return: whether any of them was stolen. */
+/* Those of some pages that are in memory. Return: whether any that was stolen is held still. */
 static bool kz_commit_pages(struct kz_call *call, struct kz_piece *piece, unsigned long page,
 			    unsigned long end, pgoff_t base, struct kz_tally *tally)
 {
-	unsigned long before = tally->stolen;
+	bool held = false;
 
 	while (page < end) {
 		unsigned long run, stolen = 0;
@@ -63,7 +63,7 @@ static bool kz_commit_pages(struct kz_call *call, struct kz_piece *piece, unsign
 		run = kz_run_length(piece, page, end, base + page);
 		large = kz_has_large(piece, page);
 		if (run)
-			stolen = kz_steal(call->kf, piece->pages + page, run, base + page,
+			stolen = kz_steal(call->kf, piece->pages + page, run, base + page, &held,
 					  &call->theft);
 		tally->stolen += stolen;
 		tally->huge += large ? stolen : 0;
@@ -75,7 +75,7 @@ static bool kz_commit_pages(struct kz_call *call, struct kz_piece *piece, unsign
 		}
 		cond_resched();
 	}
-	return tally->stolen > before;
+	return held;
 }
 
 /* Those that are entries of swap; @held: there is a page that keeps huge ones away. */

@@ -47,8 +47,9 @@ bool kz_file_has_guard(struct kz_file *kf, pgoff_t index)
  * @index: of the page
  *
  * MADV_COLLAPSE and khugepaged fill up with zeros what isn't there yet, and map the whole. They
- * can't while one of the pages is held. What is moved is pinned anyway; so it's enough to hold one
- * page where the append begins, and one of those that are copied.
+ * can't while one of the pages is held. Of what is moved the first page in each place for a huge one
+ * is, by its pin; so it's enough to hold one page where the append begins, and one of those that are
+ * copied.
  */
 void kz_file_guard(struct kz_file *kf, struct page *page, pgoff_t index)
 {

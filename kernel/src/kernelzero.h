@@ -145,9 +145,9 @@ long kz_move(struct kz_move *move, void __user *header, size_t header_size,
 	     struct kz_steps *steps);
 
 /* steal.c */
-#define KZ_RUN XA_CHUNK_SIZE /* pages that are stolen together: as many as share a node */
+#define KZ_NODE_PAGES XA_CHUNK_SIZE /* as many as share a node of a file's xarray */
 unsigned long kz_steal(struct kz_file *kf, struct page **pages, unsigned long count, pgoff_t index,
-		       struct kz_theft *theft);
+		       bool *held, struct kz_theft *theft);
 bool kz_drain_once(struct kz_theft *theft);
 int kz_copy(struct kz_file *kf, struct page *from, pgoff_t index);
 void kz_split(struct page *page);

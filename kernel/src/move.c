@@ -66,7 +66,7 @@ static pgoff_t kz_place(const struct kz_piece *piece, pgoff_t end)
 {
 	unsigned long align = piece->is_part ? HPAGE_PMD_NR : 1, i = 0;
 
-	while (i < piece->count) {
+	while (piece->has_large && i < piece->count) {
 		unsigned long pages = 1;
 
 		if (kz_has_large(piece, i) && kz_is_whole(piece, i)) {

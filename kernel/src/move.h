@@ -66,6 +66,7 @@ struct kz_edge {
  * @broken: how many of those are copies that pinning has made, as others have the page too
  * @vm_flags: of the mapping that is replaced, as far as its view takes them over
  * @may_be_shared: some pages may be other processes' as well, or KSM's
+ * @has_large: among the pinned pages are some of large folios
  * @alone: nobody else used the address space when the pages were about to be pinned
  * @is_part: of a range that has more pieces
  * @is_joint: of several ranges
@@ -83,7 +84,7 @@ struct kz_piece {
 	struct page **pages;
 	unsigned long count, pinned, broken, entries;
 	unsigned long vm_flags;
-	bool may_be_shared, alone, is_part, is_joint;
+	bool may_be_shared, has_large, alone, is_part, is_joint;
 	int tries;
 	enum kz_fate fate;
 	struct kz_takeover takeover;

@@ -81,7 +81,7 @@ static int kz_note_mapping(struct kz_piece *piece)
 		return -EINTR;
 	error = kz_check_memory(piece->first, piece->first + (piece->total << PAGE_SHIFT),
 				&piece->vm_flags);
-	if (!error && piece->count)
+	if (!error && piece->count && piece->count < piece->total)
 		error = kz_check_memory(piece->inner, piece->inner_end, &piece->vm_flags);
 	piece->alone = kz_is_alone();
 	piece->may_be_shared = !error && kz_may_be_shared(piece->inner, piece->inner_end);
@@ -156,11 +156,19 @@ static int kz_pin(struct kz_call *call, struct kz_piece *piece)
 	return error;
 }
 
-/* Lets go of the pages; those that went into the file are its own then. */
+/*
+ * Lets go of the pages, as far as that hasn't been done yet; those that went into the file are its
+ * own then.
+ */
 void kz_unpin(struct kz_piece *piece)
 {
+	unsigned long i, left = 0;
+
 	kz_drop_entries(piece);
-	unpin_user_pages(piece->pages, piece->pinned);
+	for (i = 0; i < piece->pinned; i++)
+		if (piece->pages[i])
+			piece->pages[left++] = piece->pages[i];
+	unpin_user_pages(piece->pages, left);
 	piece->pinned = 0;
 }
 
@@ -176,6 +184,16 @@ bool kz_is_whole(const struct kz_piece *piece, unsigned long page)
 		if (piece->pages[page + i] != folio_page(folio, i))
 			return false;
 	return true;
+}
+
+/* Looks for large folios, so that where there are none nobody has to look again. */
+static void kz_note_large(struct kz_piece *piece)
+{
+	unsigned long i;
+
+	piece->has_large = false;
+	for (i = 0; i < piece->count && !piece->has_large; i++)
+		piece->has_large = kz_has_large(piece, i);
 }
 
 /*
@@ -198,13 +216,8 @@ static bool kz_split_parts(const struct kz_call *call, struct kz_piece *piece)
 {
 	unsigned long i = 0, nr = 0;
 	unsigned long *parts;
-	bool large = false;
 
-	if (!kz_can_split())
-		return false;
-	for (i = 0; i < piece->count && !large; i++)
-		large = kz_has_large(piece, i);
-	if (!large)
+	if (!piece->has_large || !kz_can_split())
 		return false;
 	/* One address of each; the pins must go before. They're found in the order of addresses. */
 	parts = kvmalloc_array(piece->count, sizeof(*parts), GFP_KERNEL_ACCOUNT);
@@ -295,9 +308,14 @@ int kz_pin_whole(struct kz_call *call, struct kz_piece *piece)
 
 	if (!error)
 		error = kz_pin(call, piece);
-	if (!error && kz_split_parts(call, piece))
-		error = kz_pin(call, piece);
 	if (!error)
+		kz_note_large(piece);
+	if (!error && kz_split_parts(call, piece)) {
+		error = kz_pin(call, piece);
+		if (!error)
+			kz_note_large(piece);
+	}
+	if (!error && piece->has_large)
 		kz_await_release(call, piece);
 	/* Somebody has unmapped the pages, or put there what can't be pinned: then this tells. */
 	if (error == -EFAULT)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * One folio of anonymous memory becomes a file's, or its bytes do. Nothing here may fail for lack
+ * Folios of anonymous memory become a file's, or their bytes do. Nothing here may fail for lack
  * of memory: the owner's page tables don't hold the pages any more, so there is no way back.
  */
 #include <linux/delay.h>
@@ -22,79 +22,53 @@ static int kz_pin_references(struct folio *folio)
 	return folio_test_large(folio) ? folio_nr_pages(folio) : GUP_PIN_COUNTING_BIAS;
 }
 
-/* Whether a locked folio is nobody's any more but that of those who hold references. */
-static bool kz_is_orphan(struct folio *folio)
+/* Whether a folio is anonymous memory like any other. */
+static bool kz_is_plain(struct folio *folio)
 {
-	if (!folio_test_anon(folio) || folio_test_ksm(folio) || folio_test_hugetlb(folio) ||
-	    !folio_test_swapbacked(folio) || !folio_test_uptodate(folio) ||
-	    folio_test_mlocked(folio) || folio_mapped(folio))
-		return false;
+	return folio_test_anon(folio) && !folio_test_ksm(folio) &&
+	       !(folio_test_large(folio) && folio_test_hugetlb(folio)) &&
+	       folio_test_swapbacked(folio) && folio_test_uptodate(folio) &&
+	       !folio_test_mlocked(folio);
+}
+
+/* Frees what a folio has in swap, unless that may be in another process's page table. */
+static bool kz_leave_swap(struct folio *folio)
+{
+	bool left;
+
+	if (!folio_test_swapcache(folio))
+		return true;
+	folio_lock(folio);
 	folio_wait_writeback(folio);
-	/* A slot in swap may be in another process's page table. */
-	return !folio_test_swapcache(folio) || kz_free_swap(folio);
-}
-
-/* Whether two locked folios are charged to the same memory cgroup, and lie in the same node. */
-static bool kz_count_alike(struct folio *folio, struct folio *other)
-{
-	return folio_memcg(folio) == folio_memcg(other) && folio_nid(folio) == folio_nid(other);
-}
-
-/*
- * Locks folios that can go into the file together: a large one alone, or the first small ones.
- * Only the first is waited for: waiting for the others while holding it could deadlock.
- *
- * Return: how many; their pages are the first ones.
- */
-static unsigned long kz_lock_run(struct page **pages, unsigned long count)
-{
-	struct folio *first = page_folio(pages[0]);
-	unsigned long locked = 1;
-
-	folio_lock(first);
-	if (!kz_is_orphan(first)) {
-		folio_unlock(first);
-		return 0;
-	}
-	if (folio_test_large(first))
-		return 1;
-	while (locked < count) {
-		struct folio *folio = page_folio(pages[locked]);
-
-		if (folio_test_large(folio) || !folio_trylock(folio))
-			break;
-		if (!kz_count_alike(folio, first) || !kz_is_orphan(folio)) {
-			folio_unlock(folio);
-			break;
-		}
-		locked++;
-	}
-	return locked;
+	left = !folio_test_swapcache(folio) || kz_free_swap(folio);
+	folio_unlock(folio);
+	return left;
 }
 
 /*
  * Stores a folio where @xas is, if nobody but the mover holds a reference: another's might be a
- * pipe's or a device's that writes to the page, when the file must not change any more. With its
- * references frozen nobody can find the folio while it changes sides. The xarray is locked.
+ * pipe's or a device's that writes to the page, when the file must not change any more. Page tables,
+ * swap, and whoever holds the folio's lock or has it under writeback have references, too; so with
+ * them frozen the folio is in nobody's hands but ours, and nobody can find it while it changes
+ * sides. The xarray is locked, and nothing is where the folio is to go.
  *
- * Return: whether it did. If not, the error is in @xas: -EEXIST if there is a page already, -EBUSY
- * if there are other references, -ENOMEM if the xarray needs a node.
+ * Return: whether it did. If not, the error is in @xas: -EBUSY if there are other references,
+ * -EINVAL if it's no memory like any other, -ENOMEM if the xarray needs a node.
  */
-static bool kz_store(struct xa_state *xas, struct address_space *mapping, struct folio *folio)
+static bool kz_store(struct xa_state *xas, struct address_space *mapping, struct folio *folio,
+		     bool keep_pins)
 {
 	long pages = folio_nr_pages(folio), i;
 	int held = kz_pin_references(folio);
 
-	/* A large folio takes many slots; for small ones @xas goes on from slot to slot. */
-	if (folio_test_large(folio) ? xas_find_conflict(xas) : xas_load(xas)) {
-		xas_set_err(xas, -EEXIST);
-		return false;
-	}
 	if (!folio_ref_freeze(folio, held)) {
 		xas_set_err(xas, -EBUSY);
 		return false;
 	}
-	xas_store(xas, folio);
+	if (kz_is_plain(folio))
+		xas_store(xas, folio);
+	else
+		xas_set_err(xas, -EINVAL);
 	if (xas_error(xas)) {
 		folio_ref_unfreeze(folio, held);
 		return false;
@@ -103,37 +77,97 @@ static bool kz_store(struct xa_state *xas, struct address_space *mapping, struct
 		ClearPageAnonExclusive(folio_page(folio, i));
 	folio->mapping = mapping;
 	folio->index = xas->xa_index;
-	folio_ref_unfreeze(folio, held + pages);
+	folio_set_dirty(folio); /* reclaim would drop a clean page */
+	folio_ref_unfreeze(folio, pages + (keep_pins ? held : 0));
 	return true;
 }
 
-/*
- * Stores the locked folios of a run one behind the other, as far as nothing is in the way.
- *
- * Return: how many; else 0, and in @error why not the first one.
+/* How many of the next pages of a file, of @count, aren't there yet. The xarray is locked. */
+static unsigned long kz_room(struct address_space *mapping, pgoff_t index, unsigned long count)
+{
+	XA_STATE(xas, &mapping->i_pages, index);
+
+	return xas_find(&xas, index + count - 1) ? xas.xa_index - index : count;
+}
+
+/**
+ * struct kz_run - folios that go into the file together, and count alike
+ * @pages: theirs: one large folio's, or small ones'. NULL takes the place of those whose pins go
+ * @count: of the folios
+ * @memcg, @nid: which memory cgroup they are charged to, and which node they lie in
+ * @held: whether there's a page close by whose pin or reference stays
  */
-static unsigned long kz_store_run(struct kz_file *kf, struct page **pages, unsigned long count,
-				  pgoff_t index, int *error)
+struct kz_run {
+	struct page **pages;
+	unsigned long count;
+	struct mem_cgroup *memcg;
+	int nid;
+	bool held;
+};
+
+/*
+ * Stores the next folios of a run, from @done on, as far as nothing is in the way, and accounts for
+ * them. Once they are stored they stay only as long as the xarray is locked, which it is.
+ */
+static unsigned long kz_store_next(struct xa_state *xas, struct address_space *mapping,
+				   struct kz_run *run, unsigned long done)
+{
+	struct folio *folio, *last = NULL;
+	unsigned long stored = 0, unpinned = 0;
+
+	while (done + stored < run->count) {
+		struct page **page = run->pages + done + stored;
+		bool keep;
+
+		folio = page_folio(*page);
+		/* A large folio's pins are let go of together, later. */
+		keep = !run->held || folio_test_large(folio);
+		if (folio_memcg(folio) != run->memcg || folio_nid(folio) != run->nid ||
+		    !kz_store(xas, mapping, folio, keep))
+			break;
+		if (!keep) {
+			*page = NULL;
+			unpinned++;
+		}
+		run->held = true;
+		last = folio;
+		stored++;
+		xas_next(xas);
+	}
+	if (last) {
+		long pages = stored * folio_nr_pages(last);
+
+		mapping->nrpages += pages;
+		/* The memory cgroup's charge stays as it is; what it counts it as doesn't. */
+		__lruvec_stat_mod_folio(last, NR_FILE_PAGES, pages);
+		__lruvec_stat_mod_folio(last, NR_SHMEM, pages);
+		if (folio_test_pmd_mappable(last))
+			__lruvec_stat_mod_folio(last, NR_SHMEM_THPS, pages);
+		__mod_node_page_state(folio_pgdat(last), NR_FOLL_PIN_RELEASED, unpinned);
+	}
+	return stored;
+}
+
+/*
+ * Stores the folios of a run one behind the other, as far as nothing is in the way.
+ *
+ * Return: how many; else 0, and in @error why not the first one: as kz_store(), or -EEXIST.
+ */
+static unsigned long kz_store_run(struct kz_file *kf, struct kz_run *run, pgoff_t index,
+				  unsigned int order, int *error)
 {
 	struct address_space *mapping = kf->inode->i_mapping;
-	struct folio *first = page_folio(pages[0]);
-	long each = folio_nr_pages(first);
-	XA_STATE_ORDER(xas, &mapping->i_pages, index, folio_order(first));
-	unsigned long stored = 0, before;
+	XA_STATE_ORDER(xas, &mapping->i_pages, index, order);
+	unsigned long stored = 0, most = run->count;
 
 	do {
-		before = stored;
 		xas_lock_irq(&xas);
-		while (stored < count && kz_store(&xas, mapping, page_folio(pages[stored]))) {
-			stored++;
-			xas_next(&xas);
-		}
-		mapping->nrpages += (stored - before) * each;
-		/* The memory cgroup's charge stays as it is; what it counts it as doesn't. */
-		__lruvec_stat_mod_folio(first, NR_FILE_PAGES, (stored - before) * each);
-		__lruvec_stat_mod_folio(first, NR_SHMEM, (stored - before) * each);
-		if (folio_test_pmd_mappable(first))
-			__lruvec_stat_mod_folio(first, NR_SHMEM_THPS, (stored - before) * each);
+		run->count = stored + (kz_room(mapping, index + stored, (most - stored) << order) >>
+				       order);
+		if (run->count == stored)
+			xas_set_err(&xas, -EEXIST);
+		else
+			stored += kz_store_next(&xas, mapping, run, stored);
 		xas_unlock_irq(&xas);
 		/* The first try may only find out which nodes to allocate. */
 	} while (xas_nomem(&xas, GFP_KERNEL | __GFP_NOFAIL));
@@ -169,42 +203,43 @@ static bool kz_drain_next(bool *here, struct kz_theft *theft)
 /**
  * kz_steal() - makes folios a file's
  * @kf: the file
- * @pages: of the folios, pinned once each by the caller, and in no page table any more
- * @count: of them: one large folio's, or those of KZ_RUN small ones at most
+ * @pages: of the folios, pinned once each by the caller, and in no page table any more. Pins of
+ *	those that are the file's then may be let go of: NULL is in their place
+ * @count: of them: one large folio's, or those of KZ_NODE_PAGES small ones at most
  * @index: in the file, naturally aligned for the folio
+ * @held: in and out: whether the file has a page close by that somebody holds; the first one keeps
+ *	its pin, if not
  * @theft: how it goes in this call
  *
  * Return: how many of the first pages the file has. If none, the first folio is as it was, and
  * must be copied; what follows may be tried again.
  */
 unsigned long kz_steal(struct kz_file *kf, struct page **pages, unsigned long count, pgoff_t index,
-		       struct kz_theft *theft)
+		       bool *held, struct kz_theft *theft)
 {
-	unsigned long locked, stored = 0, i;
+	struct folio *first = page_folio(pages[0]);
+	unsigned int order = folio_order(first);
+	struct kz_run run = { .pages = pages, .count = count >> order, .held = *held,
+			      .memcg = folio_memcg(first), .nid = folio_nid(first) };
 	bool drained_here = false;
-	int error = 0;
+	unsigned long stored;
+	int error;
 
 	theft->why = KZ_COPIED_FORCED;
 	if (READ_ONCE(kz_force_copy))
 		return 0;
-retry:
-	locked = kz_lock_run(pages, count);
-	if (locked)
-		stored = kz_store_run(kf, pages, locked, index, &error);
-	for (i = 0; i < locked; i++) {
-		struct folio *folio = page_folio(pages[i]);
-
-		if (i < stored)
-			folio_mark_dirty(folio); /* reclaim would drop a clean page */
-		folio_unlock(folio);
-	}
-	/* The reference too many may be that of a batch on its way to an LRU list. */
-	if (locked && !stored && error == -EBUSY &&
-	    kz_drain_next(&drained_here, theft))
-		goto retry;
-	theft->why = !locked ? KZ_COPIED_USED : error == -EEXIST ? KZ_COPIED_OCCUPIED :
-		     KZ_COPIED_HELD;
-	return stored * folio_nr_pages(page_folio(pages[0]));
+	theft->why = KZ_COPIED_USED;
+	if (!kz_leave_swap(first))
+		return 0;
+	do {
+		run.count = count >> order;
+		stored = kz_store_run(kf, &run, index, order, &error);
+		/* The reference too many may be that of a batch on its way to an LRU list. */
+	} while (!stored && error == -EBUSY && kz_drain_next(&drained_here, theft));
+	theft->why = error == -EEXIST ? KZ_COPIED_OCCUPIED :
+		     error == -EINVAL ? KZ_COPIED_USED : KZ_COPIED_HELD;
+	*held = run.held;
+	return stored << order;
 }
 
 /**

@@ -72,7 +72,7 @@ static unsigned long kz_walk(struct kz_piece *piece, kz_look_function *look)
 		spinlock_t *lock;
 		pte_t *pte;
 
-		next = min(piece->inner_end, pmd ? ALIGN(address + 1, KZ_RUN << PAGE_SHIFT) :
+		next = min(piece->inner_end, pmd ? ALIGN(address + 1, KZ_NODE_PAGES << PAGE_SHIFT) :
 						   ALIGN(address + 1, PMD_SIZE));
 		if (!pmd)
 			continue;
@@ -142,23 +142,18 @@ unsigned long kz_count_entries(struct kz_piece *piece)
 	return piece->entries ? kz_walk(piece, kz_look_again) : 0;
 }
 
-/* Lets go of the entries that aren't the file's now; the pinned pages stay, one after the other. */
+/* Lets go of the entries that aren't the file's now. */
 void kz_drop_entries(struct kz_piece *piece)
 {
-	unsigned long i, pinned = 0;
+	unsigned long i;
 
-	if (!piece->entries)
-		return;
-	for (i = 0; i < piece->count; i++) {
-		struct page *page = piece->pages[i];
-
-		if (xa_is_value(page))
-			kz_drop_entry(radix_to_swp_entry(page));
-		else if (page && i < piece->pinned)
-			piece->pages[pinned++] = page;
+	for (i = 0; i < piece->count && piece->entries; i++) {
+		if (xa_is_value(piece->pages[i])) {
+			kz_drop_entry(radix_to_swp_entry(piece->pages[i]));
+			piece->pages[i] = NULL;
+		}
 		cond_resched();
 	}
-	piece->pinned = pinned;
 	piece->entries = 0;
 }
 
@@ -253,7 +248,7 @@ static unsigned long kz_store_values(struct address_space *mapping, struct page 
 unsigned long kz_store_entries(struct kz_file *kf, struct page **entries, unsigned long count,
 			       pgoff_t index)
 {
-	return kz_store_values(kf->inode->i_mapping, entries, min(count, KZ_RUN), index);
+	return kz_store_values(kf->inode->i_mapping, entries, min(count, KZ_NODE_PAGES), index);
 }
 
 /**
