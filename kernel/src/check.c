@@ -63,7 +63,7 @@ static int kz_check_overlaps(struct kz_call *call, const struct kz_range *ranges
 	size_t bytes = array_size(move->nr_ranges, sizeof(*ranges));
 	u32 i;
 
-	call->sorted = kz_step_fails(call->steps) ? NULL : kvmalloc(bytes, GFP_KERNEL_ACCOUNT);
+	call->sorted = kz_inject_failure(call->steps) ? NULL : kvmalloc(bytes, GFP_KERNEL_ACCOUNT);
 	if (!call->sorted)
 		return -ENOMEM;
 	memcpy(call->sorted, ranges, bytes);

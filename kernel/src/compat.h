@@ -11,6 +11,7 @@
 #include <linux/pagemap.h>
 #include <linux/shmem_fs.h>
 #include <linux/swap.h>
+#include <linux/uaccess.h>
 #include <linux/version.h>
 #include <linux/vmstat.h>
 
@@ -52,6 +53,18 @@ static inline u64 kz_address_space(void)
 static inline bool kz_is_large(struct page *page)
 {
 	return folio_test_large(page_folio(page));
+}
+
+/*
+ * Copies a page's bytes. Return: whether all could be read; if not, because the hardware has lost
+ * some, the kernel is told of it.
+ */
+static inline bool kz_copy_bytes(struct page *to, struct page *from)
+{
+	if (!copy_mc_to_kernel(page_address(to), page_address(from), PAGE_SIZE))
+		return true;
+	memory_failure_queue(page_to_pfn(from), 0);
+	return false;
 }
 
 static inline long kz_get_user_pages(unsigned long start, unsigned long count, unsigned int flags,

@@ -105,12 +105,12 @@ int kz_file_reserve(struct kz_file *kf, pgoff_t pages, struct kz_steps *steps)
 
 	if (size > MAX_LFS_FILESIZE || size > rlimit(RLIMIT_FSIZE))
 		return -EFBIG;
-	if (kz_step_fails(steps))
+	if (kz_inject_failure(steps))
 		return -ENOMEM;
 	error = kz_user_charge(kf->user, bytes);
 	if (error)
 		return error;
-	error = kz_step_fails(steps) ? -ENOMEM : kz_grow(kf->inode, bytes);
+	error = kz_inject_failure(steps) ? -ENOMEM : kz_grow(kf->inode, bytes);
 	if (error) {
 		kz_user_uncharge(kf->user, bytes);
 		return error;
@@ -254,25 +254,25 @@ int kz_file_create(struct kz_steps *steps)
 	struct kz_file *kf;
 	int fd, error = -ENOMEM;
 
-	kf = kz_step_fails(steps) ? NULL : kzalloc(sizeof(*kf), GFP_KERNEL_ACCOUNT);
+	kf = kz_inject_failure(steps) ? NULL : kzalloc(sizeof(*kf), GFP_KERNEL_ACCOUNT);
 	if (!kf)
 		return -ENOMEM;
-	kf->user = kz_step_fails(steps) ? NULL : kz_user_get(current_euid());
+	kf->user = kz_inject_failure(steps) ? NULL : kz_user_get(current_euid());
 	if (!kf->user)
 		goto free;
-	writable = kz_step_fails(steps) ? ERR_PTR(-ENOMEM) : shmem_file_setup("kernelzero", 0, 0);
+	writable = kz_inject_failure(steps) ? ERR_PTR(-ENOMEM) : shmem_file_setup("kernelzero", 0, 0);
 	if (IS_ERR(writable)) {
 		error = PTR_ERR(writable);
 		goto put_user;
 	}
 	kz_adopt(writable, kf);
 
-	fd = kz_step_fails(steps) ? -ENOMEM : get_unused_fd_flags(O_CLOEXEC);
+	fd = kz_inject_failure(steps) ? -ENOMEM : get_unused_fd_flags(O_CLOEXEC);
 	if (fd < 0) {
 		fput(writable);
 		return fd;
 	}
-	file = kz_step_fails(steps) ? ERR_PTR(-ENOMEM) :
+	file = kz_inject_failure(steps) ? ERR_PTR(-ENOMEM) :
 	       dentry_open(&writable->f_path, O_RDONLY | O_LARGEFILE, current_cred());
 	fput(writable);
 	if (IS_ERR(file)) {

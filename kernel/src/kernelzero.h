@@ -99,7 +99,7 @@ extern unsigned long kz_max_call_pages;
 extern unsigned long kz_piece_pages;
 extern unsigned long kz_max_user_bytes;
 extern bool kz_force_copy;
-bool kz_step_fails(struct kz_steps *steps);
+bool kz_inject_failure(struct kz_steps *steps);
 
 /* account.c */
 extern struct file *kz_promise; /* a file of shmem, and nothing in it */

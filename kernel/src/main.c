@@ -5,6 +5,7 @@
  */
 #include <linux/atomic.h>
 #include <linux/compat.h>
+#include <linux/error-injection.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/sched/signal.h>
@@ -79,11 +80,15 @@ static const struct kernel_param_ops kz_live_pages_ops = { .get = kz_live_pages_
 module_param_cb(live_pages, &kz_live_pages_ops, NULL, 0444);
 MODULE_PARM_DESC(live_pages, "Pages (of 4 KiB) that the files span, holes among them");
 
-/* Whether this step is the one that a test wants to fail. */
-bool kz_step_fails(struct kz_steps *steps)
+/*
+ * Whether this step is the one that a test wants to fail, by fail_step or, where the kernel has it,
+ * by its own error injection.
+ */
+noinline bool kz_inject_failure(struct kz_steps *steps)
 {
 	return steps->left && !--steps->left;
 }
+ALLOW_ERROR_INJECTION(kz_inject_failure, TRUE);
 
 /* Reads a struct that begins with its size, as long as the caller knows it. */
 static long kz_read_header(void *header, size_t size, void __user *from, size_t *user_size)

@@ -27,7 +27,7 @@ static int kz_copy_edge(struct kz_call *call, struct kz_piece *piece, struct kz_
 {
 	unsigned long left;
 
-	edge->copy = kz_step_fails(call->steps) ? NULL :
+	edge->copy = kz_inject_failure(call->steps) ? NULL :
 		     alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 	if (!edge->copy)
 		return -ENOMEM;
@@ -222,7 +222,7 @@ static int kz_alloc_pages(struct kz_call *call, const struct kz_range *ranges)
 		most = max(most, joint);
 	}
 	most = min_t(u64, most, call->piece_bytes) >> PAGE_SHIFT;
-	call->pages = kz_step_fails(call->steps) ? NULL :
+	call->pages = kz_inject_failure(call->steps) ? NULL :
 		      kvmalloc_array(most, sizeof(*call->pages), GFP_KERNEL_ACCOUNT);
 	return call->pages ? 0 : -ENOMEM;
 }
@@ -286,7 +286,7 @@ long kz_move(struct kz_move *move, void __user *header, size_t header_size, stru
 		goto put;
 	bytes = array_size(move->nr_ranges, sizeof(*ranges));
 	error = -ENOMEM;
-	ranges = kz_step_fails(steps) ? NULL : kvmalloc(bytes, GFP_KERNEL_ACCOUNT);
+	ranges = kz_inject_failure(steps) ? NULL : kvmalloc(bytes, GFP_KERNEL_ACCOUNT);
 	if (!ranges)
 		goto put;
 	error = -EFAULT;

@@ -131,7 +131,7 @@ static int kz_pin(struct kz_call *call, struct kz_piece *piece)
 			piece->pinned++;
 			continue;
 		}
-		error = kz_step_fails(call->steps) ? -ENOMEM : 0;
+		error = kz_inject_failure(call->steps) ? -ENOMEM : 0;
 		if (fatal_signal_pending(current))
 			error = -EINTR;
 		if (error)

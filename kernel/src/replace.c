@@ -27,7 +27,7 @@ static struct file *kz_view_file(struct kz_call *call, unsigned long vm_flags)
 		return call->view;
 	if (!vm_flags)
 		file = get_file(call->file);
-	else if (kz_step_fails(call->steps))
+	else if (kz_inject_failure(call->steps))
 		file = ERR_PTR(-ENOMEM);
 	else
 		file = dentry_open(&call->file->f_path, O_RDONLY | O_LARGEFILE, current_cred());
@@ -140,7 +140,7 @@ long kz_replace(struct kz_call *call, struct kz_piece *piece)
 	int tries = 0;
 	long error;
 
-	if (kz_step_fails(call->steps))
+	if (kz_inject_failure(call->steps))
 		return -ENOMEM;
 	if (call->move->flags & KZ_MOVE_DISCARD)
 		return kz_discard(piece);

@@ -251,13 +251,15 @@ unsigned long kz_steal(struct kz_file *kf, struct page **pages, unsigned long co
  * If there is a page already, for instance one of a huge page that shmem itself made when someone
  * read the hole before it, then it is this one that gets the bytes.
  *
- * Return: 0, or -EIO if the page in the file can't be had at all.
+ * Return: 0, or -EIO if the page in the file can't be had at all, or the hardware has lost some of
+ * the bytes.
  */
 int kz_copy(struct kz_file *kf, struct page *from, pgoff_t index)
 {
 	struct address_space *mapping = kf->inode->i_mapping;
 	gfp_t gfp = mapping_gfp_mask(mapping) | __GFP_NOFAIL;
 	struct page *to;
+	bool copied;
 	int tries = 0;
 
 	do {
@@ -271,12 +273,15 @@ int kz_copy(struct kz_file *kf, struct page *from, pgoff_t index)
 		return -EIO;
 	}
 	lock_page(to);
-	copy_highpage(to, from);
+	copied = kz_copy_bytes(to, from);
 	flush_dcache_page(to);
 	set_page_dirty(to);
 	unlock_page(to);
 	kz_file_guard(kf, to, index);
-	return 0;
+	if (!copied)
+		pr_err_ratelimited("kernelzero: page %lu of a file is lost: its memory is broken\n",
+				   index);
+	return copied ? 0 : -EIO;
 }
 
 /* Splits the huge page that a page is of, if it can be; the caller holds one plain reference. */

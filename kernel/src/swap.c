@@ -36,7 +36,7 @@ static struct file *kz_scratch;
 static DEFINE_MUTEX(kz_scratch_lock);
 
 /* What is done with a page's place in the page table, whose lock is held. Return: if it counts. */
-typedef bool kz_look_function(struct kz_piece *piece, unsigned long page, pte_t pte);
+typedef bool kz_visit_function(struct kz_piece *piece, unsigned long page, pte_t pte);
 
 /*
  * Which page table has the entries of an address; NULL if there is none, or a huge page. The mmap
@@ -62,8 +62,8 @@ static pmd_t *kz_page_table(unsigned long address)
 	return pmd_none(value) || !pmd_present(value) || pmd_bad(value) ? NULL : pmd;
 }
 
-/* Looks at all the piece's pages. Return: how many count. */
-static unsigned long kz_walk(struct kz_piece *piece, kz_look_function *look)
+/* Visits the places of all the piece's pages in page tables. Return: how many count. */
+static unsigned long kz_visit_entries(struct kz_piece *piece, kz_visit_function *visit)
 {
 	unsigned long address, next, counted = 0;
 
@@ -80,8 +80,8 @@ static unsigned long kz_walk(struct kz_piece *piece, kz_look_function *look)
 		pte = pte_offset_kernel(pmd, address);
 		spin_lock(lock);
 		for (; address < next; address += PAGE_SIZE, pte++)
-			counted += look(piece, (address - piece->inner) >> PAGE_SHIFT,
-					READ_ONCE(*pte));
+			counted += visit(piece, (address - piece->inner) >> PAGE_SHIFT,
+					 READ_ONCE(*pte));
 		spin_unlock(lock);
 		cond_resched();
 	}
@@ -99,7 +99,7 @@ static void *kz_own_entry(pte_t pte)
 	return !non_swap_entry(entry) && pte_swp_exclusive(pte) ? swp_to_radix_entry(entry) : NULL;
 }
 
-static bool kz_look_and_hold(struct kz_piece *piece, unsigned long page, pte_t pte)
+static bool kz_hold_own_entry(struct kz_piece *piece, unsigned long page, pte_t pte)
 {
 	void *entry = kz_own_entry(pte);
 
@@ -109,7 +109,7 @@ static bool kz_look_and_hold(struct kz_piece *piece, unsigned long page, pte_t p
 	return true;
 }
 
-static bool kz_look_again(struct kz_piece *piece, unsigned long page, pte_t pte)
+static bool kz_is_entry_unchanged(struct kz_piece *piece, unsigned long page, pte_t pte)
 {
 	return kz_is_entry(piece, page) && kz_own_entry(pte) == piece->pages[page];
 }
@@ -126,12 +126,12 @@ int kz_hold_entries(struct kz_call *call, struct kz_piece *piece)
 	if (call->reads_in || piece->tries >= KZ_MAX_ENTRY_TRIES || !kz_can_move_entries() ||
 	    !get_mm_counter(current->mm, MM_SWAPENTS))
 		return 0;
-	if (kz_step_fails(call->steps))
+	if (kz_inject_failure(call->steps))
 		return -ENOMEM;
 	if (mmap_read_lock_killable(current->mm))
 		return -EINTR;
 	memset(piece->pages, 0, piece->count * sizeof(*piece->pages));
-	piece->entries = kz_walk(piece, kz_look_and_hold);
+	piece->entries = kz_visit_entries(piece, kz_hold_own_entry);
 	mmap_read_unlock(current->mm);
 	return 0;
 }
@@ -139,7 +139,7 @@ int kz_hold_entries(struct kz_call *call, struct kz_piece *piece)
 /* How many of a piece's entries the page table still has. The mmap lock is held. */
 unsigned long kz_count_entries(struct kz_piece *piece)
 {
-	return piece->entries ? kz_walk(piece, kz_look_again) : 0;
+	return piece->entries ? kz_visit_entries(piece, kz_is_entry_unchanged) : 0;
 }
 
 /* Lets go of the entries that aren't the file's now. */
@@ -195,7 +195,7 @@ int kz_list_file(struct kz_call *call, pgoff_t index)
 
 	if (call->listed)
 		return 0;
-	if (kz_step_fails(call->steps))
+	if (kz_inject_failure(call->steps))
 		return -ENOMEM;
 	kz_shmem_add_swapped(inode, 1);
 	call->listed = true;

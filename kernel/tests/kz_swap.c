@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "kz_swap.h"
 
@@ -32,4 +33,21 @@ void fill_and_swap_out(char *memory, size_t length)
 	swap_device();
 	fill(memory, length, 1);
 	CHECK_EQ(swap_out(memory, length), length / PAGE);
+}
+
+char *swapped_memory(size_t length)
+{
+	char *memory = map_aligned(length, HUGE);
+
+	CHECK_OK(madvise(memory, length, MADV_NOHUGEPAGE));
+	fill_and_swap_out(memory, length);
+	return memory;
+}
+
+bool can(unsigned int capability)
+{
+	struct kz_version version;
+
+	CHECK_OK(kz_version(&version));
+	return version.capabilities & capability;
 }

@@ -17,4 +17,10 @@ long long used_swap(void);
 /* As fill() with seed 1, and out. */
 void fill_and_swap_out(char *memory, size_t length);
 
+/* Small pages that begin where a huge one could, filled so, and out. */
+char *swapped_memory(size_t length);
+
+/* Whether the module has a capability, KZ_CAP_*. */
+bool can(unsigned int capability);
+
 #endif

@@ -23,22 +23,15 @@
 
 static void needs_direct_swap(void)
 {
-	struct kz_version version;
-
-	CHECK_OK(kz_version(&version));
-	if (!(version.capabilities & KZ_CAP_DIRECT_SWAP))
+	if (!can(KZ_CAP_DIRECT_SWAP))
 		kz_skip("swapped-out pages are read in");
 }
 
-/* Small pages, filled, and out. */
-static char *swapped_memory(size_t length)
+/* What is swapped out and moves without being read in; else the case is skipped. */
+static char *direct_memory(size_t length)
 {
-	char *memory = map_aligned(length, HUGE);
-
 	needs_direct_swap();
-	CHECK_OK(madvise(memory, length, MADV_NOHUGEPAGE));
-	fill_and_swap_out(memory, length);
-	return memory;
+	return swapped_memory(length);
 }
 
 static void check_file(int fd, size_t length)
@@ -91,7 +84,7 @@ static int move_out(char *memory, size_t length, unsigned int flags)
 static void stays_out(void)
 {
 	long long used = used_swap(), copied = counter("copied_swapped");
-	char *memory = swapped_memory(LENGTH);
+	char *memory = direct_memory(LENGTH);
 	int fd = move_out(memory, LENGTH, 0);
 
 	/* Wherever a huge page could be there's one that keeps it away. */
@@ -104,7 +97,7 @@ static void stays_out(void)
 
 static void given_up(void)
 {
-	char *memory = swapped_memory(LENGTH);
+	char *memory = direct_memory(LENGTH);
 	int fd = move_out(memory, LENGTH, KZ_MOVE_UNMAP);
 
 	CHECK(!is_mapped(memory));
@@ -113,7 +106,7 @@ static void given_up(void)
 
 static void discarded(void)
 {
-	char *memory = swapped_memory(LENGTH);
+	char *memory = direct_memory(LENGTH);
 	int fd = move_out(memory, LENGTH, KZ_MOVE_DISCARD);
 
 	CHECK_EQ(not_zero(memory, LENGTH), 0);
@@ -125,7 +118,7 @@ static void discarded(void)
 static void freed_unread(void)
 {
 	long long used = used_swap();
-	char *memory = swapped_memory(LENGTH);
+	char *memory = direct_memory(LENGTH);
 	int fd = move_out(memory, LENGTH, KZ_MOVE_UNMAP);
 
 	CHECK(used_swap() > used + SWAP_SLACK);
@@ -135,7 +128,7 @@ static void freed_unread(void)
 
 static void in_pieces(void)
 {
-	char *memory = swapped_memory(LENGTH);
+	char *memory = direct_memory(LENGTH);
 
 	CHECK_OK(kz_set_parameter("piece_pages", HUGE / PAGE));
 	check_file(move_out(memory, LENGTH, 0), LENGTH);
@@ -144,7 +137,7 @@ static void in_pieces(void)
 /* Any alignment; the edges' pages are read in. */
 static void with_edges(void)
 {
-	char *memory = swapped_memory(LENGTH);
+	char *memory = direct_memory(LENGTH);
 	int fd = (int)CHECK_OK(kz_create());
 	struct kz_move account;
 
@@ -157,7 +150,7 @@ static void with_edges(void)
 /* Some are in memory, by turns. */
 static void half_of_them(void)
 {
-	char *memory = swapped_memory(LENGTH);
+	char *memory = direct_memory(LENGTH);
 	int fd = (int)CHECK_OK(kz_create());
 	struct kz_move account;
 	size_t page;
@@ -173,7 +166,7 @@ static void half_of_them(void)
 /* Read ahead: in memory, but in no page table. */
 static void in_the_swap_cache(void)
 {
-	char *memory = swapped_memory(LENGTH);
+	char *memory = direct_memory(LENGTH);
 	int fd = (int)CHECK_OK(kz_create());
 
 	CHECK_OK(madvise(memory, LENGTH / 2, MADV_WILLNEED));
@@ -203,7 +196,7 @@ static void huge_pages(void)
 /* What can't go where it should is read in and copied. */
 static void all_copied(void)
 {
-	char *memory = swapped_memory(HUGE);
+	char *memory = direct_memory(HUGE);
 	int fd = (int)CHECK_OK(kz_create());
 	struct kz_move account;
 
@@ -219,7 +212,7 @@ static void all_copied(void)
 static void swapoff_after(void)
 {
 	const char *device = swap_device();
-	char *memory = swapped_memory(LENGTH);
+	char *memory = direct_memory(LENGTH);
 	int fd = move_out(memory, LENGTH, KZ_MOVE_UNMAP);
 
 	CHECK_OK(swapoff(device));
@@ -232,14 +225,14 @@ static void swapoff_after(void)
 static void swapoff_again(void)
 {
 	const char *device = swap_device();
-	char *memory = swapped_memory(HUGE), *more;
+	char *memory = direct_memory(HUGE), *more;
 	int fd = move_out(memory, HUGE, KZ_MOVE_UNMAP), other;
 
 	CHECK_OK(swapoff(device));
 	CHECK_OK(swapon(device, 0));
-	more = swapped_memory(HUGE);
+	more = direct_memory(HUGE);
 	CHECK_EQ(kz_move_one(fd, KZ_MOVE_UNMAP, more, HUGE, NULL), HUGE);
-	other = move_out(swapped_memory(HUGE), HUGE, 0);
+	other = move_out(direct_memory(HUGE), HUGE, 0);
 	CHECK_OK(swapoff(device));
 	check_file(fd, HUGE);
 	CHECK_EQ(file_differing(fd, HUGE, HUGE, 1, 0), 0);
@@ -250,7 +243,7 @@ static void swapoff_again(void)
 /* The entries are a child's as well: read in, and copied. */
 static void forked_before(void)
 {
-	char *memory = swapped_memory(LENGTH), byte;
+	char *memory = direct_memory(LENGTH), byte;
 	int fd = (int)CHECK_OK(kz_create()), ends[2];
 	long long counted = counter("swapped");
 	pid_t child;
@@ -275,7 +268,7 @@ static void forked_before(void)
 /* A child has the view, and its own of what either of them changes. */
 static void forked_after(void)
 {
-	char *memory = swapped_memory(LENGTH), byte;
+	char *memory = direct_memory(LENGTH), byte;
 	int fd = move_out(memory, LENGTH, 0), ends[2];
 	pid_t child;
 
@@ -311,7 +304,7 @@ static void charged_as_before(void)
 		char *memory;
 
 		enter_group(&group);
-		memory = swapped_memory(LENGTH);
+		memory = direct_memory(LENGTH);
 		swap = group_swap(&group);
 		CHECK(swap >= LENGTH - GROUP_SLACK);
 		fd = move_out(memory, LENGTH, KZ_MOVE_UNMAP);
@@ -349,7 +342,7 @@ static void over_the_limit(void)
 
 		limit_group(&group, LENGTH);
 		enter_group(&group);
-		memory = swapped_memory(2 * LENGTH);
+		memory = direct_memory(2 * LENGTH);
 		CHECK_EQ(kz_move_one(fd, 0, memory, 2 * LENGTH, &account), 0);
 		CHECK_EQ(account.moved_pages + account.copied_pages, 2 * COUNT);
 		CHECK_EQ(file_differing(fd, 0, 2 * LENGTH, 1, 0), 0);
@@ -378,7 +371,7 @@ static void no_more_swap(void)
 		int fd;
 
 		enter_group(&group);
-		memory = swapped_memory(LENGTH);
+		memory = direct_memory(LENGTH);
 		limit_group_swap(&group, PAGE);
 		fd = (int)CHECK_OK(kz_create());
 		CHECK_EQ(kz_move_one(fd, 0, memory, LENGTH, NULL), 0);
@@ -407,7 +400,7 @@ static void each_step_fails(void)
 	needs_direct_swap();
 	CHECK_OK(kz_set_parameter("piece_pages", HUGE / PAGE));
 	for (step = 1; !done; step++) {
-		char *memory = swapped_memory(2 * HUGE);
+		char *memory = direct_memory(2 * HUGE);
 		int fd = (int)CHECK_OK(kz_create());
 		struct kz_range range = range_of(memory, 2 * HUGE);
 		struct kz_move account;
@@ -440,7 +433,7 @@ static void read_meanwhile(void)
 	int i;
 
 	for (i = 0; i < 20; i++) {
-		char *memory = swapped_memory(LENGTH);
+		char *memory = direct_memory(LENGTH);
 		int fd = (int)CHECK_OK(kz_create());
 		pthread_t reader;
 		void *differ;
