@@ -237,7 +237,7 @@ def check_counts(project: Path) -> None:
         runs = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
         looks = on_their_way = 0
         while any(run.poll() is None for run in runs):
-            status = connection.status()
+            status = connection.status().document
             limits, memory = status["limits"], status["memory"]
             near = max(16 * MIB, limits["segments"] // 50)
             assert abs(limits["segments"] - limits["backed"]) <= near, status

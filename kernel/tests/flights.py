@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def live_files() -> int:
     return int((PARAMETERS / "live_files").read_text())
 
 
-def sum_up(report: dict[str, Any], what: str) -> int:
+def sum_up(report: Mapping[str, Any], what: str) -> int:
     """A figure of all models together."""
     return sum(model[what] or 0 for model in report["models"])
 
@@ -39,7 +40,7 @@ def run(backend: str) -> dict[str, pa.Table]:
     with tempfile.TemporaryDirectory() as output:
         result = zerrow.run(PROJECT, backend=backend, output=output)
         written = {path.stem: pq.read_table(path) for path in Path(output).glob("*.parquet")}
-    report = result.report
+    report = result.report.document
     assert report["backend"] == backend, report["backend"]
     assert set(written) == FINAL, written
     mib = {what: sum_up(report, f"{what}_bytes") / 2**20 for what in ("new", "reshared", "copied")}
