@@ -96,6 +96,7 @@ struct Task {
   Alone next_alone = Alone::kNo;    // of a stop: how the next attempt is to run
   std::optional<Beside> too_large;  // of a stop: it ran alone with others' memory
   std::optional<Beside> parked;     // so it waits until others hold less; not in `ready` then
+  int outgrown = 0;                 // attempts that were stopped so
 
   bool repeatable = true;          // deterministic, with all its ancestors
   bool dropped = false;            // its table; it comes back if it is asked for

@@ -118,6 +118,7 @@ void Pressure::StopOne(Scope scope) {
   if (was_alone) {
     const int64_t others = board_.Charged(scope) - task.measured_bytes - inputs;
     task.too_large = Beside{others, scope.has_value(), task.measured_bytes};
+    ++task.outgrown;
   }
   Figures why;
   why.bytes = task.measured_bytes;
@@ -136,10 +137,11 @@ void Pressure::OnStopped(TaskId id) {
   if (again_alone) task.alone = task.next_alone;
   const auto beside = std::exchange(task.too_large, std::nullopt);
   if (!beside) return;
-  // The limit may have been widened since.
+  // The limit may have been widened since, or the engine itself takes less while nothing runs.
   const Scope scope = beside->of_run ? Scope(id.run) : std::nullopt;
   const int64_t needed = beside->own_bytes + board_.InputBytes(id) + beside->bytes;
-  if (needed > board_.BudgetOf(scope).capacity()) scheduler_.ParkOrFail(id, *beside);
+  const bool fits = needed <= board_.BudgetOf(scope).capacity();
+  if (!fits || task.outgrown >= Scheduler::kMostOutgrown) scheduler_.ParkOrFail(id, *beside);
 }
 
 void Pressure::ThawSome() {

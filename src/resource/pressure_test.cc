@@ -73,6 +73,21 @@ TEST_F(PressureTest, WhatWasExpectedIsNoReasonToFail) {
   EXPECT_EQ(End(0), Said{"start 1:0#2"}) << "what it had would fit by now";
 }
 
+TEST_F(PressureTest, WhatOutgrowsALimitThatRisesAndFallsIsRefusedInTheEnd) {
+  Add({Needs(100, Value({}))});
+  for (int attempt = 1; attempt < Scheduler::kMostOutgrown; ++attempt) {
+    Limit(1000);
+    EXPECT_EQ(Measure(0, 1200, attempt).back(), "stop 1:0#" + std::to_string(attempt));
+    Limit(1500);
+    EXPECT_EQ(End(0, attempt).back(), "start 1:0#" + std::to_string(attempt + 1));
+  }
+  Limit(1000);
+  Measure(0, 1200, Scheduler::kMostOutgrown);
+  Limit(1500);
+  EXPECT_EQ(End(0, Scheduler::kMostOutgrown), (Said{"finish 1:0 failed", "end 1"}));
+  EXPECT_EQ(decisions_[0].reason, Reason::kTooLarge);
+}
+
 TEST_F(PressureTest, AShrinkingLimitStopsTheYoungest) {
   Add({Needs(400, Value({})), Needs(400, Value({}))});
   Measure(0, 400);

@@ -34,6 +34,10 @@ class Scheduler {
   /// A limit is another one.
   void Unpark();
 
+  /// Attempts of a task that were too large alone, after which it isn't tried again though it seems
+  /// to fit: what the engine itself takes rises and falls with what runs.
+  static constexpr int kMostOutgrown = 8;
+
   /// What comes first and waits for memory, if something does.
   const std::optional<TaskId>& blocked() const { return blocked_; }
 

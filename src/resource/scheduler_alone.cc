@@ -196,7 +196,8 @@ bool Scheduler::SettleParked(Scope scope) {
   const int64_t others = with_inputs - board_.InputBytes(*id);
   // Its inputs may have been made again, smaller.
   const bool fits = with_inputs + before.own_bytes <= board_.BudgetOf(limited).capacity();
-  if (others >= before.bytes && !fits) {
+  const bool tried_enough = board_.At(*id).outgrown >= kMostOutgrown;
+  if (tried_enough || (others >= before.bytes && !fits)) {
     Fail(*id, {others, before.of_run, before.own_bytes});
   } else {
     lifecycle_.Dequeue(*id);
