@@ -74,6 +74,16 @@ void Board::Recharge(TaskId id) {
   task.charge = now;
 }
 
+void Board::SetBudget(const Budget& now) {
+  if (now.limit_bytes != budget.limit_bytes) most_capacity = 0;
+  budget = now;
+  most_capacity = std::max(most_capacity, budget.capacity());
+}
+
+int64_t Board::MostCapacity(Scope scope) const {
+  return scope ? BudgetOf(scope).capacity() : most_capacity;
+}
+
 const Budget& Board::BudgetOf(Scope scope) const { return scope ? runs.at(*scope).budget : budget; }
 
 int64_t Board::Charged(Scope scope) const {

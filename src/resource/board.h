@@ -186,7 +186,11 @@ class Board {
   /// Brings the sums up to date with the task's state and measure: after each change of these.
   void Recharge(TaskId task);
 
+  /// The engine's.
+  void SetBudget(const Budget& budget);
   const Budget& BudgetOf(Scope scope) const;
+  /// Its capacity at most under its present limit: what the engine itself takes rises and falls.
+  int64_t MostCapacity(Scope scope) const;
   int64_t Charged(Scope scope) const;
   int64_t Committed(Scope scope) const;
   int64_t Leaving(Scope scope) const;
@@ -228,6 +232,7 @@ class Board {
   std::multiset<int> jobs;                      // of all runs
   Ledger ledger;
   Budget budget;
+  int64_t most_capacity = 0;  // of it, under this limit
   std::set<RunId> limited_runs;
   Charge charge;
   Candidates candidates;                            // of all runs

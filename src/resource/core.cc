@@ -24,7 +24,7 @@ Core::Core(const Options& options)
       evictor_(board_, lifecycle_, lineage_, options.policy),
       scheduler_(board_, lifecycle_, lineage_, evictor_, options.slots),
       pressure_(board_, lifecycle_, evictor_, scheduler_) {
-  board_.budget = options.budget;
+  board_.SetBudget(options.budget);
 }
 
 std::vector<Decision> Core::On(const Event& event, Time now) {
@@ -263,7 +263,7 @@ void Core::Handle(const TaskMeasured& event) {
 
 void Core::Handle(const BudgetChanged& event) {
   if (!event.run) {
-    board_.budget = event.budget;
+    board_.SetBudget(event.budget);
   } else if (board_.FindRun(*event.run) != nullptr) {
     SetBudget(*event.run, event.budget);
   }

@@ -137,11 +137,13 @@ void Pressure::OnStopped(TaskId id) {
   if (again_alone) task.alone = task.next_alone;
   const auto beside = std::exchange(task.too_large, std::nullopt);
   if (!beside) return;
-  // The limit may have been widened since, or the engine itself takes less while nothing runs.
+  // The limit may have been widened since. And what is being freed, of this attempt itself as well,
+  // counts as the engine's own for a moment: so a few more try.
   const Scope scope = beside->of_run ? Scope(id.run) : std::nullopt;
   const int64_t needed = beside->own_bytes + board_.InputBytes(id) + beside->bytes;
-  const bool fits = needed <= board_.BudgetOf(scope).capacity();
-  if (!fits || task.outgrown >= Scheduler::kMostOutgrown) scheduler_.ParkOrFail(id, *beside);
+  const bool may_fit =
+      needed <= board_.MostCapacity(scope) && task.outgrown < Scheduler::kMostOutgrown;
+  if (!may_fit) scheduler_.ParkOrFail(id, *beside);
 }
 
 void Pressure::ThawSome() {

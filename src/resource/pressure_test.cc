@@ -88,6 +88,19 @@ TEST_F(PressureTest, WhatOutgrowsALimitThatRisesAndFallsIsRefusedInTheEnd) {
   EXPECT_EQ(decisions_[0].reason, Reason::kTooLarge);
 }
 
+TEST_F(PressureTest, WhatTheEngineTakesForAMomentIsNoReasonToFail) {
+  const auto with_reserve = [this](int64_t bytes) {
+    return Tell(BudgetChanged{{}, {2000, bytes}});
+  };
+  with_reserve(500);
+  Add({Needs(100, Value({}))});
+  with_reserve(1000);
+  EXPECT_EQ(Measure(0, 1200), (Said{"freeze 1:0#1", "stop 1:0#1"}));
+  EXPECT_EQ(End(0), Said{"start 1:0#2"}) << "it had fitted before";
+  EXPECT_EQ(Measure(0, 1600, 2), (Said{"freeze 1:0#2", "stop 1:0#2"}));
+  EXPECT_EQ(End(0, 2), (Said{"finish 1:0 failed", "end 1"})) << "there was never so much";
+}
+
 TEST_F(PressureTest, AShrinkingLimitStopsTheYoungest) {
   Add({Needs(400, Value({})), Needs(400, Value({}))});
   Measure(0, 400);
