@@ -52,7 +52,8 @@ def run(backend: str) -> dict[str, pa.Table]:
     if backend == "kernelzero":
         assert live_files() > 0, "the module was not used"
         assert mib["new"] > 20, mib
-        assert mib["copied"] < 1, mib
+        # Besides edges: what a table has of a huge page, if that is less than 7/16 of it.
+        assert mib["copied"] < mib["new"] / 4, mib
     else:
         assert live_files() == 0, "another backend used the module"
     print(f"ok runs_with_{backend.replace('-', '_')}")

@@ -28,8 +28,8 @@ arrow::Result<std::map<std::string, ToldNeeds>> ParseNeeds(const std::string& te
 /// A task for each node of the plan: as `told`, else as its code took before, else by the sizes of
 /// its inputs. `estimates` are those of the plan's nodes. Invalid: needs of a model that isn't
 /// there.
-arrow::Result<resource::ScenarioRun> EstimateRun(
-    const engine::Plan& plan, const std::vector<engine::NodeEstimate>& estimates,
-    const std::map<std::string, ToldNeeds>& told);
+arrow::Result<resource::ScenarioRun> EstimateRun(const engine::Plan& plan,
+                                                 const std::vector<engine::NodeEstimate>& estimates,
+                                                 const std::map<std::string, ToldNeeds>& told);
 
 }  // namespace zerrow::cli
