@@ -130,7 +130,7 @@ def test_a_project_is_planned_and_estimated(new):
 
 
 def test_what_a_project_took_before_is_what_it_will_take(new):
-    report = new.json("run", "--memory-limit", "1GB")
+    report = new.json("run", "--engine", "own", "--memory-limit", "1GB")
     forecast = new.json("simulate", f"{new.folder}/", "--memory-limit", "1GB")
     assert "what 2 of 2 nodes take. --expect" in forecast["assumed"]
     for model in report["models"]:
