@@ -1,6 +1,6 @@
 """The two plots of the README: how long a handover takes by size, and what a wide DAG costs.
 
-Without options docs/plots.svg is drawn from docs/plots.json, whose figures are those of
+Without options docs/plots.svg is drawn from docs/plots.json, whose bars are those of
 docs/benchmarks.md. `--measure` measures the handovers anew, which wants an idle machine: from a
 producer's return to its consumer's function having the table, by zerrow, and by an Arrow IPC file
 in /dev/shm that is mapped or read; warm, medians. The bars are of bench/resident.py's part `wide`.
