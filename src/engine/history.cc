@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/exceptions.h"
+#include "base/no_fork.h"
 #include "engine/state_folder.h"
 
 namespace zerrow::engine {
@@ -60,6 +61,8 @@ History::~History() {
   }
   if (!is_written) Refresh();
   thread_.Stop();
+  const base::NoFork no_fork;
+  store_.reset();
 }
 
 std::optional<Observation> History::Lookup(const CodeKey& key, int64_t input_bytes) const {
@@ -133,6 +136,7 @@ void History::Sync() {
 }
 
 void History::Exchange() {
+  const base::NoFork no_fork;
   // What can't be written is only in memory, where reading would put the file's in its place.
   if (given_up_ || !writes_) {
     std::lock_guard lock(mutex_);

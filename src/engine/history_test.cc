@@ -231,6 +231,25 @@ TEST_F(HistoryTest, IsWholeWhoeverIsKilledWhileWriting) {
   EXPECT_FALSE(fs::exists(path_ + ".broken"));
 }
 
+TEST_F(HistoryTest, AProcessForkedMeanwhileHasOneOfItsOwn) {
+  if (!kChildrenHaveThreads) GTEST_SKIP() << "not under this sanitizer";
+  History history(path_);
+  for (uint64_t round = 0; round < 100; ++round) {
+    history.Note({1, round}, Took(100, 5));  // is being written from now on
+    EXPECT_TRUE(InProcess([&] {
+      ::alarm(30);
+      History forked(path_);
+      forked.Note({2, round}, Took(100, 7));
+      forked.Flush();
+      return forked.problem().empty();
+    })) << round;
+  }
+  history.Refresh();
+  history.Flush();
+  EXPECT_EQ(history.problem(), "");
+  for (uint64_t round = 0; round < 100; ++round) EXPECT_EQ(TableOf(history, {2, round}), 7);
+}
+
 TEST_F(HistoryTest, WhatIsBrokenIsSetAsideAndBegunAnew) {
   WriteFile(std::string(5000, 'x'));
   ExpectProblem("it was broken and was set aside");

@@ -1,6 +1,7 @@
 """What `zerrow.run` keeps between calls, and that it goes with the process."""
 
 import contextlib
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -285,6 +286,8 @@ def fork(do):
     pid = os.fork()
     if pid == 0:
         status = 1
+        faulthandler.register(signal.SIGALRM, chain=True)  # what hangs here says where
+        signal.alarm(120)
         try:
             do()
             status = 0
