@@ -180,6 +180,10 @@ struct RunReport {
   /// With RunOptions::account, if a model is Python's: why each of them imported the project
   /// itself. Empty: it was imported once.
   std::optional<std::string> import_again;
+  /// With RunOptions::account and the backend kernelzero: what the module's counters rose by while
+  /// the run was there, whoever moved memory. By name, of pages of 4 KiB unless
+  /// docs/formats/kernelzero_abi.md says otherwise.
+  std::optional<std::map<std::string, int64_t>> kernelzero;
 
   /// The document that `-O json` prints.
   nlohmann::json ToJson() const;

@@ -38,7 +38,7 @@ def run(backend: str) -> dict[str, pa.Table]:
     """Every model's table, and the final ones as they were written to Parquet."""
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as output:
-        result = zerrow.run(PROJECT, backend=backend, output=output)
+        result = zerrow.run(PROJECT, backend=backend, output=output, account=True)
         written = {path.stem: pq.read_table(path) for path in Path(output).glob("*.parquet")}
     report = result.report.document
     assert report["backend"] == backend, report["backend"]
@@ -51,11 +51,18 @@ def run(backend: str) -> dict[str, pa.Table]:
     )
     if backend == "kernelzero":
         assert live_files() > 0, "the module was not used"
+        counted = report["kernelzero"]
+        print(f"counted {counted}")
+        ended = ("moved", "copied_")
+        pages = sum(count for name, count in counted.items() if name.startswith(ended))
+        assert pages * 4096 >= sum_up(report, "new_bytes"), counted
+        assert counted["pieces"] > 0, counted
         assert mib["new"] > 20, mib
         # Besides edges: what a table has of a huge page, if that is less than 7/16 of it.
         assert mib["copied"] < mib["new"] / 4, mib
     else:
         assert live_files() == 0, "another backend used the module"
+        assert "kernelzero" not in report
     print(f"ok runs_with_{backend.replace('-', '_')}")
     tables = {name: result.table(name) for name in result.tables}
     return {**tables, **{f"{name}.parquet": table for name, table in written.items()}}

@@ -138,6 +138,8 @@ class RunReport:
         outputs: files that were written.
         import_again: only with `account`: why each model imported the project; empty: it was
             imported once.
+        kernelzero: only with `account` and the backend kernelzero: what the module's counters rose
+            by meanwhile, whoever moved memory; pages of 4 KiB.
         memory_events: only with `explain_memory`.
         document: all of it, as `zerrow run -O json` prints it.
     """
@@ -156,6 +158,7 @@ class RunReport:
     outputs: tuple[str, ...] = ()
     varying: tuple[VaryingModel, ...] = ()
     import_again: str | None = None
+    kernelzero: Mapping[str, int] | None = None
     memory_events: tuple[MemoryEvent, ...] | None = None
 
 

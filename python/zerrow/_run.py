@@ -129,7 +129,7 @@ def run(
         jobs: functions at once; the number of cores if None.
         backend: auto, kernelzero, memfd, copy or full-copy.
         strict: an expectation that isn't met fails the run.
-        account: compute duplicate_bytes and timings.
+        account: compute duplicate_bytes and timings; tell what KernelZero did.
         cache: take columns of sources that were decoded before, and keep what is decoded now.
         content_reshare: refer to inputs for what a library copied without changing it.
         memory_limit: what the run may use of memory at once, such as "1GB", "512MiB" or a number

@@ -219,7 +219,8 @@ void AddExecution(CLI::App* app, Raw* raw) {
   app->add_flag(
       "--account", run.account,
       "Find bytes that a library copied without changing them (duplicate bytes), and report\n"
-      "with -O json where the time of each handover went; slower");
+      "with -O json where the time of each handover went; slower. With the backend\n"
+      "kernelzero also what the kernel module has moved meanwhile, and copied and why");
   app->add_flag_callback(
       "--no-cache", [&run] { run.cache = false; },
       "Decode every column anew, and keep none for other runs");

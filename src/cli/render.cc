@@ -360,6 +360,7 @@ std::string RenderReport(const RunReport& report, Detail detail, const Style& st
     text += "each model in Python imported the project: " +
             OneLine(*report.import_again, kMaxReasonWidth) + "\n";
   }
+  if (report.kernelzero) text += "KernelZero meanwhile:\n" + RenderKernelZero(*report.kernelzero);
   for (const std::string& path : report.outputs) text += "wrote " + path + "\n";
   return text;
 }

@@ -48,6 +48,9 @@ struct MachineInfo {
   std::map<std::string, int64_t> kernelzero;  // shm::KernelZeroCounters
 };
 
+/// Of shm::KernelZeroCounters, or of how much they rose: what moved, and what was copied and why.
+std::string RenderKernelZero(const std::map<std::string, int64_t>& counters);
+
 /// Of the resident engine: server::Connection::Status.
 std::string RenderStatus(const nlohmann::json& status, const Style& style);
 std::string RenderCache(const nlohmann::json& cache, const Style& style);

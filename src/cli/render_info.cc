@@ -25,8 +25,13 @@ std::string AutoBackend(const std::vector<engine::BackendInfo>& backends) {
   return best == backends.end() ? "" : std::string(ToString(best->kind));
 }
 
-// What the kernel module has done; nothing if it isn't there.
-std::string KernelZeroText(const std::map<std::string, int64_t>& counters) {
+constexpr std::string_view kBoundary =
+    "  Each function runs in a process of its own and gets only the tables that it was granted.\n"
+    "  This is not yet a security boundary: run only code that you trust.\n";
+
+}  // namespace
+
+std::string RenderKernelZero(const std::map<std::string, int64_t>& counters) {
   constexpr int64_t kPageBytes = 4096;
   constexpr std::string_view kCopied = "copied_";
   const auto bytes = [&](const std::string& name) {
@@ -41,16 +46,10 @@ std::string KernelZeroText(const std::map<std::string, int64_t>& counters) {
     reasons += fmt::format("{}{} {}", reasons.empty() ? ": " : ", ", name.substr(kCopied.size()),
                            FormatBytes(pages * kPageBytes));
   }
-  return fmt::format("  moved            {}, {} of it swapped out\n  copied           {}{}\n\n",
+  return fmt::format("  moved            {}, {} of it swapped out\n  copied           {}{}\n",
                      FormatBytes(bytes("moved")), FormatBytes(bytes("swapped")),
                      FormatBytes(copied), reasons);
 }
-
-constexpr std::string_view kBoundary =
-    "  Each function runs in a process of its own and gets only the tables that it was granted.\n"
-    "  This is not yet a security boundary: run only code that you trust.\n";
-
-}  // namespace
 
 std::string RenderInfo(const MachineInfo& info, const Style& style) {
   const auto heading = [&](std::string_view text) { return style.Wrap(style.bold(), text) + "\n"; };
@@ -67,7 +66,8 @@ std::string RenderInfo(const MachineInfo& info, const Style& style) {
                       info.shim_path.empty() ? "not found" : info.shim_path,
                       info.zygote.shim ? ", loaded in workers" : "");
   if (!info.kernelzero.empty()) {
-    text += heading("KernelZero since its module was loaded") + KernelZeroText(info.kernelzero);
+    text += heading("KernelZero since its module was loaded") + RenderKernelZero(info.kernelzero) +
+            "\n";
   }
   text += heading("Memory");
   text += fmt::format("  limit            {} of {}\n", FormatLimit(info.memory.limit_bytes),

@@ -110,6 +110,18 @@ TEST(RenderTest, DuplicateBytesOnlyWhereTheyWereCounted) {
   EXPECT_NE(text.find("2.0 KiB"), std::string::npos);
 }
 
+TEST(RenderTest, WhatTheKernelModuleDidForARun) {
+  RunReport report = SmallReport();
+  EXPECT_EQ(RenderReport(report, Detail::kUsual, kPlain).find("KernelZero"), std::string::npos);
+  report.kernelzero = {{"moved", 512}, {"swapped", 0}, {"copied_cut", 1}};
+  const std::string text = RenderReport(report, Detail::kUsual, kPlain);
+  EXPECT_NE(text.find("KernelZero meanwhile:\n"
+                      "  moved            2.0 MiB, 0 B of it swapped out\n"
+                      "  copied           4.0 KiB: cut 4.0 KiB\n"),
+            std::string::npos)
+      << text;
+}
+
 TEST(RenderTest, ColoursOnlyWhenAsked) {
   EXPECT_EQ(RenderReport(SmallReport(), Detail::kAll, kPlain).find('\033'), std::string::npos);
   EXPECT_NE(RenderReport(SmallReport(), Detail::kUsual, kColored).find('\033'), std::string::npos);

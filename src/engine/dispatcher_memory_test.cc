@@ -25,7 +25,7 @@ class NotingPerformer final : public Performer, public MemoryPerformer {
     return std::make_shared<const ResultTable>(table, ResultTable::Segments{}, std::move(on_drop));
   }
   void Pause(RunId, bool) override {}
-  int64_t EndRun(RunId) override { return 0; }
+  RunUse EndRun(RunId) override { return {}; }
   void Freeze(TaskId task, int, bool frozen) override {
     Note(frozen ? "freeze" : "thaw", task.index);
   }

@@ -9,6 +9,7 @@ using nlohmann::json;
 using resource::RunId;
 using resource::TaskId;
 using Texts = std::vector<std::string>;
+using Counters = std::map<std::string, int64_t>;
 
 // Of the project below.
 enum Task : size_t { kDiscover, kModel, kReader };
@@ -30,9 +31,9 @@ class NotingPerformer final : public Performer {
     return std::make_shared<const ResultTable>(table, ResultTable::Segments{}, std::move(on_drop));
   }
   void Pause(RunId, bool paused) override { Note(paused ? "pause" : "resume"); }
-  int64_t EndRun(RunId) override {
+  RunUse EndRun(RunId) override {
     Note("end");
-    return 77;
+    return {.peak_memory_bytes = 77, .kernelzero = Counters{{"moved", 5}}};
   }
   Texts Take() { return std::exchange(noted_, {}); }
 
@@ -124,6 +125,7 @@ TEST_F(DispatcherTest, TellsTheStoryOfARun) {
   EXPECT_EQ(heard_.events, (Texts{"planned", "started m", "m success", "started r", "r success"}));
   EXPECT_EQ(report().status, RunStatus::kSuccess);
   EXPECT_EQ(report().peak_memory_bytes, 77);
+  EXPECT_EQ(report().kernelzero, (Counters{{"moved", 5}}));
   EXPECT_EQ((*heard_.result)->explanation.plan.nodes.size(), 2);
   EXPECT_TRUE(dispatcher_.idle());
 }

@@ -4,6 +4,7 @@
 
 #include "base/exceptions.h"
 #include "engine/task_message.h"
+#include "shm/kernelzero.h"
 
 namespace zerrow::engine {
 
@@ -218,12 +219,18 @@ void LivePerformer::Pause(RunId run, bool paused) {
   }
 }
 
-int64_t LivePerformer::EndRun(RunId run) {
+RunUse LivePerformer::EndRun(RunId run) {
   sampler_.Sample();
   zygotes_.EndRun(run);
-  const auto active = runs_.extract(run);
-  if (active.empty()) return sampler_.current_bytes();
-  return std::max(active.mapped().peak_bytes, sampler_.current_bytes());
+  RunUse use{.peak_memory_bytes = sampler_.current_bytes()};
+  auto active = runs_.extract(run);
+  if (active.empty()) return use;
+  use.peak_memory_bytes = std::max(use.peak_memory_bytes, active.mapped().peak_bytes);
+  if (const auto& before = active.mapped().kernelzero) {
+    use.kernelzero = shm::KernelZeroCounters();
+    for (const auto& [name, count] : *before) (*use.kernelzero)[name] -= count;
+  }
+  return use;
 }
 
 struct LivePerformer::Publishing {

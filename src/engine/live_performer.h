@@ -56,7 +56,7 @@ class LivePerformer final : public Performer {
   std::shared_ptr<const ResultTable> Hand(const TablePtr& table,
                                           std::function<void()> on_drop) override;
   void Pause(resource::RunId run, bool paused) override;
-  int64_t EndRun(resource::RunId run) override;
+  RunUse EndRun(resource::RunId run) override;
 
   /// What an attempt has of memory besides its inputs: private heaps of its processes, what it has
   /// been granted and hasn't published, columns that were decoded for it.
@@ -123,8 +123,10 @@ class LivePerformer final : public Performer {
     std::vector<base::UniqueFd> environments;  // held, so that nobody removes them
     int64_t peak_bytes = 0;
     bool paused = false;
-    bool warned = false;                // that the shim isn't loaded
-    bool planned = false;               // the next is known
+    bool warned = false;   // that the shim isn't loaded
+    bool planned = false;  // the next is known
+    /// The kernel module's counters when it began, if they are to be reported.
+    std::optional<std::map<std::string, int64_t>> kernelzero;
     std::array<size_t, 2> unstarted{};  // tasks: that don't need the project, and that do
   };
 

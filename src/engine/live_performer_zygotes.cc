@@ -7,6 +7,7 @@
 
 #include "engine/environment.h"
 #include "engine/live_performer.h"
+#include "shm/kernelzero.h"
 
 namespace zerrow::engine {
 
@@ -45,6 +46,9 @@ LivePerformer::ActiveRun& LivePerformer::Activate(RunId id, const Run& run) {
   active->second.run = &run;
   active->second.backend = options_.backend(request.backend);
   if (!request.plan_only) active->second.backend->Configure(zygote);
+  if (request.options.account && active->second.backend->kind() == BackendKind::kKernelZero) {
+    active->second.kernelzero = shm::KernelZeroCounters();
+  }
   return active->second;
 }
 

@@ -35,9 +35,8 @@ class Performer {
                                                   std::function<void()> on_drop) = 0;
   /// Leaves what the run's functions print in their pipes, or takes it again.
   virtual void Pause(resource::RunId run, bool paused) = 0;
-  /// All tasks of the run have ended: what was only for it can go. How much memory the engine and
-  /// all that it started had at most since the run began.
-  virtual int64_t EndRun(resource::RunId run) = 0;
+  /// All tasks of the run have ended: what was only for it can go.
+  virtual RunUse EndRun(resource::RunId run) = 0;
 };
 
 }  // namespace zerrow::engine

@@ -221,6 +221,7 @@ json RunReport::ToJson() const {
   if (!outputs.empty()) document["outputs"] = outputs;
   if (!varying.empty()) document["varying"] = varying;
   if (import_again) document["import_again"] = *import_again;
+  if (kernelzero) document["kernelzero"] = *kernelzero;
   if (memory_events) document["memory_events"] = *memory_events;
   return document;
 }
@@ -238,6 +239,7 @@ void from_json(const json& document, RunReport& report) {
   report.errors = List<RunError>(document, "errors");
   report.outputs = List<std::string>(document, "outputs");
   report.import_again = Optional<std::string>(document, "import_again");
+  report.kernelzero = Optional<std::map<std::string, int64_t>>(document, "kernelzero");
   report.varying = List<VaryingModel>(document, "varying");
   report.memory_events = Optional<std::vector<MemoryEvent>>(document, "memory_events");
 }

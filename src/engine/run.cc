@@ -449,9 +449,10 @@ void Run::NoteMemory(const std::map<size_t, MemoryWait>& waits, int64_t limit_by
   }
 }
 
-Status Run::Finish(Time now, int64_t peak_memory_bytes) {
+Status Run::Finish(Time now, RunUse use) {
   report_.wall_s = now - began_;
-  report_.peak_memory_bytes = peak_memory_bytes;
+  report_.peak_memory_bytes = use.peak_memory_bytes;
+  report_.kernelzero = std::move(use.kernelzero);
   ReportVaried();
   const bool planned = tasks_.size() > kFirstPlanned || request_.plan_only;
   const bool succeeded = planned && report_.errors.empty() &&

@@ -65,6 +65,12 @@ struct Outcome {
   bool for_memory = false;  // what was lost: it was refused memory, or killed for want of it
 };
 
+/// What is known of a run when all its tasks have ended.
+struct RunUse {
+  int64_t peak_memory_bytes = 0;  // of the engine and all that it started, since the run began
+  std::optional<std::map<std::string, int64_t>> kernelzero = {};  // RunReport::kernelzero
+};
+
 class Run {
  public:
   Run(std::string name, RunRequest request, resource::Time began);
@@ -123,7 +129,7 @@ class Run {
   /// By task: how long it waited for memory. `limit_bytes`: what the run could have at most.
   void NoteMemory(const std::map<size_t, MemoryWait>& waits, int64_t limit_bytes);
   /// The report, and with plan_only the plan. Non-OK: the engine couldn't even read the project.
-  arrow::Status Finish(resource::Time now, int64_t peak_memory_bytes);
+  arrow::Status Finish(resource::Time now, RunUse use);
   RunReport& report() { return report_; }
 
  private:

@@ -148,7 +148,7 @@ TEST_F(RunTest, SucceedsOnlyIfEverythingDid) {
   Answer(kCheck, {{"met", true}});
   Answer(kPreview, {{"columns", json::array()}, {"rows", json::array()}, {"total_rows", 42}});
   Answer(kExport, json::object());
-  EXPECT_TRUE(run_->Finish(9, 1000).ok());
+  EXPECT_TRUE(run_->Finish(9, {.peak_memory_bytes = 1000}).ok());
   const RunReport& report = run_->report();
   EXPECT_EQ(report.status, RunStatus::kSuccess);
   EXPECT_EQ(report.wall_s, 9);
@@ -254,7 +254,7 @@ TEST_F(RunTest, AnErrorSaysWhereItIsOrWhereItsModelIs) {
   engines.what = arrow::Status::IOError("no descriptors");
   EXPECT_EQ(End(kModel, std::move(engines)), kFailed);
   EXPECT_EQ(report(kModel).error->message, "no descriptors");
-  EXPECT_TRUE(run_->Finish(9, 0).ok());  // the run's failure, not the engine's
+  EXPECT_TRUE(run_->Finish(9, {}).ok());  // the run's failure, not the engine's
   EXPECT_EQ(run_->report().status, RunStatus::kFailed);
 }
 
@@ -267,7 +267,7 @@ TEST_F(RunTest, WhatFailsWhileTheProjectIsReadIsOfTheFileThatWasImported) {
   run_->OnImporting("models.py");
   End(kDiscover, Failed("syntax error", "other.py", 4));
   EXPECT_EQ(Errors(), Texts{"other.py:4: syntax error"});
-  EXPECT_TRUE(run_->Finish(9, 0).ok());
+  EXPECT_TRUE(run_->Finish(9, {}).ok());
   EXPECT_EQ(run_->report().status, RunStatus::kFailed);
 }
 
@@ -276,9 +276,9 @@ TEST_F(RunTest, TheEnginesFailureToReadTheProjectIsItsOwn) {
   Outcome broken;
   broken.what = arrow::Status::IOError("no zygote");
   EXPECT_EQ(End(kDiscover, std::move(broken)), kFailed);
-  EXPECT_TRUE(run_->Finish(9, 0).IsIOError());
+  EXPECT_TRUE(run_->Finish(9, {}).IsIOError());
   run_->OnCancelled();
-  EXPECT_TRUE(run_->Finish(9, 0).ok());
+  EXPECT_TRUE(run_->Finish(9, {}).ok());
   EXPECT_EQ(run_->report().status, RunStatus::kCancelled);
 }
 
@@ -329,7 +329,7 @@ TEST_F(RunTest, ALostAttemptsErrorsAreForgottenOnceAnotherIsMade) {
   run_->OnStarted(kDiscover, 2);
   End(kDiscover, Failed("boom"));
   EXPECT_EQ(Errors(), Texts{"while the project was read, boom"});
-  EXPECT_TRUE(run_->Finish(3, 0).ok());
+  EXPECT_TRUE(run_->Finish(3, {}).ok());
 
   Plan();
   for (const size_t task : {kSource, kModel, kCheck, kPreview, kExport}) {
@@ -341,7 +341,7 @@ TEST_F(RunTest, ALostAttemptsErrorsAreForgottenOnceAnotherIsMade) {
   Answer(kCheck, {{"met", true}});
   Answer(kPreview, {{"columns", json::array()}, {"rows", json::array()}, {"total_rows", 0}});
   Answer(kExport, json::object());
-  EXPECT_TRUE(run_->Finish(9, 0).ok());
+  EXPECT_TRUE(run_->Finish(9, {}).ok());
   EXPECT_EQ(run_->report().status, RunStatus::kSuccess);
   EXPECT_EQ(Errors(), Texts{});
 }
@@ -414,7 +414,7 @@ TEST_F(RunTest, OfWhatRunsAgainOnlyTheLastCounts) {
   Answer(kCheck, {{"met", true}});
   Answer(kPreview, preview);
   Answer(kExport, json::object());
-  ASSERT_TRUE(run_->Finish(4, 0).ok());
+  ASSERT_TRUE(run_->Finish(4, {}).ok());
   EXPECT_EQ(run_->report().status, RunStatus::kSuccess);
   EXPECT_EQ(run_->report().outputs, Texts{"/out/delays.parquet"});
   EXPECT_EQ(run_->report().previews.size(), 1);
@@ -445,7 +445,7 @@ TEST_F(RunTest, AFileThatIsntWrittenAgainIsNamed) {
   run_->OnRestarted(kExport, kSource);
   End(kModel, Failed("once was enough"));
   run_->OnFinished(kExport, kSkipped);
-  ASSERT_TRUE(run_->Finish(4, 0).ok());
+  ASSERT_TRUE(run_->Finish(4, {}).ok());
   EXPECT_EQ(run_->report().status, RunStatus::kFailed);
   EXPECT_TRUE(run_->report().outputs.empty());
   EXPECT_EQ(Errors(), Texts{"models.py:5: delays: /out/delays.parquet holds what was made of an "
@@ -457,7 +457,7 @@ TEST_F(RunTest, OfAPlanOnlyNothingIsRun) {
   request_.plan_only = true;
   Discover();
   EXPECT_TRUE(run_->OnPlanned(MakePlan(project_, request_.options)).empty());
-  EXPECT_TRUE(run_->Finish(1, 0).ok());
+  EXPECT_TRUE(run_->Finish(1, {}).ok());
   EXPECT_EQ(run_->report().status, RunStatus::kSuccess);
   EXPECT_EQ(run_->plan().nodes.size(), 3);
 }
@@ -466,7 +466,7 @@ TEST_F(RunTest, AProjectWithErrorsIsntRun) {
   project_.models[0].inputs[0].model = "fligths";
   Discover();
   EXPECT_TRUE(run_->OnPlanned(MakePlan(project_, request_.options)).empty());
-  EXPECT_TRUE(run_->Finish(1, 0).ok());
+  EXPECT_TRUE(run_->Finish(1, {}).ok());
   EXPECT_EQ(run_->report().status, RunStatus::kFailed);
   EXPECT_EQ(Errors().size(), 1);
 }

@@ -464,12 +464,12 @@ void SimulatedPerformer::Pause(RunId run, bool paused) {
   }
 }
 
-int64_t SimulatedPerformer::EndRun(RunId run) {
+RunUse SimulatedPerformer::EndRun(RunId run) {
   const auto active = runs_.extract(run);
   const auto left = attempts_.lower_bound({run, 0});
   const bool gone = left == attempts_.end() || left->first.run != run;
   verdict_.Expect(!active.empty() && gone, "a run ends while it runs");
-  return store_.stored_bytes;
+  return {.peak_memory_bytes = store_.stored_bytes};
 }
 
 }  // namespace zerrow::engine::testing

@@ -51,7 +51,7 @@ class SimulatedPerformer final : public Performer {
   std::shared_ptr<const ResultTable> Hand(const TablePtr& table,
                                           std::function<void()> on_drop) override;
   void Pause(resource::RunId run, bool paused) override;
-  int64_t EndRun(resource::RunId run) override;
+  RunUse EndRun(resource::RunId run) override;
 
   /// Attempts, but for those that have published.
   size_t running() const;
