@@ -116,6 +116,7 @@ static void kz_piece_init(struct kz_piece *piece, const struct kz_call *call,
 	unsigned long most, end;
 
 	piece->pages = call->pages;
+	piece->whole = call->whole;
 	piece->start = range->addr + call->move->partial_bytes;
 	most = ALIGN_DOWN(piece->start + call->piece_bytes, HPAGE_PMD_SIZE);
 	end = kz_joint_end(call, range, ranges + call->move->nr_ranges, most);
@@ -223,8 +224,12 @@ static int kz_alloc_pages(struct kz_call *call, const struct kz_range *ranges)
 	}
 	most = min_t(u64, most, call->piece_bytes) >> PAGE_SHIFT;
 	call->pages = kz_inject_failure(call->steps) ? NULL :
-		      kvmalloc_array(most, sizeof(*call->pages), GFP_KERNEL_ACCOUNT);
-	return call->pages ? 0 : -ENOMEM;
+		      kvmalloc(most * sizeof(*call->pages) + BITS_TO_LONGS(most) * sizeof(long),
+			       GFP_KERNEL_ACCOUNT);
+	if (!call->pages)
+		return -ENOMEM;
+	call->whole = (unsigned long *)(call->pages + most);
+	return 0;
 }
 
 static long kz_move_ranges(struct kz_call *call, struct kz_range *ranges)

@@ -18,7 +18,7 @@
  * @view_flags: that those views have, beyond their rights
  * @sorted: a copy of the ranges in the order of their addresses; they don't overlap
  * @piece_bytes: of a piece at most, whole huge pages
- * @pages: room for the pages of a piece
+ * @pages: room for the pages of a piece, @whole: and for what is noted of them
  * @theft: how stealing goes
  * @listed: swapoff looks for entries in the file
  * @apart: ranges that touch don't share pieces, as some couldn't move together
@@ -34,6 +34,7 @@ struct kz_call {
 	struct kz_range *sorted;
 	unsigned long piece_bytes;
 	struct page **pages;
+	unsigned long *whole;
 	struct kz_theft theft;
 	bool listed, apart, reads_in;
 };
@@ -66,7 +67,8 @@ struct kz_edge {
  * @broken: how many of those are copies that pinning has made, as others have the page too
  * @vm_flags: of the mapping that is replaced, as far as its view takes them over
  * @may_be_shared: some pages may be other processes' as well, or KSM's
- * @has_large: among the pinned pages are some of large folios
+ * @has_large: among the pinned pages are some of large folios; then @whole has a bit for each page
+ *	with which one begins that the piece has as a whole, and that can be in the file as one
  * @alone: nobody else used the address space when the pages were about to be pinned
  * @is_part: of a range that has more pieces
  * @is_joint: of several ranges
@@ -82,6 +84,7 @@ struct kz_piece {
 	unsigned long first;
 	unsigned long total;
 	struct page **pages;
+	unsigned long *whole;
 	unsigned long count, pinned, broken, entries;
 	unsigned long vm_flags;
 	bool may_be_shared, has_large, alone, is_part, is_joint;
@@ -116,6 +119,12 @@ static inline bool kz_has_large(const struct kz_piece *piece, unsigned long page
 	return !kz_is_entry(piece, page) && folio_test_large(page_folio(piece->pages[page]));
 }
 
+/* Whether a large folio that the piece has as a whole begins with a page that is one's. */
+static inline bool kz_is_whole(const struct kz_piece *piece, unsigned long page)
+{
+	return test_bit(page, piece->whole);
+}
+
 /* swap.c */
 int kz_hold_entries(struct kz_call *call, struct kz_piece *piece);
 unsigned long kz_count_entries(struct kz_piece *piece);
@@ -133,7 +142,6 @@ int kz_commit(struct kz_call *call, struct kz_piece *piece);
 int kz_pin_whole(struct kz_call *call, struct kz_piece *piece);
 int kz_confirm(struct kz_piece *piece);
 bool kz_is_untouched(struct kz_piece *piece);
-bool kz_is_whole(const struct kz_piece *piece, unsigned long page);
 void kz_unpin(struct kz_piece *piece);
 
 /* replace.c */

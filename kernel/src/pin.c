@@ -162,18 +162,30 @@ static int kz_pin(struct kz_call *call, struct kz_piece *piece)
  */
 void kz_unpin(struct kz_piece *piece)
 {
-	unsigned long i, left = 0;
+	unsigned long i = 0, left = 0;
 
 	kz_drop_entries(piece);
-	for (i = 0; i < piece->pinned; i++)
-		if (piece->pages[i])
-			piece->pages[left++] = piece->pages[i];
+	while (i < piece->pinned) {
+		struct page *page = piece->pages[i];
+
+		if (page && piece->has_large && kz_is_whole(piece, i)) {
+			unsigned long pages = folio_nr_pages(page_folio(page));
+
+			unpin_user_page_range_dirty_lock(page, pages, false);
+			i += pages;
+			continue;
+		}
+		if (page)
+			piece->pages[left++] = page;
+		i++;
+	}
 	unpin_user_pages(piece->pages, left);
 	piece->pinned = 0;
+	piece->has_large = false;
 }
 
-/* Whether the folio from @page on is in the piece as a whole, and can be in the file as one. */
-bool kz_is_whole(const struct kz_piece *piece, unsigned long page)
+/* Whether the large folio from @page on is in the piece as a whole, and can be in the file as one. */
+static bool kz_has_all_of(const struct kz_piece *piece, unsigned long page)
 {
 	struct folio *folio = page_folio(piece->pages[page]);
 	unsigned long pages = folio_nr_pages(folio), i;
@@ -186,14 +198,26 @@ bool kz_is_whole(const struct kz_piece *piece, unsigned long page)
 	return true;
 }
 
-/* Looks for large folios, so that where there are none nobody has to look again. */
+/* Looks for large folios, once page by page, so that nobody has to look again. */
 static void kz_note_large(struct kz_piece *piece)
 {
-	unsigned long i;
+	unsigned long page = 0;
 
-	piece->has_large = false;
-	for (i = 0; i < piece->count && !piece->has_large; i++)
-		piece->has_large = kz_has_large(piece, i);
+	while (page < piece->count) {
+		if (!kz_has_large(piece, page)) {
+			page++;
+			continue;
+		}
+		if (!piece->has_large)
+			bitmap_zero(piece->whole, piece->count);
+		piece->has_large = true;
+		if (kz_has_all_of(piece, page)) {
+			__set_bit(page, piece->whole);
+			page += folio_nr_pages(page_folio(piece->pages[page]));
+		} else {
+			page++;
+		}
+	}
 }
 
 /*

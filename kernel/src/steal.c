@@ -74,7 +74,8 @@ static bool kz_store(struct xa_state *xas, struct address_space *mapping, struct
 		return false;
 	}
 	for (i = 0; i < pages; i++)
-		ClearPageAnonExclusive(folio_page(folio, i));
+		if (PageAnonExclusive(folio_page(folio, i)))
+			ClearPageAnonExclusive(folio_page(folio, i));
 	folio->mapping = mapping;
 	folio->index = xas->xa_index;
 	folio_set_dirty(folio); /* reclaim would drop a clean page */
