@@ -15,10 +15,6 @@
 
 #include "fuzz_model.h"
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-
 void check_bytes(const void *bytes, size_t length, uint64_t id, size_t place)
 {
 	size_t wrong = id ? differing(bytes, length, id, place) : not_zero(bytes, length);

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/types.h>
 
 #include "kernelzero.h"
@@ -23,6 +24,11 @@
 #define PAGE 4096UL
 #define HUGE (512 * PAGE)
 #define MIB (1UL << 20)
+
+/* Newer than Debian 12's headers */
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
 /* Of a piece, unless a case says otherwise */
 #define PIECE_PAGES 8192

@@ -18,10 +18,6 @@
 
 #define LENGTH (8 * PAGE)
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-
 /* Moves memory; its bytes are of seed 1. */
 static char *new_view(int *fd)
 {
