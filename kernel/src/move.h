@@ -119,7 +119,7 @@ static inline bool kz_has_large(const struct kz_piece *piece, unsigned long page
 	return !kz_is_entry(piece, page) && folio_test_large(page_folio(piece->pages[page]));
 }
 
-/* Whether a large folio that the piece has as a whole begins with a page that is one's. */
+/* Whether a page, of a large folio, is the first of one that the piece has as a whole. */
 static inline bool kz_is_whole(const struct kz_piece *piece, unsigned long page)
 {
 	return test_bit(page, piece->whole);

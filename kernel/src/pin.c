@@ -198,7 +198,7 @@ static bool kz_has_all_of(const struct kz_piece *piece, unsigned long page)
 	return true;
 }
 
-/* Looks for large folios, once page by page, so that nobody has to look again. */
+/* Looks page by page for large folios, and which are there as a whole, so that nobody has to again. */
 static void kz_note_large(struct kz_piece *piece)
 {
 	unsigned long page = 0;

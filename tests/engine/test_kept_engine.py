@@ -379,8 +379,9 @@ def test_a_forked_process_doesnt_keep_ours(project):
     host = start_host(
         project,
         """
-        import signal
+        import signal, warnings
         zerrow.run(project, backend=backend)
+        warnings.simplefilter("ignore")  # from 3.12 on of forking amid threads
         child = os.fork()
         if child == 0:
             signal.pause()
