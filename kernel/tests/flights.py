@@ -52,6 +52,7 @@ def run(backend: str) -> dict[str, pa.Table]:
     if backend == "kernelzero":
         assert live_files() > 0, "the module was not used"
         counted = report["kernelzero"]
+        assert result.report.kernelzero == counted
         print(f"counted {counted}")
         ended = ("moved", "copied_")
         pages = sum(count for name, count in counted.items() if name.startswith(ended))

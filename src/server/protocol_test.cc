@@ -101,6 +101,7 @@ std::vector<Reply> Replies() {
   report.peak_memory_bytes = 3;
   report.backend = BackendKind::kKernelZero;
   report.outputs = {"/out/m.parquet"};
+  report.kernelzero = {{"moved", 5}, {"copied_cut", 0}};
   Preview preview{"m", {{"a", "int64"}}, {{json(1)}, {json({{"n", nullptr}})}}, 2};
   auto table = std::make_shared<engine::PublishedTable>();
   table->format = engine::PublishedTable::Format::kArrowFile;
