@@ -184,7 +184,7 @@ void kz_unpin(struct kz_piece *piece)
 	piece->has_large = false;
 }
 
-/* Whether the large folio from @page on is in the piece as a whole, and can be in the file as one. */
+/* Whether the piece has the whole large folio from @page on, and the file can have it as one. */
 static bool kz_has_all_of(const struct kz_piece *piece, unsigned long page)
 {
 	struct folio *folio = page_folio(piece->pages[page]);
@@ -198,7 +198,7 @@ static bool kz_has_all_of(const struct kz_piece *piece, unsigned long page)
 	return true;
 }
 
-/* Looks page by page for large folios, and which are there as a whole, so that nobody has to again. */
+/* Looks page by page for large folios, and which the piece has whole, so that nobody has to again. */
 static void kz_note_large(struct kz_piece *piece)
 {
 	unsigned long page = 0;
