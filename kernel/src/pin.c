@@ -198,7 +198,7 @@ static bool kz_has_all_of(const struct kz_piece *piece, unsigned long page)
 	return true;
 }
 
-/* Looks page by page for large folios, and which the piece has whole, so that nobody has to again. */
+/* Looks for large folios, and which of them the piece has whole, so that nobody has to again. */
 static void kz_note_large(struct kz_piece *piece)
 {
 	unsigned long page = 0;
