@@ -7,12 +7,14 @@
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/pkeys.h>
+#include <linux/rmap.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
 #include <linux/uaccess.h>
 #include <linux/userfaultfd_k.h>
 
+#include "compat.h"
 #include "move.h"
 
 /* A mapping's rights, and what its replacement takes over. */
@@ -67,7 +69,11 @@ static int kz_check_overlaps(struct kz_call *call, const struct kz_range *ranges
 	if (!call->sorted)
 		return -ENOMEM;
 	memcpy(call->sorted, ranges, bytes);
-	sort(call->sorted, move->nr_ranges, sizeof(*ranges), kz_compare_ranges, NULL);
+	/* Most come in order, and sort() takes as long for those. */
+	for (i = 1; i < move->nr_ranges && ranges[i - 1].addr <= ranges[i].addr; i++)
+		;
+	if (i < move->nr_ranges)
+		sort(call->sorted, move->nr_ranges, sizeof(*ranges), kz_compare_ranges, NULL);
 	for (i = 0; i < move->nr_ranges; i++) {
 		const struct kz_range *range = call->sorted + i;
 
@@ -129,37 +135,48 @@ static bool kz_is_movable(struct vm_area_struct *vma)
 	       !vma_pkey(vma) && !userfaultfd_armed(vma);
 }
 
+/*
+ * Whether pages of a mapping may be others' as well: a forked child's or parent's, or KSM's. Only
+ * then it is worth looking which of them pinning has to copy.
+ */
+static bool kz_may_be_shared(const struct vm_area_struct *vma)
+{
+	const struct anon_vma *anon_vma = READ_ONCE(vma->anon_vma);
+
+	return vma->vm_flags & VM_MERGEABLE ||
+	       (anon_vma && (anon_vma->root != anon_vma || anon_vma->num_children > 1));
+}
+
 /**
  * kz_check_memory() - looks at every mapping of a range of pages
  * @start: the first page's address
  * @end: the last one's end
- * @vm_flags: out: what all of them have
+ * @memory: out: what was found
  *
- * The mmap lock is held. Return: 0, -ENOMEM, -EOPNOTSUPP, or -EINTR.
+ * The mmap lock is held. Return: 0, -ENOMEM, -EOPNOTSUPP, -EPERM, or -EINTR.
  */
-int kz_check_memory(unsigned long start, unsigned long end, unsigned long *vm_flags)
+int kz_check_memory(unsigned long start, unsigned long end, struct kz_memory *memory)
 {
 	struct mm_struct *mm = current->mm;
 	unsigned long reached = start;
 	struct vm_area_struct *vma;
-	struct vma_iterator vmi;
 
 	/* A mapping made under mlockall() is filled at once, before its gate can open. */
 	if (mm->def_flags & VM_LOCKED)
 		return -EOPNOTSUPP;
-	vma_iter_init(&vmi, mm, start);
-	for_each_vma_range(vmi, vma, end) {
-		if (vma->vm_start > reached)
-			return -ENOMEM;
+	kz_for_each_mapping(vma, mm, start, end) {
 		if (!kz_is_movable(vma))
 			return -EOPNOTSUPP;
+		if (kz_is_sealed(vma))
+			return -EPERM;
 		if (reached == start)
-			*vm_flags = vma->vm_flags & KZ_NOTED_VM_FLAGS;
-		else if ((vma->vm_flags ^ *vm_flags) & KZ_NOTED_VM_FLAGS & ~KZ_HINT_VM_FLAGS)
+			*memory = (struct kz_memory){ .vm_flags = vma->vm_flags & KZ_NOTED_VM_FLAGS };
+		else if ((vma->vm_flags ^ memory->vm_flags) & KZ_NOTED_VM_FLAGS & ~KZ_HINT_VM_FLAGS)
 			return -EOPNOTSUPP;
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		*vm_flags &= vma->vm_flags;
+		memory->vm_flags &= vma->vm_flags;
+		memory->may_be_shared |= kz_may_be_shared(vma);
 		reached = vma->vm_end;
 		cond_resched();
 	}
@@ -168,7 +185,7 @@ int kz_check_memory(unsigned long start, unsigned long end, unsigned long *vm_fl
 
 static int kz_check_all_memory(const struct kz_move *move, const struct kz_range *ranges)
 {
-	unsigned long vm_flags;
+	struct kz_memory memory;
 	int error = 0;
 	u32 i;
 
@@ -178,7 +195,7 @@ static int kz_check_all_memory(const struct kz_move *move, const struct kz_range
 		const struct kz_range *range = ranges + i;
 
 		error = kz_check_memory(range->addr & PAGE_MASK,
-					PAGE_ALIGN(range->addr + range->length), &vm_flags);
+					PAGE_ALIGN(range->addr + range->length), &memory);
 		if (!(i % 1024) && fatal_signal_pending(current))
 			error = -EINTR;
 	}

@@ -95,6 +95,11 @@ static inline void kz_vm_flags_set(struct vm_area_struct *vma, unsigned long fla
 #endif
 }
 
+/* Every VMA of some memory, up to a hole. (for_each_vma_range() also looks for one behind the last.) */
+#define kz_for_each_mapping(vma, mm, start, end) \
+	for ((vma) = vma_lookup(mm, start); vma; \
+	     (vma) = (vma)->vm_end < (end) ? vma_lookup(mm, (vma)->vm_end) : NULL)
+
 /* Waits for those who have the VMA's own lock, and keeps it from others until the mm's goes. */
 static inline void kz_vma_start_write(struct vm_area_struct *vma)
 {

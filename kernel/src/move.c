@@ -91,16 +91,17 @@ static bool kz_touches(const struct kz_range *range)
 static unsigned long kz_joint_end(const struct kz_call *call, const struct kz_range *range,
 				  const struct kz_range *behind, unsigned long most)
 {
-	unsigned long end = range->addr + range->length, flags, others;
+	unsigned long end = range->addr + range->length;
+	struct kz_memory memory, other;
 
 	if (call->apart || range + 1 == behind || end >= most || !kz_touches(range + 1) ||
 	    mmap_read_lock_killable(current->mm))
 		return end;
-	if (kz_check_memory(range->addr & PAGE_MASK, end, &flags))
+	if (kz_check_memory(range->addr & PAGE_MASK, end, &memory))
 		behind = range;
 	while (++range < behind && end < most && kz_touches(range)) {
-		if (kz_check_memory(end, PAGE_ALIGN(end + range->length), &others) ||
-		    others != flags)
+		if (kz_check_memory(end, PAGE_ALIGN(end + range->length), &other) ||
+		    other.vm_flags != memory.vm_flags)
 			break;
 		end += range->length;
 	}

@@ -39,6 +39,16 @@ struct kz_call {
 	bool listed, apart, reads_in;
 };
 
+/**
+ * struct kz_memory - mappings that follow each other
+ * @vm_flags: what they have in common of rights and of what a view takes over
+ * @may_be_shared: some of their pages may be other processes' as well, or KSM's
+ */
+struct kz_memory {
+	unsigned long vm_flags;
+	bool may_be_shared;
+};
+
 /* What has become of the memory that a piece is to replace. */
 enum kz_fate {
 	KZ_INTACT,	/* it's there */
@@ -65,8 +75,7 @@ struct kz_edge {
  * @pages: the whole ones, @count of them, of which @pinned are pinned; but those that are swapped
  *	out may move so: @entries of them are values as the file's xarray has them
  * @broken: how many of those are copies that pinning has made, as others have the page too
- * @vm_flags: of the mapping that is replaced, as far as its view takes them over
- * @may_be_shared: some pages may be other processes' as well, or KSM's
+ * @memory: that is replaced
  * @has_large: among the pinned pages are some of large folios; then @whole has a bit for each page
  *	with which one begins that the piece has as a whole, and that can be in the file as one
  * @alone: nobody else used the address space when the pages were about to be pinned
@@ -86,8 +95,8 @@ struct kz_piece {
 	struct page **pages;
 	unsigned long *whole;
 	unsigned long count, pinned, broken, entries;
-	unsigned long vm_flags;
-	bool may_be_shared, has_large, alone, is_part, is_joint;
+	struct kz_memory memory;
+	bool has_large, alone, is_part, is_joint;
 	int tries;
 	enum kz_fate fate;
 	struct kz_takeover takeover;
@@ -104,7 +113,7 @@ struct kz_piece {
 /* check.c */
 long kz_check(struct kz_call *call, struct kz_range *ranges, void __user *header,
 	      size_t header_size);
-int kz_check_memory(unsigned long start, unsigned long end, unsigned long *vm_flags);
+int kz_check_memory(unsigned long start, unsigned long end, struct kz_memory *memory);
 unsigned long kz_whole_pages(const struct kz_call *call, unsigned long start, unsigned long end);
 
 /* Whether a piece has an entry of swap instead of a page. */

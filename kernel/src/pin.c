@@ -8,7 +8,6 @@
 #include <linux/delay.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
-#include <linux/rmap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -21,27 +20,6 @@
 
 /* How often a piece waits for 50 us: a quarter of what copying a huge page takes. */
 #define KZ_MAX_WAITS 10
-
-/*
- * Whether pages may be others' as well: a forked child's or parent's, or KSM's. Only then it is
- * worth looking which of them pinning has to copy.
- */
-static bool kz_may_be_shared(unsigned long start, unsigned long end)
-{
-	struct vm_area_struct *vma;
-	struct vma_iterator vmi;
-
-	vma_iter_init(&vmi, current->mm, start);
-	for_each_vma_range(vmi, vma, end) {
-		struct anon_vma *anon_vma = READ_ONCE(vma->anon_vma);
-
-		if (vma->vm_flags & VM_MERGEABLE)
-			return true;
-		if (anon_vma && (anon_vma->root != anon_vma || anon_vma->num_children > 1))
-			return true;
-	}
-	return false;
-}
 
 /* Whether this is the address space's only thread, and nobody else looks into it right now. */
 static bool kz_is_alone(void)
@@ -80,11 +58,10 @@ static int kz_note_mapping(struct kz_piece *piece)
 	if (mmap_read_lock_killable(current->mm))
 		return -EINTR;
 	error = kz_check_memory(piece->first, piece->first + (piece->total << PAGE_SHIFT),
-				&piece->vm_flags);
+				&piece->memory);
 	if (!error && piece->count && piece->count < piece->total)
-		error = kz_check_memory(piece->inner, piece->inner_end, &piece->vm_flags);
+		error = kz_check_memory(piece->inner, piece->inner_end, &piece->memory);
 	piece->alone = kz_is_alone();
-	piece->may_be_shared = !error && kz_may_be_shared(piece->inner, piece->inner_end);
 	mmap_read_unlock(current->mm);
 	return error;
 }
@@ -117,7 +94,7 @@ static int kz_pin(struct kz_call *call, struct kz_piece *piece)
 
 	if (error)
 		return error;
-	if (piece->may_be_shared) {
+	if (piece->memory.may_be_shared) {
 		before = kmalloc_array(KZ_PIN_BATCH, sizeof(*before), GFP_KERNEL);
 		if (!before)
 			return -ENOMEM;
@@ -383,10 +360,8 @@ static long kz_still_mapped(const struct kz_piece *piece, unsigned long page)
 static void kz_lock_mappings(const struct kz_piece *piece)
 {
 	struct vm_area_struct *vma;
-	struct vma_iterator vmi;
 
-	vma_iter_init(&vmi, current->mm, piece->inner);
-	for_each_vma_range(vmi, vma, piece->inner_end)
+	kz_for_each_mapping(vma, current->mm, piece->inner, piece->inner_end)
 		kz_vma_start_write(vma);
 }
 
@@ -404,12 +379,13 @@ static void kz_lock_mappings(const struct kz_piece *piece)
  */
 int kz_confirm(struct kz_piece *piece)
 {
-	unsigned long vm_flags, page = 0;
-	int error = kz_check_memory(piece->inner, piece->inner_end, &vm_flags);
+	unsigned long page = 0;
+	struct kz_memory memory;
+	int error = kz_check_memory(piece->inner, piece->inner_end, &memory);
 
 	if (error)
 		return error;
-	if (vm_flags != piece->vm_flags)
+	if (memory.vm_flags != piece->memory.vm_flags)
 		return -EAGAIN;
 	if (piece->alone && kz_is_alone() && !piece->entries)
 		return 0;

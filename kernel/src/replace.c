@@ -99,18 +99,13 @@ static long kz_discard(struct kz_piece *piece)
 {
 	struct mm_struct *mm = current->mm;
 	struct vm_area_struct *vma;
-	struct vma_iterator vmi;
 	long error;
 
 	if (mmap_write_lock_killable(mm))
 		return -EINTR;
 	error = kz_confirm(piece);
-	vma_iter_init(&vmi, mm, piece->inner);
-	for_each_vma_range(vmi, vma, piece->inner_end)
-		error = error ?: (kz_is_sealed(vma) ? -EPERM : 0);
 	if (!error) {
-		vma_iter_init(&vmi, mm, piece->inner);
-		for_each_vma_range(vmi, vma, piece->inner_end)
+		kz_for_each_mapping(vma, mm, piece->inner, piece->inner_end)
 			kz_zap_pages(vma, max(vma->vm_start, piece->inner),
 				     min(vma->vm_end, piece->inner_end));
 		piece->fate = KZ_GONE;
@@ -133,9 +128,10 @@ static long kz_discard(struct kz_piece *piece)
 long kz_replace(struct kz_call *call, struct kz_piece *piece)
 {
 	bool unmap = call->move->flags & KZ_MOVE_UNMAP;
-	unsigned long prot = (piece->vm_flags & VM_READ ? PROT_READ : 0) |
-			     (piece->vm_flags & VM_WRITE ? PROT_WRITE : 0) |
-			     (piece->vm_flags & VM_EXEC ? PROT_EXEC : 0);
+	unsigned long vm_flags = piece->memory.vm_flags;
+	unsigned long prot = (vm_flags & VM_READ ? PROT_READ : 0) |
+			     (vm_flags & VM_WRITE ? PROT_WRITE : 0) |
+			     (vm_flags & VM_EXEC ? PROT_EXEC : 0);
 	struct file *file;
 	int tries = 0;
 	long error;
@@ -145,7 +141,7 @@ long kz_replace(struct kz_call *call, struct kz_piece *piece)
 	if (call->move->flags & KZ_MOVE_DISCARD)
 		return kz_discard(piece);
 	piece->takeover.before_map = kz_before_view;
-	piece->takeover.vm_flags = unmap ? 0 : piece->vm_flags & KZ_KEPT_VM_FLAGS;
+	piece->takeover.vm_flags = unmap ? 0 : vm_flags & KZ_KEPT_VM_FLAGS;
 	file = kz_view_file(call, piece->takeover.vm_flags);
 	if (IS_ERR(file))
 		return PTR_ERR(file);
