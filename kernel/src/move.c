@@ -22,19 +22,37 @@
 #include "compat.h"
 #include "move.h"
 
+/*
+ * Copies bytes of one of the owner's pages. A fault on the way doesn't say why it failed, and it may
+ * have been for lack of memory; so the page is then fetched by itself.
+ */
+static int kz_copy_bytes_of(struct kz_piece *piece, void *to, unsigned long start,
+			    unsigned long end)
+{
+	int tries = 0;
+
+	while (copy_from_user(to, (void __user *)start, end - start)) {
+		struct page *page;
+		int got = get_user_pages_fast(start, 1, 0, &page);
+
+		if (got == 1)
+			put_page(page);
+		if (got < 0 || ++tries == KZ_MAX_TRIES)
+			return kz_explain(piece, got < 0 ? got : -EFAULT);
+	}
+	return 0;
+}
+
 static int kz_copy_edge(struct kz_call *call, struct kz_piece *piece, struct kz_edge *edge,
 			unsigned long start, unsigned long end)
 {
-	unsigned long left;
-
 	edge->copy = kz_inject_failure(call->steps) ? NULL :
 		     alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 	if (!edge->copy)
 		return -ENOMEM;
 	edge->page = (start - piece->first) >> PAGE_SHIFT;
-	left = copy_from_user(page_address(edge->copy) + offset_in_page(start),
-			      (void __user *)start, end - start);
-	return left ? -EFAULT : 0;
+	return kz_copy_bytes_of(piece, page_address(edge->copy) + offset_in_page(start), start,
+				end);
 }
 
 static int kz_copy_edges(struct kz_call *call, struct kz_piece *piece)

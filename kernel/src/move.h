@@ -148,6 +148,7 @@ int kz_copy_entry(struct kz_file *kf, struct page **entry, pgoff_t index);
 int kz_commit(struct kz_call *call, struct kz_piece *piece);
 
 /* pin.c */
+int kz_explain(struct kz_piece *piece, int error);
 int kz_pin_whole(struct kz_call *call, struct kz_piece *piece);
 int kz_confirm(struct kz_piece *piece);
 bool kz_is_untouched(struct kz_piece *piece);

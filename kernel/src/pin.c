@@ -297,6 +297,19 @@ static void kz_await_release(struct kz_call *call, const struct kz_piece *piece)
 }
 
 /**
+ * kz_explain() - what an error in getting at a piece's memory comes from
+ * @piece: of the memory
+ * @error: 0 or an errno
+ *
+ * Return: what is wrong with the mapping if somebody has unmapped it since it was looked at, or put
+ * there what can't move; else @error.
+ */
+int kz_explain(struct kz_piece *piece, int error)
+{
+	return error == -EFAULT ? kz_note_mapping(piece) ?: error : error;
+}
+
+/**
  * kz_pin_whole() - pins a piece's pages, of which the huge ones are whole, as far as they can split
  * @call: of the piece
  * @piece: gets pages, and what is known of their mapping
@@ -318,10 +331,7 @@ int kz_pin_whole(struct kz_call *call, struct kz_piece *piece)
 	}
 	if (!error && piece->has_large)
 		kz_await_release(call, piece);
-	/* Somebody has unmapped the pages, or put there what can't be pinned: then this tells. */
-	if (error == -EFAULT)
-		error = kz_note_mapping(piece) ?: error;
-	return error;
+	return kz_explain(piece, error);
 }
 
 /* As put_page() for each, but once for those that follow each other in one folio. */

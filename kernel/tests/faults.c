@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "kz_group.h"
+#include "kz_swap.h"
 
 #define COUNT 4
 #define SMALL (8 * PAGE)
@@ -263,11 +264,46 @@ static void of_creation(void)
 	CHECK_OK(kz_move_one(fd, 0, memory, PAGE, NULL));
 }
 
+/*
+ * An allocation of the kernel's own, wherever one is made: not where the module asks for memory, but
+ * where it reads bytes that are swapped out, for instance.
+ */
+static void of_the_kernels_allocations(void)
+{
+	unsigned int nth, failed = 0;
+
+	if (!let_allocations_fail())
+		kz_skip("the kernel can't let allocations fail");
+	for (nth = 1; nth <= 150; nth++) {
+		char *memory = map_pages(4 * PAGE);
+		int fd = CHECK_OK(kz_create());
+		struct kz_range range = range_of(memory + 100, 3 * PAGE);
+		long result;
+		int error;
+
+		fill_and_swap_out(memory, 4 * PAGE);
+		fail_allocation(nth);
+		result = kz_move(fd, KZ_MOVE_EDGES, &range, 1, NULL);
+		error = errno;
+		fail_allocation(0);
+		if (result && error != ENOMEM)
+			FAIL("allocation %u: errno %d", nth, error);
+		failed += result != 0;
+		CHECK_EQ(differing(memory, 4 * PAGE, 1, 0), 0);
+		if (!result)
+			CHECK_EQ(file_differing(fd, (off_t)range.offset, range.length, 1, 100), 0);
+		munmap(memory, 4 * PAGE);
+		close(fd);
+	}
+	CHECK(failed);
+}
+
 static const struct kz_case cases[] = {
 	{ "of_moves", of_moves },
 	{ "of_moves_given_up", of_moves_given_up },
 	{ "of_moves_discarded", of_moves_discarded },
 	{ "of_creation", of_creation },
+	{ "of_the_kernels_allocations", of_the_kernels_allocations },
 };
 
 KZ_MAIN(cases)

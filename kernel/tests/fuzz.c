@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -25,7 +24,6 @@
 #define CGROUP "/sys/fs/cgroup/fuzz"
 #define KSM "/sys/kernel/mm/ksm/"
 #define THP "/sys/kernel/mm/transparent_hugepage/"
-#define DEBUG "/sys/kernel/debug/"
 
 struct worker {
 	pid_t process;
@@ -54,24 +52,10 @@ int fuzz_create(void)
 	return (int)CHECK_OK(fd);
 }
 
-void fail_allocation(unsigned int nth)
-{
-	char text[16];
-
-	snprintf(text, sizeof(text), "%u", nth);
-	write_text("/proc/thread-self/fail-nth", text);
-}
-
 /* What this kernel doesn't have isn't set up. */
 static void set_up(void)
 {
 	static const char *const settings[][2] = {
-		{ DEBUG "failslab/ignore-gfp-wait", "0" },
-		{ DEBUG "failslab/verbose", "0" },
-		{ DEBUG "fail_page_alloc/ignore-gfp-wait", "0" },
-		{ DEBUG "fail_page_alloc/ignore-gfp-highmem", "0" },
-		{ DEBUG "fail_page_alloc/min-order", "0" },
-		{ DEBUG "fail_page_alloc/verbose", "0" },
 		{ KSM "sleep_millisecs", "20" },
 		{ KSM "run", "1" },
 		{ THP "khugepaged/scan_sleep_millisecs", "100" },
@@ -80,7 +64,7 @@ static void set_up(void)
 	};
 	size_t i;
 
-	mount("debugfs", DEBUG, "debugfs", 0, NULL);
+	let_allocations_fail();
 	mkdir(CGROUP, 0755);
 	for (i = 0; i < ARRAY_SIZE(settings); i++)
 		write_text(settings[i][0], settings[i][1]);

@@ -32,9 +32,6 @@ extern struct fuzz_counts *fuzz_counts;
 void fuzz_model(uint64_t seed, double seconds) __attribute__((noreturn));
 void fuzz_wild(uint64_t seed, double seconds) __attribute__((noreturn));
 
-/* Lets some allocation of this thread's next call fail, if the kernel can; 0: none. */
-void fail_allocation(unsigned int nth);
-
 /* A new file, whatever step of it was told to fail. */
 int fuzz_create(void);
 

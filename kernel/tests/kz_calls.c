@@ -5,11 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include "kz_test.h"
 
 #define PARAMETERS "/sys/module/kernelzero/parameters/"
+#define DEBUG "/sys/kernel/debug/"
+#define FAIL_NTH "/proc/thread-self/fail-nth"
 
 int kz_device(void)
 {
@@ -83,6 +86,32 @@ int write_text(const char *path, const char *text)
 	close(fd);
 	errno = error;
 	return written == length ? 0 : -1;
+}
+
+bool let_allocations_fail(void)
+{
+	static const char *const settings[][2] = {
+		{ DEBUG "failslab/ignore-gfp-wait", "0" },
+		{ DEBUG "failslab/verbose", "0" },
+		{ DEBUG "fail_page_alloc/ignore-gfp-wait", "0" },
+		{ DEBUG "fail_page_alloc/ignore-gfp-highmem", "0" },
+		{ DEBUG "fail_page_alloc/min-order", "0" },
+		{ DEBUG "fail_page_alloc/verbose", "0" },
+	};
+	size_t i;
+
+	mount("debugfs", DEBUG, "debugfs", 0, NULL);
+	for (i = 0; i < ARRAY_SIZE(settings); i++)
+		write_text(settings[i][0], settings[i][1]);
+	return !access(FAIL_NTH, W_OK);
+}
+
+void fail_allocation(unsigned int nth)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", nth);
+	write_text(FAIL_NTH, text);
 }
 
 long long read_number(const char *path)

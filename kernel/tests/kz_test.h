@@ -172,6 +172,12 @@ struct kz_range range_of(const void *address, size_t length);
 long kz_parameter(const char *name);
 int kz_set_parameter(const char *name, long value);
 
+/* Makes the kernel ready for fail_allocation(), if it can. Return: whether it can. */
+bool let_allocations_fail(void);
+
+/* Lets the @nth allocation from here on in this thread's calls fail, if the kernel can; 0: none. */
+void fail_allocation(unsigned int nth);
+
 /* A whole number of a file such as of /sys: whitespace after it is ignored. */
 long long read_number(const char *path);
 int write_text(const char *path, const char *text);
