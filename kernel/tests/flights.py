@@ -69,6 +69,38 @@ def run(backend: str) -> dict[str, pa.Table]:
     return {**tables, **{f"{name}.parquet": table for name, table in written.items()}}
 
 
+AT_EXIT = """
+import atexit
+from pathlib import Path
+
+import bauplan
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+@bauplan.model()
+def numbers():
+    table = pa.table({"n": pa.array(range(200_000))})
+    atexit.register(lambda: Path("seen").write_text(str(pc.sum(table["n"]))))
+    return table
+"""
+TWICE = "-- zerrow: name=twice\nSELECT n * 2 AS m FROM numbers\n"
+
+
+def check_memory_after_publishing() -> None:
+    """A function's own code finds its table as it was; what SQL made, which is emptied, arrives."""
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder)
+        (project / "models.py").write_text(AT_EXIT)
+        (project / "zerrow_project.yml").write_text("name: after\n")
+        (project / "twice.sql").write_text(TWICE)
+        result = zerrow.run(project, backend="kernelzero", keep=["numbers", "twice"])
+        assert sum_up(result.report.document, "new_bytes") > 3_000_000
+        assert result.table("twice")["m"].to_pylist() == list(range(0, 400_000, 2))
+        assert (project / "seen").read_text() == str(sum(range(200_000)))
+    print("ok memory_after_publishing")
+
+
 def check_same(name: str, table: pa.Table, other: pa.Table) -> None:
     """The same rows; of floating point numbers, which are summed up in any order, nearly so."""
     if table.equals(other):
@@ -101,6 +133,7 @@ def main() -> None:
             check_same(f"{backend}: {name}", table, expected[name])
     print(f"{len(tables)} tables are the same\nok same_tables")
     del tables, table, name
+    check_memory_after_publishing()
     gc.collect()
     assert live_files() == 0, f"{live_files()} files of the module are left"
     print("ok nothing_left\nOK flights")

@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "fuzz_model.h"
@@ -341,9 +342,11 @@ static void *live(void *argument)
 
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
-	(void)context;
+	const ucontext_t *stopped = context;
+
 	print_file("/proc/self/maps");
-	FAIL("%s at %p", strsignal(signal), info->si_addr);
+	FAIL("%s at %p, code %d, instruction %llx", strsignal(signal), info->si_addr,
+	     info->si_code, (unsigned long long)stopped->uc_mcontext.gregs[REG_RIP]);
 }
 
 void fuzz_model(uint64_t seed, double seconds)

@@ -3,6 +3,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -39,18 +40,23 @@ nb::object Open(Handover& handover, const std::string& format, int message,
 }
 
 arrow::Result<worker::Published> PublishBy(Handover& handover, const std::string& backend,
-                                           uint64_t segment, const arrow::Table& table) {
+                                           uint64_t segment, const arrow::Table& table,
+                                           bool looked_at) {
+  using Leaves = shm::KernelZero::Leaves;
   if (backend == "memfd") {
     return handover.PublishByReference(table, worker::ShareableRanges(table));
   }
-  if (backend == "kernelzero") return handover.PublishByMoving(table, segment);
+  if (backend == "kernelzero") {
+    return handover.PublishByMoving(table, segment, looked_at ? Leaves::kViews : Leaves::kZeros);
+  }
   return handover.PublishByCopy(table);
 }
 
 // (fields of the "output" message, descriptors of the message and of a segment, if one was made):
 // the caller owns the descriptors.
 nb::object Publish(Handover& handover, nb::handle py_table, const std::string& backend,
-                   uint64_t segment, bool content_reshare, bool split, bool account, bool hash) {
+                   uint64_t segment, bool content_reshare, bool split, bool account, bool hash,
+                   bool looked_at) {
   const auto table = UnwrapTable(py_table);
   std::string content_hash;
   const bool copies = backend != "memfd" && backend != "kernelzero";
@@ -63,9 +69,13 @@ nb::object Publish(Handover& handover, nb::handle py_table, const std::string& b
     }
     worker::Reshared reshared = {table};
     if (content_reshare && !copies) reshared = handover.ReshareContent(table, split);
-    ARROW_ASSIGN_OR_RAISE(auto published, PublishBy(handover, backend, segment, *reshared.table));
+    // First, as the table's memory may be empty once it is published.
+    std::optional<int64_t> duplicate_bytes;
+    if (account) duplicate_bytes = handover.CountDuplicates(reshared.table);
+    ARROW_ASSIGN_OR_RAISE(
+        auto published, PublishBy(handover, backend, segment, *reshared.table, looked_at));
     published.bytes.content_reshared_bytes = reshared.bytes;
-    if (account) published.bytes.duplicate_bytes = handover.CountDuplicates(reshared.table);
+    published.bytes.duplicate_bytes = duplicate_bytes;
     return published;
   }();
   worker::Published published = ValueOrThrow(std::move(result));
@@ -108,14 +118,14 @@ void BindHandover(nb::module_& module) {
            "it has an id. Borrows the descriptors.")
       .def("publish", &Publish, nb::arg("table"), nb::arg("backend"), nb::arg("segment") = 0,
            nb::arg("content_reshare") = false, nb::arg("split") = false, nb::arg("account") = false,
-           nb::arg("hash") = false,
+           nb::arg("hash") = false, nb::arg("looked_at") = true,
            "(fields, fds): what the engine is told, and descriptors that the caller owns: a sealed "
            "memfd, and with kernelzero the file that became `segment`, if anything was moved. "
            "With `content_reshare` what equals an opened table's buffers refers to those, with "
            "`split` also where that needs chunks as that table has them; with "
            "`account` duplicate_bytes are counted, with `hash` the table's content is hashed; "
-           "not_moved is why kernelzero copied everything, "
-           "empty if it didn't.")
+           "not_moved is why kernelzero copied everything, empty if it didn't. With kernelzero the "
+           "table's memory may be empty afterwards, unless it may still be `looked_at`.")
       .def("leave", &worker::Leave, nb::arg("channel"),
            "Ends the process: lets go of all that the engine granted, says so over the channel, "
            "exits with status 0. No other Python code runs any more. See src/worker/leaving.h.");

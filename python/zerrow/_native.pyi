@@ -37,6 +37,7 @@ class Handover:
         split: bool = False,
         account: bool = False,
         hash: bool = False,
+        looked_at: bool = True,
     ) -> tuple[dict[str, Any], list[int]]: ...
     def leave(self, channel: int) -> None: ...
 

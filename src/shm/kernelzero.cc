@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <kernelzero.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -59,6 +60,26 @@ std::string HowFar(const kz_move& move) {
          " ranges and " + std::to_string(move.partial_bytes) + " bytes of the next";
 }
 
+// Shows the whole pages of what a call has emptied again, at the same addresses.
+Status ShowAgain(const kz_move& move, std::span<const kz_range> ranges) {
+  const size_t shown = move.done + (move.partial_bytes > 0 ? 1 : 0);
+  for (size_t i = 0; i < shown; ++i) {
+    const uintptr_t begin = ranges[i].addr;
+    const uintptr_t end = begin + (i < move.done ? ranges[i].length : move.partial_bytes);
+    const uintptr_t whole_begin = (begin + kPageBytes - 1) / kPageBytes * kPageBytes;
+    const uintptr_t whole_end = end / kPageBytes * kPageBytes;
+    if (whole_begin >= whole_end) continue;
+    void* const at = reinterpret_cast<void*>(whole_begin);
+    const auto offset = static_cast<off_t>(ranges[i].offset + (whole_begin - begin));
+    if (::mmap(at, whole_end - whole_begin, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
+               move.fd, offset) != at) {
+      return Status::OutOfMemory("mapping what has moved again: ",
+                                 base::ErrnoStatus(errno, "mmap").message());
+    }
+  }
+  return Status::OK();
+}
+
 // Why there is no device, and what would help.
 std::string ExplainMissing() {
   utsname kernel = {};
@@ -86,7 +107,8 @@ arrow::Result<KernelZero> KernelZero::Open() {
   return KernelZero(std::move(device));
 }
 
-arrow::Result<MovedFile> KernelZero::Move(std::span<const MemoryRange> ranges) const {
+arrow::Result<MovedFile> KernelZero::Move(std::span<const MemoryRange> ranges,
+                                          Leaves leaves) const {
   kz_create create = {};
   create.size = sizeof(create);
   if (::ioctl(device_.get(), KZ_CREATE, &create) != 0) {
@@ -104,12 +126,14 @@ arrow::Result<MovedFile> KernelZero::Move(std::span<const MemoryRange> ranges) c
   }
   kz_move move = {};
   move.size = sizeof(move);
-  move.flags = KZ_MOVE_EDGES;
+  move.flags = KZ_MOVE_EDGES | (leaves == Leaves::kZeros ? KZ_MOVE_DISCARD : 0);
   move.fd = file.fd.get();
   move.nr_ranges = static_cast<uint32_t>(moves.size());
   move.ranges = reinterpret_cast<uintptr_t>(moves.data());
   if (!moves.empty() && ::ioctl(device_.get(), KZ_MOVE, &move) != 0) {
-    return base::ErrnoStatus(errno, HowFar(move));
+    const Status stopped = base::ErrnoStatus(errno, HowFar(move));
+    if (leaves == Leaves::kZeros) ARROW_RETURN_NOT_OK(ShowAgain(move, moves));
+    return stopped;
   }
   file.size_bytes = static_cast<int64_t>(move.file_size);
   for (const kz_range& moved : moves) file.offsets.push_back(static_cast<int64_t>(moved.offset));

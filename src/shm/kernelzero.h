@@ -35,14 +35,22 @@ struct MovedFile {
 
 class KernelZero {
  public:
+  /// What memory that has moved shows to its process.
+  enum class Leaves {
+    kViews,  // what it showed before
+    kZeros,  // nothing: several times as quick, for whoever doesn't look there any more
+  };
+
   /// IOError: there is no such device, or no permission, or it speaks another version.
   static arrow::Result<KernelZero> Open();
 
   /// Moves ranges (of any alignment, not overlapping) into a new file. The bytes that share a page
   /// with others are copied; no byte outside the ranges comes into the file. IOError: memory that
-  /// can't be moved; the ranges keep their contents, but what of them had moved when the call
-  /// stopped can't be moved again.
-  arrow::Result<MovedFile> Move(std::span<const MemoryRange> ranges) const;
+  /// can't be moved; the ranges keep their contents, whatever was to be left, but what of them had
+  /// moved when the call stopped can't be moved again. OutOfMemory: so, and contents are lost, as
+  /// they could not be shown again.
+  arrow::Result<MovedFile> Move(std::span<const MemoryRange> ranges,
+                                Leaves leaves = Leaves::kViews) const;
 
  private:
   explicit KernelZero(base::UniqueFd device) : device_(std::move(device)) {}

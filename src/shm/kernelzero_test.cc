@@ -160,6 +160,49 @@ TEST_F(KernelZeroTest, AMoveThatStopsMidwayLeavesTheContents) {
   EXPECT_TRUE(memory.Bytes(0, 48 * kMiB) == before);
 }
 
+TEST_F(KernelZeroTest, WhatIsLeftEmptyIsInTheFileAndMovesAgain) {
+  Memory memory(kMiB);
+  const std::string before = memory.Bytes(0, kMiB);
+  const std::vector<MemoryRange> ranges = {memory.Range(100, 300'000),
+                                           memory.Range(500'000, 100'000)};
+  const auto file = kernelzero_->Move(ranges, KernelZero::Leaves::kZeros).ValueOrDie();
+  const std::string all = Read(file);
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    const auto at = ranges[i].address - reinterpret_cast<uintptr_t>(memory.data());
+    const auto length = static_cast<size_t>(ranges[i].length);
+    EXPECT_TRUE(all.substr(static_cast<size_t>(file.offsets[i]), length) ==
+                before.substr(at, length));
+  }
+  EXPECT_EQ(memory.Bytes(kPage, kPage), std::string(kPage, '\0'));
+  EXPECT_EQ(memory.Bytes(0, kPage), before.substr(0, kPage)) << "others have bytes in this page";
+  EXPECT_EQ(memory.Bytes(300'100, 1000), before.substr(300'100, 1000));
+  std::memset(memory.data(), 'n', kMiB);
+  const auto again = kernelzero_->Move(ranges, KernelZero::Leaves::kZeros).ValueOrDie();
+  EXPECT_EQ(Read(again).substr(static_cast<size_t>(again.offsets[0]), 300'000),
+            std::string(300'000, 'n'));
+}
+
+// Of three ranges one has moved, and the module's piece of the next one.
+TEST_F(KernelZeroTest, WhatWasEmptiedBeforeItStoppedMidwayIsShownAgain) {
+  Memory memory(56 * kMiB);
+  const std::string before = memory.Bytes(0, 56 * kMiB);
+  const std::vector<MemoryRange> ranges = {memory.Range(17, 4 * kMiB),
+                                           memory.Range(5 * kMiB + 100, 45 * kMiB),
+                                           memory.Range(52 * kMiB, 4 * kMiB)};
+  rlimit old = {};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &old), 0);
+  const rlimit less = {44 * kMiB, old.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &less), 0);
+  const auto moved = kernelzero_->Move(ranges, KernelZero::Leaves::kZeros);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &old), 0);
+  ASSERT_TRUE(moved.status().IsIOError()) << moved.status();
+  EXPECT_NE(moved.status().message().find("after 1 of 3 ranges and 3"), std::string::npos)
+      << moved.status();
+  EXPECT_TRUE(memory.Bytes(0, 56 * kMiB) == before);
+  std::memset(memory.data(), 'x', 56 * kMiB);
+  EXPECT_EQ(memory.Bytes(20 * kMiB, 1), "x");
+}
+
 TEST_F(KernelZeroTest, TheFileOutlivesItsMaker) {
   auto channels = base::Channel::MakePair().ValueOrDie();
   base::Channel& ours = channels.first;

@@ -34,13 +34,18 @@ std::optional<Reference> BufferTable::Refer(const arrow::Buffer& buffer, const u
   return reference;
 }
 
+void BufferTable::DropMovableHeads() {
+  const auto index = segment_index_.find(movable_);
+  if (index == segment_index_.end()) return;
+  std::erase_if(heads_, [&](const HeadRecord& head) {
+    return records_[head.buffer].segment == index->second + 1;
+  });
+}
+
 arrow::Status BufferTable::Move(const MoveFunction& move) {
   const auto index = segment_index_.find(movable_);
   if (index == segment_index_.end()) return arrow::Status::OK();
   const uint32_t segment = index->second + 1;
-  // A head has no place of its own once the bytes behind it are elsewhere: it moves along.
-  std::erase_if(heads_,
-                [&](const HeadRecord& head) { return records_[head.buffer].segment == segment; });
   std::vector<Reference> ranges = References();
   std::erase_if(ranges, [&](const Reference& range) { return range.segment != movable_; });
   ARROW_ASSIGN_OR_RAISE(const std::vector<int64_t> offsets, move(ranges));

@@ -65,8 +65,12 @@ class BufferTable {
   /// is in front of the used bytes had better not be among them.
   bool WouldCopy(const arrow::Buffer& buffer) const;
 
-  /// Moves what is referred to in the movable segment, after the last Add. What `move` returns, or
-  /// UnknownError if that isn't an offset for each range.
+  /// Call after the last Add, before it is relied on how many heads() there are: a head has no place
+  /// of its own once the bytes behind it are elsewhere, so it moves along.
+  void DropMovableHeads();
+
+  /// Moves what is referred to in the movable segment; then nothing is to be read of its memory any
+  /// more. What `move` returns, or UnknownError if that isn't an offset for each range.
   arrow::Status Move(const MoveFunction& move);
 
   /// Call once, after the last Add: places copied bytes in a body that starts `body_offset` bytes

@@ -2,8 +2,10 @@
 
 #include <arrow/array/array_base.h>
 #include <arrow/ipc/writer.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -44,16 +46,17 @@ class MessageBuilder {
                  options.movable ? options.movable->id : SegmentId{0}),
         arrays_(layouts_, &buffers_) {}
 
-  /// First; then LayOut; then the rest.
+  /// First; then LayOut; then the body is to be copied, and Move comes before the rest.
   arrow::Status Collect();
   arrow::Status LayOut();
 
   int64_t head_bytes() const { return head_bytes_; }
   int64_t message_bytes() const { return message_bytes_; }
-  /// Writes the head_bytes() in front of the body.
-  void WriteHead(uint8_t* message) const { sections_.WriteHead(message); }
   /// The body's bytes, piece by piece.
   std::vector<std::string_view> BodyParts() const { return buffers_.BodyParts(); }
+  arrow::Status Move();
+  /// Writes the head_bytes() in front of the body.
+  void WriteHead(uint8_t* message) const { sections_.WriteHead(message); }
   /// What is to be said of the message, which isn't in it.
   Encoded Summarize() const;
 
@@ -82,6 +85,11 @@ arrow::Status MessageBuilder::Collect() {
   ARROW_ASSIGN_OR_RAISE(schema_, arrow::ipc::SerializeSchema(*table_.schema()));
   ARROW_RETURN_NOT_OK(CollectColumns());
   ARROW_RETURN_NOT_OK(arrays_.AddDictionaries());
+  buffers_.DropMovableHeads();
+  return arrow::Status::OK();
+}
+
+arrow::Status MessageBuilder::Move() {
   return options_.movable ? buffers_.Move(options_.movable->move) : arrow::Status::OK();
 }
 
@@ -141,6 +149,11 @@ Encoded MessageBuilder::Summarize() const {
   return encoded;
 }
 
+arrow::Status WritePartsAt(int fd, int64_t offset, std::vector<std::string_view> parts) {
+  if (::lseek(fd, offset, SEEK_SET) < 0) return base::ErrnoStatus(errno, "seek");
+  return base::WriteParts(fd, std::move(parts));
+}
+
 }  // namespace
 
 arrow::Result<Encoded> Encode(const arrow::Table& table, const AddressMap& addresses,
@@ -148,14 +161,16 @@ arrow::Result<Encoded> Encode(const arrow::Table& table, const AddressMap& addre
   MessageBuilder builder(table, addresses, options);
   ARROW_RETURN_NOT_OK(builder.Collect());
   ARROW_RETURN_NOT_OK(builder.LayOut());
-  Encoded encoded = builder.Summarize();
-  ARROW_ASSIGN_OR_RAISE(encoded.message, arrow::AllocateBuffer(builder.message_bytes()));
-  uint8_t* at = encoded.message->mutable_data();
-  builder.WriteHead(at);
-  at += builder.head_bytes();
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> message,
+                        arrow::AllocateBuffer(builder.message_bytes()));
+  uint8_t* at = message->mutable_data() + builder.head_bytes();
   for (const std::string_view part : builder.BodyParts()) {
     at = std::copy_n(part.data(), part.size(), at);
   }
+  ARROW_RETURN_NOT_OK(builder.Move());
+  builder.WriteHead(message->mutable_data());
+  Encoded encoded = builder.Summarize();
+  encoded.message = std::move(message);
   return encoded;
 }
 
@@ -165,16 +180,16 @@ arrow::Result<EncodedFile> EncodeToMemfd(const std::string& name, const arrow::T
   MessageBuilder builder(table, addresses, options);
   ARROW_RETURN_NOT_OK(builder.Collect());
   ARROW_RETURN_NOT_OK(builder.LayOut());
-  std::string head(static_cast<size_t>(builder.head_bytes()), '\0');
-  builder.WriteHead(reinterpret_cast<uint8_t*>(head.data()));
-  std::vector<std::string_view> parts = builder.BodyParts();
-  parts.insert(parts.begin(), head);
   EncodedFile file;
-  file.encoded = builder.Summarize();
   // Written, not copied into a mapping: the kernel needn't zero pages first that a write covers.
   ARROW_ASSIGN_OR_RAISE(file.fd, base::MakeMemfd(name));
-  ARROW_RETURN_NOT_OK(base::WriteParts(file.fd.get(), std::move(parts)));
+  ARROW_RETURN_NOT_OK(WritePartsAt(file.fd.get(), builder.head_bytes(), builder.BodyParts()));
+  ARROW_RETURN_NOT_OK(builder.Move());
+  std::string head(static_cast<size_t>(builder.head_bytes()), '\0');
+  builder.WriteHead(reinterpret_cast<uint8_t*>(head.data()));
+  ARROW_RETURN_NOT_OK(WritePartsAt(file.fd.get(), 0, {head}));
   ARROW_RETURN_NOT_OK(base::SealMemfd(file.fd.get()));
+  file.encoded = builder.Summarize();
   return file;
 }
 

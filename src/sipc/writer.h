@@ -33,7 +33,8 @@ namespace zerrow::sipc {
 struct MovableSegment {
   SegmentId id = 0;  // in the AddressMap with addresses for offsets
   /// Brings ranges of this process's memory (sorted, disjoint, `offset` is the address) into the
-  /// segment; the offset of each there. Called at most once, before the message is written.
+  /// segment; the offset of each there. Called at most once, and last: nothing looks at the table's
+  /// memory any more, which may be empty from then on.
   std::function<arrow::Result<std::vector<int64_t>>(std::span<const Reference> ranges)> move;
 };
 

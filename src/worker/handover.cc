@@ -11,7 +11,6 @@
 #include <utility>
 
 #include "base/mapping.h"
-#include "shm/kernelzero.h"
 #include "sipc/address_map.h"
 #include "sipc/ranges.h"
 #include "sipc/reader.h"
@@ -53,17 +52,20 @@ arrow::Result<std::shared_ptr<arrow::Buffer>> ReadIntoHeap(int fd, int64_t size_
   return buffer;
 }
 
-// Below this, moving costs more than copying: a call, and two page table updates and flushes.
-constexpr int64_t kMoveFromBytes = 32 * 1024;
+// Below this, moving costs more than copying (docs/decisions/0006-kernelzero-in-workers.md).
+int64_t MoveFromBytes(shm::KernelZero::Leaves leaves) {
+  return leaves == shm::KernelZero::Leaves::kZeros ? 16 * 1024 : 32 * 1024;
+}
 
 // A segment that is kept for less costs more than the bytes: a descriptor, a mapping, a page.
 constexpr int64_t kMinKeptBytes = 4096;
 
 arrow::Result<std::vector<int64_t>> MoveRanges(const shm::KernelZero& kernelzero,
                                                std::span<const shm::MemoryRange> ranges,
+                                               shm::KernelZero::Leaves leaves,
                                                std::optional<shm::MovedFile>* file,
                                                arrow::Status* status) {
-  auto moved = kernelzero.Move(ranges);
+  auto moved = kernelzero.Move(ranges, leaves);
   *status = moved.status();
   ARROW_RETURN_NOT_OK(*status);
   *file = std::move(*moved);
@@ -225,11 +227,12 @@ arrow::Result<Published> Handover::PublishByReference(const arrow::Table& table,
   return Publish(table, std::move(addresses), {});
 }
 
-arrow::Result<Published> Handover::PublishByMoving(const arrow::Table& table, SegmentId segment) {
+arrow::Result<Published> Handover::PublishByMoving(const arrow::Table& table, SegmentId segment,
+                                                   shm::KernelZero::Leaves leaves) {
   ARROW_ASSIGN_OR_RAISE(const auto kernelzero, shm::KernelZero::Open());
   sipc::EncodeOptions options;
-  options.inline_below_bytes = kMoveFromBytes;
-  ARROW_ASSIGN_OR_RAISE(const auto movable, shm::MovableMemory(kMoveFromBytes));
+  options.inline_below_bytes = MoveFromBytes(leaves);
+  ARROW_ASSIGN_OR_RAISE(const auto movable, shm::MovableMemory(options.inline_below_bytes));
   sipc::AddressMap addresses;
   for (const auto& [address, length] : movable) {
     addresses.Add(segment, reinterpret_cast<const uint8_t*>(address), length,
@@ -242,11 +245,11 @@ arrow::Result<Published> Handover::PublishByMoving(const arrow::Table& table, Se
                        for (const auto& [id, address, length] : ranges) {
                          memory.push_back({static_cast<uintptr_t>(address), length});
                        }
-                       return MoveRanges(kernelzero, memory, &file, &moved);
+                       return MoveRanges(kernelzero, memory, leaves, &file, &moved);
                      }};
   auto published = Publish(table, std::move(addresses), options);
   // Locked memory, for instance, can't be moved: then all is copied.
-  if (!published.ok() && !moved.ok()) {
+  if (!published.ok() && !moved.ok() && !moved.IsOutOfMemory()) {
     published = Publish(table, {}, {});
     if (published.ok()) published->not_moved = moved;
     return published;

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "shm/kernelzero.h"
 #include "sipc/writer.h"
 #include "worker/content_reshare.h"
 #include "zerrow/byte_counts.h"
@@ -80,8 +81,10 @@ class Handover {
 
   /// Publishes by reference what lies in an opened segment; of the rest moves what is large into
   /// `segment`, a file made by KernelZero, and copies what is small. Where memory can't be moved
-  /// all of the rest is copied. IOError: there is no KernelZero.
-  arrow::Result<Published> PublishByMoving(const arrow::Table& table, SegmentId segment);
+  /// all of the rest is copied. With kZeros nobody may look at the table any more, whatever comes
+  /// of it. IOError: there is no KernelZero. OutOfMemory: the table is lost.
+  arrow::Result<Published> PublishByMoving(const arrow::Table& table, SegmentId segment,
+                                           shm::KernelZero::Leaves leaves);
 
   /// For a process that is about to exit: unmaps the granted segments under whoever still uses
   /// them.

@@ -308,5 +308,52 @@ TEST(HandoverTest, TablesWithoutRowsOrColumns) {
   }
 }
 
+// Where the module is loaded (make test-kernel); skipped elsewhere.
+class HandoverByMoving : public ::testing::TestWithParam<shm::KernelZero::Leaves> {};
+
+TEST_P(HandoverByMoving, IsReadAsItWas) {
+  if (const shm::Capability found = shm::ProbeKernelZero(); !found.available) {
+    GTEST_SKIP() << found.detail;
+  }
+  const bool is_empty = GetParam() == shm::KernelZero::Leaves::kZeros;
+  const auto make = [] {
+    std::vector<int64_t> large(1'000'000), middle(2'500), small(10);
+    std::iota(large.begin(), large.end(), 1);
+    std::iota(middle.begin(), middle.end(), 2);
+    arrow::ArrayVector chunks;
+    for (auto* numbers : {&large, &middle, &small}) {
+      const auto buffer = Value(arrow::Buffer::Wrap(*numbers)->CopySlice(
+          0, static_cast<int64_t>(numbers->size() * sizeof(int64_t)), arrow::system_memory_pool()));
+      chunks.push_back(std::make_shared<arrow::Int64Array>(numbers->size(), buffer));
+    }
+    // Copied, as it is small, though the memory that it is part of moves.
+    const auto part = arrow::SliceBuffer(chunks[0]->data()->buffers[1], 80'000, 800);
+    chunks.push_back(std::make_shared<arrow::Int64Array>(100, part));
+    return arrow::Table::Make(arrow::schema({arrow::field("n", arrow::int64())}),
+                              {std::make_shared<arrow::ChunkedArray>(chunks)});
+  };
+  const auto expected = make();
+  const auto table = make();
+  constexpr SegmentId kSegment = 5;
+  Handover producer;
+  const Published published = Value(producer.PublishByMoving(*table, kSegment, GetParam()));
+  ASSERT_TRUE(published.moved.valid()) << published.not_moved;
+  // The chunk of 20,000 bytes moves only where that is cheap.
+  EXPECT_EQ(published.bytes.new_bytes + published.bytes.copied_bytes, 8'000'000 + 20'000 + 80 + 800);
+  EXPECT_GE(published.bytes.copied_bytes, (is_empty ? 0 : 20'000) + 80 + 800);
+
+  Handover consumer;
+  const int64_t size_bytes = Value(base::FileSize(published.moved.get()));
+  const std::vector<GrantedSegment> granted = {{kSegment, size_bytes, published.moved.get()}};
+  EXPECT_TRUE(
+      Value(consumer.Open(Format::kSipc, published.message.get(), granted))->Equals(*expected));
+  const auto& first = static_cast<const arrow::Int64Array&>(*table->column(0)->chunk(0));
+  EXPECT_EQ(first.Value(500'000), is_empty ? 0 : 500'001);
+}
+
+INSTANTIATE_TEST_SUITE_P(Leaves, HandoverByMoving,
+                         ::testing::Values(shm::KernelZero::Leaves::kViews,
+                                           shm::KernelZero::Leaves::kZeros));
+
 }  // namespace
 }  // namespace zerrow::worker

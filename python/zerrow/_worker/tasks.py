@@ -128,6 +128,8 @@ class Task:
             split=split,
             account=self.body["account"],
             hash=self.body["hash"],
+            # By a finalizer, for instance, or a thread.
+            looked_at=self.body["kind"] in USERS_CODE,
         )
         if reason := fields.pop("not_moved"):
             say(f"the output was copied, not moved: {reason}")
@@ -173,6 +175,10 @@ _KINDS = {
     "preview": "zerrow._worker.tasks_results",
     "export": "zerrow._worker.tasks_results",
 }
+
+
+# Tasks in which user code runs.
+USERS_CODE = {"discover", "python", "expectation"}
 
 
 def run(

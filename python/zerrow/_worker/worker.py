@@ -29,10 +29,6 @@ _FIRST_OWN_DESCRIPTOR = 1000
 # The exit status that says: there is an answer, and no way to send it.
 _UNHEARD = 121
 
-# Tasks in which user code runs; others have nothing to take leave of.
-_USERS_CODE = {"discover", "python", "expectation"}
-
-
 @dataclass
 class _Kept:
     """What a worker has of its process, from before user code runs."""
@@ -119,7 +115,7 @@ def _perform(
         tasks.say("the function closed file descriptors that it hasn't opened")
         return _UNHEARD
     channel.send(answer.body, answer.fds)
-    if task["kind"] in _USERS_CODE:
+    if task["kind"] in tasks.USERS_CODE:  # others have nothing to take leave of
         leaving.take_leave(kept.streams, kept.modules)
     leaving.flush(kept.streams[1:])
     if answer.handover is not None:
