@@ -4,10 +4,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/swap.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "kz_group.h"
+#include "kz_swap.h"
 
 #define LENGTH (16 * MIB)
 
@@ -344,8 +346,17 @@ static void removed_group(void)
 	CHECK_EQ(differing(map, LENGTH, 1, 0), 0);
 	CHECK_OK(munmap(map, LENGTH));
 	close(fd);
-	if (groups_have_version_2())
+	if (groups_have_version_2()) {
+		/*
+		 * What was swapped out while the kernel wasn't through with removing the group
+		 * counts as its own, until no processor has the slots in hand any more.
+		 */
+		const char *device = swap_device();
+
+		CHECK_OK(swapoff(device));
+		CHECK_OK(swapon(device, 0));
 		CHECK_SOON(only_dying(dying));
+	}
 }
 
 static void move_some(uint64_t *state, bool huge)
