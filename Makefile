@@ -4,6 +4,7 @@ PYTHON ?= python3
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 SECONDS ?= 1800
+KERNEL ?= debug
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -149,11 +150,11 @@ test-asan test-tsan: build/.packages build/.requirements  ## the C++ tests under
 	ctest --test-dir build/$(@:test-%=%) --output-on-failure --timeout 600
 
 test-kernel: build/.packages-test-kernel $(INSTALLED)  ## the kernel module's tests, in a virtual machine
-	@cmake --build build/dev -j $(JOBS) --target shm_test shim_test shim_preload_test
+	@cmake --build build/dev -j $(JOBS) --target shm_test worker_test shim_test shim_preload_test
 	@kernel/vm/test.sh debian
 
 test-kernel-matrix: build/.packages-test-kernel build/.packages-test-kernel-matrix $(INSTALLED)  ## the same on each kernel that the module is for (slow)
-	@cmake --build build/dev -j $(JOBS) --target shm_test shim_test shim_preload_test
+	@cmake --build build/dev -j $(JOBS) --target shm_test worker_test shim_test shim_preload_test
 	@for kernel in debian debian-6.12; do kernel/vm/test.sh $$kernel || exit 1; done
 
 test-kernel-zerrow: build/.packages-test-kernel $(INSTALLED)  ## the flights demo on the module, compared with other backends (slow)
@@ -163,11 +164,11 @@ test-kernel-zerrow: build/.packages-test-kernel $(INSTALLED)  ## the flights dem
 test-kernel-limits: build/.packages-test-kernel $(INSTALLED)  ## memory limits with cgroups v2, in a virtual machine (slow)
 	@MEMORY=3G kernel/vm/run.sh debian 3600 budgets
 
-test-kernel-debug: build/.packages-test-kernel-debug  ## the same with a kernel that checks itself (slow)
-	@kernel/vm/test.sh debug
+test-kernel-debug: build/.packages-test-kernel-debug  ## the same with kernels that check themselves, 6.1 and 6.12 (slow)
+	@for kernel in debug debug-6.12; do kernel/vm/test.sh $$kernel || exit 1; done
 
-fuzz-kernel: build/.packages-test-kernel-debug  ## the module's fuzzer on that kernel, for SECONDS (1800)
-	@kernel/vm/run.sh debug $$((2 * $(SECONDS) + 1800)) fuzz:-t:$(SECONDS)
+fuzz-kernel: build/.packages-test-kernel-debug  ## the module's fuzzer for SECONDS (1800) on KERNEL (debug; debug-6.12)
+	@kernel/vm/run.sh $(KERNEL) $$((2 * $(SECONDS) + 1800)) fuzz:-t:$(SECONDS)
 
 fuzz: build/.packages-fuzz build/.requirements  ## each fuzz target for FUZZ_SECONDS (60)
 	cmake --preset fuzz -DPython_EXECUTABLE=$(abspath $(BIN))/python >/dev/null
