@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What the files count as: their makers' limits, and memory that is promised to them. Every byte up
- * to a file's end counts for both, from when room for it is made until the room is given up again or
- * the file is gone; nobody else sets a file's size.
+ * to a file's end counts for both until the file is gone, and while a call appends to it also bytes
+ * that the call is going to need; nobody else sets a file's size.
  */
 #include <linux/cred.h>
 #include <linux/file.h>
@@ -77,7 +77,7 @@ void kz_user_put(struct kz_user *user)
 		kfree(user);
 }
 
-int kz_user_charge(struct kz_user *user, u64 bytes)
+static int kz_user_charge(struct kz_user *user, u64 bytes)
 {
 	u64 limit = READ_ONCE(kz_max_user_bytes);
 	int error = 0;
@@ -110,28 +110,44 @@ static int kz_promise_resize(loff_t size)
 	return error;
 }
 
-/* Makes the file longer, as far as overcommit allows. */
-int kz_grow(struct inode *inode, u64 bytes)
+static int kz_promise_more(u64 bytes)
 {
 	int error;
 
 	if (mutex_lock_killable(&kz_promise_lock))
 		return -EINTR;
 	error = kz_promise_resize(bytes);
-	if (!error) {
+	if (!error)
 		i_size_write(file_inode(kz_promise), 0);
-		i_size_write(inode, i_size_read(inode) + bytes);
-	}
 	mutex_unlock(&kz_promise_lock);
 	return error;
 }
 
-/* Takes back what kz_grow() added. */
-void kz_shrink(struct inode *inode, u64 bytes)
+/**
+ * kz_reserve() - counts bytes that a file is going to have
+ * @user: its maker
+ * @bytes: more than before
+ *
+ * Return: 0, -EDQUOT, -ENOMEM if overcommit forbids it, or -EINTR; then nothing has changed.
+ */
+int kz_reserve(struct kz_user *user, u64 bytes)
+{
+	int error = kz_user_charge(user, bytes);
+
+	if (error)
+		return error;
+	error = kz_promise_more(bytes);
+	if (error)
+		kz_user_uncharge(user, bytes);
+	return error;
+}
+
+/* Takes back what kz_reserve() counted, of bytes that the file doesn't get after all. */
+void kz_unreserve(struct kz_user *user, u64 bytes)
 {
 	mutex_lock(&kz_promise_lock);
-	i_size_write(inode, i_size_read(inode) - bytes);
 	i_size_write(file_inode(kz_promise), bytes);
 	WARN_ON_ONCE(kz_promise_resize(0));
 	mutex_unlock(&kz_promise_lock);
+	kz_user_uncharge(user, bytes);
 }

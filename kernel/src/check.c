@@ -228,6 +228,7 @@ long kz_check(struct kz_call *call, struct kz_range *ranges, void __user *header
 	}
 	if (pages > READ_ONCE(kz_max_call_pages))
 		return -E2BIG;
+	call->left = pages;
 	error = kz_check_overlaps(call, ranges, (unsigned long)header, header_size);
 	if (error)
 		return error;

@@ -86,53 +86,76 @@ pgoff_t kz_file_end(struct kz_file *kf)
 	return end;
 }
 
+/* Counts bytes that the file is to get, and if there is room for them @more that it gets later. */
+static int kz_file_count(struct kz_file *kf, u64 bytes, u64 more, struct kz_steps *steps)
+{
+	int error = kz_reserve(kf->user, bytes + more);
+
+	if (error && error != -EINTR && more) {
+		more = 0;
+		error = kz_reserve(kf->user, bytes);
+	}
+	if (error)
+		return error;
+	if (kz_inject_failure(steps)) {
+		kz_unreserve(kf->user, bytes + more);
+		return -ENOMEM;
+	}
+	kf->reserved += bytes + more;
+	return 0;
+}
+
 /**
  * kz_file_reserve() - makes room at a file's end
  * @kf: the file, append lock held
  * @pages: where the new end is to be
+ * @more: pages that the call is going to need then, at least; they count already, so that a call of
+ *	many ranges counts once
  * @steps: fault injection
  *
  * The size is set before the pages come, because the kernel throws away what a huge page that it
  * splits has beyond the end. Whoever looks there still finds nothing.
  *
- * Return: 0, -EFBIG, -EDQUOT, or -ENOMEM; then nothing has changed.
+ * Return: 0, -EFBIG, -EDQUOT, -ENOMEM, or -EINTR; then nothing has changed.
  */
-int kz_file_reserve(struct kz_file *kf, pgoff_t pages, struct kz_steps *steps)
+int kz_file_reserve(struct kz_file *kf, pgoff_t pages, pgoff_t more, struct kz_steps *steps)
 {
-	u64 size = (u64)pages << PAGE_SHIFT;
-	u64 bytes = size - kf->reserved;
-	int error;
+	u64 size = (u64)pages << PAGE_SHIFT, limit = rlimit(RLIMIT_FSIZE);
+	int error = 0;
 
-	if (size > MAX_LFS_FILESIZE || size > rlimit(RLIMIT_FSIZE))
+	if (size > MAX_LFS_FILESIZE || size > limit)
 		return -EFBIG;
 	if (kz_inject_failure(steps))
 		return -ENOMEM;
-	error = kz_user_charge(kf->user, bytes);
-	if (error)
-		return error;
-	error = kz_inject_failure(steps) ? -ENOMEM : kz_grow(kf->inode, bytes);
-	if (error) {
-		kz_user_uncharge(kf->user, bytes);
-		return error;
-	}
-	kf->reserved = size;
-	return 0;
+	if (size > kf->reserved)
+		error = kz_file_count(kf, size - kf->reserved,
+				      min((u64)more << PAGE_SHIFT, limit - size), steps);
+	if (!error)
+		i_size_write(kf->inode, size);
+	return error;
 }
 
 /* Gives up the room that kz_file_reserve() made; no page may have come there. */
 void kz_file_cancel(struct kz_file *kf)
 {
-	u64 bytes = kf->reserved - ((u64)kf->ready << PAGE_SHIFT);
+	i_size_write(kf->inode, (loff_t)kf->ready << PAGE_SHIFT);
+}
 
-	kz_shrink(kf->inode, bytes);
+/* The end of a call: no more counts than what the file has. */
+void kz_file_settle(struct kz_file *kf)
+{
+	u64 bytes = kf->reserved - i_size_read(kf->inode);
+
+	if (!bytes)
+		return;
+	kz_unreserve(kf->user, bytes);
 	kf->reserved -= bytes;
-	kz_user_uncharge(kf->user, bytes);
 }
 
 /* From now on whoever faults in what kz_file_reserve() made room for waits. */
 void kz_file_close_gate(struct kz_file *kf)
 {
-	WRITE_ONCE(kf->pending, kf->reserved >> PAGE_SHIFT);
+	WRITE_ONCE(kf->pending, i_size_read(kf->inode) >> PAGE_SHIFT);
 }
 
 /* Lets those who wait go without. */
@@ -145,7 +168,7 @@ void kz_file_open_gate(struct kz_file *kf)
 /* What kz_file_reserve() made room for is in the file. */
 void kz_file_publish(struct kz_file *kf)
 {
-	pgoff_t pages = kf->reserved >> PAGE_SHIFT;
+	pgoff_t pages = i_size_read(kf->inode) >> PAGE_SHIFT;
 
 	atomic_long_add(pages - kf->ready, &kz_nr_pages);
 	/* Pairs with the acquire of those who come through the gate: they see the pages. */

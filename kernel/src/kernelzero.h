@@ -39,7 +39,8 @@ struct kz_takeover {
  *	kz_file_guard()
  * @mover: task that replaces its own mapping by one of the file right now
  * @takeover: how; @mover's alone
- * @reserved: bytes up to the file's end, which count for @user and for overcommit
+ * @reserved: bytes that count for @user and for overcommit: up to the file's end, and while it is
+ *	appended to more
  */
 struct kz_file {
 	struct inode *inode;
@@ -105,10 +106,9 @@ bool kz_inject_failure(struct kz_steps *steps);
 extern struct file *kz_promise; /* a file of shmem, and nothing in it */
 struct kz_user *kz_user_get(kuid_t uid);
 void kz_user_put(struct kz_user *user);
-int kz_user_charge(struct kz_user *user, u64 bytes);
 void kz_user_uncharge(struct kz_user *user, u64 bytes);
-int kz_grow(struct inode *inode, u64 bytes);
-void kz_shrink(struct inode *inode, u64 bytes);
+int kz_reserve(struct kz_user *user, u64 bytes);
+void kz_unreserve(struct kz_user *user, u64 bytes);
 
 /* file.c */
 int kz_files_init(void);
@@ -118,8 +118,9 @@ struct kz_file *kz_file_of(struct file *file);
 pgoff_t kz_file_end(struct kz_file *kf);
 void kz_file_guard(struct kz_file *kf, struct page *page, pgoff_t index);
 bool kz_file_has_guard(struct kz_file *kf, pgoff_t index);
-int kz_file_reserve(struct kz_file *kf, pgoff_t pages, struct kz_steps *steps);
+int kz_file_reserve(struct kz_file *kf, pgoff_t pages, pgoff_t more, struct kz_steps *steps);
 void kz_file_cancel(struct kz_file *kf);
+void kz_file_settle(struct kz_file *kf);
 void kz_file_close_gate(struct kz_file *kf);
 void kz_file_open_gate(struct kz_file *kf);
 void kz_file_publish(struct kz_file *kf);

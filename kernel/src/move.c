@@ -150,10 +150,12 @@ static void kz_piece_init(struct kz_piece *piece, const struct kz_call *call,
 }
 
 /* Accounts for a piece that is done, which may have some ranges and the beginning of another. */
-static void kz_account(struct kz_move *move, struct kz_range *ranges, const struct kz_piece *piece)
+static void kz_account(struct kz_call *call, struct kz_range *ranges, const struct kz_piece *piece)
 {
+	struct kz_move *move = call->move;
 	unsigned long at = piece->start;
 
+	call->left -= piece->total;
 	while (at < piece->end) {
 		struct kz_range *range = ranges + move->done;
 		u64 bytes = min_t(u64, piece->end - at, range->length - move->partial_bytes);
@@ -172,6 +174,7 @@ static void kz_account(struct kz_move *move, struct kz_range *ranges, const stru
 /* Return: as kz_move_piece(), or -EAGAIN if the pages changed meanwhile; then nothing has moved. */
 static long kz_move_pages(struct kz_call *call, struct kz_piece *piece, struct kz_range *ranges)
 {
+	unsigned long more;
 	long error;
 	int lost;
 
@@ -179,7 +182,8 @@ static long kz_move_pages(struct kz_call *call, struct kz_piece *piece, struct k
 	if (error)
 		goto unpin;
 	piece->base = kz_place(piece, kz_file_end(call->kf));
-	error = kz_file_reserve(call->kf, piece->base + piece->total, call->steps);
+	more = min(call->left - piece->total, call->piece_bytes >> PAGE_SHIFT);
+	error = kz_file_reserve(call->kf, piece->base + piece->total, more, call->steps);
 	if (error)
 		goto unpin;
 	if (piece->entries)
@@ -193,7 +197,7 @@ static long kz_move_pages(struct kz_call *call, struct kz_piece *piece, struct k
 	lost = kz_commit(call, piece);
 	kz_file_publish(call->kf);
 	error = error ?: lost;
-	kz_account(call->move, ranges, piece);
+	kz_account(call, ranges, piece);
 unpin:
 	kz_file_guard(call->kf, NULL, 0);
 	kz_unpin(piece);
@@ -265,6 +269,7 @@ static long kz_move_ranges(struct kz_call *call, struct kz_range *ranges)
 	while (!error && move->done < move->nr_ranges)
 		error = fatal_signal_pending(current) ? -EINTR : kz_move_piece(call, ranges);
 	kz_unlist_file(call);
+	kz_file_settle(call->kf);
 	move->file_size = (u64)call->kf->ready << PAGE_SHIFT;
 	mutex_unlock(&call->kf->append);
 	if (call->view)

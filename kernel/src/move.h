@@ -17,6 +17,7 @@
  * @view: what views map; NULL before the first one
  * @view_flags: that those views have, beyond their rights
  * @sorted: a copy of the ranges in the order of their addresses; they don't overlap
+ * @left: pages that the file is to get yet, holes not among them
  * @piece_bytes: of a piece at most, whole huge pages
  * @pages: room for the pages of a piece, @whole: and for what is noted of them
  * @theft: how stealing goes
@@ -32,6 +33,7 @@ struct kz_call {
 	struct file *view;
 	unsigned long view_flags;
 	struct kz_range *sorted;
+	unsigned long left;
 	unsigned long piece_bytes;
 	struct page **pages;
 	unsigned long *whole;

@@ -301,6 +301,37 @@ static void check_access(unsigned int user, unsigned int group, int expected)
 }
 
 /* Rights as the module makes them, and as the udev rule makes them. */
+/* What the rest of a call would have needed counts for nobody when the call has stopped. */
+static void with_room_for_two(void)
+{
+	unsigned int stopped = 0;
+	long step;
+
+	for (step = 1; !stopped; step++) {
+		char *memory = map_pages(16 * PAGE);
+		struct kz_range ranges[] = {
+			range_of(memory, 3 * PAGE),
+			range_of(memory + 4 * PAGE, 3 * PAGE),
+		};
+		int fd = CHECK_OK(kz_create()), second = CHECK_OK(kz_create());
+		struct kz_move account;
+
+		fill(memory, 16 * PAGE, 1);
+		CHECK_OK(kz_set_parameter("fail_step", step));
+		CHECK_ERRNO(kz_move(fd, 0, ranges, 2, &account), ENOMEM);
+		stopped = account.done;
+		CHECK_OK(kz_move_one(second, 0, memory + 8 * PAGE, (6 - 3 * stopped) * PAGE, NULL));
+		close(fd);
+		close(second);
+		CHECK_OK(munmap(memory, 16 * PAGE));
+	}
+}
+
+static void rest_of_a_call(void)
+{
+	with_parameter("max_user_bytes", 6 * PAGE, with_room_for_two);
+}
+
 static void access_by_group(void)
 {
 	struct stat device;
@@ -322,6 +353,7 @@ static const struct kz_case cases[] = {
 	{ "max_ranges", max_ranges },
 	{ "max_call_pages", max_call_pages },
 	{ "max_user_bytes", max_user_bytes },
+	{ "rest_of_a_call", rest_of_a_call },
 	{ "limit_of_each_user", limit_of_each_user },
 	{ "file_size", file_size },
 	{ "descriptors", descriptors },
