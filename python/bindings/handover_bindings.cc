@@ -72,8 +72,8 @@ nb::object Publish(Handover& handover, nb::handle py_table, const std::string& b
     // First, as the table's memory may be empty once it is published.
     std::optional<int64_t> duplicate_bytes;
     if (account) duplicate_bytes = handover.CountDuplicates(reshared.table);
-    ARROW_ASSIGN_OR_RAISE(
-        auto published, PublishBy(handover, backend, segment, *reshared.table, looked_at));
+    ARROW_ASSIGN_OR_RAISE(auto published,
+                          PublishBy(handover, backend, segment, *reshared.table, looked_at));
     published.bytes.content_reshared_bytes = reshared.bytes;
     published.bytes.duplicate_bytes = duplicate_bytes;
     return published;

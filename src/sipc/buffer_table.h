@@ -65,8 +65,8 @@ class BufferTable {
   /// is in front of the used bytes had better not be among them.
   bool WouldCopy(const arrow::Buffer& buffer) const;
 
-  /// Call after the last Add, before it is relied on how many heads() there are: a head has no place
-  /// of its own once the bytes behind it are elsewhere, so it moves along.
+  /// Call after the last Add, before it is relied on how many heads() there are: a head has no
+  /// place of its own once the bytes behind it are elsewhere, so it moves along.
   void DropMovableHeads();
 
   /// Moves what is referred to in the movable segment; then nothing is to be read of its memory any

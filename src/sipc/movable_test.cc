@@ -35,9 +35,9 @@ class Mover {
     EncodedFile file = EncodeToMemfd("moved", table, addresses, options).ValueOrDie();
     const int64_t bytes = base::FileSize(file.fd.get()).ValueOrDie();
     file.encoded.message = arrow::AllocateBuffer(bytes).ValueOrDie();
-    EXPECT_EQ(::pread(file.fd.get(), file.encoded.message->mutable_data(),
-                      static_cast<size_t>(bytes), 0),
-              bytes);
+    EXPECT_EQ(
+        ::pread(file.fd.get(), file.encoded.message->mutable_data(), static_cast<size_t>(bytes), 0),
+        bytes);
     return file.encoded;
   }
 

@@ -339,7 +339,8 @@ TEST_P(HandoverByMoving, IsReadAsItWas) {
   const Published published = Value(producer.PublishByMoving(*table, kSegment, GetParam()));
   ASSERT_TRUE(published.moved.valid()) << published.not_moved;
   // The chunk of 20,000 bytes moves only where that is cheap.
-  EXPECT_EQ(published.bytes.new_bytes + published.bytes.copied_bytes, 8'000'000 + 20'000 + 80 + 800);
+  EXPECT_EQ(published.bytes.new_bytes + published.bytes.copied_bytes,
+            8'000'000 + 20'000 + 80 + 800);
   EXPECT_GE(published.bytes.copied_bytes, (is_empty ? 0 : 20'000) + 80 + 800);
 
   Handover consumer;

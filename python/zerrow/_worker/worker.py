@@ -29,6 +29,7 @@ _FIRST_OWN_DESCRIPTOR = 1000
 # The exit status that says: there is an answer, and no way to send it.
 _UNHEARD = 121
 
+
 @dataclass
 class _Kept:
     """What a worker has of its process, from before user code runs."""
