@@ -99,7 +99,11 @@ def check_memory_after_publishing() -> None:
         moved = sum_up(result.report.document, "new_bytes")
         assert moved > 24_000_000, moved
         assert np.array_equal(result.table("twice")["m"], np.arange(0, 4_000_000, 2))
-        assert (project / "seen").read_text() == str(sum(range(2_000_000)))
+        seen, deadline = project / "seen", time.monotonic() + 600
+        # The run doesn't wait for it, and what is there may be half written.
+        while not seen.exists() or seen.read_text() != str(sum(range(2_000_000))):
+            assert time.monotonic() < deadline, seen.exists() and seen.read_text()
+            time.sleep(0.1)
     print("ok memory_after_publishing")
 
 
