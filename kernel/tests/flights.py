@@ -98,7 +98,7 @@ def check_memory_after_publishing() -> None:
         result = zerrow.run(project, backend="kernelzero", keep=["numbers", "twice"])
         moved = sum_up(result.report.document, "new_bytes")
         assert moved > 24_000_000, moved
-        assert np.array_equal(result.table("twice")["m"], np.arange(0, 4_000_000, 2))
+        assert np.array_equal(np.sort(result.table("twice")["m"]), np.arange(0, 4_000_000, 2))
         seen, deadline = project / "seen", time.monotonic() + 600
         # The run doesn't wait for it, and what is there may be half written.
         while not seen.exists() or seen.read_text() != str(sum(range(2_000_000))):
