@@ -59,8 +59,9 @@ def run(backend: str) -> dict[str, pa.Table]:
         assert pages * 4096 >= sum_up(report, "new_bytes"), counted
         assert counted["pieces"] > 0, counted
         assert mib["new"] > 20, mib
-        # Besides edges: what a table has of a huge page, if that is less than 7/16 of it.
-        assert mib["copied"] < mib["new"] / 4, mib
+        # Besides edges: what a table has of a huge page, if that is less than 7/16 of it. Columns
+        # have one or two huge pages here, so by where they begin that may be a fourth of all.
+        assert mib["copied"] < mib["new"] / 2, mib
     else:
         assert live_files() == 0, "another backend used the module"
         assert "kernelzero" not in report
