@@ -95,7 +95,7 @@ static inline void kz_vm_flags_set(struct vm_area_struct *vma, unsigned long fla
 #endif
 }
 
-/* Every VMA of some memory, up to a hole. (for_each_vma_range() also looks for one behind the last.) */
+/* Every VMA of some memory, up to a hole. (for_each_vma_range() looks behind the last one, too.) */
 #define kz_for_each_mapping(vma, mm, start, end) \
 	for ((vma) = vma_lookup(mm, start); vma; \
 	     (vma) = (vma)->vm_end < (end) ? vma_lookup(mm, (vma)->vm_end) : NULL)
