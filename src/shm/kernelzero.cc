@@ -21,6 +21,16 @@ using arrow::Status;
 
 constexpr uintptr_t kPageBytes = 4096;
 
+// The whole pages of [begin, end): none if they end where they begin, or before.
+struct WholePages {
+  WholePages(uintptr_t first, uintptr_t last)
+      : begin((first + kPageBytes - 1) / kPageBytes * kPageBytes),
+        end(last / kPageBytes * kPageBytes) {}
+
+  uintptr_t begin;
+  uintptr_t end;
+};
+
 // Ranges that the module copies a page for because they cover but a part of it.
 struct Edges {
   int64_t pages = 0;
@@ -30,12 +40,11 @@ struct Edges {
 Edges EdgesOf(const MemoryRange& range) {
   const uintptr_t begin = range.address;
   const uintptr_t end = begin + static_cast<uintptr_t>(range.length);
-  const uintptr_t whole_begin = (begin + kPageBytes - 1) / kPageBytes * kPageBytes;
-  const uintptr_t whole_end = end / kPageBytes * kPageBytes;
-  if (whole_begin > whole_end) return {1, range.length};  // within one page
+  const WholePages whole(begin, end);
+  if (whole.begin > whole.end) return {1, range.length};  // within one page
   Edges edges;
-  edges.pages = (whole_begin > begin ? 1 : 0) + (end > whole_end ? 1 : 0);
-  edges.bytes = static_cast<int64_t>((whole_begin - begin) + (end - whole_end));
+  edges.pages = (whole.begin > begin ? 1 : 0) + (end > whole.end ? 1 : 0);
+  edges.bytes = static_cast<int64_t>((whole.begin - begin) + (end - whole.end));
   return edges;
 }
 
@@ -66,12 +75,11 @@ Status ShowAgain(const kz_move& move, std::span<const kz_range> ranges) {
   for (size_t i = 0; i < shown; ++i) {
     const uintptr_t begin = ranges[i].addr;
     const uintptr_t end = begin + (i < move.done ? ranges[i].length : move.partial_bytes);
-    const uintptr_t whole_begin = (begin + kPageBytes - 1) / kPageBytes * kPageBytes;
-    const uintptr_t whole_end = end / kPageBytes * kPageBytes;
-    if (whole_begin >= whole_end) continue;
-    void* const at = reinterpret_cast<void*>(whole_begin);
-    const auto offset = static_cast<off_t>(ranges[i].offset + (whole_begin - begin));
-    if (::mmap(at, whole_end - whole_begin, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
+    const WholePages whole(begin, end);
+    if (whole.begin >= whole.end) continue;
+    void* const at = reinterpret_cast<void*>(whole.begin);
+    const auto offset = static_cast<off_t>(ranges[i].offset + (whole.begin - begin));
+    if (::mmap(at, whole.end - whole.begin, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
                move.fd, offset) != at) {
       return Status::OutOfMemory("mapping what has moved again: ",
                                  base::ErrnoStatus(errno, "mmap").message());
