@@ -111,7 +111,7 @@ class Started:
                 found[int(folder.name)] = words.strip()
         return found
 
-    def wait_until_gone(self, timeout=5):
+    def wait_until_gone(self, timeout=30):
         end = time.monotonic() + timeout
         while (left := self.processes()) and time.monotonic() < end:
             time.sleep(0.02)

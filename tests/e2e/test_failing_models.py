@@ -45,7 +45,7 @@ CASES = {
     "segfault": ("ctypes.string_at(0)", MODEL, "killed", ["SIGSEGV"], False),
     "abort": ("os.abort()", MODEL, "killed", ["SIGABRT"], False),
     "timeout": (
-        "time.sleep(60)",
+        "time.sleep(600)",
         MODEL + "\n@zerrow.resources(timeout=0.5)",
         "timeout",
         ["0.5"],
@@ -165,7 +165,7 @@ def test_an_interrupt_ends_all(start, project, sent):
     started = start("run", "-p", folder)
     wait_for(folder / "started")
     os.kill(started.process.pid, sent)
-    outcome = started.finish(timeout=10)
+    outcome = started.finish(timeout=60)
     assert outcome.code in (130, 128 + sent), outcome
     assert not {name for name in os.listdir("/dev/shm") if "zerrow" in name} - shared
 
@@ -176,7 +176,7 @@ def test_an_interrupt_as_a_terminal_sends_it(start, project):
     started = start("run", "-p", folder, "-O", "json")
     wait_for(folder / "started")
     os.killpg(started.process.pid, signal.SIGINT)
-    outcome = started.finish(timeout=10)
+    outcome = started.finish(timeout=60)
     assert outcome.code == 130, outcome
     assert outcome.report["status"] == "cancelled"
     assert "KeyboardInterrupt" not in outcome.err

@@ -112,7 +112,7 @@ class Project:
             time.sleep(0.01)
         return path.read_text()
 
-    def expect_nothing_left(self, within_s=5):
+    def expect_nothing_left(self, within_s=30):
         deadline = time.monotonic() + within_s
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.02)
