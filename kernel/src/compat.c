@@ -56,6 +56,39 @@ static void *kz_lookup(const char *name)
 	return found;
 }
 
+#ifdef KZ_COUNTS_LARGE_FOLIOS
+typedef unsigned long kz_find_function(const char *name);
+DEFINE_STATIC_CALL_NULL(kz_find_call, kz_find_function);
+
+/* How many folios of each order there are, by what they're used for; each processor's own count. */
+static struct mthp_stat __percpu *kz_large_folios;
+
+/* Data, which kprobes don't find, are found by what they do find. */
+static void kz_find_data(void)
+{
+	static_call_update(kz_find_call, (kz_find_function *)kz_lookup("kallsyms_lookup_name"));
+	if (static_call_query(kz_find_call))
+		kz_large_folios = (struct mthp_stat __percpu *)
+				  static_call(kz_find_call)("mthp_stats");
+}
+
+/**
+ * kz_count_not_anonymous() - tells the kernel that a large folio isn't anonymous any more
+ * @folio: which it was
+ *
+ * The kernel counts those that are, by their order, and takes one off only when it frees it as such.
+ */
+void kz_count_not_anonymous(struct folio *folio)
+{
+	if (kz_large_folios && folio_order(folio) <= PMD_ORDER)
+		this_cpu_dec(kz_large_folios->stats[folio_order(folio)][MTHP_STAT_NR_ANON]);
+}
+#else
+static void kz_find_data(void)
+{
+}
+#endif
+
 void kz_symbols_init(void)
 {
 	static_call_update(kz_split_call, (kz_split_function *)kz_lookup(KZ_SPLIT_NAME));
@@ -68,6 +101,7 @@ void kz_symbols_init(void)
 	static_call_update(kz_free_entry_call,
 			   (kz_free_entry_function *)kz_lookup(KZ_FREE_ENTRY_NAME));
 	static_call_update(kz_cached_call, (kz_cached_function *)kz_lookup("swap_cache_get_folio"));
+	kz_find_data();
 }
 
 /* Whether huge pages can be split. */

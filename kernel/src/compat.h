@@ -40,6 +40,15 @@ bool kz_can_move_entries(void);
 bool kz_hold_entry(swp_entry_t entry);
 void kz_drop_entry(swp_entry_t entry);
 
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0) && defined(CONFIG_SYSFS)
+#define KZ_COUNTS_LARGE_FOLIOS
+void kz_count_not_anonymous(struct folio *folio);
+#else
+static inline void kz_count_not_anonymous(struct folio *folio)
+{
+}
+#endif
+
 /*
  * Which address space this is: a number that no other one ever gets, so that it can be compared
  * later without holding the mm. exec makes another one; threads and vfork share it.

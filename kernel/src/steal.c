@@ -76,6 +76,8 @@ static bool kz_store(struct xa_state *xas, struct address_space *mapping, struct
 	for (i = 0; i < pages; i++)
 		if (PageAnonExclusive(folio_page(folio, i)))
 			ClearPageAnonExclusive(folio_page(folio, i));
+	if (pages > 1)
+		kz_count_not_anonymous(folio);
 	folio->mapping = mapping;
 	folio->index = xas->xa_index;
 	folio_set_dirty(folio); /* reclaim would drop a clean page */

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # boot.sh VMLINUZ INITRD LOG SECONDS [NAME=VALUE...]: boots a machine without network that sees this
 # one's files read-only, until it powers off or SECONDS are over. init gets the NAMEs as its
-# environment. The console goes to LOG; what happened is in its last line. COUNTED=1: one processor
+# environment. The console goes to LOG; what happened is in its last line. KERNEL_OPTIONS: more of the
+# kernel's command line. COUNTED=1: one processor
 # whose time is the number of instructions, one a nanosecond, whatever else the host does; and it
 # copies words where the emulated instruction for strings would be taken byte by byte.
 set -euo pipefail
 vmlinuz=$1 initrd=$2 log=$3 seconds=$4
 shift 4
 # A busy host may give no tick while the kernel looks whether the timer works.
-append="console=ttyS0 pci=noacpi no_timer_check loglevel=5 log_buf_len=4M nowatchdog oops=panic panic=-1 hung_task_panic=0"
+append="console=ttyS0 pci=noacpi no_timer_check loglevel=5 log_buf_len=4M nowatchdog oops=panic panic=-1 hung_task_panic=0 ${KERNEL_OPTIONS:-}"
 for variable in "$@"; do
   append+=" ${variable%%=*}=\"${variable#*=}\""
 done
