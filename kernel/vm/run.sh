@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # run.sh KERNEL SECONDS [TEST[:ARGUMENT...]...]: builds the module and its tests for a kernel (see
-# image.sh) and runs them in a virtual machine, or all but bench if none is named.
+# image.sh) and runs them in a virtual machine, or all but bench and large if none is named.
 # CGROUP=1, MEMORY and COUNTED=1 are as in init and boot.sh. The console is shown, and kept in
 # build/kernel/KERNEL/log.
 set -euo pipefail
@@ -28,7 +28,7 @@ make -s -j "$(nproc)" -C "$repo/kernel/tests" OUT="$build/tests"
 
 tests=("$@")
 if [[ $# -eq 0 ]]; then
-  mapfile -t tests < <(cd "$build/tests" && find . -type f -perm -u+x -not -name bench -printf '%f\n' | sort)
+  mapfile -t tests < <(cd "$build/tests" && find . -type f -perm -u+x -not -name bench -not -name large -printf '%f\n' | sort)
 fi
 : >"$build/log"
 "$here/boot.sh" "$vmlinuz" "$build/initrd" "$build/log" "$seconds" REPO="$repo" BUILD="$build" \
