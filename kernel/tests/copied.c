@@ -21,42 +21,11 @@ static void check_account(const struct kz_move *account, size_t moved, size_t co
 	CHECK_EQ(account->copied_pages, copied);
 }
 
-/* A child that has the pages, too, and says whether they are as they were, when told to look. */
-struct sharer {
-	pid_t child;
-	int look;
-};
-
-static struct sharer share_with_child(const char *memory, size_t length)
-{
-	struct sharer sharer;
-	int ends[2];
-	char byte;
-
-	CHECK_OK(pipe(ends));
-	sharer.look = ends[1];
-	sharer.child = kz_fork();
-	if (!sharer.child) {
-		close(ends[1]);
-		CHECK_EQ(read(ends[0], &byte, 1), 0);
-		CHECK_EQ(differing(memory, length, 1, 0), 0);
-		_exit(0);
-	}
-	close(ends[0]);
-	return sharer;
-}
-
-static void let_look(struct sharer sharer)
-{
-	close(sharer.look);
-	reap(sharer.child);
-}
-
 static void move_what_a_child_has(char *memory, size_t length)
 {
 	int fd = CHECK_OK(kz_create());
 	struct kz_move account;
-	struct sharer sharer;
+	struct kz_sharer sharer;
 
 	fill(memory, length, 1);
 	sharer = share_with_child(memory, length);
@@ -83,7 +52,7 @@ static void a_childs_in_part(void)
 	char *memory = map_pages(LENGTH);
 	int fd = CHECK_OK(kz_create());
 	struct kz_move account;
-	struct sharer sharer;
+	struct kz_sharer sharer;
 
 	fill(memory, LENGTH, 1);
 	sharer = share_with_child(memory, LENGTH);

@@ -4,7 +4,6 @@
  * page that isn't taken off where it was counted shows up after some rounds.
  */
 #include <dirent.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,8 +113,8 @@ static long long drift(const struct gauges *before, const char **name)
 
 typedef char *make_memory(void);
 
-/* Who has the memory as well; 0: nobody */
-static pid_t sharer;
+/* Who has the memory as well */
+static struct kz_sharer sharer;
 
 static void one_round(make_memory *make, unsigned int flags, size_t from, size_t length)
 {
@@ -123,11 +122,8 @@ static void one_round(make_memory *make, unsigned int flags, size_t from, size_t
 	int fd = (int)CHECK_OK(kz_create());
 	off_t offset = (off_t)CHECK_OK(kz_move_one(fd, flags, memory + from, length, NULL));
 
-	if (sharer) {
-		CHECK_OK(kill(sharer, SIGKILL));
-		kz_wait(sharer);
-		sharer = 0;
-	}
+	if (sharer.child)
+		let_look(sharer);
 	/* What was moved is changed in part. */
 	if (!(flags & KZ_MOVE_UNMAP))
 		memset(memory + from, 1, length / 2);
@@ -193,9 +189,7 @@ static char *shared_pages(void)
 {
 	char *memory = huge_pages();
 
-	sharer = kz_fork();
-	while (!sharer)
-		pause();
+	sharer = share_with_child(memory, LENGTH);
 	return memory;
 }
 

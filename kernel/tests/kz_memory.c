@@ -284,3 +284,29 @@ size_t swap_out(void *address, size_t length)
 	}
 	return swapped;
 }
+
+struct kz_sharer share_with_child(char *memory, size_t length)
+{
+	struct kz_sharer sharer;
+	int ends[2];
+	char byte;
+
+	CHECK_OK(pipe(ends));
+	sharer.look = ends[1];
+	sharer.child = kz_fork();
+	if (!sharer.child) {
+		close(ends[1]);
+		CHECK_EQ(read(ends[0], &byte, 1), 0);
+		CHECK_EQ(differing(memory, length, 1, 0), 0);
+		memset(memory, 1, length);
+		_exit(0);
+	}
+	close(ends[0]);
+	return sharer;
+}
+
+void let_look(struct kz_sharer sharer)
+{
+	close(sharer.look);
+	reap(sharer.child);
+}

@@ -236,6 +236,17 @@ size_t same_frames(const void *address, size_t count, const uint64_t *frames);
 /* Writes pages to swap; how many of them are there afterwards. */
 size_t swap_out(void *address, size_t length);
 
+/* A forked child that has some memory as well. */
+struct kz_sharer {
+	pid_t child;
+	int look;
+};
+
+struct kz_sharer share_with_child(char *memory, size_t length);
+
+/* The child sees what was filled with seed 1, changes it for itself, and ends. */
+void let_look(struct kz_sharer sharer);
+
 /*
  * What must not change when a call fails: mappings, page tables and bytes of a piece of memory, a
  * file's size, the process's descriptors, and what the module has.

@@ -77,23 +77,14 @@ static void with_a_copy_in_swap(void)
 /* Swapped-out pages that a child has as well: their slots are the child's too. */
 static void out_and_a_childs(void)
 {
-	char *memory = swapped_memory(LENGTH), byte;
-	int fd = CHECK_OK(kz_create()), ends[2];
-	pid_t child;
+	char *memory = swapped_memory(LENGTH);
+	int fd = CHECK_OK(kz_create());
+	struct kz_sharer sharer = share_with_child(memory, LENGTH);
 
-	CHECK_OK(pipe(ends));
-	child = kz_fork();
-	if (!child) {
-		close(ends[1]);
-		CHECK_EQ(read(ends[0], &byte, 1), 0);
-		CHECK_EQ(differing(memory, LENGTH, 1, 0), 0);
-		_exit(0);
-	}
 	CHECK_EQ(kz_move_one(fd, 0, memory, LENGTH, NULL), 0);
 	check_everywhere(memory, fd, LENGTH);
 	memset(memory, 0, LENGTH);
-	close(ends[1]);
-	reap(child);
+	let_look(sharer);
 	CHECK_EQ(file_differing(fd, 0, LENGTH, 1, 0), 0);
 }
 

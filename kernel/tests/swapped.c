@@ -243,47 +243,28 @@ static void swapoff_again(void)
 /* The entries are a child's as well: read in, and copied. */
 static void forked_before(void)
 {
-	char *memory = direct_memory(LENGTH), byte;
-	int fd = (int)CHECK_OK(kz_create()), ends[2];
+	char *memory = direct_memory(LENGTH);
+	int fd = (int)CHECK_OK(kz_create());
+	struct kz_sharer sharer = share_with_child(memory, LENGTH);
 	long long counted = counter("swapped");
-	pid_t child;
 
-	CHECK_OK(pipe(ends));
-	child = kz_fork();
-	if (!child) {
-		close(ends[1]);
-		CHECK_EQ(read(ends[0], &byte, 1), 0);
-		CHECK_EQ(differing(memory, LENGTH, 1, 0), 0);
-		_exit(0);
-	}
 	CHECK_EQ(kz_move_one(fd, 0, memory, LENGTH, NULL), 0);
 	CHECK_EQ(counter("swapped"), counted);
 	check_file(fd, LENGTH);
 	memset(memory, 0, LENGTH);
-	close(ends[1]);
-	reap(child);
+	let_look(sharer);
 	check_file(fd, LENGTH);
 }
 
 /* A child has the view, and its own of what either of them changes. */
 static void forked_after(void)
 {
-	char *memory = direct_memory(LENGTH), byte;
-	int fd = move_out(memory, LENGTH, 0), ends[2];
-	pid_t child;
+	char *memory = direct_memory(LENGTH);
+	int fd = move_out(memory, LENGTH, 0);
+	struct kz_sharer sharer = share_with_child(memory, LENGTH);
 
-	CHECK_OK(pipe(ends));
-	child = kz_fork();
-	if (!child) {
-		close(ends[1]);
-		CHECK_EQ(read(ends[0], &byte, 1), 0);
-		CHECK_EQ(differing(memory, LENGTH, 1, 0), 0);
-		memset(memory, 1, LENGTH);
-		_exit(0);
-	}
 	memset(memory, 0, LENGTH);
-	close(ends[1]);
-	reap(child);
+	let_look(sharer);
 	CHECK_EQ(not_zero(memory, LENGTH), 0);
 	check_file(fd, LENGTH);
 }
