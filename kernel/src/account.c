@@ -105,7 +105,7 @@ static int kz_promise_resize(loff_t size)
 	int error;
 
 	inode_lock(inode);
-	error = kz_setattr(kz_promise->f_path.dentry, &attr);
+	error = inode->i_op->setattr(KZ_NO_IDMAP, kz_promise->f_path.dentry, &attr);
 	inode_unlock(inode);
 	return error;
 }

@@ -150,14 +150,14 @@ static inline void kz_release_fault_lock(struct vm_fault *vmf)
 #endif
 }
 
-static inline int kz_setattr(struct dentry *dentry, struct iattr *attr)
-{
+/* What the operations of an inode get of whose ids are whose. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
-	return d_inode(dentry)->i_op->setattr(&nop_mnt_idmap, dentry, attr);
+#define KZ_IDMAP struct mnt_idmap
+#define KZ_NO_IDMAP (&nop_mnt_idmap)
 #else
-	return d_inode(dentry)->i_op->setattr(&init_user_ns, dentry, attr);
+#define KZ_IDMAP struct user_namespace
+#define KZ_NO_IDMAP (&init_user_ns)
 #endif
-}
 
 /* Tells shmem of pages that came into the inode's mapping without its doing. */
 static inline void kz_shmem_add_pages(struct inode *inode, long pages)

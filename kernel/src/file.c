@@ -22,6 +22,8 @@ static atomic_long_t kz_nr_pages = ATOMIC_LONG_INIT(0);
 /* Shmem's operations, and ours, which are theirs with some replaced. */
 static const struct file_operations *shmem_fops;
 static struct file_operations kz_fops;
+static const struct inode_operations *shmem_iops;
+static struct inode_operations kz_iops;
 static struct dentry_operations kz_dentry_ops;
 
 long kz_live_files(void)
@@ -184,10 +186,41 @@ static int kz_open(struct inode *inode, struct file *file)
 	return shmem_fops->open ? shmem_fops->open(inode, file) : 0;
 }
 
+/*
+ * Nobody sets the size, not even to what it is: shmem would take away what is behind that, which may
+ * be pages that are just coming.
+ */
+static int kz_setattr(KZ_IDMAP *idmap, struct dentry *dentry, struct iattr *attr)
+{
+	return attr->ia_valid & ATTR_SIZE ? -EPERM : shmem_iops->setattr(idmap, dentry, attr);
+}
+
+static loff_t kz_ready_bytes(struct kz_file *kf)
+{
+	return (loff_t)kz_file_ready(kf) << PAGE_SHIFT;
+}
+
+static int kz_getattr(KZ_IDMAP *idmap, const struct path *path, struct kstat *status, u32 mask,
+		      unsigned int flags)
+{
+	int error = shmem_iops->getattr(idmap, path, status, mask, flags);
+
+	status->size = kz_ready_bytes(path->dentry->d_fsdata);
+	return error;
+}
+
+static loff_t kz_llseek(struct file *file, loff_t offset, int whence)
+{
+	if (whence != SEEK_END)
+		return shmem_fops->llseek(file, offset, whence);
+	return generic_file_llseek_size(file, offset, whence, MAX_LFS_FILESIZE,
+					kz_ready_bytes(kz_file_of(file)));
+}
+
 /* How many bytes from a position on are in the file for good. */
 static size_t kz_readable(struct file *file, loff_t position, size_t count)
 {
-	loff_t size = (loff_t)kz_file_ready(kz_file_of(file)) << PAGE_SHIFT;
+	loff_t size = kz_ready_bytes(kz_file_of(file));
 
 	return position < size ? min_t(loff_t, size - position, count) : 0;
 }
@@ -226,6 +259,7 @@ static void kz_iput(struct dentry *dentry, struct inode *inode)
 
 	dentry->d_fsdata = NULL;
 	inode->i_fop = shmem_fops;
+	inode->i_op = shmem_iops;
 	iput(inode);
 	kz_user_uncharge(kf->user, kf->reserved);
 	kz_user_put(kf->user);
@@ -255,6 +289,7 @@ static void kz_adopt(struct file *file, struct kz_file *kf)
 	kf->owner = kz_address_space();
 	inode->i_mode = S_IFREG | 0444;
 	inode->i_fop = &kz_fops;
+	inode->i_op = &kz_iops;
 	SHMEM_I(inode)->seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
 	/* One reference of the dentry, one of this struct file, which fput() drops. */
 	__module_get(THIS_MODULE);
@@ -322,12 +357,17 @@ int kz_files_init(void)
 	kz_fops = *shmem_fops;
 	kz_fops.owner = THIS_MODULE;
 	kz_fops.open = kz_open;
+	kz_fops.llseek = kz_llseek;
 	kz_use_view_operations(&kz_fops);
 	kz_fops.read_iter = kz_read_iter;
 	kz_fops.splice_read = kz_splice_read;
 	kz_fops.write_iter = NULL;
 	kz_fops.splice_write = NULL;
 	kz_fops.fallocate = NULL;
+	shmem_iops = file_inode(kz_promise)->i_op;
+	kz_iops = *shmem_iops;
+	kz_iops.setattr = kz_setattr;
+	kz_iops.getattr = kz_getattr;
 
 	/* What has flags in the dentry mustn't change; d_iput has none. */
 	dentry_ops = kz_promise->f_path.dentry->d_op;

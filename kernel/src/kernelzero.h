@@ -17,10 +17,13 @@ struct kz_user;
  * struct kz_takeover - a mapping of a file that is to replace memory
  * @before_map: asked before what was there goes, with the mmap lock held for writing; an errno
  *	leaves it there
+ * @closes_gate: who looks at the mapping waits for its pages. Not if the mapping is to go before
+ *	they come: that takes the mmap lock, which who waits may hold
  * @vm_flags: what the mapping gets beyond its rights
  */
 struct kz_takeover {
 	int (*before_map)(struct kz_takeover *takeover);
+	bool closes_gate;
 	unsigned long vm_flags;
 };
 

@@ -32,7 +32,8 @@ static long kz_note_pages(unsigned long start, long count, struct page **before)
 {
 	long got, i;
 
-	mmap_read_lock(current->mm);
+	if (mmap_read_lock_killable(current->mm))
+		return -EINTR;
 	got = kz_get_user_pages(start, count, FOLL_FORCE, before);
 	mmap_read_unlock(current->mm);
 	for (i = 0; i < got; i++) {
@@ -115,8 +116,11 @@ static int kz_pin(struct kz_call *call, struct kz_piece *piece)
 			break;
 		if (before) {
 			got = kz_note_pages(start, batch, before);
-			if (got > 0)
-				batch = got;
+			if (got <= 0) {
+				error = got ? got : -EFAULT;
+				break;
+			}
+			batch = got;
 		}
 		got = pin_user_pages_fast(start, batch, FOLL_WRITE | FOLL_FORCE,
 					  piece->pages + piece->pinned);

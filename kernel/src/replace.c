@@ -141,6 +141,7 @@ long kz_replace(struct kz_call *call, struct kz_piece *piece)
 	if (call->move->flags & KZ_MOVE_DISCARD)
 		return kz_discard(piece);
 	piece->takeover.before_map = kz_before_view;
+	piece->takeover.closes_gate = !unmap;
 	piece->takeover.vm_flags = unmap ? 0 : vm_flags & KZ_KEPT_VM_FLAGS;
 	file = kz_view_file(call, piece->takeover.vm_flags);
 	if (IS_ERR(file))
@@ -149,7 +150,6 @@ long kz_replace(struct kz_call *call, struct kz_piece *piece)
 		error = kz_map_view(call, piece, file, PROT_NONE);
 		if (piece->fate != KZ_GONE)
 			return error;
-		kz_file_close_gate(call->kf);
 		return error ? 0 : kz_unmap_view(piece);
 	}
 	do {

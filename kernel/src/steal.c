@@ -25,7 +25,7 @@ static int kz_pin_references(struct folio *folio)
 /* Whether a folio is anonymous memory like any other. */
 static bool kz_is_plain(struct folio *folio)
 {
-	return folio_test_anon(folio) && !folio_test_ksm(folio) &&
+	return folio_test_anon(folio) && !folio_test_ksm(folio) && !folio_is_zone_device(folio) &&
 	       !(folio_test_large(folio) && folio_test_hugetlb(folio)) &&
 	       folio_test_swapbacked(folio) && folio_test_uptodate(folio) &&
 	       !folio_test_mlocked(folio);
@@ -45,54 +45,6 @@ static bool kz_leave_swap(struct folio *folio)
 	return left;
 }
 
-/*
- * Stores a folio where @xas is, if nobody but the mover holds a reference: another's might be a
- * pipe's or a device's that writes to the page, when the file must not change any more. Page tables,
- * swap, and whoever holds the folio's lock or has it under writeback have references, too; so with
- * them frozen the folio is in nobody's hands but ours, and nobody can find it while it changes
- * sides. The xarray is locked, and nothing is where the folio is to go.
- *
- * Return: whether it did. If not, the error is in @xas: -EBUSY if there are other references,
- * -EINVAL if it's no memory like any other, -ENOMEM if the xarray needs a node.
- */
-static bool kz_store(struct xa_state *xas, struct address_space *mapping, struct folio *folio,
-		     bool keep_pins)
-{
-	long pages = folio_nr_pages(folio), i;
-	int held = kz_pin_references(folio);
-
-	if (!folio_ref_freeze(folio, held)) {
-		xas_set_err(xas, -EBUSY);
-		return false;
-	}
-	if (kz_is_plain(folio))
-		xas_store(xas, folio);
-	else
-		xas_set_err(xas, -EINVAL);
-	if (xas_error(xas)) {
-		folio_ref_unfreeze(folio, held);
-		return false;
-	}
-	for (i = 0; i < pages; i++)
-		if (PageAnonExclusive(folio_page(folio, i)))
-			ClearPageAnonExclusive(folio_page(folio, i));
-	if (pages > 1)
-		kz_count_not_anonymous(folio);
-	folio->mapping = mapping;
-	folio->index = xas->xa_index;
-	folio_set_dirty(folio); /* reclaim would drop a clean page */
-	folio_ref_unfreeze(folio, pages + (keep_pins ? held : 0));
-	return true;
-}
-
-/* How many of the next pages of a file, of @count, aren't there yet. The xarray is locked. */
-static unsigned long kz_room(struct address_space *mapping, pgoff_t index, unsigned long count)
-{
-	XA_STATE(xas, &mapping->i_pages, index);
-
-	return xas_find(&xas, index + count - 1) ? xas.xa_index - index : count;
-}
-
 /**
  * struct kz_run - folios that go into the file together, and count alike
  * @pages: theirs: one large folio's, or small ones'. NULL takes the place of those whose pins go
@@ -107,6 +59,58 @@ struct kz_run {
 	int nid;
 	bool held;
 };
+
+/*
+ * Stores a folio where @xas is, if nobody but the mover holds a reference: another's might be a
+ * pipe's or a device's that writes to the page, when the file must not change any more. Page tables,
+ * swap, and whoever holds the folio's lock or has it under writeback have references, too; so with
+ * them frozen the folio is in nobody's hands but ours, and nobody can find it while it changes
+ * sides. The xarray is locked, and nothing is where the folio is to go.
+ *
+ * Return: whether it did. If not, the error is in @xas: -EBUSY if there are other references,
+ * -EINVAL if it's no memory like any other, -ENOMEM if the xarray needs a node; or there is none, as
+ * the folio isn't charged as the run is, or lies in another node.
+ */
+static bool kz_store(struct xa_state *xas, struct address_space *mapping, struct folio *folio,
+		     const struct kz_run *run, bool keep_pins)
+{
+	long pages = folio_nr_pages(folio), i;
+	int held = kz_pin_references(folio);
+
+	if (!folio_ref_freeze(folio, held)) {
+		xas_set_err(xas, -EBUSY);
+		return false;
+	}
+	if (folio_memcg(folio) != run->memcg || folio_nid(folio) != run->nid)
+		goto unfreeze;
+	if (kz_is_plain(folio))
+		xas_store(xas, folio);
+	else
+		xas_set_err(xas, -EINVAL);
+	if (xas_error(xas))
+		goto unfreeze;
+	for (i = 0; i < pages; i++)
+		if (PageAnonExclusive(folio_page(folio, i)))
+			ClearPageAnonExclusive(folio_page(folio, i));
+	if (pages > 1)
+		kz_count_not_anonymous(folio);
+	folio->mapping = mapping;
+	folio->index = xas->xa_index;
+	folio_set_dirty(folio); /* reclaim would drop a clean page */
+	folio_ref_unfreeze(folio, pages + (keep_pins ? held : 0));
+	return true;
+unfreeze:
+	folio_ref_unfreeze(folio, held);
+	return false;
+}
+
+/* How many of the next pages of a file, of @count, aren't there yet. The xarray is locked. */
+static unsigned long kz_room(struct address_space *mapping, pgoff_t index, unsigned long count)
+{
+	XA_STATE(xas, &mapping->i_pages, index);
+
+	return xas_find(&xas, index + count - 1) ? xas.xa_index - index : count;
+}
 
 /*
  * Stores the next folios of a run, from @done on, as far as nothing is in the way, and accounts for
@@ -125,8 +129,7 @@ static unsigned long kz_store_next(struct xa_state *xas, struct address_space *m
 		folio = page_folio(*page);
 		/* A large folio's pins are let go of together, later. */
 		keep = !run->held || folio_test_large(folio);
-		if (folio_memcg(folio) != run->memcg || folio_nid(folio) != run->nid ||
-		    !kz_store(xas, mapping, folio, keep))
+		if (!kz_store(xas, mapping, folio, run, keep))
 			break;
 		if (!keep) {
 			*page = NULL;
@@ -287,12 +290,16 @@ int kz_copy(struct kz_file *kf, struct page *from, pgoff_t index)
 	return copied ? 0 : -EIO;
 }
 
-/* Splits the huge page that a page is of, if it can be; the caller holds one plain reference. */
+/*
+ * Splits the huge page that a page is of, if it can be; the caller holds one plain reference. It may
+ * be anything by now that another thread has mapped there, and the kernel trusts who asks.
+ */
 void kz_split(struct page *page)
 {
 	if (!kz_is_large(page))
 		return;
 	lock_page(page);
-	kz_count(KZ_SPLIT, kz_split_huge_page(page));
+	if (kz_is_plain(page_folio(page)))
+		kz_count(KZ_SPLIT, kz_split_huge_page(page));
 	unlock_page(page);
 }

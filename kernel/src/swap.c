@@ -26,22 +26,22 @@
 #include <linux/shmem_fs.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
+#include <linux/threads.h>
 #include <linux/writeback.h>
 
 #include "compat.h"
 #include "move.h"
 
-/* Where an entry is read in that has no place in its file: a file of shmem that has one page. */
+/*
+ * Where an entry is read in that has no place in its file: a file of shmem, in which each thread has
+ * a page of its own, by its number. (So nobody waits for another user's reading from swap.)
+ */
 static struct file *kz_scratch;
-static DEFINE_MUTEX(kz_scratch_lock);
 
 /* What is done with a page's place in the page table, whose lock is held. Return: if it counts. */
 typedef bool kz_visit_function(struct kz_piece *piece, unsigned long page, pte_t pte);
 
-/*
- * Which page table has the entries of an address; NULL if there is none, or a huge page. The mmap
- * lock is held: a page table that there is stays, as only what locks it for writing takes it away.
- */
+/* Which page table has the entries of an address; NULL if there is none, or a huge page. */
 static pmd_t *kz_page_table(unsigned long address)
 {
 	pgd_t *pgd = pgd_offset(current->mm, address);
@@ -62,18 +62,19 @@ static pmd_t *kz_page_table(unsigned long address)
 	return pmd_none(value) || !pmd_present(value) || pmd_bad(value) ? NULL : pmd;
 }
 
-/* Visits the places of all the piece's pages in page tables. Return: how many count. */
-static unsigned long kz_visit_entries(struct kz_piece *piece, kz_visit_function *visit)
+/* Visits the places of pages that lie in one anonymous VMA. Return: how many count. */
+static unsigned long kz_visit_mapping(struct kz_piece *piece, unsigned long start,
+				      unsigned long end, kz_visit_function *visit)
 {
 	unsigned long address, next, counted = 0;
 
-	for (address = piece->inner; address < piece->inner_end; address = next) {
+	for (address = start; address < end; address = next) {
 		pmd_t *pmd = kz_page_table(address);
 		spinlock_t *lock;
 		pte_t *pte;
 
-		next = min(piece->inner_end, pmd ? ALIGN(address + 1, KZ_NODE_PAGES << PAGE_SHIFT) :
-						   ALIGN(address + 1, PMD_SIZE));
+		next = min(end, pmd ? ALIGN(address + 1, KZ_NODE_PAGES << PAGE_SHIFT) :
+				      ALIGN(address + 1, PMD_SIZE));
 		if (!pmd)
 			continue;
 		lock = pte_lockptr(current->mm, pmd);
@@ -85,6 +86,26 @@ static unsigned long kz_visit_entries(struct kz_piece *piece, kz_visit_function 
 		spin_unlock(lock);
 		cond_resched();
 	}
+	return counted;
+}
+
+/*
+ * Visits the places of the piece's pages in page tables, as far as there still is anonymous memory.
+ * The mmap lock is held. Only page tables of such a VMA stay as long as it is: munmap() takes VMAs
+ * away with the lock held for writing, but frees what is below them once it holds it for reading
+ * only, and the kernel takes away those of files without it. Return: how many count.
+ */
+static unsigned long kz_visit_entries(struct kz_piece *piece, kz_visit_function *visit)
+{
+	struct mm_struct *mm = current->mm;
+	unsigned long counted = 0, end = piece->inner_end;
+	struct vm_area_struct *vma;
+
+	for (vma = find_vma(mm, piece->inner); vma && vma->vm_start < end;
+	     vma = vma->vm_end < end ? find_vma(mm, vma->vm_end) : NULL)
+		if (vma_is_anonymous(vma))
+			counted += kz_visit_mapping(piece, max(vma->vm_start, piece->inner),
+						    min(vma->vm_end, end), visit);
 	return counted;
 }
 
@@ -262,16 +283,16 @@ unsigned long kz_store_entries(struct kz_file *kf, struct page **entries, unsign
 int kz_copy_entry(struct kz_file *kf, struct page **entry, pgoff_t index)
 {
 	struct inode *inode = file_inode(kz_scratch);
+	pgoff_t place = task_pid_nr(current);
 	gfp_t gfp = mapping_gfp_mask(inode->i_mapping) | __GFP_NOFAIL;
 	struct page *page;
 	int tries = 0, error = -EIO;
 
-	mutex_lock(&kz_scratch_lock);
 	kz_shmem_add_swapped(inode, 1);
-	WARN_ON_ONCE(!kz_store_values(inode->i_mapping, entry, 1, 0));
+	WARN_ON_ONCE(!kz_store_values(inode->i_mapping, entry, 1, place));
 	*entry = NULL;
 	do {
-		page = shmem_read_mapping_page_gfp(inode->i_mapping, 0, gfp);
+		page = shmem_read_mapping_page_gfp(inode->i_mapping, place, gfp);
 		if (IS_ERR(page))
 			msleep(20);
 	} while (IS_ERR(page) && PTR_ERR(page) == -ENOMEM && ++tries < 50);
@@ -282,18 +303,23 @@ int kz_copy_entry(struct kz_file *kf, struct page **entry, pgoff_t index)
 		error = kz_copy(kf, page, index);
 		put_page(page);
 	}
-	shmem_truncate_range(inode, 0, -1);
-	mutex_unlock(&kz_scratch_lock);
+	shmem_truncate_range(inode, (loff_t)place << PAGE_SHIFT,
+			     ((loff_t)(place + 1) << PAGE_SHIFT) - 1);
 	return error;
 }
 
 int kz_swap_init(void)
 {
-	kz_scratch = shmem_file_setup("kernelzero scratch", PAGE_SIZE, 0);
-	return PTR_ERR_OR_ZERO(kz_scratch);
+	kz_scratch = shmem_file_setup("kernelzero scratch", 0, 0);
+	if (IS_ERR(kz_scratch))
+		return PTR_ERR(kz_scratch);
+	/* By hand, as it isn't to be promised any memory. */
+	i_size_write(file_inode(kz_scratch), (loff_t)PID_MAX_LIMIT << PAGE_SHIFT);
+	return 0;
 }
 
 void kz_swap_exit(void)
 {
+	i_size_write(file_inode(kz_scratch), 0);
 	fput(kz_scratch);
 }

@@ -116,7 +116,8 @@ static unsigned long kz_get_unmapped_area(struct file *file, unsigned long addre
 		 * Before anyone can see the view. Not in kz_mmap(), which isn't called if the view
 		 * becomes a part of the one next to it.
 		 */
-		kz_file_close_gate(kf);
+		if (kf->takeover->closes_gate)
+			kz_file_close_gate(kf);
 	}
 	/* Not shmem's, which takes no other files than its own. */
 	return thp_get_unmapped_area(file, address, length, offset, flags);

@@ -98,6 +98,8 @@ static void by_opening_anew(void)
 		CHECK_ERRNO(open(path_of(fd), O_RDONLY | O_TRUNC), EPERM);
 		CHECK_ERRNO(truncate(path_of(fd), 0), EPERM);
 		CHECK_ERRNO(truncate(path_of(fd), 2 * LENGTH), EPERM);
+		/* Neither to what it is: there might be more by then. */
+		CHECK_ERRNO(truncate(path_of(fd), LENGTH), EPERM);
 	}
 	CHECK_EQ(linkat(AT_FDCWD, path_of(fd), AT_FDCWD, "/dev/shm/kz", AT_SYMLINK_FOLLOW), -1);
 	again = CHECK_OK(open(path_of(fd), O_RDONLY));
@@ -217,7 +219,10 @@ static void from_the_start(void)
 	int fd = CHECK_OK(kz_create());
 
 	CHECK_ERRNO(open(path_of(fd), O_RDWR), EPERM);
+	CHECK_OK(fchmod(fd, 0644));
 	CHECK_ERRNO(truncate(path_of(fd), PAGE), EPERM);
+	CHECK_ERRNO(truncate(path_of(fd), 0), EPERM);
+	CHECK_ERRNO(open(path_of(fd), O_RDONLY | O_TRUNC), EPERM);
 	CHECK_ERRNO(write(fd, "x", 1), EBADF);
 	CHECK_ERRNO(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), EACCES);
 	CHECK_EQ(lseek(fd, 0, SEEK_END), 0);

@@ -341,9 +341,13 @@ RACE(merged, .movers = 1, .disturb = { merges })
 RACE(by_two, .movers = 2)
 RACE(by_two_forked, .movers = 2, .disturb = { forks, pages_out })
 RACE(read_beyond, .movers = 1, .disturb = { reads_beyond })
+RACE(measured, .movers = 1, .disturb = { measures, pages_out })
 RACE(beside_userfaultfd, .movers = 1, .disturb = { handles_faults })
 RACE(discarded, .movers = 1, .apart = 64, .disturb = { discards }, .refusable = true)
 RACE(unmapped, .movers = 1, .apart = 64, .disturb = { unmaps }, .refusable = true)
+RACE(unmapped_and_out, .movers = 1, .apart = MAX_PAGES, .disturb = { unmaps_what_is_out },
+     .refusable = true)
+RACE(of_hugetlb, .movers = 1, .apart = MAX_PAGES, .disturb = { maps_hugetlb }, .refusable = true)
 RACE(remapped, .movers = 1, .apart = 64, .disturb = { remaps }, .refusable = true)
 
 /* Returning lets the instruction be tried again. */
@@ -451,12 +455,15 @@ static const struct kz_case cases[] = {
 	{ "by_two", by_two },
 	{ "by_two_forked", by_two_forked },
 	{ "read_beyond", read_beyond },
+	{ "measured", measured },
 	{ "beside_userfaultfd", beside_userfaultfd },
 	{ "protected", protected },
 	{ "discarded", discarded },
 	{ "discarded_and_given_up", discarded_and_given_up },
 	{ "discarded_by_both", discarded_by_both },
 	{ "unmapped", unmapped },
+	{ "unmapped_and_out", unmapped_and_out },
+	{ "of_hugetlb", of_hugetlb },
 	{ "remapped", remapped },
 	{ "killed", killed },
 };

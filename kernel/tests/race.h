@@ -67,9 +67,12 @@ void merges(struct race *race);
 void reads_memory(struct race *race);
 void reads_file(struct race *race);
 void reads_beyond(struct race *race);
+void measures(struct race *race);
 void handles_faults(struct race *race);
 void discards(struct race *race);
 void unmaps(struct race *race);
+void unmaps_what_is_out(struct race *race);
+void maps_hugetlb(struct race *race);
 void remaps(struct race *race);
 
 #endif

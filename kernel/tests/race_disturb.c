@@ -19,6 +19,7 @@
 #define MADV_COLLAPSE 25
 #endif
 
+#define POOL "/proc/sys/vm/nr_hugepages"
 #define KSM "/sys/kernel/mm/ksm/"
 
 static uint64_t seed_of(struct race *race)
@@ -197,6 +198,27 @@ void reads_beyond(struct race *race)
 	close(memory);
 }
 
+/* What the file says it has is there, and never becomes less. */
+void measures(struct race *race)
+{
+	int again = (int)CHECK_OK(dup(race->fd)); /* has the same position */
+	off_t size = 0;
+	char page[PAGE];
+
+	while (!race->stop) {
+		struct stat status;
+		off_t end;
+
+		CHECK_OK(fstat(again, &status));
+		end = (off_t)CHECK_OK(lseek(again, 0, SEEK_END));
+		CHECK(size <= status.st_size && status.st_size <= end);
+		size = end;
+		if (size)
+			CHECK_EQ(pread(again, page, PAGE, size - (off_t)PAGE), PAGE);
+	}
+	close(again);
+}
+
 static void *fills(void *argument)
 {
 	int fd = *(int *)argument;
@@ -267,7 +289,7 @@ void discards(struct race *race)
 }
 
 /* Nothing is put where another mapping is by now. */
-void unmaps(struct race *race)
+static void unmap_and_map(struct race *race, bool out)
 {
 	size_t length = (race->pages - race->counted) * PAGE;
 	char *start = race->memory + race->counted * PAGE;
@@ -282,9 +304,55 @@ void unmaps(struct race *race)
 		count++;
 		for (at = 0; at < length; at += PAGE)
 			*(volatile uint64_t *)(start + at) = count;
+		if (out)
+			CHECK_OK(madvise(start, length, MADV_PAGEOUT));
 		for (at = 0; at < length; at += PAGE)
 			CHECK_EQ(*(volatile uint64_t *)(start + at), count);
 	}
+}
+
+void unmaps(struct race *race)
+{
+	unmap_and_map(race, false);
+}
+
+/* Where all memory goes that a page table is for, so does that, with the entries of swap in it. */
+void unmaps_what_is_out(struct race *race)
+{
+	unmap_and_map(race, true);
+}
+
+static void map_in_turn(char *start, size_t length, int flags, uint64_t count)
+{
+	size_t at;
+
+	CHECK_EQ(CHECK_OK(mmap(start, length, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | flags, -1, 0)),
+		 (uintptr_t)start);
+	if (!flags)
+		CHECK_OK(madvise(start, length, MADV_HUGEPAGE));
+	for (at = 0; at < length; at += PAGE)
+		*(volatile uint64_t *)(start + at) = count;
+	kz_sleep_ms(count % 4);
+	for (at = 0; at < length; at += PAGE)
+		CHECK_EQ(*(volatile uint64_t *)(start + at), count);
+}
+
+/* Huge pages of the kernel's own pool, which can't move and can't be split, and others. */
+void maps_hugetlb(struct race *race)
+{
+	size_t length = (race->pages - race->counted) * PAGE;
+	char *start = race->memory + race->counted * PAGE;
+	uint64_t count = 0;
+
+	if (write_text(POOL, "4") || read_number(POOL) < 4)
+		kz_skip("the kernel reserves no huge pages");
+	while (!race->stop) {
+		map_in_turn(start, length, MAP_HUGETLB, ++count);
+		map_in_turn(start, length, 0, ++count);
+	}
+	CHECK_OK(write_text(POOL, "0"));
+	CHECK_EQ(read_number(POOL), 0); /* all of them are free */
 }
 
 void remaps(struct race *race)

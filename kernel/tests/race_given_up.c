@@ -4,6 +4,7 @@
  * writes to them anew: what it has written is in the file, as long as there was memory to write to,
  * or else in the memory that is left.
  */
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -18,11 +19,12 @@
 
 /**
  * struct given_up - a round
+ * @map: where the file is going to be
  * @begun: of each page: the number whose writing has begun, after the page was discarded
  * @written: of each page: the last number that was written
  */
 struct given_up {
-	char *memory;
+	char *memory, *map;
 	atomic_bool stop;
 	uint64_t begun[PAGES], written[PAGES], random;
 };
@@ -53,6 +55,26 @@ static void *discards_and_writes(void *argument)
 		atomic_signal_fence(memory_order_seq_cst);
 		race->written[page] = race->begun[page];
 	}
+	return NULL;
+}
+
+/*
+ * Looks, with the address space's lock held all the time, at the memory and at where the file will
+ * be: whoever is to bring the pages there mustn't need that lock.
+ */
+static void *looks(void *argument)
+{
+	struct given_up *race = argument;
+	int memory = (int)CHECK_OK(open("/proc/self/mem", O_RDONLY | O_CLOEXEC));
+	size_t at = 0;
+	char byte;
+
+	while (!race->stop) {
+		(void)!pread(memory, &byte, 1, (off_t)(uintptr_t)race->memory + (off_t)at);
+		(void)!pread(memory, &byte, 1, (off_t)(uintptr_t)race->map + (off_t)at);
+		at = (at + PAGE) % (PAGES * PAGE);
+	}
+	close(memory);
 	return NULL;
 }
 
@@ -88,17 +110,21 @@ static bool round_moves(unsigned int flags, uint64_t *random)
 {
 	struct given_up race = { .memory = map_pages(PAGES * PAGE), .random = kz_random(random) };
 	int fd = (int)CHECK_OK(kz_create());
-	pthread_t writer;
+	pthread_t writer, reader;
 	bool moved;
 
+	race.map = map_file(fd, 0, PAGES * PAGE);
 	memset(race.memory, 0, PAGES * PAGE);
 	CHECK_EQ(pthread_create(&writer, NULL, discards_and_writes, &race), 0);
+	CHECK_EQ(pthread_create(&reader, NULL, looks, &race), 0);
 	kz_sleep_ms(1 + kz_random(random) % 8);
 	moved = kz_move_one(fd, flags, race.memory, PAGES * PAGE, NULL) == 0;
 	if (!moved)
 		CHECK_EQ(errno, EAGAIN);
 	race.stop = true;
 	CHECK_EQ(pthread_join(writer, NULL), 0);
+	CHECK_EQ(pthread_join(reader, NULL), 0);
+	munmap(race.map, PAGES * PAGE);
 	if (moved && flags & KZ_MOVE_UNMAP)
 		check_written(&race, fd);
 	else if (moved)

@@ -208,6 +208,35 @@ static void all_copied(void)
 	check_file(fd, HUGE);
 }
 
+/* By several at once: none has another's bytes. */
+static void all_copied_at_once(void)
+{
+	pid_t children[4];
+	size_t i;
+
+	needs_direct_swap();
+	swap_device();
+	CHECK_OK(kz_set_parameter("force_copy", 1));
+	for (i = 0; i < ARRAY_SIZE(children); i++) {
+		char *memory;
+		int fd;
+
+		children[i] = kz_fork();
+		if (children[i])
+			continue;
+		memory = map_pages(HUGE);
+		fill(memory, HUGE, i + 1);
+		CHECK_EQ(swap_out(memory, HUGE), HUGE / PAGE);
+		fd = (int)CHECK_OK(kz_create());
+		CHECK_EQ(kz_move_one(fd, 0, memory, HUGE, NULL), 0);
+		CHECK_EQ(file_differing(fd, 0, HUGE, i + 1, 0), 0);
+		_exit(0);
+	}
+	for (i = 0; i < ARRAY_SIZE(children); i++)
+		reap(children[i]);
+	CHECK_OK(kz_set_parameter("force_copy", 0));
+}
+
 /* The device is taken away, which has to find all that the file has there, and comes again. */
 static void swapoff_after(void)
 {
@@ -441,6 +470,7 @@ static const struct kz_case cases[] = {
 	{ "in_the_swap_cache", in_the_swap_cache },
 	{ "huge_pages", huge_pages },
 	{ "all_copied", all_copied },
+	{ "all_copied_at_once", all_copied_at_once },
 	{ "swapoff_after", swapoff_after },
 	{ "swapoff_again", swapoff_again },
 	{ "forked_before", forked_before },

@@ -16,6 +16,11 @@
 
 #include "kz_test.h"
 
+/* Newer than Debian 12's headers */
+#ifndef UFFD_FEATURE_WP_ASYNC
+#define UFFD_FEATURE_WP_ASYNC (1 << 15)
+#endif
+
 #define LENGTH (8 * PAGE)
 
 /* Moves memory; its bytes are of seed 1. */
@@ -310,6 +315,32 @@ static void userfaultfd(void)
 	CHECK_EQ(differing(view, LENGTH, 1, 0), 0);
 }
 
+/* Newer kernels note in any memory what has been written to since. */
+static void noted_by_userfaultfd(void)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_WP_ASYNC };
+	struct uffdio_register registration = { .mode = UFFDIO_REGISTER_MODE_WP };
+	struct uffdio_writeprotect protect = { .mode = UFFDIO_WRITEPROTECT_MODE_WP };
+	struct uffdio_copy copy = { .len = PAGE };
+	int fd, faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	char *view = new_view(&fd), *page = map_pages(PAGE);
+
+	if (faults == -1 || ioctl(faults, UFFDIO_API, &api))
+		kz_skip("the kernel's userfaultfd notes no writes");
+	registration.range.start = protect.range.start = (uintptr_t)view;
+	registration.range.len = protect.range.len = LENGTH;
+	CHECK_OK(ioctl(faults, UFFDIO_REGISTER, &registration));
+	CHECK_OK(ioctl(faults, UFFDIO_WRITEPROTECT, &protect));
+	memset(view, 2, PAGE);
+	CHECK_EQ(differing(view + PAGE, LENGTH - PAGE, 1, PAGE), 0);
+	CHECK_OK(madvise(view + PAGE, PAGE, MADV_DONTNEED));
+	copy.dst = (uintptr_t)view + PAGE;
+	copy.src = (uintptr_t)page;
+	CHECK_EQ(ioctl(faults, UFFDIO_COPY, &copy), -1);
+	CHECK_EQ(differing(view + PAGE, LENGTH - PAGE, 1, PAGE), 0);
+	CHECK_EQ(file_differing(fd, 0, LENGTH, 1, 0), 0);
+}
+
 /* Waiting has a limit. */
 static int futex(uint32_t *word, int operation, uint32_t value)
 {
@@ -404,6 +435,7 @@ static const struct kz_case cases[] = {
 	{ "other_advice", other_advice },
 	{ "collapsing", collapsing },
 	{ "userfaultfd", userfaultfd },
+	{ "noted_by_userfaultfd", noted_by_userfaultfd },
 	{ "private_futex", private_futex },
 	{ "shared_futex", shared_futex },
 	{ "compaction", compaction },
