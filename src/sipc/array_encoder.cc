@@ -16,6 +16,11 @@ using arrow::Status;
 // they had, and all else that of 64.
 constexpr int64_t kCutRows = 64;
 
+// Rows that are cut off a child in front of its first used one: so many that its offset stays what
+// it is, mostly 0. Arrow's maps don't look at that of their entries (MapArray::keys), and others
+// refuse one below a list.
+constexpr int64_t WholeCuts(int64_t rows) { return rows - rows % kCutRows; }
+
 // As many rows in front of a slice, which only keep the place of others, are read to find out what
 // they refer to; of an array with more of them everything is kept.
 constexpr int64_t kMaxReadUnused = 1024;
@@ -106,7 +111,7 @@ Status ArrayEncoder::AddRows(const arrow::DataType& type, uint32_t layout, const
   }
   const int64_t length = rows.end - rows.first;
   if (length == 0) rows.first = rows.end = rows.used = 0;  // no buffers either: any rows will do
-  int64_t start = rows.first - rows.first % kCutRows;
+  int64_t start = WholeCuts(rows.first);
   if (kind == LayoutKind::kRunEndEncoded) start = 0;  // run ends count rows from the parent's start
   // Rows that are not used may come to be zeros, which isn't a union's type.
   if (kind == LayoutKind::kDenseUnion) rows.used = rows.first;
@@ -276,7 +281,7 @@ Status ArrayEncoder::AddList(const Item& item) {
   }
   const bool rebase =
       ShouldRebase(item, 1, used.begin, width) && WouldCopyAny(*item.data.child_data[0]);
-  const int64_t base = rebase ? used.begin : 0;
+  const int64_t base = rebase ? WholeCuts(used.begin) : 0;
   ARROW_RETURN_NOT_OK(AddOffsets(item, 1, base));
   return AddChild(item, 0, {base, used.end, used.begin});
 }
@@ -294,7 +299,7 @@ Status ArrayEncoder::AddListView(const Item& item) {
   }
   const bool rebase =
       ShouldRebase(item, 1, used.begin, width) && WouldCopyAny(*item.data.child_data[0]);
-  const int64_t base = rebase ? used.begin : 0;
+  const int64_t base = rebase ? WholeCuts(used.begin) : 0;
   ARROW_RETURN_NOT_OK(AddOffsets(item, 0, base));
   ARROW_RETURN_NOT_OK(AddStructure(item, 2, 8 * width));
   return AddChild(item, 0, {base, used.end, used.begin});
@@ -359,7 +364,7 @@ Status ArrayEncoder::AddDenseUnion(const Item& item) {
   std::vector<int64_t> bases(used.size());
   int64_t unused = 0;
   for (size_t i = 0; i < used.size(); ++i) {
-    if (WouldCopyAny(*children[i])) unused += bases[i] = used[i].begin;
+    if (WouldCopyAny(*children[i])) unused += bases[i] = WholeCuts(used[i].begin);
   }
   ARROW_RETURN_NOT_OK(AddStructure(item, 1, 8));
   if (ShouldRebase(item, 2, unused, sizeof(int32_t))) {
@@ -426,6 +431,7 @@ Status ArrayEncoder::AddRunEndEncoded(const Item& item) {
     const int64_t used = std::min(rows.used, rows.end - 1);
     ARROW_ASSIGN_OR_RAISE(runs, UsedRuns(item.data, {used, rows.end}));
   }
+  runs.begin = WholeCuts(runs.begin);
   ARROW_RETURN_NOT_OK(AddChild(item, 0, {runs.begin, runs.end, runs.begin}));
   return AddChild(item, 1, {runs.begin, runs.end, runs.begin});
 }
