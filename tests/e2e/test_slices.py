@@ -12,6 +12,7 @@ offsets = pa.array(np.arange(ROWS + 1), pa.int32())
 keys = pa.array([f"key{{i}}" for i in range(ROWS)])
 numbers = pa.array(np.arange(ROWS))
 pairs = pa.StructArray.from_arrays([keys, numbers], ["key", "number"])
+maps = pa.MapArray.from_arrays(offsets, keys, pairs)
 
 
 @zerrow.model()
@@ -22,7 +23,7 @@ def made():
         "large": pa.LargeListArray.from_arrays(offsets.cast(pa.int64()), pairs),
         "plain": pairs,
         "fixed": pa.FixedSizeListArray.from_arrays(pairs, 1),
-        "nested": pa.StructArray.from_arrays([pa.MapArray.from_arrays(offsets, keys, pairs)], ["m"]),
+        "nested": pa.StructArray.from_arrays([maps], ["m"]),
         "number": numbers,
     }}
     return pa.table(columns).slice(FIRST, LAST - FIRST)
