@@ -171,7 +171,10 @@ static void kz_account(struct kz_call *call, struct kz_range *ranges, const stru
 	}
 }
 
-/* Return: as kz_move_piece(), or -EAGAIN if the pages changed meanwhile; then nothing has moved. */
+/*
+ * Return: as kz_move_piece(); or -EAGAIN if the pages changed meanwhile, or -EFAULT if they couldn't
+ * be had; then nothing has moved.
+ */
 static long kz_move_pages(struct kz_call *call, struct kz_piece *piece, struct kz_range *ranges)
 {
 	unsigned long more;
@@ -219,9 +222,10 @@ static long kz_move_piece(struct kz_call *call, struct kz_range *ranges)
 	kz_piece_init(&piece, call, ranges);
 	error = kz_copy_edges(call, &piece);
 	if (!error) {
+		/* What can't be read may just be unmapped, and mapped anew when one looks why. */
 		do {
 			error = kz_move_pages(call, &piece, ranges);
-		} while (error == -EAGAIN && ++piece.tries < KZ_MAX_TRIES);
+		} while ((error == -EAGAIN || error == -EFAULT) && ++piece.tries < KZ_MAX_TRIES);
 		kz_count(KZ_RETRIES, piece.tries);
 	}
 	for (i = 0; i < ARRAY_SIZE(piece.edges); i++)

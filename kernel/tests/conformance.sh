@@ -17,6 +17,6 @@ run() {
   fi
 }
 
-run shm/shm_test '*Conformance.*:*Immutability.*:KernelZeroTest.*:MovableMemory.*' KernelZeroTest
+run shm/shm_test '*Conformance.*:*Immutability.*:KernelZeroTest*:MovableMemory.*' KernelZeroTest
 run worker/worker_test '*HandoverByMoving.*' HandoverByMoving
 echo "OK conformance"

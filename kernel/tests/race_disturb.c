@@ -289,7 +289,15 @@ void discards(struct race *race)
 }
 
 /* Nothing is put where another mapping is by now. */
-static void unmap_and_map(struct race *race, bool out)
+static void map_anew(char *start, size_t length)
+{
+	CHECK_OK(munmap(start, length));
+	CHECK_EQ(CHECK_OK(mmap(start, length, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0)),
+		 (uintptr_t)start);
+}
+
+void unmaps(struct race *race)
 {
 	size_t length = (race->pages - race->counted) * PAGE;
 	char *start = race->memory + race->counted * PAGE;
@@ -297,29 +305,28 @@ static void unmap_and_map(struct race *race, bool out)
 	size_t at;
 
 	while (!race->stop) {
-		CHECK_OK(munmap(start, length));
-		CHECK_EQ(CHECK_OK(mmap(start, length, PROT_READ | PROT_WRITE,
-				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0)),
-			 (uintptr_t)start);
+		map_anew(start, length);
 		count++;
 		for (at = 0; at < length; at += PAGE)
 			*(volatile uint64_t *)(start + at) = count;
-		if (out)
-			CHECK_OK(madvise(start, length, MADV_PAGEOUT));
 		for (at = 0; at < length; at += PAGE)
 			CHECK_EQ(*(volatile uint64_t *)(start + at), count);
 	}
 }
 
-void unmaps(struct race *race)
-{
-	unmap_and_map(race, false);
-}
-
 /* Where all memory goes that a page table is for, so does that, with the entries of swap in it. */
 void unmaps_what_is_out(struct race *race)
 {
-	unmap_and_map(race, true);
+	size_t length = (race->pages - race->counted) * PAGE;
+	char *start = race->memory + race->counted * PAGE;
+	size_t at;
+
+	while (!race->stop) {
+		map_anew(start, length);
+		for (at = 0; at < length; at += HUGE / 8)
+			*(volatile uint64_t *)(start + at) = 1;
+		CHECK_OK(madvise(start, length, MADV_PAGEOUT));
+	}
 }
 
 static void map_in_turn(char *start, size_t length, int flags, uint64_t count)

@@ -7,6 +7,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
@@ -61,31 +62,93 @@ arrow::Result<kz_version> AskVersion(int device) {
   return version;
 }
 
-// Of a call that has failed. What moved before shows its contents still, as the file is behind it.
-std::string HowFar(const kz_move& move) {
-  std::string text = "moving memory into a file";
-  if (move.done == 0 && move.partial_bytes == 0) return text;
-  return text + ", after " + std::to_string(move.done) + " of " + std::to_string(move.nr_ranges) +
-         " ranges and " + std::to_string(move.partial_bytes) + " bytes of the next";
+// How far ranges have moved, and the errno that stopped it, or 0.
+struct Progress {
+  size_t done = 0;             // ranges
+  uint64_t partial_bytes = 0;  // of the next one
+  uint64_t file_size = 0;      // bytes
+  uint64_t copied_pages = 0;
+  int error = 0;
+};
+
+// Moves ranges in calls of at most `most`; `call` says how and where to.
+Progress MoveInCalls(int device, kz_move call, std::span<kz_range> ranges, size_t most) {
+  Progress progress;
+  while (progress.error == 0 && progress.done < ranges.size()) {
+    const auto next = ranges.subspan(progress.done, std::min(most, ranges.size() - progress.done));
+    call.nr_ranges = static_cast<uint32_t>(next.size());
+    call.ranges = reinterpret_cast<uintptr_t>(next.data());
+    call.done = call.partial_bytes = call.copied_pages = 0;
+    if (::ioctl(device, KZ_MOVE, &call) != 0) progress.error = errno;
+    progress.done += progress.error == 0 ? next.size() : call.done;
+    progress.partial_bytes = call.partial_bytes;
+    progress.file_size = call.file_size;
+    progress.copied_pages += call.copied_pages;
+  }
+  return progress;
 }
 
-// Shows the whole pages of what a call has emptied again, at the same addresses.
-Status ShowAgain(const kz_move& move, std::span<const kz_range> ranges) {
-  const size_t shown = move.done + (move.partial_bytes > 0 ? 1 : 0);
-  for (size_t i = 0; i < shown; ++i) {
+// The whole pages of what has moved, and where they are in the file.
+struct MovedPages {
+  WholePages pages;
+  off_t offset;
+};
+
+std::vector<MovedPages> MovedSoFar(const Progress& progress, std::span<const kz_range> ranges) {
+  std::vector<MovedPages> moved;
+  const size_t begun = progress.done + (progress.partial_bytes > 0 ? 1 : 0);
+  for (size_t i = 0; i < begun; ++i) {
     const uintptr_t begin = ranges[i].addr;
-    const uintptr_t end = begin + (i < move.done ? ranges[i].length : move.partial_bytes);
-    const WholePages whole(begin, end);
-    if (whole.begin >= whole.end) continue;
-    void* const at = reinterpret_cast<void*>(whole.begin);
-    const auto offset = static_cast<off_t>(ranges[i].offset + (whole.begin - begin));
-    if (::mmap(at, whole.end - whole.begin, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
-               move.fd, offset) != at) {
+    const WholePages pages(begin,
+                           begin + (i < progress.done ? ranges[i].length : progress.partial_bytes));
+    if (pages.begin >= pages.end) continue;
+    moved.push_back({pages, static_cast<off_t>(ranges[i].offset + (pages.begin - begin))});
+  }
+  return moved;
+}
+
+// Shows what was emptied again, at the same addresses.
+Status ShowAgain(const std::vector<MovedPages>& moved, int file) {
+  for (const auto& [pages, offset] : moved) {
+    void* const at = reinterpret_cast<void*>(pages.begin);
+    if (::mmap(at, pages.end - pages.begin, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, file,
+               offset) != at) {
       return Status::OutOfMemory("mapping what has moved again: ",
                                  base::ErrnoStatus(errno, "mmap").message());
     }
   }
   return Status::OK();
+}
+
+// The kernel may take memory away and then find none for the view in its place.
+bool AreMapped(const std::vector<MovedPages>& moved) {
+  std::vector<unsigned char> resident;
+  for (const auto& [pages, offset] : moved) {
+    const uintptr_t length = pages.end - pages.begin;
+    resident.resize(length / kPageBytes);
+    if (::mincore(reinterpret_cast<void*>(pages.begin), length, resident.data()) != 0) return false;
+  }
+  return true;
+}
+
+// After a call has failed: the contents are there once more, if they can be, and why it failed.
+Status Recover(const Progress& progress, std::span<const kz_range> ranges, int file,
+               KernelZero::Leaves leaves) {
+  if (progress.error == EIO) {
+    return Status::UnknownError("memory was lost as it moved into a file: the kernel's log tells");
+  }
+  const auto moved = MovedSoFar(progress, ranges);
+  if (leaves == KernelZero::Leaves::kZeros) {
+    ARROW_RETURN_NOT_OK(ShowAgain(moved, file));
+  } else if (!AreMapped(moved)) {
+    return Status::OutOfMemory("mapping what has moved");
+  }
+  std::string what = "moving memory into a file";
+  if (progress.done > 0 || progress.partial_bytes > 0) {
+    what += ", after " + std::to_string(progress.done) + " of " + std::to_string(ranges.size()) +
+            " ranges and " + std::to_string(progress.partial_bytes) + " bytes of the next";
+  }
+  return base::ErrnoStatus(progress.error, what);
 }
 
 // Why there is no device, and what would help.
@@ -117,6 +180,7 @@ arrow::Result<KernelZero> KernelZero::Open() {
 
 arrow::Result<MovedFile> KernelZero::Move(std::span<const MemoryRange> ranges,
                                           Leaves leaves) const {
+  ARROW_ASSIGN_OR_RAISE(const kz_version version, AskVersion(device_.get()));
   kz_create create = {};
   create.size = sizeof(create);
   if (::ioctl(device_.get(), KZ_CREATE, &create) != 0) {
@@ -132,21 +196,16 @@ arrow::Result<MovedFile> KernelZero::Move(std::span<const MemoryRange> ranges,
     edges.pages += more.pages;
     edges.bytes += more.bytes;
   }
-  kz_move move = {};
-  move.size = sizeof(move);
-  move.flags = KZ_MOVE_EDGES | (leaves == Leaves::kZeros ? KZ_MOVE_DISCARD : 0);
-  move.fd = file.fd.get();
-  move.nr_ranges = static_cast<uint32_t>(moves.size());
-  move.ranges = reinterpret_cast<uintptr_t>(moves.data());
-  if (!moves.empty() && ::ioctl(device_.get(), KZ_MOVE, &move) != 0) {
-    const Status stopped = base::ErrnoStatus(errno, HowFar(move));
-    if (leaves == Leaves::kZeros) ARROW_RETURN_NOT_OK(ShowAgain(move, moves));
-    return stopped;
-  }
-  file.size_bytes = static_cast<int64_t>(move.file_size);
+  kz_move call = {};
+  call.size = sizeof(call);
+  call.flags = KZ_MOVE_EDGES | (leaves == Leaves::kZeros ? KZ_MOVE_DISCARD : 0);
+  call.fd = file.fd.get();
+  const Progress progress = MoveInCalls(device_.get(), call, moves, version.max_ranges);
+  if (progress.error != 0) return Recover(progress, moves, file.fd.get(), leaves);
+  file.size_bytes = static_cast<int64_t>(progress.file_size);
   for (const kz_range& moved : moves) file.offsets.push_back(static_cast<int64_t>(moved.offset));
   // Beyond the edges: pages that somebody else holds too.
-  const auto whole_pages = static_cast<int64_t>(move.copied_pages) - edges.pages;
+  const auto whole_pages = static_cast<int64_t>(progress.copied_pages) - edges.pages;
   file.copied_bytes = edges.bytes + whole_pages * static_cast<int64_t>(kPageBytes);
   return file;
 }

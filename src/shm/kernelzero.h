@@ -47,8 +47,8 @@ class KernelZero {
   /// Moves ranges (of any alignment, not overlapping) into a new file. The bytes that share a page
   /// with others are copied; no byte outside the ranges comes into the file. IOError: memory that
   /// can't be moved; the ranges keep their contents, whatever was to be left, but what of them had
-  /// moved when the call stopped can't be moved again. OutOfMemory: so, and contents are lost, as
-  /// they could not be shown again.
+  /// moved when the call stopped can't be moved again. Anything else, and contents are lost:
+  /// OutOfMemory, as they could not be shown again, or UnknownError, by the hardware.
   arrow::Result<MovedFile> Move(std::span<const MemoryRange> ranges,
                                 Leaves leaves = Leaves::kViews) const;
 

@@ -203,6 +203,61 @@ TEST_F(KernelZeroTest, WhatWasEmptiedBeforeItStoppedMidwayIsShownAgain) {
   EXPECT_EQ(memory.Bytes(20 * kMiB, 1), "x");
 }
 
+// So many ranges that the module doesn't take them in one call.
+class KernelZeroTestOfManyRanges : public KernelZeroTest {
+ protected:
+  void SetUp() override {
+    KernelZeroTest::SetUp();
+    if (IsSkipped()) return;
+    std::ifstream(kParameter) >> before_;
+    std::ofstream parameter(kParameter);
+    if (!(parameter << 3 << std::flush)) GTEST_SKIP() << kParameter << " can't be written";
+  }
+  void TearDown() override {
+    if (!before_.empty()) std::ofstream(kParameter) << before_;
+  }
+  // Ten of 200 KB, with gaps.
+  static std::vector<MemoryRange> Ranges(Memory& memory) {
+    std::vector<MemoryRange> ranges;
+    for (int64_t i = 0; i < 10; ++i) ranges.push_back(memory.Range(i * 300'000 + 7, 200'000));
+    return ranges;
+  }
+  static constexpr const char* kParameter = "/sys/module/kernelzero/parameters/max_ranges";
+  std::string before_;
+};
+
+TEST_F(KernelZeroTestOfManyRanges, TheyMoveInSeveralCalls) {
+  for (const auto leaves : {KernelZero::Leaves::kViews, KernelZero::Leaves::kZeros}) {
+    Memory memory(3 * kMiB);
+    const std::string before = memory.Bytes(0, 3 * kMiB);
+    const auto file = kernelzero_->Move(Ranges(memory), leaves).ValueOrDie();
+    ASSERT_EQ(file.offsets.size(), 10);
+    const std::string all = Read(file);
+    EXPECT_EQ(all.size(), static_cast<size_t>(file.size_bytes));
+    for (size_t i = 0; i < 10; ++i) {
+      EXPECT_TRUE(all.substr(static_cast<size_t>(file.offsets[i]), 200'000) ==
+                  before.substr(i * 300'000 + 7, 200'000))
+          << i;
+    }
+    EXPECT_LT(file.copied_bytes, 10 * 2 * kPage);
+  }
+}
+
+TEST_F(KernelZeroTestOfManyRanges, TheyAreShownAgainIfALaterCallStops) {
+  Memory memory(3 * kMiB);
+  const std::string before = memory.Bytes(0, 3 * kMiB);
+  rlimit old = {};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &old), 0);
+  const rlimit less = {kMiB, old.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &less), 0);
+  const auto moved = kernelzero_->Move(Ranges(memory), KernelZero::Leaves::kZeros);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &old), 0);
+  ASSERT_TRUE(moved.status().IsIOError()) << moved.status();
+  EXPECT_NE(moved.status().message().find("after 5 of 10 ranges"), std::string::npos)
+      << moved.status();
+  EXPECT_TRUE(memory.Bytes(0, 3 * kMiB) == before);
+}
+
 TEST_F(KernelZeroTest, TheFileOutlivesItsMaker) {
   auto channels = base::Channel::MakePair().ValueOrDie();
   base::Channel& ours = channels.first;

@@ -248,8 +248,8 @@ arrow::Result<Published> Handover::PublishByMoving(const arrow::Table& table, Se
                        return MoveRanges(kernelzero, memory, leaves, &file, &moved);
                      }};
   auto published = Publish(table, std::move(addresses), options);
-  // Locked memory, for instance, can't be moved: then all is copied.
-  if (!published.ok() && !moved.ok() && !moved.IsOutOfMemory()) {
+  // Locked memory, for instance, can't be moved: then all is copied, if it's there still.
+  if (!published.ok() && moved.IsIOError()) {
     published = Publish(table, {}, {});
     if (published.ok()) published->not_moved = moved;
     return published;
