@@ -323,7 +323,7 @@ void unmaps_what_is_out(struct race *race)
 
 	while (!race->stop) {
 		map_anew(start, length);
-		for (at = 0; at < length; at += HUGE / 8)
+		for (at = 0; at < length; at += PAGE)
 			*(volatile uint64_t *)(start + at) = 1;
 		CHECK_OK(madvise(start, length, MADV_PAGEOUT));
 	}
