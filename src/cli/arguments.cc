@@ -404,6 +404,19 @@ void AddOthers(CLI::App* app, Raw* raw) {
   version->callback([raw] { raw->arguments.command = Command::kVersion; });
 }
 
+// An option whose value is empty, as `--output "$UNSET"`, isn't as good as none.
+void RefuseEmptyValues(CLI::App* app) {
+  for (CLI::Option* option : app->get_options()) {
+    if (option->get_items_expected_max() == 0) continue;  // a flag
+    const bool required = option->get_required();
+    option->check([required](const std::string& text) -> std::string {
+      if (!text.empty()) return "";
+      return required ? "is empty: give it a value" : "is empty: give it a value, or leave it out";
+    });
+  }
+  for (CLI::App* command : app->get_subcommands({})) RefuseEmptyValues(command);
+}
+
 Arguments Finish(Raw raw) {
   Arguments arguments = std::move(raw.arguments);
   RunOptions& run = arguments.run;
@@ -459,6 +472,7 @@ std::variant<Arguments, Message> ParseArguments(int argc, const char* const* arg
   AddOthers(&app, &raw);
   for (CLI::App* command : app.get_subcommands({})) command->group("Commands");
   app.footer(std::string(kMainFooter));
+  RefuseEmptyValues(&app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -167,6 +167,32 @@ TEST(ArgumentsTest, UsageErrorsSayWhereToLook) {
   EXPECT_EQ(Refused({"show"}).exit_code, kExitUsage);
 }
 
+TEST(ArgumentsTest, EmptyValuesArentIgnored) {
+  EXPECT_EQ(Refused({"run", "flights", "--output", ""}).text,
+            "zerrow run: --output: is empty: give it a value, or leave it out\n"
+            "Try: zerrow run --help\n");
+  EXPECT_EQ(Refused({"init", ""}).text,
+            "zerrow init: DIR: is empty: give it a value\nTry: zerrow init --help\n");
+  const std::vector<std::vector<const char*>> wrong = {{"run", "--output="},
+                                                       {"run", ""},
+                                                       {"run", "-p", ""},
+                                                       {"run", "--inline", ""},
+                                                       {"run", "--select", "m", "--select", ""},
+                                                       {"run", "--exclude", ""},
+                                                       {"run", "--engine", ""},
+                                                       {"run", "--memory-limit", ""},
+                                                       {"show", "m", ""},
+                                                       {"query", ""},
+                                                       {"query", "SELECT 1", "--output", ""},
+                                                       {"query", "--file", ""},
+                                                       {"engine", "start", "--spill-dir", ""},
+                                                       {"simulate", ""},
+                                                       {"simulate", "t.csv", "--expect", ""}};
+  for (const auto& words : wrong) {
+    EXPECT_EQ(Refused(words).exit_code, kExitUsage) << ::testing::PrintToString(words);
+  }
+}
+
 TEST(ArgumentsTest, TheCachesOptions) {
   EXPECT_FALSE(Parsed({"run", "--no-cache"}).run.cache);
   EXPECT_EQ(Parsed({"run", "--cache-size", "2GiB"}).cache_bytes, int64_t{2} << 30);
