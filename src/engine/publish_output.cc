@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <set>
+#include <optional>
 #include <utility>
 
 #include "base/mapping.h"
@@ -63,6 +63,12 @@ arrow::Result<std::shared_ptr<const shm::Segment>> PublishMoved(base::UniqueFd f
   return memory.PublishMemfd(id, std::move(file), size_bytes);
 }
 
+// Only the worker can tell how many, but there are no more than it has stored.
+std::optional<int64_t> DuplicateBytes(const ByteCounts& claimed, const ByteCounts& stored) {
+  if (!claimed.duplicate_bytes) return std::nullopt;
+  return std::min(*claimed.duplicate_bytes, stored.new_bytes + stored.copied_bytes);
+}
+
 // Bytes by where they lie. `moved` is the segment of what the worker moved itself.
 ByteCounts CountBytes(const sipc::Summary& summary, const Segments& inputs, SegmentId moved,
                       const ByteCounts& claimed) {
@@ -78,7 +84,7 @@ ByteCounts CountBytes(const sipc::Summary& summary, const Segments& inputs, Segm
   counts.copied_bytes = std::min(claimed.copied_bytes, summary.inline_bytes + moved_bytes);
   counts.new_bytes -= std::max<int64_t>(0, counts.copied_bytes - summary.inline_bytes);
   counts.content_reshared_bytes = std::min(claimed.content_reshared_bytes, counts.reshared_bytes);
-  counts.duplicate_bytes = claimed.duplicate_bytes;
+  counts.duplicate_bytes = DuplicateBytes(claimed, counts);
   return counts;
 }
 
@@ -169,7 +175,7 @@ arrow::Result<Publication> PublishFile(OutputAnswer output, shm::SegmentIds& ids
   table->message = {message->id(), message->size_bytes()};
   table->rows = output.rows;
   table->bytes.copied_bytes = message->size_bytes();
-  table->bytes.duplicate_bytes = output.bytes.duplicate_bytes;
+  table->bytes.duplicate_bytes = DuplicateBytes(output.bytes, table->bytes);
   table->timings = output.timings;
   table->answered_cpu_s = output.answered_cpu_s;
   table->content_hash = std::move(output.content_hash);

@@ -135,6 +135,22 @@ TEST_F(PublishOutputTest, TakesTheNumbersFromTheMessage) {
   EXPECT_LE(FirstSegment(*table).backed_bytes(), kBytes + 2 * 2 * 1024 * 1024);
 }
 
+TEST_F(PublishOutputTest, NoMoreBytesAreDuplicateThanTheWorkerHasStored) {
+  const auto duplicate = [this](std::optional<int64_t> claimed) {
+    Worker worker(*memory_, 1);
+    OutputAnswer output = worker.Encode(*worker.MakeTable(4096, 7));
+    output.bytes.duplicate_bytes = claimed;
+    return PublishOutput(std::move(output), {}, worker.DieWithoutRelease(), 0, memory_.get())
+        .ValueOrDie()
+        ->table()
+        .bytes.duplicate_bytes;
+  };
+  EXPECT_EQ(duplicate(std::nullopt), std::nullopt);
+  EXPECT_EQ(duplicate(0), 0);
+  EXPECT_EQ(duplicate(100), 100);
+  EXPECT_EQ(duplicate(INT64_MAX), kBytes);
+}
+
 TEST_F(PublishOutputTest, OpensAndOutlivesTheEngine) {
   ResultPtr table = Published(1, 7);
   const auto opened = OpenTable(table).ValueOrDie();
@@ -367,11 +383,12 @@ TEST(PublishFile, SealsTheMessageOfTheCopyBackends) {
   output.message = base::MakeMemfd("test").ValueOrDie();
   ASSERT_TRUE(base::WriteAll(output.message.get(), "not really Arrow").ok());
   output.rows = 3;
-  output.bytes.copied_bytes = INT64_MAX;  // a lie: the file has 16
+  output.bytes.duplicate_bytes = output.bytes.copied_bytes = INT64_MAX;  // lies: the file has 16
   const ResultPtr table = PublishOutput(std::move(output), {}, {}, 0, nullptr).ValueOrDie();
   const auto message = (*table->Find(table->table().message.id))->Open().ValueOrDie();
   EXPECT_TRUE(base::IsSealed(message.get()));
   EXPECT_EQ(table->table().bytes.copied_bytes, 16);
+  EXPECT_EQ(table->table().bytes.duplicate_bytes, 16);
   EXPECT_FALSE(OpenTable(table).ok());
 }
 
