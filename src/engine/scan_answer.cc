@@ -207,11 +207,15 @@ Status Scan::TakeReads(const json& answer) {
   for (const json& read : *reads) {
     if (!read.is_array()) return Malformed("read");
     std::vector<size_t>& needed = blocks_of_read_.emplace_back();
+    int64_t rows = 0;
     for (const json& value : read) {
       const int64_t block = Index(value, static_cast<int64_t>(blocks_.size()) - 1);
       const bool ascends = needed.empty() || block > static_cast<int64_t>(needed.back());
       if (block < 0 || !ascends) return Malformed("read");
       needed.push_back(static_cast<size_t>(block));
+      if (__builtin_add_overflow(rows, blocks_[needed.back()].rows.rows, &rows)) {
+        return Malformed("read");
+      }
     }
   }
   return Status::OK();

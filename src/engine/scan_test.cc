@@ -157,6 +157,14 @@ TEST_F(ScanTest, MalformedAnswersAreRefused) {
   EXPECT_FALSE(scan->TakeAnswer(json(3)).ok());
 }
 
+TEST_F(ScanTest, MoreRowsThanCanBeCountedAreRefused) {
+  const auto scan = Begin({{std::vector<std::string>{}, {}}});
+  EXPECT_FALSE(scan->TakeFromCache(cache_, store_));
+  json answer = Scanned({{0, 1}});
+  answer["blocks"] = {{nullptr, INT64_MAX}, {nullptr, 1}};
+  EXPECT_EQ(scan->TakeAnswer(answer).message(), "its worker answered with a malformed read");
+}
+
 TEST_F(ScanTest, WhatIsNoSealedColumnIsRefused) {
   const auto scan = Begin({{}});
   const auto send = [&](json entries, base::UniqueFd fd) {
