@@ -44,11 +44,20 @@ def from_table(table: pa.Table, form: str) -> Any:  # noqa: ANN401 - the library
         use_utc(duckdb.default_connection())
         return duckdb.from_arrow(table)
     if form == "numpy":
-        return {
-            field.name: _to_array(field.name, column)
-            for field, column in zip(table.schema, table.columns, strict=True)
-        }
+        return _to_arrays(table)
     return table.to_reader() if form == "pyarrow_reader" else table
+
+
+def _to_arrays(table: pa.Table) -> "dict[str, np.ndarray]":
+    """TaskError if columns share a name, or as of _to_array()."""
+    names = table.column_names
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise TaskError(
+            f"column {twice!r} is there {names.count(twice)} times, and a dict of arrays holds "
+            "one: rename the others before, or take the table in another form"
+        )
+    return {name: _to_array(name, table.column(i)) for i, name in enumerate(names)}
 
 
 def _to_array(name: str, column: pa.ChunkedArray) -> "np.ndarray":

@@ -179,6 +179,12 @@ def test_nulls_that_an_array_cannot_hold_are_refused():
     assert np.isnan(floats).tolist() == [False, True]
 
 
+def test_columns_of_one_name_are_not_made_one_array():
+    table = pa.table([[1], ["x"], [2]], names=["a", "b", "a"])
+    with pytest.raises(TaskError, match="column 'a' is there 2 times, and a dict of arrays"):
+        convert.from_table(table, "numpy")
+
+
 def test_rows_become_columns_of_the_types_that_are_declared():
     class Declared(zerrow.TableSchema):
         a: zerrow.Int32 | None
