@@ -18,6 +18,8 @@ from zerrow._worker.tasks import TaskError, without_columns
 if TYPE_CHECKING:
     import numpy as np
 
+# What holds the same as views, which not all of Arrow can do with.
+PLAIN_TYPES = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 _LONGEST_SHOWN = 200  # characters of a value in a message
 
 
@@ -80,10 +82,9 @@ def columns_needed(library: str) -> TaskError:
 
 def _without_views(table: pa.Table) -> pa.Table:
     """Views as plain strings: Arrow can't sort views, so that pandas can't group or sort them."""
-    plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
     for i, field in enumerate(table.schema):
-        if field.type in plain:
-            column = table.column(i).cast(plain[field.type])
+        if field.type in PLAIN_TYPES:
+            column = table.column(i).cast(PLAIN_TYPES[field.type])
             table = table.set_column(i, field.with_type(column.type), column)
     return table
 

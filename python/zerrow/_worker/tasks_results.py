@@ -4,10 +4,12 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 from pyarrow import types
+from zerrow._worker.convert import PLAIN_TYPES
 from zerrow._worker.json_rows import columns_of, json_rows, json_values
 from zerrow._worker.messages import Result, Rows
 from zerrow._worker.tasks import Answer, Task, TaskError
@@ -88,7 +90,46 @@ def _write_parquet(table: pa.Table, file: BinaryIO) -> None:
         raise TaskError(
             f"a Parquet file can't hold rows without columns, and these are {table.num_rows}"
         )
+    for i, field in enumerate(table.schema):
+        kind = _writable(field.type)
+        if kind != field.type:
+            table = table.set_column(i, field.with_type(kind), table.column(i).cast(kind))
     pq.write_table(table, file)
+
+
+def _writable(kind: pa.DataType) -> pa.DataType:
+    """With dictionaries of plain texts in place of views, which pyarrow can't write to Parquet."""
+    for applies, convert in _WRITABLE:
+        if applies(kind):
+            return convert(kind)
+    return kind
+
+
+def _writable_field(field: pa.Field) -> pa.Field:
+    return field.with_type(_writable(field.type))
+
+
+def _writable_dictionary(kind: pa.DictionaryType) -> pa.DataType:
+    values = PLAIN_TYPES.get(kind.value_type, kind.value_type)
+    return pa.dictionary(kind.index_type, values, kind.ordered)
+
+
+_WRITABLE: list[tuple[Callable[[pa.DataType], bool], Callable[[Any], pa.DataType]]] = [
+    (types.is_dictionary, _writable_dictionary),
+    (types.is_struct, lambda kind: pa.struct([_writable_field(field) for field in kind])),
+    (types.is_list, lambda kind: pa.list_(_writable_field(kind.value_field))),
+    (types.is_large_list, lambda kind: pa.large_list(_writable_field(kind.value_field))),
+    (
+        types.is_fixed_size_list,
+        lambda kind: pa.list_(_writable_field(kind.value_field), kind.list_size),
+    ),
+    (
+        types.is_map,
+        lambda kind: pa.map_(
+            _writable_field(kind.key_field), _writable_field(kind.item_field), kind.keys_sorted
+        ),
+    ),
+]
 
 
 def _write_csv(table: pa.Table, file: BinaryIO) -> None:

@@ -328,19 +328,6 @@ def test_preview_shows_what_has_room(plain_zygote, tmp_path):
     assert "too many to show" in failed.error["message"]
 
 
-def test_export_writes_parquet_or_nothing(plain_zygote, tmp_path):
-    path = tmp_path / "out" / "a.parquet"
-    path.parent.mkdir()
-    answer = plain_zygote.run(tmp_path, "export", [("a", TABLE)], model="a", path=str(path)).answer
-    assert answer == {"op": "result", "value": None}
-    assert pq.read_table(path).equals(TABLE)
-    assert os.listdir(path.parent) == ["a.parquet"]
-    failed = plain_zygote.run(
-        tmp_path, "export", [("a", TABLE)], model="a", path=str(tmp_path / "nowhere" / "a.parquet")
-    )
-    assert "No such file or directory" in failed.error["message"]
-
-
 def test_the_outputs_content_is_hashed_if_that_is_asked_for(plain_zygote, tmp_path):
     tables = [("a", pa.table({"x": [1, 2, 3]}))]
 
