@@ -299,8 +299,10 @@ void LivePerformer::OnWorkerEnded(TaskId task, WorkerEnd end) {
   attempt.worker.reset();
   attempt.zygote_lost = end.lost;
   attempt.broken = !end.error.empty();
+  const bool starved = !attempt.starved.empty();
+  if (starved) end.error = attempt.starved;
   Outcome& outcome = attempt.ended.emplace();
-  outcome.lost = end.lost && end.was_ready;
+  outcome.lost = end.lost && end.was_ready && !starved;
   outcome.cpu_s = end.cpu_s;
   outcome.exit_s = end.exit_s;
   outcome.charged_peak_bytes = attempt.peak_bytes;
@@ -439,6 +441,7 @@ void LivePerformer::TellLater(TaskId task, Outcome outcome) {
 void LivePerformer::OnTime() {
   zygotes_.OnTime();
   sampler_.Sample();
+  EndStarved();
   for (auto& [id, active] : runs_) {
     active.peak_bytes = std::max(active.peak_bytes, sampler_.current_bytes());
   }

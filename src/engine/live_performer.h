@@ -102,6 +102,7 @@ class LivePerformer final : public Performer {
     std::optional<Outcome> ended;  // it is gone, and that is known of it
     bool zygote_lost = false;      // or what it was forked from
     bool broken = false;           // its end wasn't its own: WorkerEnd::error
+    std::string starved;           // why it couldn't get on for want of memory, nor will again
     // When it began: how often memory had been short by then.
     int64_t times_full = 0;
     int64_t oom_kills = 0;
@@ -151,6 +152,7 @@ class LivePerformer final : public Performer {
   void OnTriedToPublish(resource::TaskId task, Publishing& job);
   void OnWorkerEnded(resource::TaskId task, WorkerEnd end);
   void Conclude(resource::TaskId task);
+  void EndStarved();
   void NoteShortage(const Attempt& attempt, Failure& failure, Outcome& outcome) const;
   void OnDescribed(resource::TaskId task, Outcome outcome, nlohmann::json value);
   void OnOutput(resource::TaskId task, Outcome outcome, OutputAnswer output);
@@ -166,6 +168,7 @@ class LivePerformer final : public Performer {
   std::map<resource::RunId, ActiveRun> runs_;
   std::map<resource::TaskId, Attempt> attempts_;
   int samples_ = 0;
+  std::optional<resource::Time> stuck_since_;
   Scans scans_;
   Zygotes zygotes_;  // first to go: then nobody is left who could write to what was granted
 };

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/live_performer.h"
+#include "resource/reasons.h"
 #include "sandbox/process_tree.h"
 
 namespace zerrow::engine {
@@ -17,6 +18,9 @@ constexpr int64_t kNoticeable = 256 << 10;
 
 // Finding a worker's descendants takes longer than reading what one process has.
 constexpr int kSamplesPerTree = 10;
+
+// Measurements that come late, and what ended just now, look like it for a moment.
+constexpr resource::Time kStarvedSeconds = 3;
 
 }  // namespace
 
@@ -84,9 +88,26 @@ int64_t LivePerformer::CountedTwiceBytes() const {
   return bytes;
 }
 
+// Where Zerrow itself needs all that there is nobody else has what could go: whoever starts,
+// imports or is to be ended waits for ever, or the zygote with those who were refused memory.
+void LivePerformer::EndStarved() {
+  const resource::Budget& budget = dispatcher_->core().budget();
+  if (!sampler_.is_stuck() || budget.capacity() > 0) stuck_since_.reset();
+  if (budget.capacity() > 0) return;
+  const resource::Time now = options_.now();
+  if (sampler_.is_stuck() && !stuck_since_) stuck_since_ = now;
+  const resource::Time stuck_s = stuck_since_ ? now - *stuck_since_ : 0;
+  if (std::max(stuck_s, zygotes_.LongestWait()) < kStarvedSeconds) return;
+  stuck_since_.reset();
+  const std::string why = resource::TooSmall(budget.limit_bytes, budget.reserve_bytes);
+  for (auto& [task, attempt] : attempts_) attempt.starved = why;
+  zygotes_.AbandonAll(why);
+}
+
 // Where the limit is met a page fault waits, but what else needs memory is refused it: a fork, a
 // write, so that it isn't the function's fault.
 void LivePerformer::NoteShortage(const Attempt& attempt, Failure& failure, Outcome& outcome) const {
+  if (!attempt.starved.empty()) return;
   const bool was_full = sampler_.TimesFull() > attempt.times_full;
   if (failure.status == ModelStatus::kKilled && CountOomKills() > attempt.oom_kills) {
     failure.error.message += "; meanwhile the kernel killed a process because memory ran out";

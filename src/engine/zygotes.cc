@@ -18,6 +18,10 @@ constexpr size_t kMaxIdle = 4;
 
 Time Seconds(std::chrono::milliseconds time) { return std::chrono::duration<Time>(time).count(); }
 
+Time WaitOf(const WorkerPool& pool) {
+  return std::chrono::duration<Time>(pool.LongestWait()).count();
+}
+
 // Whether a zygote made for `there` can serve `wanted`: what it has imported besides does no harm.
 bool Serves(const ZygoteOptions& there, const ZygoteOptions& wanted) {
   ZygoteOptions same = there;
@@ -82,11 +86,21 @@ void Zygotes::CheckTime(Entry& entry) const {
                                std::to_string(entry.options.start_timeout.count() / 1000) +
                                " s; $ZERROW_START_TIMEOUT_S gives it more");
   }
-  const auto waited = entry.pool->LongestWait();
-  if (Seconds(std::chrono::duration_cast<std::chrono::milliseconds>(waited)) >
-      kForkPatienceSeconds) {
+  if (WaitOf(*entry.pool) > kForkPatienceSeconds) {
     entry.pool->Abandon("it neither forks nor ends its workers");
   }
+}
+
+Time Zygotes::LongestWait() const {
+  Time longest = 0;
+  for (const Entry& entry : entries_) {
+    if (!entry.pool->lost()) longest = std::max(longest, WaitOf(*entry.pool));
+  }
+  return longest;
+}
+
+void Zygotes::AbandonAll(const std::string& why) {
+  for (Entry& entry : entries_) entry.pool->Abandon(why);
 }
 
 std::optional<Time> Zygotes::next_deadline() const {

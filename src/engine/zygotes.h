@@ -12,6 +12,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "engine/event_loop.h"
@@ -42,6 +43,10 @@ class Zygotes {
   /// Ends those that nobody needs, all but the `count` that were needed last, and what waits in
   /// these.
   void KeepIdle(size_t count);
+  /// WorkerPool::LongestWait, of all.
+  resource::Time LongestWait() const;
+  /// Ends all of them, with their workers.
+  void AbandonAll(const std::string& why);
   /// When OnTime is due although nothing happens; nullopt: never.
   std::optional<resource::Time> next_deadline() const;
 

@@ -41,6 +41,13 @@ std::string TooMuch(const Figures& why) {
 
 }  // namespace
 
+std::string TooSmall(int64_t limit_bytes, int64_t reserve_bytes) {
+  Figures why;
+  why.limit_bytes = limit_bytes;
+  return Limit(why) + " is less than Zerrow itself needs, which is " + InDecimal(reserve_bytes) +
+         " at least; raise --memory-limit";
+}
+
 std::string_view ToString(Reason reason) {
   switch (reason) {
     case Reason::kInputsThere:

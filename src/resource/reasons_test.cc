@@ -1,3 +1,5 @@
+#include "resource/reasons.h"
+
 #include <gtest/gtest.h>
 
 #include "resource/events.h"
@@ -45,6 +47,12 @@ TEST(Reasons, WhatIsTooLargeSaysHowMuchItNeedsAndWhoseLimitItIs) {
   EXPECT_NE(Explained(Reason::kTooLarge, why)
                 .find("beside 1 MB that can't go and 120 MB that Zerrow itself needs;"),
             std::string::npos);
+}
+
+TEST(Reasons, ALimitThatIsTooSmallForZerrowSaysWhatItNeeds) {
+  EXPECT_EQ(TooSmall(60'000'000, 83'886'080),
+            "the engine's memory limit of 60 MB is less than Zerrow itself needs, which is 83.9 MB "
+            "at least; raise --memory-limit");
 }
 
 TEST(Reasons, WhatCouldntBeMadeAgainSaysWhy) {

@@ -124,7 +124,7 @@ void MemorySampler::AdjustLimit(const MemoryUsage& usage, int64_t outside_bytes)
   is_full_ = cgroup_->IsFull();
   full_samples_ = std::clamp(full_samples_ + (is_full_ ? 1 : -1), 0, 2 * kPatienceSamples);
   // What it lends them it can't take back, and what is charged elsewhere may grow meanwhile.
-  const int64_t headroom = full_samples_ < kPatienceSamples ? headroom_bytes_ : headroom_bytes_ / 2;
+  const int64_t headroom = is_stuck() ? headroom_bytes_ / 2 : headroom_bytes_;
   // v2 kills if what can't be given up is more than the new limit.
   const int64_t margin = cgroup_->version() == 2 ? kLimitStep : 0;
   int64_t wanted = std::max(*limit_bytes_ - headroom - outside_bytes, usage.all_bytes() + margin);
@@ -148,6 +148,8 @@ std::optional<double> MemorySampler::StalledShare() const {
   return sandbox::StalledShare(own ? cgroup_->path() + "/memory.pressure"
                                    : "/proc/pressure/memory");
 }
+
+bool MemorySampler::is_stuck() const { return full_samples_ >= kPatienceSamples; }
 
 int64_t MemorySampler::TimesFull() const {
   return cgroup_ != nullptr && limit_bytes_ ? cgroup_->TimesFull() : 0;

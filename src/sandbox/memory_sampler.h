@@ -56,6 +56,8 @@ class MemorySampler {
 
   /// Processes have to wait since the limit is reached.
   bool is_full() const { return is_full_; }
+  /// They have had to for some time, more often than not.
+  bool is_stuck() const;
   /// MemoryCgroup::TimesFull, asked now; 0 without a cgroup that has a limit.
   int64_t TimesFull() const;
 

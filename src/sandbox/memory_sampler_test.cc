@@ -172,9 +172,11 @@ TEST(MemorySampler, WhoWaitsAtTheLimitIsGivenHalfOfTheHeadroom) {
   };
   constexpr int64_t kNoise = 5 * kMiB;
   EXPECT_TRUE(sample(10'000, [&] { return sampler.is_full(); }));
+  EXPECT_FALSE(sampler.is_stuck()) << "it may be a moment's";
   EXPECT_LE(used(), 64 * kMiB + kNoise);
   EXPECT_TRUE(sample(10'000, [&] { return used() >= 80 * kMiB - kNoise; }));
   EXPECT_FALSE(sample(100, [&] { return used() > 80 * kMiB + kNoise; })) << used();
+  EXPECT_TRUE(sampler.is_stuck()) << "what was lent hasn't helped";
 }
 
 }  // namespace

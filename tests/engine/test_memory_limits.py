@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -150,6 +151,33 @@ def test_a_function_that_cannot_fit_fails_alone(pipeline, limited):
     assert "the engine's memory limit of 440 MB doesn't allow" in error["message"]
     assert "--memory-limit" in error["message"]
     assert pipeline.processes() == []
+
+
+@pytest.mark.parametrize("limit", ["1", "60MB", "120MB"])
+def test_a_limit_below_what_zerrow_itself_needs_is_an_error_that_says_so(
+    memfd_project, limited, limit
+):
+    if not has_hard_limit():
+        pytest.skip("nothing waits where the kernel doesn't hold runs to their limits")
+    memfd_project.models(
+        """
+        import duckdb, pandas, polars
+
+        TEXT = b"x" * (64 << 20)
+
+        @zerrow.model()
+        def one(): return pa.table({"x": [1]})
+        """
+    )
+    done = limited(limit=limit)
+    assert done.code == 1
+    (error,) = done.report["errors"]
+    assert re.search(
+        r"memory limit of .* is less than Zerrow itself needs, which is .*B at least"
+        r"|memory limit of .* doesn't allow beside .*B that Zerrow itself needs",
+        error["message"],
+    )
+    assert "raise --memory-limit" in error["message"]
 
 
 def test_what_was_decided_is_explained(limited):
