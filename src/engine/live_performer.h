@@ -168,7 +168,7 @@ class LivePerformer final : public Performer {
   std::map<resource::RunId, ActiveRun> runs_;
   std::map<resource::TaskId, Attempt> attempts_;
   int samples_ = 0;
-  std::optional<resource::Time> stuck_since_;
+  std::optional<resource::Time> starved_since_;  // Zerrow itself needs all of the limit
   Scans scans_;
   Zygotes zygotes_;  // first to go: then nobody is left who could write to what was granted
 };

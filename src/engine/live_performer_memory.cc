@@ -92,13 +92,11 @@ int64_t LivePerformer::CountedTwiceBytes() const {
 // imports or is to be ended waits for ever, or the zygote with those who were refused memory.
 void LivePerformer::EndStarved() {
   const resource::Budget& budget = dispatcher_->core().budget();
-  if (!sampler_.is_stuck() || budget.capacity() > 0) stuck_since_.reset();
-  if (budget.capacity() > 0) return;
+  if (budget.capacity() > 0) return starved_since_.reset();
   const resource::Time now = options_.now();
-  if (sampler_.is_stuck() && !stuck_since_) stuck_since_ = now;
-  const resource::Time stuck_s = stuck_since_ ? now - *stuck_since_ : 0;
-  if (std::max(stuck_s, zygotes_.LongestWait()) < kStarvedSeconds) return;
-  stuck_since_.reset();
+  if (!starved_since_) starved_since_ = now;
+  if (now - *starved_since_ < kStarvedSeconds) return;
+  if (!sampler_.is_stuck() && zygotes_.LongestWait() < kStarvedSeconds) return;
   const std::string why = resource::TooSmall(budget.limit_bytes, budget.reserve_bytes);
   for (auto& [task, attempt] : attempts_) attempt.starved = why;
   zygotes_.AbandonAll(why);
