@@ -25,6 +25,14 @@ constexpr bool kChildrenHaveThreads = false;
 constexpr bool kChildrenHaveThreads = true;
 #endif
 
+// The allocator of address sanitizer isn't made ready for fork(): a child that is forked while
+// another thread allocates may wait for it for ever.
+#ifdef __SANITIZE_ADDRESS__
+constexpr bool kForksWhileOthersAllocate = false;
+#else
+constexpr bool kForksWhileOthersAllocate = true;
+#endif
+
 class HistoryTest : public ::testing::Test {
  public:
   ~HistoryTest() override { fs::remove_all(folder_); }
@@ -232,7 +240,9 @@ TEST_F(HistoryTest, IsWholeWhoeverIsKilledWhileWriting) {
 }
 
 TEST_F(HistoryTest, AProcessForkedMeanwhileHasOneOfItsOwn) {
-  if (!kChildrenHaveThreads) GTEST_SKIP() << "not under this sanitizer";
+  if (!kChildrenHaveThreads || !kForksWhileOthersAllocate) {
+    GTEST_SKIP() << "not under this sanitizer";
+  }
   History history(path_);
   for (uint64_t round = 0; round < 100; ++round) {
     history.Note({1, round}, Took(100, 5));  // is being written from now on

@@ -36,7 +36,7 @@ std::string Repeat(const std::string& text, size_t count) {
 // Until the engine has had enough: it kills a real worker, this one notices that nobody reads.
 void Flood(Channel& channel, const json& message) {
   for (int i = 0; i < 1'000'000; ++i) {
-    if (!channel.Send(message, {}, milliseconds(200)).ok()) return;
+    if (!channel.Send(message, {}, std::chrono::seconds(2)).ok()) return;
   }
 }
 
