@@ -200,7 +200,9 @@ arrow::Result<MovedFile> KernelZero::Move(std::span<const MemoryRange> ranges,
   call.size = sizeof(call);
   call.flags = KZ_MOVE_EDGES | (leaves == Leaves::kZeros ? KZ_MOVE_DISCARD : 0);
   call.fd = file.fd.get();
-  const Progress progress = MoveInCalls(device_.get(), call, moves, version.max_ranges);
+  // A module that is set to take none refuses one.
+  const size_t most = std::max<size_t>(version.max_ranges, 1);
+  const Progress progress = MoveInCalls(device_.get(), call, moves, most);
   if (progress.error != 0) return Recover(progress, moves, file.fd.get(), leaves);
   file.size_bytes = static_cast<int64_t>(progress.file_size);
   for (const kz_range& moved : moves) file.offsets.push_back(static_cast<int64_t>(moved.offset));

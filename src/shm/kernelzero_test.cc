@@ -243,6 +243,14 @@ TEST_F(KernelZeroTestOfManyRanges, TheyMoveInSeveralCalls) {
   }
 }
 
+TEST_F(KernelZeroTestOfManyRanges, NoneMoveWhereTheModuleTakesNone) {
+  std::ofstream(kParameter) << 0;
+  Memory memory(3 * kMiB);
+  const std::string before = memory.Bytes(0, 3 * kMiB);
+  EXPECT_TRUE(kernelzero_->Move(Ranges(memory)).status().IsIOError());
+  EXPECT_TRUE(memory.Bytes(0, 3 * kMiB) == before);
+}
+
 TEST_F(KernelZeroTestOfManyRanges, TheyAreShownAgainIfALaterCallStops) {
   Memory memory(3 * kMiB);
   const std::string before = memory.Bytes(0, 3 * kMiB);
